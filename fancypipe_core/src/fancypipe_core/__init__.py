@@ -1,0 +1,65 @@
+"""fancypipe: task pipelines in parallel, from a laptop to a cluster.
+
+Write tasks with `@task` and `@module`, compose them, and `run()` the result.
+Names are imported on first use, so that `import fancypipe_core` costs little.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fancypipe_core import errors
+    from fancypipe_core._context import current
+    from fancypipe_core._ref import Outputs, Ref
+    from fancypipe_core._session import Session, run
+    from fancypipe_core._task import Module, Task, module, task
+
+__all__ = [
+    "Module",
+    "Outputs",
+    "Ref",
+    "Session",
+    "Task",
+    "__version__",
+    "current",
+    "errors",
+    "module",
+    "run",
+    "task",
+]
+
+__version__: str
+
+_HOMES = {
+    "Module": "_task",
+    "Task": "_task",
+    "module": "_task",
+    "task": "_task",
+    "Outputs": "_ref",
+    "Ref": "_ref",
+    "Session": "_session",
+    "run": "_session",
+    "current": "_context",
+}
+
+
+def __getattr__(name: str) -> object:
+    from importlib import import_module
+
+    if name == "errors":
+        return import_module("fancypipe_core.errors")
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("fancypipe-core")
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"fancypipe_core.{home}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

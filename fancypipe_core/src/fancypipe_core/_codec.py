@@ -1,0 +1,351 @@
+"""Objects to payloads and back: the one place that pickles.
+
+A subclass of the C pickler, protocol 5.  Plain values pay nothing for what the
+others need: `reducer_override` is only called for objects that are not of the
+basic types (a `persistent_id` would be called for every number in a list).
+Large buffers stay out of band and are not copied.  References that are met on
+the way become holes, so that no value is walked twice.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+import sys
+import threading
+from collections.abc import Sequence
+from pickle import PickleBuffer
+from types import FunctionType, ModuleType, TracebackType
+from typing import Any
+
+from fancypipe_core import _byvalue, _files, _names, errors
+from fancypipe_core._ref import Instance, Item, Outputs, Ref
+from fancypipe_core.backend import Encoded, Hole, Live, Payload
+
+__all__ = ["PLAIN", "Encoder", "Packed", "decode", "decode_one"]
+
+PLAIN = frozenset({int, float, str, bytes, bool, type(None), complex})
+"""Types that hold neither references nor surprises."""
+
+_PROTOCOL = 5
+_SMALL_BUFFER = 4096  # bytes; below this a buffer of its own costs more than the copy
+_SPECIAL = (Ref, type, FunctionType, BaseException, TracebackType, ModuleType, _files.TempPath)
+
+class Packed:
+    """What a value came to: its body, and the instances whose values it still wants.
+
+    Attributes:
+        body: Payloads, the value itself last.  Their holes point into `wants`
+            and, past its end, into the payloads themselves; or the value, live.
+        wants: The instances, in the order of the holes.
+        files: Temporary files that are named in the value.
+        odd: Whether it holds objects whose unpickling may run code of the user's.
+    """
+
+    __slots__ = ("body", "files", "odd", "wants")
+
+    def __init__(
+        self,
+        body: Encoded | Live,
+        wants: Sequence[Instance[Any]] = (),
+        files: Sequence[str] = (),
+        odd: bool = False,
+    ) -> None:
+        self.body = body
+        self.wants = wants
+        self.files = files
+        self.odd = odd
+
+
+class _Pickler(pickle.Pickler):
+    def __init__(self, file: io.BytesIO, cache: _byvalue.Cache) -> None:
+        super().__init__(file, _PROTOCOL, buffer_callback=self._buffer)
+        self.cache = cache
+        self.buffers: list[PickleBuffer] = []
+        self.wants: dict[tuple[int, str | None], int] = {}
+        self.holes: list[Hole] = []
+        self.reached: list[Instance[Any]] = []
+        self.files: list[str] = []
+        self.odd = False
+
+    def _buffer(self, buffer: PickleBuffer) -> bool:
+        """Keep a buffer out of band; True means: write it into the pickle."""
+        if buffer.raw().nbytes < _SMALL_BUFFER:
+            return True
+        self.buffers.append(buffer)
+        return False
+
+    def reducer_override(self, obj: Any) -> Any:
+        if not isinstance(obj, _SPECIAL):
+            if type(obj).__module__ != "numpy":
+                self.odd = True
+            return NotImplemented
+        if isinstance(obj, Ref):
+            return self._hole(obj)
+        if isinstance(obj, type):
+            if obj.__module__ == "builtins":
+                return NotImplemented
+            named = _names.reference(obj)
+            if named is None:
+                self.odd = True
+                return _byvalue.reduce_class(obj, self.cache)
+            return NotImplemented if isinstance(named, str) else named
+        if isinstance(obj, FunctionType):
+            return self._function(obj)
+        if isinstance(obj, _files.TempPath):
+            self.files.append(str(obj))
+            return NotImplemented
+        self.odd = True
+        if isinstance(obj, ModuleType):
+            return (_import, (obj.__name__,))
+        from tblib import pickling_support
+
+        if isinstance(obj, TracebackType):
+            return pickling_support.pickle_traceback(obj)
+        return pickling_support.pickle_exception(obj)
+
+    def _function(self, function: FunctionType) -> Any:
+        named = _names.reference(function)
+        if named is not None:
+            return NotImplemented if isinstance(named, str) else named
+        from fancypipe_core._task import TaskFunction
+
+        # The plain function of a task has the task's name: take it from there.
+        module = sys.modules.get(function.__module__ or "")
+        owner = getattr(module, function.__name__, None)
+        if isinstance(owner, TaskFunction) and owner.main is function:
+            return (getattr, (owner, "main"))
+        self.odd = True
+        return _byvalue.reduce_function(function, self.cache)
+
+    def _hole(self, ref: Ref[Any]) -> Any:
+        keys = ref._keys() if type(ref) is Item else ()
+        name = keys[0] if keys and type(keys[0]) is str else None
+        origin = ref._origin()
+        place = (id(origin), name)
+        index = self.wants.get(place)
+        if index is None:
+            index = self.wants[place] = len(self.reached)
+            self.reached.append(origin)
+            self.holes.append((index, name))
+        return (_fill, (index, keys[1:] if name is not None else keys))
+
+
+class Encoder:
+    """Writes values down; one for each session and each worker.
+
+    Keeps what it wrote of nameless code until `forget`, since a function may
+    be an input of thousands of tasks.
+    """
+
+    def __init__(self) -> None:
+        self._cache: _byvalue.Cache = {}
+
+    def forget(self) -> None:
+        """Drop what was kept: between two runs the user may have changed the code."""
+        self._cache.clear()
+
+    def encode_inputs(self, args: tuple[Any, ...], kwargs: dict[str, Any], state: Any) -> Packed:
+        """Write down the inputs of a task: `(args, kwargs, state)`.
+
+        Raises:
+            EncodeError: Something in them cannot be written down; the message
+                has the path to it.
+        """
+        if state is None and not kwargs:
+            for arg in args:
+                if type(arg) not in PLAIN:
+                    break
+            else:
+                return Packed((Payload(pickle.dumps((args, kwargs, None), _PROTOCOL)),))
+        named: dict[Any, Any] = {**dict(enumerate(args)), **kwargs, **(state or {})}
+        return self._encode((args, kwargs, state), named, "inputs")
+
+    def encode_result(self, value: Any) -> Packed:
+        """Write down what a task returned; an `Outputs` output by output.
+
+        Raises:
+            EncodeError: As in `encode_inputs`.
+        """
+        kind = type(value)
+        if kind in PLAIN:
+            return Packed((Payload(pickle.dumps(value, _PROTOCOL)),))
+        if kind is Outputs:
+            return self._encode_outputs(value)
+        if isinstance(value, Ref):
+            keys = value._keys()
+            if not keys or (len(keys) == 1 and type(keys[0]) is str):
+                # An empty head: the value is what fills the hole.
+                hole = (0, keys[0] if keys else None)
+                return Packed((Payload(b"", (), (hole,)),), [value._origin()])
+        return self._encode(value, value, "result")
+
+    def _encode_outputs(self, outputs: Outputs) -> Packed:
+        parts = [self.encode_result(value) for value in outputs.values()]
+        wants = [instance for part in parts for instance in part.wants]
+        payloads: list[Payload] = []
+        roots: list[Hole] = []
+        offset = 0
+        for part in parts:
+            assert not isinstance(part.body, Live)
+            inner = len(wants) + len(payloads)
+            payloads += [shift(p, len(part.wants), offset, inner) for p in part.body]
+            offset += len(part.wants)
+            roots.append((len(wants) + len(payloads) - 1, None))
+        frame = Outputs(**{name: _Hole(index) for index, name in enumerate(outputs)})
+        head = pickle.dumps(frame, _PROTOCOL)
+        payloads.append(Payload(head, (), tuple(roots), tuple(outputs)))
+        files = [file for part in parts for file in part.files]
+        return Packed(tuple(payloads), wants, files, any(part.odd for part in parts))
+
+    def _encode(self, value: Any, shown: Any, what: str) -> Packed:
+        try:
+            return self._write(value)
+        except errors.GraphError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever the user's objects raise
+            raise self._explain(shown, what, error) from error
+
+    def _write(self, value: Any) -> Packed:
+        file = io.BytesIO()
+        pickler = _Pickler(file, self._cache)
+        pickler.dump(value)
+        payload = Payload(file.getvalue(), tuple(pickler.buffers), tuple(pickler.holes))
+        return Packed((payload,), pickler.reached, pickler.files, pickler.odd)
+
+    def _explain(self, value: Any, what: str, error: Exception) -> errors.EncodeError:
+        path, culprit = self._culprit(value, what, set())
+        kind = f"{type(culprit).__module__}.{type(culprit).__qualname__}".removeprefix("builtins.")
+        return errors.EncodeError(
+            f"{path} cannot be sent to another process: it is a {kind} "
+            f"({type(error).__name__}: {_first_line(error)}); {_advice(culprit, error)}",
+            path=path,
+        )
+
+    def _culprit(self, value: Any, path: str, seen: set[int]) -> tuple[str, Any]:
+        """Return the path to the deepest thing that cannot be written, and the thing."""
+        seen.add(id(value))
+        if len(seen) < 10_000:
+            for step, child in _children(value):
+                if id(child) in seen or type(child) in PLAIN:
+                    continue
+                try:
+                    self._write(child)
+                except Exception:  # noqa: BLE001 - that it fails is what we look for
+                    return self._culprit(child, path + step, seen)
+        return path, value
+
+
+def decode(encoded: Encoded) -> Any:
+    """Make the value again; the payloads before the last fill its holes.
+
+    Raises:
+        BaseException: Whatever the user's objects raise when they are made.
+    """
+    if len(encoded) == 1:
+        payload = encoded[0]
+        return pickle.loads(payload.head, buffers=payload.buffers)
+    values: list[Any] = []
+    for payload in encoded:
+        values.append(decode_one(payload, values))
+    return values[-1]
+
+
+def decode_one(payload: Payload, values: Sequence[Any]) -> Any:
+    """Make one value; `values` are those that its holes point into."""
+    if not payload.holes:
+        return pickle.loads(payload.head, buffers=payload.buffers)
+    if not payload.head:
+        index, name = payload.holes[0]
+        return values[index] if name is None else values[index][name]
+    outer = getattr(_local, "fillings", None)
+    _local.fillings = [
+        values[index] if name is None else values[index][name] for index, name in payload.holes
+    ]
+    try:
+        return pickle.loads(payload.head, buffers=payload.buffers)
+    finally:
+        _local.fillings = outer
+
+
+def shift(payload: Payload, wants: int, outer: int, inner: int) -> Payload:
+    """Return a payload whose holes below `wants` are moved by `outer`, the others to `inner`."""
+    if not payload.holes:
+        return payload
+    holes = tuple(
+        (index + outer if index < wants else index - wants + inner, name)
+        for index, name in payload.holes
+    )
+    return Payload(payload.head, payload.buffers, holes, payload.names)
+
+
+class _Hole:
+    """Pickles as the filling of a hole."""
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (_fill, (self.index, ()))
+
+
+_local = threading.local()
+
+
+def _fill(index: int, keys: tuple[Any, ...]) -> Any:
+    value = _local.fillings[index]
+    for key in keys:
+        value = value[key]
+    return value
+
+
+def _import(name: str) -> ModuleType:
+    import importlib
+
+    return importlib.import_module(name)
+
+
+def _children(value: Any) -> list[tuple[str, Any]]:
+    """Return what a value holds, each with the step of a path that leads there."""
+    if isinstance(value, (dict, Outputs)):
+        return [(f"[{key!r}]", item) for key, item in value.items()]
+    if isinstance(value, (list, tuple)):
+        return [(f"[{index}]", item) for index, item in enumerate(value)]
+    if isinstance(value, (set, frozenset)):
+        return [("{...}", item) for item in value]
+    if isinstance(value, FunctionType):
+        cells = zip(value.__code__.co_freevars, value.__closure__ or ())
+        held = [(f".<closure {name}>", cell.cell_contents) for name, cell in cells if _full(cell)]
+        used = [(f".<global {n}>", value.__globals__[n]) for n in value.__code__.co_names if n in value.__globals__]
+        return held + used
+    if isinstance(value, type):
+        return []
+    names = [*getattr(value, "__dict__", ()), *getattr(type(value), "__slots__", ())]
+    return [(f".{name}", getattr(value, name)) for name in names if hasattr(value, name)]
+
+
+def _full(cell: Any) -> bool:
+    try:
+        cell.cell_contents  # noqa: B018 - an empty cell raises
+    except ValueError:
+        return False
+    return True
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip() or "no message"
+    return text.splitlines()[0][:300]
+
+
+def _advice(culprit: Any, error: Exception) -> str:
+    kind = type(culprit).__name__
+    if kind == "generator" or kind.endswith("_iterator"):
+        return "make a list of it"
+    if isinstance(error, RecursionError):
+        return (
+            "it is nested too deeply, or functions without an importable home refer to each other; "
+            "put the code into a file that can be imported"
+        )
+    if callable(culprit):
+        return "put it into a file that can be imported, at the top level"
+    return "make it inside the task that uses it, or use the threads or serial backend"

@@ -1,0 +1,164 @@
+"""What a running task or module may ask for."""
+
+from __future__ import annotations
+
+import os
+import re
+import uuid
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Protocol
+
+from fancypipe_core import errors
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fancypipe_core._files import TempPath
+    from fancypipe_core._ref import Ref
+    from fancypipe_core.backend import Job
+
+__all__ = ["Context", "Scope", "TaskScope", "current", "resolve", "scope"]
+
+
+class Scope(Protocol):
+    """Where user code runs: in a task on a worker, or in a module in the client."""
+
+    def resolve(self, ref: Ref[Any]) -> Any:
+        """Wait for a reference's value."""
+
+    def context(self) -> Context | None:
+        """Return what `current()` gives; None in a module."""
+
+
+scope: ContextVar[Scope | None] = ContextVar("fancypipe_scope", default=None)
+
+
+def resolve(ref: Ref[Any]) -> Any:
+    """Wait for a reference's value, in the way of the place where we are."""
+    here = scope.get()
+    if here is not None:
+        return here.resolve(ref)
+    from fancypipe_core._session import run
+
+    return run(ref)
+
+
+def current() -> Context:
+    """Return the context of the task that runs here.
+
+    Raises:
+        UsageError: No task runs here.
+    """
+    here = scope.get()
+    context = here.context() if here is not None else None
+    if context is None:
+        raise errors.UsageError(
+            "current() was called where no task runs: call it inside a task "
+            "(a module composes, it has no folder or progress of its own)"
+        )
+    return context
+
+
+class TaskScope:
+    """The scope of one worker; it goes from job to job."""
+
+    __slots__ = ("_context", "directory", "job", "notify")
+
+    def __init__(self, directory: str, notify: Callable[[Job, str, str], None]) -> None:
+        self.directory = directory
+        self.notify = notify
+        self.job: Job | None = None
+        self._context: Context | None = None
+
+    def begin(self, job: Job) -> None:
+        """A job begins."""
+        self.job = job
+        self._context = None
+
+    @property
+    def folder(self) -> str:
+        """The folder that the job made; empty if it made none."""
+        return self._context._folder if self._context is not None else ""
+
+    def context(self) -> Context | None:
+        if self._context is None and self.job is not None:
+            self._context = Context(self.job, self.directory, self.notify)
+        return self._context
+
+    def resolve(self, ref: Ref[Any]) -> Any:
+        from fancypipe_core._session import run_inline
+
+        return run_inline(ref, self.directory)
+
+
+class Context:
+    """The context of a running task: who it is, its temporary files, its messages."""
+
+    def __init__(
+        self, job: Job, directory: str, notify: Callable[[Job, str, str], None]
+    ) -> None:
+        self._job = job
+        self._directory = directory
+        self._notify = notify
+        self._folder = ""
+
+    @property
+    def name(self) -> str:
+        """The task's name."""
+        return self._job.call.label
+
+    @property
+    def number(self) -> int:
+        """The task's number in the session."""
+        return self._job.id[0]
+
+    @property
+    def attempt(self) -> int:
+        """Which attempt this is, from 1."""
+        return self._job.id[1]
+
+    def tempdir(self, name: str = "") -> TempPath:
+        """Return a folder for temporary files, made on first use.
+
+        Args:
+            name: A folder below the task's own; empty for the task's own.
+
+        It goes when the task has ended, unless the task returns it (or a file
+        in it): then it lives as long as the returned value.
+        """
+        from fancypipe_core._files import TempPath
+
+        if not self._folder:
+            task, attempt = self._job.id
+            safe = re.sub(r"[^A-Za-z0-9_.-]+", "_", self.name)[:60]
+            again = f"_{attempt}" if attempt > 1 else ""
+            folder = os.path.join(self._directory, f"{task}_{safe}{again}")
+            os.makedirs(folder, mode=0o700, exist_ok=True)
+            self._folder = folder
+        if not name:
+            return TempPath(self._folder)
+        path = TempPath(self._folder, name)
+        os.makedirs(path, exist_ok=True)
+        return path
+
+    def tempfile(self, name: str = "", suffix: str = "") -> TempPath:
+        """Return a path in the task's temporary folder.  The file is not made.
+
+        Args:
+            name: The file's name; by default one that is not used yet.
+            suffix: Appended to the name, such as `.nii.gz`.
+        """
+        return self.tempdir() / f"{name or uuid.uuid4().hex[:12]}{suffix}"
+
+    def log(self, text: object) -> None:
+        """Show a line to the user, under the task's name."""
+        self._notify(self._job, "log", str(text))
+
+    def progress(self, done: float, total: float | None = None) -> None:
+        """Say how far the task is.
+
+        Args:
+            done: What is done, in any unit.
+            total: All there is to do, in the same unit; None if not known.
+        """
+        self._notify(self._job, "progress", f"{done:g}" if total is None else f"{done:g}/{total:g}")

@@ -1,0 +1,511 @@
+"""The loop: events in, actions out.  One thread owns everything in here.
+
+The path of one task: the scheduler asks to grow it (its inputs are looked at),
+then to submit it; the graph makes a `Job` of it; the backend runs the job and
+reports `Done`; its value goes to the graph, its number to the scheduler, which
+settles it and what waited for it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from queue import Empty, SimpleQueue
+from time import monotonic
+from typing import Any
+
+from fancypipe_core import _context, _failure, errors
+from fancypipe_core import _table as table
+from fancypipe_core._files import Keeper
+from fancypipe_core._graph import Broken, Graph, Node
+from fancypipe_core._ref import Instance, Ref
+from fancypipe_core._report import Report
+from fancypipe_core._scheduler import Scheduler
+from fancypipe_core._task import Definition, Options, entry
+from fancypipe_core._values import Values
+from fancypipe_core.backend import (
+    Backend,
+    Done,
+    Err,
+    Event,
+    JobId,
+    Live,
+    Lost,
+    More,
+    Note,
+    Ok,
+    Slots,
+    Started,
+)
+
+__all__ = ["Driver"]
+
+
+class Driver:
+    """Runs graphs on a backend that has been made, but not started.
+
+    Args:
+        backend: Where jobs run.
+        values: How values are carried.
+        scheduler: Makes a scheduler for a run.
+        report: Who is told of events.
+        files: Keeps temporary files as long as their values.
+        check: Verify the scheduler's invariants after every event (slow).
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        values: Values,
+        scheduler: Callable[[], Scheduler],
+        report: Report,
+        files: Keeper,
+        check: bool = False,
+    ) -> None:
+        self.backend = backend
+        self.graph = Graph(values)
+        self.interrupts = 0
+        self._values = values
+        self._make_scheduler = scheduler
+        self._scheduler = scheduler()
+        self._report = report
+        self._files = files
+        self._check = check
+        self._inbox: SimpleQueue[Sequence[Event]] = SimpleQueue()
+        self._actions: deque[table.Action] = deque()
+        self._slots = table.Slots(0, 0)
+        self._level = 0
+        self._in_user_code = 0
+        self._live = Live if isinstance(values.call(_GATHER).body, Live) else None
+        self._closing = False
+        self._drive: Callable[[float | None], None] | None = getattr(backend, "drive", None)
+        # Serial: the user's tasks run in this thread, and Ctrl-C must reach them.
+        self._inline = self._drive is not None and self._live is not None
+        self._perform: dict[type, Callable[[Any], None]] = {
+            table.Grow: self._grow,
+            table.Submit: self._submit,
+            table.Compute: self._compute,
+            table.Cancel: self._cancel,
+            table.Retried: self._retried,
+            table.Settled: self._settled,
+            table.Release: self._release,
+            table.Stuck: self._stuck,
+        }
+
+    # ---- for the session ----
+
+    def start(self, limit: float) -> None:
+        """Start the backend and wait for its first `Slots`.
+
+        Raises:
+            BackendStartError: It did not come up within `limit` seconds.
+        """
+        self.backend.start(self._sink)
+        until = monotonic() + limit
+        while not self._slots.count:
+            if monotonic() > until:
+                raise errors.BackendStartError(
+                    f"the backend reported no worker within {limit:g} seconds"
+                )
+            self._wait(0.1)
+
+    @property
+    def slots(self) -> int:
+        """How many jobs run at the same time."""
+        return self._slots.count
+
+    def run(self, target: Any, grace: float) -> Any:
+        """Run what a target needs.
+
+        Args:
+            target: Any value with references in it.
+            grace: Seconds that running jobs have after a Ctrl-C or a failure.
+
+        Returns:
+            The target with values where references were.
+
+        Raises:
+            TaskError: A task failed, and so the target.
+            RunFailed: As that, with `keep_going`.
+            Interrupted: The user pressed Ctrl-C.
+        """
+        self.interrupts = 0
+        self._scheduler = self._make_scheduler()
+        self._actions.clear()
+        self._handle(self._slots)
+        root = self._gatherer(target, None)
+        try:
+            value = self._demand(root, 0, None)
+            if self._scheduler.keep_going:
+                self._loop(lambda: not self._scheduler.unsettled)
+            return value
+        except errors.TaskError:
+            if self._scheduler.keep_going:
+                self._loop(lambda: not self._scheduler.unsettled)
+                raise self._report.run_failed() from None
+            raise
+        finally:
+            self._clear_away(grace)
+
+    def wake(self) -> None:
+        """Make the loop look around; from a signal handler or another thread."""
+        self._inbox.put(())
+        if self._drive is not None:
+            self.backend.wake()  # type: ignore[attr-defined]
+
+    @property
+    def in_user_code(self) -> bool:
+        """Whether a module's or an inline task's code is running in the driver's thread."""
+        return self._in_user_code > 0
+
+    def resolve(self, ref: Ref[Any], parent: Node) -> Any:
+        """Run what a reference needs, for a module that waits for it inside its main."""
+        number = self._gatherer(ref, parent)
+        inside, self._in_user_code = self._in_user_code, 0
+        self._level += 1
+        self._handle(table.Level(self._level))
+        try:
+            return self._demand(number, self._level, parent)
+        finally:
+            self._level -= 1
+            self._in_user_code = inside
+            self._handle(table.Level(self._level))
+
+    # ---- the loop ----
+
+    def _gatherer(self, target: Any, parent: Node | None) -> int:
+        number = self.graph.number(Instance(_GATHER, (target,), {}, _CODE, 0), parent)
+        self.graph.nodes[number].hidden = True
+        return number
+
+    def _demand(self, number: int, level: int, parent: Node | None) -> Any:
+        scheduler = self._scheduler
+        self._handle(table.Demand([number], level))
+        try:
+            self._loop(lambda: scheduler.state(number) in table.SETTLED)
+            node = self.graph.nodes[number]
+            if scheduler.state(number) is not table.State.DONE:
+                raise self._report.error(number)
+            if parent is None:
+                self._files.keep(number)
+            else:
+                self._files.pass_on(number, parent.id)
+            (value,), _, _ = self._values.open(node.value)
+            return value
+        finally:
+            self._handle(table.Drop([number]))
+
+    def _loop(self, over: Callable[[], bool]) -> None:
+        actions = self._actions
+        while True:
+            while actions:
+                action = actions.popleft()
+                self._perform[type(action)](action)
+            if over():
+                return
+            self._stop_if_interrupted()
+            if not self._scheduler.in_flight and not self._inbox.qsize():
+                raise errors.InternalError(
+                    "the engine has nothing under way and nothing to do:\n" + self._story()
+                )
+            self._wait(None)
+
+    def _wait(self, timeout: float | None) -> None:
+        """Take what the backend reports; wait for it if there is nothing yet."""
+        inbox = self._inbox
+        if self._drive is not None:
+            if inbox.empty():
+                self._in_user_code += self._inline
+                try:
+                    self._drive(timeout)
+                finally:
+                    self._in_user_code -= self._inline
+        else:
+            try:
+                self._take(inbox.get(timeout=timeout))
+            except Empty:
+                return
+        while True:
+            try:
+                events = inbox.get_nowait()
+            except Empty:
+                return
+            self._take(events)
+
+    def _sink(self, events: Sequence[Event]) -> None:
+        self._inbox.put(events)
+
+    def _handle(self, event: table.Event) -> None:
+        self._actions.extend(self._scheduler.handle(event))
+        if self._check:
+            self._scheduler.check()
+
+    def _stop_if_interrupted(self) -> None:
+        if self.interrupts:
+            raise errors.Interrupted(
+                f"interrupted with {self._scheduler.in_flight} tasks under way "
+                f"and {self._scheduler.unsettled} not finished"
+            )
+
+    def _clear_away(self, grace: float) -> None:
+        """End a run: nothing of it stays in flight, in the graph or on disk."""
+        scheduler = self._scheduler
+        until = monotonic() + grace
+        self._closing = True
+        if self.interrupts == 1 and not self._inline:
+            # Stop submitting; what runs may finish.
+            self._handle(table.Slots(0, 0))
+            if scheduler.in_flight:
+                self._report.warn(
+                    f"interrupted: waiting up to {grace:g} s for {scheduler.in_flight} tasks "
+                    "that were sent out; Ctrl-C again to stop them now"
+                )
+            self._drain(until, wanted=True)
+        self._handle(table.Halt())
+        self._drain(until, wanted=False)
+        self._report.run_over(scheduler.in_flight)
+        self.graph.clear()
+        self._files.end_run()
+        self._actions.clear()
+        self._level = 0
+        self._closing = False
+
+    def _drain(self, until: float, wanted: bool) -> None:
+        scheduler = self._scheduler
+        first = self.interrupts
+        while True:
+            while self._actions:
+                action = self._actions.popleft()
+                if type(action) in (table.Cancel, table.Settled, table.Release):
+                    self._perform[type(action)](action)
+            left = until - monotonic()
+            if not scheduler.in_flight or left <= 0 or (wanted and self.interrupts > first):
+                return
+            self._wait(min(left, 0.5))
+
+    def _story(self) -> str:
+        scheduler = self._scheduler
+        return "\n".join(scheduler.explain(task) for task in list(self.graph.nodes)[:50])
+
+    # ---- events of the backend ----
+
+    def _take(self, events: Sequence[Event]) -> None:
+        nodes = self.graph.nodes
+        done: list[JobId] = []
+        for event in events:
+            kind = type(event)
+            if kind is Done:
+                id, reply = event.id, event.reply  # type: ignore[union-attr]
+                node = nodes.get(id[0])
+                if node is None or not self._scheduler.expects(id):
+                    self._handle(table.Failed(id))  # stale, but out of flight
+                    continue
+                if event.folder:  # type: ignore[union-attr]
+                    if type(reply) is not Err:
+                        self._files.hold(id[0], reply.files)
+                    self._files.made(event.folder)  # type: ignore[union-attr]
+                if type(reply) is Ok:
+                    outputs = reply.outputs
+                    node.value = outputs.value if type(outputs) is Live else outputs
+                    if reply.files:
+                        self._files.hold(id[0], reply.files)
+                    done.append(id)
+                    self._report.finished(node, id[1], event.seconds)  # type: ignore[union-attr]
+                    continue
+                if done:
+                    self._handle(table.Done(done))
+                    done = []
+                self._ended_otherwise(node, event)  # type: ignore[arg-type]
+                continue
+            if done:
+                self._handle(table.Done(done))
+                done = []
+            if kind is Lost:
+                self._lost(event)  # type: ignore[arg-type]
+            elif kind is Slots:
+                self._slots = table.Slots(event.count, event.ahead)  # type: ignore[union-attr]
+                if not self._closing:
+                    self._handle(self._slots)
+            elif kind is Note:
+                note: Note = event  # type: ignore[assignment]
+                self._report.note(nodes.get(note.id[0]) if note.id else None, note)
+            else:
+                assert kind is Started, f"a backend sent {event!r}"
+        if done:
+            self._handle(table.Done(done))
+
+    def _ended_otherwise(self, node: Node, event: Done) -> None:
+        """A job returned references, or raised."""
+        reply = event.reply
+        if type(reply) is Err:
+            self._report.failed(node, event.id[1], reply, event.seconds)
+            self._handle(table.Failed(event.id, reply.final))
+            return
+        assert type(reply) is More
+        self._report.finished(node, event.id[1], event.seconds)
+        if reply.files:
+            self._files.hold(node.id, reply.files)
+        try:
+            if type(reply.outputs) is Live:
+                needs = self.graph.unfold(node, self._values.pack_result(reply.outputs.value))
+            else:
+                needs = self.graph.unfold_remote(node, reply)
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with the references
+            self._fail(node, event.id, error)
+        else:
+            self._handle(table.Unfolded(event.id, needs))
+
+    def _lost(self, event: Lost) -> None:
+        node = self.graph.nodes.get(event.id[0])
+        if node is not None and self._scheduler.expects(event.id):
+            self._report.lost(node, event.id[1], event.why)
+        # A task that was killed for its time limit is not tried as a loss is.
+        if event.why.reason == "timeout":
+            self._handle(table.Failed(event.id))
+        else:
+            self._handle(table.Lost(event.id, event.why.guilty))
+
+    # ---- actions of the scheduler ----
+
+    def _grow(self, action: table.Grow) -> None:
+        grown = []
+        for number in action.tasks:
+            node = self.graph.nodes[number]
+            self._report.added(node)
+            try:
+                needs = self.graph.grow(number)
+            except Exception as error:  # noqa: BLE001 - the user's objects may raise anything
+                self._report.failed(node, 0, _failure.describe(error, Live, final=True), None)
+                grown.append(table.GrownTask(number, bad=True))
+            else:
+                if node.packed is not None and node.packed.files:
+                    self._files.hold(number, node.packed.files)
+                grown.append(table.GrownTask(number, needs, node.is_module, node.retries))
+        self._handle(table.Grown(grown))
+
+    def _submit(self, action: table.Submit) -> None:
+        jobs = []
+        graph = self.graph
+        live = self._live
+        for id in action.ids:
+            node = graph.nodes[id[0]]
+            try:
+                jobs.append(graph.job(node, id[1], live))
+            except Exception as error:  # noqa: BLE001 - an output or item that is not there
+                self._fail(node, id, error)
+        if jobs:
+            self._report.submitted(jobs)
+            self.backend.submit(jobs)
+
+    def _compute(self, action: table.Compute) -> None:
+        id = action.id
+        node = self.graph.nodes[id[0]]
+        if node.hidden:
+            self._gather_values(id, node)
+            return
+        token = _context.scope.set(_ModuleScope(self, node))
+        self._in_user_code += 1
+        begin = monotonic()
+        try:
+            args, kwargs, state = self._values.open(self.graph.inputs(node))
+            value = self._main_of(node)(args, kwargs, state)
+            packed = self._values.pack_result(value)
+            needs = self.graph.unfold(node, packed)
+        except errors.Interrupted:
+            raise
+        except Exception as error:  # noqa: BLE001 - it is the user's code
+            self._fail(node, id, error)
+            return
+        except KeyboardInterrupt:
+            if self.interrupts:
+                self._stop_if_interrupted()
+            raise
+        except SystemExit as error:
+            self._fail(node, id, error)
+            return
+        finally:
+            self._in_user_code -= 1
+            _context.scope.reset(token)
+        self._report.finished(node, id[1], monotonic() - begin)
+        if packed.files:
+            self._files.hold(node.id, packed.files)
+        if needs:
+            self._handle(table.Unfolded(id, needs))
+        else:
+            self.graph.complete(node)
+            self._handle(table.Done([id]))
+
+    def _gather_values(self, id: JobId, node: Node) -> None:
+        """All that was asked for is there.  Nothing is decoded but for who asked."""
+        try:
+            node.value = self.graph.inputs(node)
+        except Exception as error:  # noqa: BLE001 - an output or item that is not there
+            self._fail(node, id, error)
+        else:
+            self._files.inherit(node.id, node.needs)
+            self._handle(table.Done([id]))
+
+    def _main_of(self, node: Node) -> Callable[..., Any]:
+        if node.instance is not None:
+            return entry(node.instance._definition.target)
+        assert node.call is not None
+        body = node.call.body
+        return entry(self._values.open(body)) if not isinstance(body, Live) else body.value
+
+    def _fail(self, node: Node, id: JobId, error: BaseException) -> None:
+        self._report.failed(node, id[1], _failure.describe(error, Live), None)
+        final = isinstance(error, (errors.CodecError, errors.GraphError))
+        self._handle(table.Failed(id, final))
+
+    def _cancel(self, action: table.Cancel) -> None:
+        self.backend.cancel(action.ids)
+
+    def _retried(self, action: table.Retried) -> None:
+        self._report.retried(self.graph.nodes[action.id[0]], action.id[1])
+
+    def _settled(self, action: table.Settled) -> None:
+        nodes = self.graph.nodes
+        for task, state, root in action.tasks:
+            node = nodes[task]
+            if state is table.State.DONE:
+                if node.returned is not None:
+                    self._files.inherit(task, node.needs)
+                    try:
+                        self.graph.complete(node)
+                    except Exception as error:  # noqa: BLE001 - an output or item that is not there
+                        node.value = Broken(error)
+            self._report.settled(node, state, root)
+
+    def _release(self, action: table.Release) -> None:
+        self.graph.release(action.tasks)
+        self._files.release(action.tasks)
+
+    def _stuck(self, action: table.Stuck) -> None:
+        paths = [self.graph.nodes[task].path for task in action.circle if task in self.graph.nodes]
+        error = errors.GraphError(
+            f"what these tasks need waits for themselves, so they can never run: {' -> '.join(paths)}"
+        )
+        for task in action.tasks:
+            self._report.failed(self.graph.nodes[task], 0, _failure.describe(error, Live), None)
+
+
+class _ModuleScope:
+    """Where a module's main runs."""
+
+    def __init__(self, driver: Driver, node: Node) -> None:
+        self._driver = driver
+        self._node = node
+
+    def resolve(self, ref: Ref[Any]) -> Any:
+        return self._driver.resolve(ref, self._node)
+
+    def context(self) -> None:
+        return None
+
+
+def _gather(target: Any) -> Any:
+    return target
+
+
+_CODE = _gather.__code__
+_GATHER = Definition(_gather, _gather, Options("run"), is_module=True)

@@ -1,0 +1,105 @@
+"""What is told of an exception: where, why, and the frames that are the user's."""
+
+from __future__ import annotations
+
+import os
+import socket
+import traceback
+from types import FrameType, TracebackType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fancypipe_core.backend import Encoded, Err, Live
+
+__all__ = ["describe", "user_traceback"]
+
+_LIMIT = 64 * 1024  # characters of a message or traceback that travel
+_FRAMES = 100
+_OURS = os.path.dirname(os.path.abspath(__file__)) + os.sep
+
+
+def _is_ours(frame: FrameType) -> bool:
+    return frame.f_code.co_filename.startswith(_OURS)
+
+
+def user_traceback(error: BaseException) -> TracebackType | None:
+    """Return the error's traceback from the first frame that is not the engine's.
+
+    A traceback of more than 100 frames, as an endless recursion leaves it, is
+    cut in its middle; what is shown as text is cut by Python itself.
+    """
+    first = error.__traceback__
+    while first is not None and _is_ours(first.tb_frame) and first.tb_next is not None:
+        first = first.tb_next
+    frames = []
+    at = first
+    while at is not None:
+        frames.append(at)
+        at = at.tb_next
+    if len(frames) <= _FRAMES:
+        return first
+    rest: TracebackType | None = None
+    for entry in reversed(frames[: _FRAMES // 2] + frames[-_FRAMES // 2 :]):
+        rest = TracebackType(rest, entry.tb_frame, entry.tb_lasti, entry.tb_lineno)
+    return rest
+
+
+def where(error: BaseException) -> str:
+    """Return `file:line` of the innermost frame that is neither ours nor the library's."""
+    import sysconfig
+
+    libraries = tuple(
+        os.path.join(path, "") for path in {*sysconfig.get_paths().values()} if path
+    )
+    best = ""
+    for frame, line in traceback.walk_tb(user_traceback(error)):
+        file = frame.f_code.co_filename
+        if not best or not (_is_ours(frame) or file.startswith((*libraries, "<frozen"))):
+            best = f"{file}:{line}"
+    return best
+
+
+def describe(
+    error: BaseException, carry: Callable[[BaseException], Encoded | Live | None], final: bool = False
+) -> Err:
+    """Make the reply for an exception.
+
+    Args:
+        error: What was raised.
+        carry: Writes the exception down; None if it cannot travel.
+        final: Whether trying again cannot help.
+    """
+    from fancypipe_core.backend import Err
+
+    error.__traceback__ = user_traceback(error)
+    try:
+        text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+    except Exception as odd:  # noqa: BLE001 - a __str__ that raises
+        text = f"(its traceback cannot be shown: {type(odd).__name__})\n"
+    return Err(
+        type_name=type(error).__qualname__,
+        message=cut(text_of(error)),
+        text=cut(text),
+        where=where(error),
+        error=carry(error),
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        final=final,
+    )
+
+
+def text_of(error: BaseException) -> str:
+    """Return an exception's text, whatever its `__str__` does."""
+    try:
+        return str(error)
+    except Exception as odd:  # noqa: BLE001 - it is the user's __str__
+        return f"(its text cannot be shown: __str__ raised {type(odd).__name__})"
+
+
+def cut(text: str) -> str:
+    """Cut a text at 64 KiB, and say so."""
+    if len(text) <= _LIMIT:
+        return text
+    return f"{text[: _LIMIT // 2]}\n... cut {len(text) - _LIMIT} characters ...\n{text[-_LIMIT // 2 :]}"

@@ -1,0 +1,130 @@
+"""Temporary files that belong to values."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import shutil
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+__all__ = ["Keeper", "TempPath"]
+
+
+class TempPath(type(pathlib.Path())):  # type: ignore[misc]  # PosixPath or WindowsPath
+    """The path of a temporary file; returned by a task, the file lives as long as the value."""
+
+    __slots__ = ()
+
+
+class Keeper:
+    """Removes temporary files when the last value that names them is released.
+
+    Only the driver has one, and only what lies below its folder is touched.
+
+    Args:
+        directory: The session's folder.  It may not exist yet.
+    """
+
+    def __init__(self, directory: str) -> None:
+        self.directory = directory
+        self._prefix = os.path.join(directory, "")
+        self._held: dict[int, set[str]] = {}
+        self._holders: Counter[str] = Counter()
+        self.kept: set[str] = set()
+
+    def made(self, folder: str) -> None:
+        """A task has ended that made this folder: what its value does not hold goes."""
+        self._sweep(folder)
+
+    def hold(self, task: int, files: Iterable[str]) -> None:
+        """A task's value names these files."""
+        mine = {os.path.abspath(file) for file in files}
+        mine = {file for file in mine if file.startswith(self._prefix)}
+        held = self._held.setdefault(task, set())
+        for file in mine - held:
+            self._holders[file] += 1
+        held |= mine
+
+    def inherit(self, task: int, needs: Sequence[int]) -> None:
+        """A task's value is made of those of others, so it names their files too."""
+        if self._held:
+            for need in needs:
+                self.hold(task, self._held.get(need, ()))
+
+    def release(self, tasks: Iterable[int]) -> None:
+        """These tasks' values are gone."""
+        if not self._held:
+            return
+        for task in tasks:
+            for file in self._held.pop(task, ()):
+                self._holders[file] -= 1
+                if not self._holders[file]:
+                    del self._holders[file]
+                    self._remove(file)
+
+    def keep(self, task: int) -> None:
+        """The caller of the run gets this task's value: its files are not ours any more."""
+        self.kept |= self._held.get(task, set())
+
+    def pass_on(self, task: int, other: int) -> None:
+        """Whoever holds `other` holds the files of `task` too."""
+        if self._held:
+            self.hold(other, self._held.get(task, ()))
+
+    def end_run(self) -> None:
+        """A run is over: all its values are gone."""
+        self.release(list(self._held))
+
+    def close(self) -> None:
+        """The session is over."""
+        if os.path.isdir(self.directory):
+            self._sweep(self.directory)
+
+    def _remove(self, path: str) -> None:
+        if self._is_needed(path):
+            return
+        if os.path.isdir(path) and not os.path.islink(path):
+            self._sweep(path)
+        else:
+            try:
+                os.unlink(path)
+            except OSError:
+                return  # never made, or moved away by the user
+        self._prune(os.path.dirname(path))
+
+    def _is_needed(self, path: str) -> bool:
+        """Whether a value or the caller still has this path, or one in it."""
+        inside = os.path.join(path, "")
+        return any(
+            other == path or other.startswith(inside) or path.startswith(os.path.join(other, ""))
+            for other in (*self._holders, *self.kept)
+        )
+
+    def _sweep(self, folder: str) -> None:
+        """Remove a folder but for what is still needed in it."""
+        if not self._is_needed(folder):
+            shutil.rmtree(folder, ignore_errors=True)
+        else:
+            try:
+                entries = list(os.scandir(folder))
+            except OSError:
+                return
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    self._sweep(entry.path)
+                elif not self._is_needed(entry.path):
+                    try:
+                        os.unlink(entry.path)
+                    except OSError:
+                        continue
+        self._prune(folder)
+
+    def _prune(self, folder: str) -> None:
+        """Remove a folder and those above it as far as they are empty."""
+        while folder == self.directory or folder.startswith(self._prefix):
+            try:
+                os.rmdir(folder)
+            except OSError:
+                return
+            folder = os.path.dirname(folder)

@@ -1,0 +1,243 @@
+"""The graph: numbers for instances, values for numbers.
+
+Grows with the run.  A node is made when something refers to its instance, its
+inputs are looked at when the scheduler asks, its value is kept until the
+scheduler releases it.  What a value looks like is the business of `Values`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from fancypipe_core._codec import Packed
+from fancypipe_core._ref import Instance
+from fancypipe_core._task import Definition
+from fancypipe_core._values import Values
+from fancypipe_core.backend import Call, Job, More, Payload
+
+__all__ = ["Broken", "Graph", "Node"]
+
+
+class Node:
+    """One task of a session.
+
+    Attributes:
+        id: Its number.
+        parent: The node whose main made it; None for what the caller of `run` made.
+        name: The task's name.
+        ordinal: Which one of that name it is below its parent, from 1.
+        instance: What it was made of; None for what a worker made.
+        call: What to call.
+        packed: Its inputs, once grown.
+        returned: What it returned, while it waits for the references in that.
+        needs: The nodes that fill the holes of `packed` or `returned`, hole by hole.
+        value: Its value, while it has one.
+        hidden: Whether it only gathers what was asked for, and is nobody's task.
+    """
+
+    __slots__ = (
+        "call", "hidden", "id", "instance", "is_module", "name", "needs", "ordinal", "packed",
+        "parent", "retries", "returned", "site", "timeout", "value",
+    )  # fmt: skip
+
+    def __init__(
+        self, id: int, parent: Node | None, name: str, ordinal: int, instance: Instance[Any] | None
+    ) -> None:
+        self.id = id
+        self.parent = parent
+        self.name = name
+        self.ordinal = ordinal
+        self.instance = instance
+        self.call: Call | None = None
+        self.packed: Packed | None = None
+        self.returned: Packed | None = None
+        self.needs: Sequence[int] = ()
+        self.value: Any = None
+        self.hidden = False
+        self.is_module = False
+        self.retries = 0
+        self.timeout: float | None = None
+        self.site = ""
+
+    @property
+    def path(self) -> str:
+        """Its path from the outermost module, such as `study/volume[2]/denoise`."""
+        steps = []
+        node: Node | None = self
+        while node is not None:
+            steps.append(node.name if node.ordinal == 1 else f"{node.name}[{node.ordinal}]")
+            node = node.parent
+        if len(steps) > 12:  # a recursion
+            steps = [*steps[:6], f"...{len(steps) - 12}...", *steps[-6:]]
+        return "/".join(reversed(steps))
+
+    @property
+    def where(self) -> str:
+        """Where the instance was made: `file:line`."""
+        return self.instance._site() if self.instance is not None else self.site
+
+
+class Broken:
+    """A value that could not be put together; whoever asks for it gets the error."""
+
+    __slots__ = ("error",)
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+
+class Graph:
+    """The nodes of a session.
+
+    Args:
+        values: How values are carried.
+    """
+
+    def __init__(self, values: Values) -> None:
+        self.values = values
+        self.nodes: dict[int, Node] = {}
+        self._of_instance: dict[int, Node] = {}
+        self._counts: dict[tuple[int, str], int] = {}
+        self._next = 1
+
+    def clear(self) -> None:
+        """Forget all nodes; numbers go on, so that late messages find nobody."""
+        self.nodes.clear()
+        self._of_instance.clear()
+        self._counts.clear()
+
+    def number(self, instance: Instance[Any], parent: Node | None) -> int:
+        """Return the number of an instance's node; the node is made if there is none."""
+        node = self._of_instance.get(id(instance))
+        if node is None:
+            definition = instance._definition
+            node = self._make(definition.name, parent, instance)
+            options = definition.options
+            node.is_module = definition.is_module
+            node.retries = options.retries
+            node.timeout = options.timeout
+            self._of_instance[id(instance)] = node
+        return node.id
+
+    def _make(self, name: str, parent: Node | None, instance: Instance[Any] | None) -> Node:
+        key = (0 if parent is None else parent.id, name)
+        ordinal = self._counts[key] = self._counts.get(key, 0) + 1
+        number = self._next
+        self._next = number + 1
+        node = self.nodes[number] = Node(number, parent, name, ordinal, instance)
+        return node
+
+    def grow(self, number: int) -> Sequence[int]:
+        """Look at a node's inputs.
+
+        Returns:
+            The nodes that they refer to, each once.
+
+        Raises:
+            EncodeError: They cannot be written down.
+            GraphError: They refer to something in a way that cannot be.
+        """
+        node = self.nodes[number]
+        instance = node.instance
+        if instance is None:  # a worker made it: all is there
+            return tuple(dict.fromkeys(node.needs))
+        node.call = self.values.call(instance._definition)
+        packed = node.packed = self.values.pack_inputs(instance)
+        if not packed.wants:
+            return ()
+        return self._refer(node, packed, node.parent)
+
+    def _refer(self, node: Node, packed: Packed, parent: Node | None) -> Sequence[int]:
+        node.needs = [self.number(instance, parent) for instance in packed.wants]
+        return tuple(dict.fromkeys(node.needs))
+
+    def inputs(self, node: Node) -> Any:
+        """Return a grown node's inputs with all values filled in.
+
+        Raises:
+            GraphError: A named output is asked for that a value does not have.
+            Exception: An item is asked for that a live value does not have.
+        """
+        packed = node.packed
+        assert packed is not None
+        if not node.needs:
+            body = packed.body
+            return body if type(body) is tuple else body.value  # type: ignore[union-attr]
+        return self.values.fill(packed, self._given(node))
+
+    def _given(self, node: Node) -> list[Any]:
+        given = []
+        for need in node.needs:
+            found = self.nodes.get(need)
+            # A task that a worker made and that no output refers to may be gone.
+            value = None if found is None else found.value
+            if type(value) is Broken:
+                raise value.error
+            given.append(value)
+        return given
+
+    def job(self, node: Node, attempt: int, live: type | None) -> Job:
+        """Return the job for an attempt at a node."""
+        assert node.call is not None
+        inputs = self.inputs(node)
+        return Job((node.id, attempt), node.call, inputs if live is None else live(inputs), node.timeout)
+
+    def unfold(self, node: Node, returned: Packed) -> Sequence[int]:
+        """A node returned references that are instances of this process."""
+        node.returned = returned
+        return self._refer(node, returned, node)
+
+    def unfold_remote(self, node: Node, more: More) -> Sequence[int]:
+        """A node returned references to tasks that a worker made."""
+        made = [self._make(more.calls[task.call].label, node, None) for task in more.tasks]
+        for new, task in zip(made, more.tasks):
+            holes = task.inputs.holes
+            new.call = more.calls[task.call]
+            new.is_module = task.is_module
+            new.retries = task.retries
+            new.timeout = task.timeout
+            new.site = task.where
+            new.needs = [made[index].id for index, _ in holes]
+            inputs = task.inputs
+            if holes:
+                numbered = tuple((at, name) for at, (_, name) in enumerate(holes))
+                inputs = Payload(inputs.head, inputs.buffers, numbered, inputs.names)
+            new.packed = Packed((inputs,))
+        assert isinstance(more.outputs, tuple)
+        node.returned = Packed(more.outputs, more.tasks)
+        node.needs = [new.id for new in made]
+        return self._wanted(more, made)
+
+    @staticmethod
+    def _wanted(more: More, made: Sequence[Node]) -> Sequence[int]:
+        """The tasks that the outputs themselves refer to; the others are needs of needs."""
+        assert isinstance(more.outputs, tuple)
+        wanted = {
+            index for payload in more.outputs for index, _ in payload.holes if index < len(made)
+        }
+        return [made[index].id for index in sorted(wanted)]
+
+    def complete(self, node: Node) -> None:
+        """An unfolded node's references have their values: so has the node.
+
+        Raises:
+            GraphError: A named output is asked for that a value does not have.
+            Exception: An item is asked for that a live value does not have.
+        """
+        returned, node.returned = node.returned, None
+        assert returned is not None
+        node.value = self.values.fill(returned, self._given(node))
+
+    def definition(self, node: Node) -> Definition | None:
+        """Return the definition of a node made in this process."""
+        return node.instance._definition if node.instance is not None else None
+
+    def release(self, numbers: Iterable[int]) -> None:
+        """Forget nodes and their values."""
+        for number in numbers:
+            node = self.nodes.pop(number, None)
+            if node is not None:
+                node.value = node.packed = node.returned = None
+                if node.instance is not None:
+                    self._of_instance.pop(id(node.instance), None)

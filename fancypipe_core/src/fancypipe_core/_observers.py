@@ -1,0 +1,98 @@
+"""Passes events on to plugins, in batches, and lets none of them break a run."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Sequence
+from time import monotonic
+from typing import Any
+
+import pluggy
+
+from fancypipe_core import hooks
+from fancypipe_core._graph import Node
+from fancypipe_core.backend import Job
+from fancypipe_core.hooks import EventKind, Outcome, RunInfo, TaskEvent
+
+__all__ = ["Observers"]
+
+_BATCH = 2000
+_PAUSE = 0.1  # seconds that an event waits for company
+
+
+class Observers:
+    """The plugins that look on.
+
+    Args:
+        plugins: Objects with `@hookimpl` functions.
+    """
+
+    def __init__(self, plugins: Sequence[object]) -> None:
+        self._plugins: list[tuple[object, pluggy.PluginManager]] = []
+        for plugin in plugins:
+            # A manager for each: an exception in one hook must not stop the others.
+            manager = pluggy.PluginManager("fancypipe")
+            manager.add_hookspecs(hooks)
+            manager.register(plugin)
+            manager.check_pending()
+            self._plugins.append((plugin, manager))
+        self._events: list[TaskEvent] = []
+        self._seconds: dict[int, float] = {}
+        self._flushed = monotonic()
+
+    def run_started(self, run: RunInfo) -> None:
+        """Tell that a run begins."""
+        self._call("fancypipe_run_started", run=run)
+
+    def run_over(self, run: RunInfo, outcome: Outcome) -> None:
+        """Tell that a run has ended."""
+        self.flush()
+        self._call("fancypipe_run_over", run=run, outcome=outcome)
+
+    def event(self, kind: EventKind, node: Node, attempt: int, message: str = "") -> None:
+        """Something happened to a task."""
+        seconds = self._seconds.pop(node.id, None) if self._seconds else None
+        path = "" if kind in ("added", "done") else node.path
+        now = monotonic()
+        self._events.append(TaskEvent(kind, node.name, node.id, path, attempt, now, seconds, message))
+        self._flush_if_due(now)
+
+    def submitted(self, jobs: Sequence[Job]) -> None:
+        """Attempts went to the backend."""
+        now = monotonic()
+        self._events += [
+            TaskEvent("submitted", job.call.label, job.id[0], "", job.id[1], now, None, "")
+            for job in jobs
+        ]
+        self._flush_if_due(now)
+
+    def ran(self, node: Node, seconds: float | None) -> None:
+        """An attempt took so long; the event that tells of its end will say it."""
+        if seconds is not None:
+            self._seconds[node.id] = seconds
+
+    def _flush_if_due(self, now: float) -> None:
+        if len(self._events) >= _BATCH or now - self._flushed > _PAUSE:
+            self.flush()
+
+    def flush(self) -> None:
+        """Pass on what has come together."""
+        self._flushed = monotonic()
+        if self._events:
+            events, self._events = self._events, []
+            self._call("fancypipe_task_events", events=events)
+
+    def _call(self, hook: str, **arguments: Any) -> None:
+        for entry in list(self._plugins):
+            plugin, manager = entry
+            try:
+                getattr(manager.hook, hook)(**arguments)
+            except Exception:  # noqa: BLE001 - an observer must not break the run
+                self._plugins.remove(entry)
+                name = type(plugin).__name__
+                print(  # noqa: T201 - it is for the terminal
+                    f"fancypipe: observer {name} failed in {hook} and is not asked again:\n"
+                    f"{traceback.format_exc()}",
+                    file=sys.stderr,
+                )

@@ -1,0 +1,227 @@
+"""What is told of a run: to observers while it goes on, in errors when it fails."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Callable, Sequence
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from fancypipe_core import errors
+from fancypipe_core._graph import Node
+from fancypipe_core._table import State
+from fancypipe_core.backend import Certificate, Err, Job, Live, Note
+
+if TYPE_CHECKING:
+    from fancypipe_core._observers import Observers
+
+__all__ = ["Report"]
+
+
+class Report:
+    """Keeps what went wrong and passes on what happens.
+
+    Args:
+        observers: Who wants to know; None if nobody does, and then nothing is made.
+        open: Makes an object of an encoded value.
+        max_losses: For messages.
+    """
+
+    def __init__(
+        self, observers: Observers | None, open: Callable[[Any], Any], max_losses: int
+    ) -> None:
+        self._observers = observers
+        self._open = open
+        self._max_losses = max_losses
+        self._nodes: dict[int, Node] = {}
+        self._causes: dict[int, tuple[Err | Certificate, int]] = {}
+        self._failures: list[int] = []
+        self._roots: dict[int, int] = {}
+        self.counts: Counter[str] = Counter()
+        self._begin = monotonic()
+
+    def run_started(self) -> None:
+        """A run begins."""
+        self._nodes.clear()
+        self._causes.clear()
+        self._failures.clear()
+        self._roots.clear()
+        self.counts.clear()
+        self._begin = monotonic()
+
+    def run_over(self, left: int) -> None:
+        """A run has ended; `left` jobs of it could not be ended."""
+        if left:
+            self.warn(f"{left} tasks are still running; they could not be stopped")
+        self._nodes.clear()
+
+    def warn(self, text: str) -> None:
+        """Say something to the user."""
+        print(f"fancypipe: {text}", file=sys.stderr)  # noqa: T201 - it is for the terminal
+
+    # ---- while it runs ----
+
+    def added(self, node: Node) -> None:
+        if self._observers is not None and not node.hidden:
+            self._observers.event("added", node, 0)
+
+    def submitted(self, jobs: Sequence[Job]) -> None:
+        if self._observers is not None:
+            self._observers.submitted(jobs)
+
+    def finished(self, node: Node, attempt: int, seconds: float | None) -> None:
+        if self._observers is not None:
+            self._observers.ran(node, seconds)
+
+    def failed(self, node: Node, attempt: int, why: Err, seconds: float | None) -> None:
+        self._nodes[node.id] = node
+        self._causes[node.id] = (why, attempt)
+        if self._observers is not None:
+            self._observers.ran(node, seconds)
+
+    def lost(self, node: Node, attempt: int, why: Certificate) -> None:
+        if not why.guilty and why.reason == "cancelled":
+            return
+        self._nodes[node.id] = node
+        self._causes[node.id] = (why, attempt)
+        if self._observers is not None:
+            self._observers.event("lost", node, attempt, str(why))
+
+    def retried(self, node: Node, attempt: int) -> None:
+        if self._observers is not None:
+            cause = self._causes.get(node.id)
+            self._observers.event("retried", node, attempt, _one_line(cause))
+
+    def note(self, node: Node | None, note: Note) -> None:
+        who = f"{node.path}: " if node is not None else ""
+        if note.stream != "progress":
+            self.warn(f"{who}{note.text}")
+
+    def settled(self, node: Node, state: State, root: int) -> None:
+        if node.hidden:
+            self._roots[node.id] = root
+            return
+        if state is State.DONE:
+            self.counts["done"] += 1
+            if self._observers is not None:
+                self._observers.event("done", node, 0)
+            return
+        kind = "failed" if state is State.FAILED else "cancelled"
+        self.counts[kind] += 1
+        if state is State.FAILED:
+            self._roots[node.id] = root
+            if root == node.id:
+                self._failures.append(node.id)
+        if self._observers is not None:
+            text = _one_line(self._causes.get(root)) if state is State.FAILED else ""
+            self._observers.event("failed" if kind == "failed" else "cancelled", node, 0, text)
+
+    # ---- what it comes to ----
+
+    def error(self, number: int) -> errors.FancyPipeError:
+        """Return the error for a demanded task that is not done."""
+        root = self._roots.get(number) or number
+        return self._error_of(root)
+
+    def run_failed(self) -> errors.RunFailed:
+        """Return the error for a run that went on after failures."""
+        failures = [self._error_of(number) for number in self._failures]
+        only = [error for error in failures if isinstance(error, errors.TaskError)]
+        skipped = self.counts["failed"] - len(self._failures)
+        text = f"{len(failures)} of the tasks failed"
+        text += f", and {skipped} could not run because of them" if skipped > 0 else ""
+        for error in failures[:20]:
+            text += f"\n  {error}"
+        if len(failures) > 20:
+            text += f"\n  and {len(failures) - 20} more"
+        error = errors.RunFailed(text, failures=only, skipped=max(skipped, 0))
+        error.__cause__ = failures[0] if failures else None
+        return error
+
+    def _error_of(self, number: int) -> errors.FancyPipeError:
+        node = self._nodes.get(number)
+        known = self._causes.get(number)
+        if node is None or known is None:
+            raise errors.InternalError(f"task {number} failed, and nobody knows why")
+        cause, attempt = known
+        if isinstance(cause, Certificate):
+            return self._death(node, cause, attempt)
+        original = self._original(cause)
+        if isinstance(original, (errors.UsageError, errors.CodecError)) and attempt == 0:
+            return _at(original, node)
+        if isinstance(original, errors.TaskError):
+            return original  # a module waited for a task that failed: it is that task's error
+        return errors.with_cause(
+            errors.TaskError(
+                f"task {node.path} failed{_nth(attempt)}: {cause.type_name}: "
+                f"{_first_line(cause.message)} (at {cause.where or node.where})",
+                task=node.path,
+                attempt=attempt,
+                where=cause.where or node.where,
+                host=cause.host,
+                pid=cause.pid,
+                traceback=cause.text,
+            ),
+            original,
+        )
+
+    def _original(self, cause: Err) -> BaseException:
+        if isinstance(cause.error, Live):
+            value = cause.error.value
+        elif cause.error is not None:
+            try:
+                value = self._open(cause.error)
+            except BaseException as error:  # noqa: BLE001 - the user's objects may raise anything
+                value = error
+        else:
+            value = None
+        if isinstance(value, BaseException):
+            return value
+        return errors.RemoteError(
+            f"{cause.type_name}: {cause.message}", type_name=cause.type_name, traceback=cause.text
+        )
+
+    def _death(self, node: Node, why: Certificate, attempt: int) -> errors.TaskError:
+        facts: dict[str, Any] = {
+            "task": node.path,
+            "attempt": attempt,
+            "where": node.where,
+            "host": why.host,
+            "pid": why.pid,
+        }
+        if why.reason == "timeout":
+            return errors.TaskTimeout(f"task {node.path} was stopped: {why}", **facts)
+        lost = errors.TaskLost(
+            f"task {node.path} (made at {node.where}) was given up: its worker died "
+            f"{self._max_losses} times, at last by {why}",
+            **facts,
+        )
+        lost.certificate = why
+        return lost
+
+
+def _at(error: errors.FancyPipeError, node: Node) -> errors.FancyPipeError:
+    """Add to an error of ours which task it is about."""
+    text = str(error)
+    if node.path not in text and not node.hidden:
+        error.args = (f"{text} (task {node.path}, made at {node.where})", *error.args[1:])
+    return error
+
+
+def _nth(attempt: int) -> str:
+    return f" on attempt {attempt}" if attempt > 1 else ""
+
+
+def _first_line(text: str) -> str:
+    lines = text.strip().splitlines()
+    return lines[0][:500] if lines else "(no message)"
+
+
+def _one_line(cause: tuple[Err | Certificate, int] | None) -> str:
+    if cause is None:
+        return ""
+    why = cause[0]
+    if isinstance(why, Certificate):
+        return str(why)
+    return f"{why.type_name}: {_first_line(why.message)}"

@@ -1,0 +1,244 @@
+"""The worker's side of a job: decode, call, encode."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from time import perf_counter
+from typing import Any
+
+from fancypipe_core import _codec, _context, _failure, errors
+from fancypipe_core._codec import Packed
+from fancypipe_core._names import loading_main
+from fancypipe_core._ref import Instance
+from fancypipe_core._task import entry
+from fancypipe_core._values import EncodedValues, LiveValues, assemble
+from fancypipe_core.backend import (
+    Call,
+    Done,
+    Encoded,
+    Err,
+    Job,
+    Live,
+    More,
+    NewTask,
+    Note,
+    Ok,
+    Payload,
+    Reply,
+    Sink,
+)
+
+__all__ = ["Runner"]
+
+
+class Runner:
+    """Runs jobs, one after the other, in the thread that calls it.
+
+    Args:
+        directory: The session's folder for temporary files.
+        live: Whether values come and go as they are.
+        interrupted: Tells whether a `KeyboardInterrupt` is the user's Ctrl-C and
+            not an exception of the task.
+    """
+
+    def __init__(
+        self,
+        directory: str,
+        *,
+        live: bool,
+        interrupted: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._values: EncodedValues | LiveValues = LiveValues() if live else EncodedValues()
+        self._interrupted = interrupted
+        self._scope = _context.TaskScope(directory, self._notify)
+        self._calls: dict[Call, Callable[..., Any]] = {}
+        self._sink: Sink | None = None
+
+    def connect(self, sink: Sink) -> None:
+        """Say where the notes of tasks go."""
+        self._sink = sink
+
+    def run(self, job: Job) -> Done:
+        """Run a job.  Whatever the task does, an answer comes back.
+
+        Raises:
+            KeyboardInterrupt: The user pressed Ctrl-C.
+        """
+        scope = self._scope
+        scope.begin(job)
+        token = _context.scope.set(scope)
+        begin = perf_counter()
+        try:
+            reply = self._run(job)
+        finally:
+            _context.scope.reset(token)
+        return Done(job.id, reply, perf_counter() - begin, scope.folder)
+
+    def _run(self, job: Job) -> Reply:
+        try:
+            call = self._calls.get(job.call) or self._load(job.call)
+            inputs = job.inputs
+            args, kwargs, state = (
+                inputs.value if type(inputs) is Live else _codec.decode(inputs)  # type: ignore[arg-type]
+            )
+        except BaseException as error:  # noqa: BLE001 - the user's objects may raise anything
+            self._let_pass(error)
+            return self._undecodable(job, error)
+        try:
+            value = call(args, kwargs, state)
+        except BaseException as error:  # noqa: BLE001 - a task's sys.exit() must not end the worker
+            self._let_pass(error)
+            return _failure.describe(error, self._carry)
+        try:
+            packed = self._values.pack_result(value)
+            return self._more(packed) if packed.wants else self._ok(packed)
+        except BaseException as error:  # noqa: BLE001 - the user's objects may raise anything
+            self._let_pass(error)
+            return _failure.describe(error, self._carry, final=True)
+
+    def _let_pass(self, error: BaseException) -> None:
+        if isinstance(error, KeyboardInterrupt) and self._interrupted():
+            raise error
+
+    def _load(self, call: Call) -> Callable[..., Any]:
+        body = call.body
+        loaded = body.value if isinstance(body, Live) else entry(_codec.decode(body))
+        self._calls[call] = loaded
+        return loaded  # type: ignore[no-any-return]
+
+    def _undecodable(self, job: Job, error: BaseException) -> Err:
+        wrapped: BaseException
+        if isinstance(error, (errors.UsageError, errors.DecodeError)):
+            wrapped = error
+        else:
+            wrapped = errors.DecodeError(
+                f"the worker could not read the task {job.call.label} or its inputs: "
+                f"{type(error).__name__}: {_failure.text_of(error)}"
+            )
+            wrapped.__cause__ = error
+            wrapped.__traceback__ = error.__traceback__
+        return _failure.describe(wrapped, self._carry, final=True)
+
+    def _ok(self, packed: Packed) -> Ok:
+        if isinstance(packed.body, Live):
+            return Ok(packed.body, tuple(packed.files))
+        encoded = assemble(packed.body, ()) if len(packed.body) > 1 else packed.body
+        if packed.odd:
+            self._read_back(encoded)
+        return Ok(encoded, tuple(packed.files))
+
+    def _read_back(self, encoded: Encoded) -> None:
+        """See that the other side will be able to read it."""
+        try:
+            _codec.decode(encoded)
+        except BaseException as error:
+            self._let_pass(error)
+            raise errors.EncodeError(
+                f"the result was written down but cannot be read back: {type(error).__name__}: "
+                f"{_failure.text_of(error)}",
+                path="result",
+            ) from error
+
+    def _more(self, packed: Packed) -> More:
+        """Describe the tasks that were returned, and those that they need."""
+        if isinstance(packed.body, Live):
+            return More((), (), packed.body, tuple(packed.files))
+        positions: dict[int, int] = {}
+        found: list[Instance[Any]] = []
+
+        def positions_of(instances: Sequence[Instance[Any]]) -> list[int]:
+            places = []
+            for instance in instances:
+                at = positions.get(id(instance))
+                if at is None:
+                    at = positions[id(instance)] = len(found)
+                    found.append(instance)
+                places.append(at)
+            return places
+
+        outer = positions_of(packed.wants)
+        calls: dict[Call, int] = {}
+        tasks: list[NewTask] = []
+        for instance in found:  # grows while we walk it
+            definition = instance._definition
+            call = self._values.call(definition)
+            inner = self._values.pack_inputs(instance)
+            assert not isinstance(inner.body, Live)
+            places = positions_of(inner.wants)
+            payload = inner.body[0]
+            tasks.append(
+                NewTask(
+                    calls.setdefault(call, len(calls)),
+                    definition.options.retries,
+                    definition.options.timeout,
+                    definition.is_module,
+                    Payload(
+                        payload.head,
+                        payload.buffers,
+                        tuple((places[index], name) for index, name in payload.holes),
+                    ),
+                    instance._site(),
+                )
+            )
+        own = len(packed.wants)
+        outputs = tuple(
+            Payload(
+                p.head,
+                p.buffers,
+                tuple(
+                    (outer[i] if i < own else i - own + len(tasks), name) for i, name in p.holes
+                ),
+                p.names,
+            )
+            for p in packed.body
+        )
+        return More(tuple(calls), tuple(tasks), outputs, tuple(packed.files))
+
+    def _carry(self, error: BaseException) -> Encoded | Live | None:
+        """Write an exception down: whole; else without its attributes; else not at all."""
+        if isinstance(self._values, LiveValues):
+            return Live(error)
+        for attempt in (self._whole, self._bare):
+            try:
+                return attempt(error)
+            except BaseException as odd:  # noqa: BLE001 - the user's objects may raise anything
+                self._let_pass(odd)
+        return None
+
+    def _whole(self, error: BaseException) -> Encoded:
+        packed = self._values.pack_result(error)
+        assert not isinstance(packed.body, Live)
+        if packed.wants or not isinstance(_codec.decode(packed.body), BaseException):
+            raise errors.EncodeError("an exception that is not one when it comes back")
+        return packed.body
+
+    def _bare(self, error: BaseException) -> Encoded:
+        bare: BaseException = type(error).__new__(type(error))
+        bare.args = tuple(arg for arg in error.args if type(arg) in _codec.PLAIN)
+        bare.__traceback__ = error.__traceback__
+        return self._whole(bare)
+
+    def _notify(self, job: Job, stream: str, text: str) -> None:
+        if self._sink is not None:
+            self._sink([Note(job.id, stream, text)])
+
+
+def refuse_in_worker() -> None:
+    """Raise if this process is a worker that is importing the main script.
+
+    Raises:
+        UsageError: The script starts a run when it is imported.
+    """
+    script = loading_main()
+    if script is None:
+        return
+    import sys
+
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_filename != script:
+        frame = frame.f_back
+    place = f"{script}:{frame.f_lineno}" if frame.f_code.co_filename == script else script
+    raise errors.UsageError(
+        f"{place} starts a run when the script is imported; workers import it to find its tasks. "
+        'Put what starts the run below `if __name__ == "__main__":`'
+    )

@@ -1,0 +1,280 @@
+"""`run()` and `Session`: what a user calls."""
+
+from __future__ import annotations
+
+import os
+import signal
+import tempfile
+import threading
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from time import monotonic
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from fancypipe_core import _plugins, _settings, errors
+from fancypipe_core._driver import Driver
+from fancypipe_core._files import Keeper
+from fancypipe_core._inline import InlineBackend
+from fancypipe_core._ref import Ref
+from fancypipe_core._report import Report
+from fancypipe_core._runner import Runner, refuse_in_worker
+from fancypipe_core._scheduler import Scheduler
+from fancypipe_core._values import EncodedValues, LiveValues
+from fancypipe_core.backend import BackendOptions
+
+if TYPE_CHECKING:
+    from types import FrameType, TracebackType
+
+    from typing_extensions import Self
+
+    from fancypipe_core._observers import Observers
+
+__all__ = ["Session", "run", "run_inline"]
+
+T = TypeVar("T")
+
+_START_LIMIT = 60.0  # seconds in which a backend must report its first slot
+
+
+class Session:
+    """A backend that stays up between runs.
+
+    Use it as a context manager: `with Session(backend="procs") as s: s.run(t)`.
+
+    Args:
+        backend: An installed backend's name or alias; by default `procs` where
+            it is installed, else `threads`, else `serial`.
+        workers: How many tasks run at the same time; by default as many as this
+            process may use cores.
+        observers: Objects with hooks of `fancypipe_core.hooks`.
+        **settings: As `fancypipe config` lists them: `max_losses`, `keep_going`,
+            `tempdir`, `grace`, `debug`, `progress`.
+
+    Raises:
+        ConfigError: A setting is unknown or cannot have that value.
+        BackendNotFound: The backend is not installed.
+        BackendStartError: It did not come up.
+    """
+
+    def __init__(
+        self,
+        backend: str | None = None,
+        workers: int | None = None,
+        *,
+        observers: Sequence[object] = (),
+        **settings: Any,
+    ) -> None:
+        refuse_in_worker()
+        given = {"backend": backend, "workers": workers, **settings}
+        self.settings = _settings.resolve({k: v for k, v in given.items() if v is not None}).settings
+        plugin = _plugins.find(self.settings.backend)
+        self._name = plugin.name
+        self.id = uuid.uuid4().hex[:12]
+        base = os.path.abspath(self.settings.tempdir or tempfile.gettempdir())
+        self.directory = os.path.join(base, f"fancypipe-{self.id}")
+        live = plugin.shares_memory
+        options = BackendOptions(
+            self.settings.workers,
+            self.directory,
+            lambda: Runner(self.directory, live=live, interrupted=self._is_interrupted),
+        )
+        self._values = LiveValues() if live else EncodedValues()
+        self._observers = self._watch(observers)
+        self._files = Keeper(self.directory)
+        self._report = Report(self._observers, self._values.open, self.settings.max_losses)
+        self._driver = Driver(
+            plugin.make(options),
+            self._values,
+            self._make_scheduler,
+            self._report,
+            self._files,
+            self.settings.debug,
+        )
+        self._lock = threading.Lock()
+        self._owner: int | None = None
+        self._open = False
+        self._start()
+
+    def _make_scheduler(self) -> Scheduler:
+        return Scheduler(max_losses=self.settings.max_losses, keep_going=self.settings.keep_going)
+
+    def _watch(self, observers: Sequence[object]) -> Observers | None:
+        watching = list(observers)
+        if self.settings.progress:
+            from fancypipe_core.plugins.console import Console
+
+            watching.append(Console())
+        if not watching:
+            return None
+        from fancypipe_core._observers import Observers
+
+        return Observers(watching)
+
+    def _start(self) -> None:
+        try:
+            self._driver.start(_START_LIMIT)
+        except BaseException:
+            self._driver.backend.stop(0.0)
+            raise
+        self._open = True
+
+    def run(self, *targets: Any) -> Any:
+        """Run what the targets need, and return their values.
+
+        Args:
+            *targets: References, or any values with references in them.
+
+        Returns:
+            The value of the one target; a tuple for several.
+
+        Raises:
+            TaskError: A task failed.  It is also of the class of the original
+                exception, which is its `__cause__`.
+            RunFailed: Tasks failed in a run with `keep_going`.
+            Interrupted: The user pressed Ctrl-C.
+            BackendClosed: The session has ended.
+        """
+        if not self._open:
+            raise errors.BackendClosed("this session has ended; open another")
+        if self._owner == threading.get_ident():
+            raise errors.UsageError(
+                "run() was called on a session from inside a run of the same session; "
+                "return the reference, or write .result()"
+            )
+        with self._lock:
+            self._owner = threading.get_ident()
+            try:
+                with self._ctrl_c():
+                    return self._run(targets[0] if len(targets) == 1 else targets)
+            finally:
+                self._owner = None
+
+    def _run(self, target: Any) -> Any:
+        self._values.forget()
+        self._report.run_started()
+        begin = monotonic()
+        if self._observers is None:
+            return self._driver.run(target, self.settings.grace)
+        from fancypipe_core.hooks import Outcome, RunInfo
+
+        info = RunInfo(uuid.uuid4().hex[:12], self._name, self._driver.slots, self.directory)
+        self._observers.run_started(info)
+        message = "ended by an exception of the engine"
+        ok = False
+        try:
+            value = self._driver.run(target, self.settings.grace)
+            ok, message = True, ""
+            return value
+        except BaseException as error:
+            message = str(error).split("\n", 1)[0]
+            raise
+        finally:
+            counts = dict(self._report.counts)
+            self._observers.run_over(info, Outcome(ok, monotonic() - begin, counts, message))
+
+    def _is_interrupted(self) -> bool:
+        return self._driver.interrupts > 0
+
+    @contextmanager
+    def _ctrl_c(self) -> Iterator[None]:
+        """Let Ctrl-C end the run in good order; a second one at once."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        driver = self._driver
+        driver.interrupts = 0
+
+        def interrupt(number: int, frame: FrameType | None) -> None:
+            driver.interrupts += 1
+            if driver.in_user_code or driver.interrupts > 2:
+                raise KeyboardInterrupt
+            driver.wake()
+
+        before = signal.getsignal(signal.SIGINT)
+        if before is not signal.default_int_handler:
+            yield  # the program has a way of its own
+            return
+        signal.signal(signal.SIGINT, interrupt)
+        try:
+            yield
+        except KeyboardInterrupt:
+            if not driver.interrupts:
+                raise
+            raise errors.Interrupted("interrupted") from None
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+    def close(self, grace: float | None = None) -> None:
+        """End the session and its workers.  May be called twice.
+
+        Args:
+            grace: Seconds that running tasks have; by default the setting.
+        """
+        if self._open:
+            self._open = False
+            try:
+                self._driver.backend.stop(self.settings.grace if grace is None else grace)
+            finally:
+                self._files.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        # After a failure nobody waits for what still runs.
+        self.close(None if kind is None else 0.0)
+
+    def __repr__(self) -> str:
+        state = "open" if self._open else "closed"
+        return f"<Session {self.id} on {self._name}, {self.settings.workers} workers, {state}>"
+
+
+def run(
+    target: Ref[T] | Any,
+    *more: Any,
+    backend: str | None = None,
+    workers: int | None = None,
+    observers: Sequence[object] = (),
+    **settings: Any,
+) -> Any:
+    """Run what a target needs, and return its value.
+
+    Args:
+        target: A reference, or any value with references in it.
+        *more: Further targets; the result is then a tuple.
+        backend: As for `Session`.
+        workers: As for `Session`.
+        observers: As for `Session`.
+        **settings: As for `Session`.
+
+    Raises:
+        TaskError: A task failed; also of the original exception's class.
+        RunFailed: Tasks failed in a run with `keep_going`.
+        UsageError: A setting or the target is not possible.
+        Interrupted: The user pressed Ctrl-C.
+    """
+    with Session(backend, workers, observers=observers, **settings) as session:
+        return session.run(target, *more)
+
+
+def run_inline(ref: Ref[T], directory: str) -> T:
+    """Run a reference in this thread; for `.result()` inside a task on a worker."""
+    values = LiveValues()
+    files = Keeper(os.path.join(directory, f"inline-{uuid.uuid4().hex[:12]}"))
+    backend = InlineBackend(Runner(files.directory, live=True))
+    report = Report(None, values.open, max_losses=1)
+    driver = Driver(backend, values, Scheduler, report, files)
+    driver.start(_START_LIMIT)
+    report.run_started()
+    try:
+        value: T = driver.run(ref, 0.0)
+        return value
+    finally:
+        backend.stop(0.0)
+        files.close()

@@ -1,0 +1,21 @@
+"""Names as users spell them: hyphens for underscores, and the near miss."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+__all__ = ["near", "plain"]
+
+
+def plain(name: str) -> str:
+    """Return what two spellings of one name have in common."""
+    return name.replace("-", "_")
+
+
+def near(name: str, known: Iterable[str]) -> str:
+    """Return `; did you mean ...?` for a name that resembles a known one, else nothing."""
+    import difflib
+
+    shown = {plain(other).lower(): other for other in known}
+    found = difflib.get_close_matches(plain(name).lower(), shown, n=1, cutoff=0.6)
+    return f"; did you mean {shown[found[0]]}?" if found else ""

@@ -1,0 +1,250 @@
+"""The scheduler's table: its states and transitions, its events and actions.
+
+`TRANSITIONS` is the machine's documentation: the pages about the architecture
+are made from it, and `Scheduler.check()` and the tests hold the machine to it.
+Events and actions come in batches, since a record for each task would cost more
+than the decision.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import Enum
+from typing import NamedTuple, Union
+
+__all__ = [
+    "TRANSITIONS",
+    "Action",
+    "Cancel",
+    "Compute",
+    "Demand",
+    "Done",
+    "Drop",
+    "Event",
+    "Failed",
+    "Grow",
+    "Grown",
+    "GrownTask",
+    "Halt",
+    "Level",
+    "Lost",
+    "Release",
+    "Retried",
+    "SETTLED",
+    "Settled",
+    "SettledTask",
+    "Slots",
+    "State",
+    "Stuck",
+    "Submit",
+    "Unfolded",
+]
+
+
+Id = tuple[int, int]
+"""(task, attempt)"""
+
+
+class State(Enum):
+    """Where a task is."""
+
+    NEW = "demanded, its inputs not looked at"
+    GROWING = "its inputs are being looked at"
+    WAITING = "waits for its needs"
+    READY = "may run, waits for room"
+    RUNNING = "an attempt is in flight"
+    UNFOLDED = "returned references, waits for them"
+    DONE = "has its value"
+    FAILED = "failed, or needs what failed"
+    CANCELLED = "not wanted any more"
+
+
+NEW, GROWING, WAITING, READY, RUNNING, UNFOLDED, DONE, FAILED, CANCELLED = State
+SETTLED = frozenset({DONE, FAILED, CANCELLED})
+
+TRANSITIONS: dict[State, dict[State, str]] = {
+    NEW: {GROWING: "there is room for more jobs", CANCELLED: "nobody wants it any more"},
+    GROWING: {
+        WAITING: "it needs tasks that are not done",
+        READY: "all its needs are done",
+        FAILED: "a need has failed, or its inputs cannot be written down",
+        CANCELLED: "nobody wants it any more",
+    },
+    WAITING: {
+        READY: "its last need is done",
+        FAILED: "a need has failed",
+        CANCELLED: "nobody wants it any more",
+    },
+    READY: {
+        RUNNING: "there is room: an attempt is submitted, or computed in the client",
+        CANCELLED: "nobody wants it any more",
+    },
+    RUNNING: {
+        DONE: "the attempt returned a value",
+        UNFOLDED: "the attempt returned references",
+        READY: "the attempt failed or was lost, and there is budget left",
+        FAILED: "the attempt failed or was lost, and there is no budget left",
+        CANCELLED: "nobody wants it any more",
+    },
+    UNFOLDED: {
+        DONE: "what it returned is done",
+        FAILED: "something that it returned has failed",
+        CANCELLED: "nobody wants it any more",
+    },
+    DONE: {},
+    FAILED: {},
+    CANCELLED: {},
+}
+
+
+# ---- events ----------------------------------------------------------------
+
+
+class Demand(NamedTuple):
+    """These tasks are wanted; they stay until `Drop`.  `level`: see the module's text."""
+
+    tasks: Sequence[int]
+    level: int = 0
+
+
+class Drop(NamedTuple):
+    """These demanded tasks are not wanted any more."""
+
+    tasks: Sequence[int]
+
+
+class GrownTask(NamedTuple):
+    """A task whose inputs were looked at.
+
+    Attributes:
+        task: Its number.
+        needs: The tasks whose values it needs, each once.
+        local: Whether it is computed in the client and takes no slot.
+        retries: How many of its exceptions are forgiven.
+        bad: Its inputs cannot be written down: it fails at once.
+    """
+
+    task: int
+    needs: Sequence[int] = ()
+    local: bool = False
+    retries: int = 0
+    bad: bool = False
+
+
+class Grown(NamedTuple):
+    """The answer to `Grow`."""
+
+    tasks: Sequence[GrownTask]
+
+
+class Slots(NamedTuple):
+    """At most `count + ahead` jobs may be in flight from now on."""
+
+    count: int
+    ahead: int
+
+
+class Done(NamedTuple):
+    """These attempts returned values."""
+
+    ids: Sequence[Id]
+
+
+class Unfolded(NamedTuple):
+    """This attempt returned references; `needs` are the tasks they refer to, each once."""
+
+    id: Id
+    needs: Sequence[int]
+
+
+class Failed(NamedTuple):
+    """This attempt raised an exception.  `final`: trying again cannot help."""
+
+    id: Id
+    final: bool = False
+
+
+class Lost(NamedTuple):
+    """The worker of this attempt died; `guilty` if the death counts against the task."""
+
+    id: Id
+    guilty: bool
+
+
+class Level(NamedTuple):
+    """So many modules are blocked in a wait for a result."""
+
+    level: int
+
+
+class Halt(NamedTuple):
+    """Everything is to be cancelled."""
+
+
+Event = Union[Demand, Drop, Grown, Slots, Done, Unfolded, Failed, Lost, Level, Halt]
+
+
+# ---- actions ---------------------------------------------------------------
+
+
+class Grow(NamedTuple):
+    """Look at the inputs of these tasks and answer `Grown`."""
+
+    tasks: list[int]
+
+
+class Submit(NamedTuple):
+    """Send these attempts to the backend, the most urgent first."""
+
+    ids: list[Id]
+
+
+class Compute(NamedTuple):
+    """Run this module in the client; answer as for an attempt."""
+
+    id: Id
+
+
+class Cancel(NamedTuple):
+    """Nobody waits for these attempts any more; their end is still to be reported."""
+
+    ids: list[Id]
+
+
+class Retried(NamedTuple):
+    """This attempt ended badly, and another will be made."""
+
+    id: Id
+
+
+class SettledTask(NamedTuple):
+    """A task's end.  `root` is the task that failed first, if it is another one."""
+
+    task: int
+    state: State
+    root: int
+
+
+class Settled(NamedTuple):
+    """These tasks have come to their end."""
+
+    tasks: list[SettledTask]
+
+
+class Release(NamedTuple):
+    """Nobody will ask for these tasks' values again."""
+
+    tasks: list[int]
+
+
+class Stuck(NamedTuple):
+    """These demanded tasks can never be done: what they need waits for itself.
+
+    They are failed.  `circle` is a chain of needs that shows it.
+    """
+
+    tasks: list[int]
+    circle: list[int]
+
+
+Action = Union[Grow, Submit, Compute, Cancel, Retried, Settled, Release, Stuck]

@@ -1,0 +1,406 @@
+"""The backend contract: what a backend is given, and what it answers.
+
+A backend moves small records.  It never sees the user's objects, the graph, the
+scheduler or a logger.  The engine gives it `Job`s; it runs each of them with a
+`Runner` wherever it likes, and reports `Event`s to the sink it was started
+with.
+
+The rules; the conformance tests have the same numbers:
+
+1.  `start` is called once and first.  A `Slots` event follows within the start
+    limit, or `start` raises `BackendStartError`.
+2.  `submit` never waits for a job to run and never raises for a job's own fault.
+3.  Each submitted id gets exactly one `Done` or `Lost`, and nothing after it;
+    at most one `Started` comes before it.
+4.  The sink may be called from any thread, even from inside `submit`.
+5.  `cancel` is a wish.  Unknown ids are ignored, repeats do no harm, rule 3 holds.
+6.  A dead worker yields `Lost` for its own job only, with a certificate; then
+    `Slots`, if the capacity changed.
+7.  The engine keeps at most `count + ahead` jobs submitted.  `ahead` hides
+    latency and may be changed at any time by another `Slots`.
+8.  Buffers arrive bit-identical, and nothing is kept after the terminal event.
+9.  After `stop` no event comes, and no thread, child, socket, descriptor or
+    file is left.
+10. `time_limit` is enforced by killing where the backend can kill.  Where it
+    cannot, it says so once, by a `Note` on the stream "warning".
+
+Version of this contract: `API_VERSION`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Union
+
+import msgspec
+
+if TYPE_CHECKING:
+    from fancypipe_core._runner import Runner
+
+__all__ = [
+    "API_VERSION",
+    "Backend",
+    "BackendOptions",
+    "BackendPlugin",
+    "Call",
+    "Certificate",
+    "Done",
+    "Driven",
+    "Encoded",
+    "Err",
+    "Event",
+    "Job",
+    "JobId",
+    "Live",
+    "Lost",
+    "More",
+    "NewTask",
+    "Note",
+    "Ok",
+    "Pace",
+    "Payload",
+    "Reply",
+    "Sink",
+    "Slots",
+    "Started",
+]
+
+API_VERSION = 1
+
+JobId = tuple[int, int]
+"""(task, attempt): the task's number in the session, and which try this is, from 1."""
+
+Hole = tuple[int, Union[str, None]]
+"""Where a payload takes another value in: (index, name of an output or None)."""
+
+
+class Payload(msgspec.Struct, frozen=True, gc=False):
+    """A value as bytes, with holes where other values go.
+
+    Attributes:
+        head: A pickle, protocol 5.
+        buffers: Its out-of-band buffers, in order.
+        holes: For each reference in the pickle, which value fills it: an index
+            into the payloads that come before this one.
+        names: For a value that is an `Outputs`: the name of each hole, so that
+            one output can be had without the others.
+    """
+
+    head: bytes
+    buffers: tuple[Any, ...] = ()
+    holes: tuple[Hole, ...] = ()
+    names: tuple[str, ...] | None = None
+
+
+Encoded = tuple[Payload, ...]
+"""A value and the values in its holes.  The last payload is the value itself."""
+
+
+class Live(msgspec.Struct, frozen=True):
+    """A value as it is, for backends that share memory with the engine."""
+
+    value: Any
+
+
+class Call(msgspec.Struct, frozen=True, eq=False, weakref=True):
+    """What to call: one for all jobs of the same task definition in a session.
+
+    A channel sends it once; so they are compared by identity, never by content.
+
+    Attributes:
+        label: The task's name.
+        body: The callable, encoded or live.
+    """
+
+    label: str
+    body: Encoded | Live
+
+
+class Job(msgspec.Struct, frozen=True):
+    """One attempt at one task.
+
+    Attributes:
+        id: (task, attempt).
+        call: What to call.
+        inputs: `(args, kwargs, state)`: the arguments, and for a `Task` object
+            its own attributes or None.
+        time_limit: Seconds that it may take; None for no limit.
+    """
+
+    id: JobId
+    call: Call
+    inputs: Encoded | Live
+    time_limit: float | None = None
+
+
+class NewTask(msgspec.Struct, frozen=True):
+    """A task that a running task has made and returned a reference to.
+
+    Attributes:
+        call: Which of `More.calls` it calls.
+        retries: How often it is tried again after an exception.
+        timeout: Seconds that one attempt may take; None for no limit.
+        is_module: Whether it only composes, so that the client runs it.
+        inputs: Its inputs.  A hole's index is a position in `More.tasks`.
+        where: `file:line` that made it.
+    """
+
+    call: int
+    retries: int
+    timeout: float | None
+    is_module: bool
+    inputs: Payload
+    where: str
+
+
+class Ok(msgspec.Struct, frozen=True):
+    """The task returned a value.
+
+    Attributes:
+        outputs: The value.
+        files: Temporary files named in the value, which live as long as it does.
+    """
+
+    outputs: Encoded | Live
+    files: tuple[str, ...] = ()
+
+
+class More(msgspec.Struct, frozen=True):
+    """The task returned references: it is settled by the tasks that it made.
+
+    Attributes:
+        calls: What the new tasks call.
+        tasks: The new tasks; empty if `outputs` is live.
+        outputs: What was returned.  Its holes point into `tasks` and, past
+            their end, into the payloads of `outputs` itself.
+        files: As in `Ok`.
+    """
+
+    calls: tuple[Call, ...]
+    tasks: tuple[NewTask, ...]
+    outputs: Encoded | Live
+    files: tuple[str, ...] = ()
+
+
+class Err(msgspec.Struct, frozen=True):
+    """The task raised an exception.
+
+    Attributes:
+        type_name: The exception's class.
+        message: Its text, at most 64 KiB.
+        text: The formatted traceback, at most 64 KiB.
+        where: `file:line` of the innermost frame that is the user's.
+        error: The exception itself with its traceback and chain, or None if it
+            cannot travel.
+        final: Whether trying again cannot help, as when the result cannot travel.
+        host: The machine's name.
+        pid: The process.
+    """
+
+    type_name: str
+    message: str
+    text: str
+    where: str
+    error: Encoded | Live | None
+    host: str
+    pid: int
+    final: bool = False
+
+
+Reply = Union[Ok, More, Err]
+
+
+class Certificate(msgspec.Struct, frozen=True, array_like=True):
+    """What is known of a worker's death.
+
+    Attributes:
+        reason: `signal`, `exit`, `timeout`, `cancelled` or `start`.
+        detail: Such as `SIGSEGV` or `exit code 3`.
+        host: The machine's name.
+        pid: The dead process.
+        started: Whether the job had been begun.
+        guilty: Whether the death counts against the job.  False for one that
+            only waited in the worker, and for one that was cancelled.
+    """
+
+    reason: str
+    detail: str
+    host: str
+    pid: int
+    started: bool = True
+    guilty: bool = True
+
+    def __str__(self) -> str:
+        return f"{self.detail} (host {self.host}, pid {self.pid})"
+
+
+class Slots(msgspec.Struct, frozen=True):
+    """How much the backend can do now.
+
+    Attributes:
+        count: How many jobs run at the same time.
+        ahead: How many more it wants to have waiting, so that no worker idles.
+    """
+
+    count: int
+    ahead: int = 0
+
+
+class Started(msgspec.Struct, frozen=True):
+    """A job has begun.
+
+    Attributes:
+        id: The job.
+        where: Host and process, for a human.
+    """
+
+    id: JobId
+    where: str
+
+
+class Note(msgspec.Struct, frozen=True):
+    """Something to show to the user.
+
+    Attributes:
+        id: The job that it is about, or None.
+        stream: `stdout`, `stderr`, `log`, `progress` or `warning`.
+        text: What to show.
+    """
+
+    id: JobId | None
+    stream: str
+    text: str
+
+
+class Done(msgspec.Struct, frozen=True):
+    """A job has ended by itself.
+
+    Attributes:
+        id: The job.
+        reply: How.
+        seconds: How long it ran on its worker.
+        folder: The folder for temporary files that it made; empty if none.
+    """
+
+    id: JobId
+    reply: Reply
+    seconds: float
+    folder: str = ""
+
+
+class Lost(msgspec.Struct, frozen=True):
+    """A job's worker is gone, or the job was cancelled.
+
+    Attributes:
+        id: The job.
+        why: The certificate.
+    """
+
+    id: JobId
+    why: Certificate
+
+
+Event = Union[Slots, Started, Note, Done, Lost]
+
+Sink = Callable[[Sequence[Event]], None]
+"""Takes events in order; may be called from any thread; never blocks, never raises."""
+
+
+class Backend(Protocol):
+    """The four things that a backend does.  See the rules in this module's text."""
+
+    def start(self, sink: Sink) -> None:
+        """Come up, then report `Slots` to the sink.
+
+        Raises:
+            BackendStartError: It cannot come up; the message says what to do.
+        """
+
+    def submit(self, jobs: Sequence[Job]) -> None:
+        """Take these jobs.  The order is the order of urgency."""
+
+    def cancel(self, ids: Sequence[JobId]) -> None:
+        """Drop these jobs where they wait and kill them where they run, if you can."""
+
+    def stop(self, grace: float) -> None:
+        """End.  Running jobs have `grace` seconds to finish; then they are killed."""
+
+
+class Driven(Backend, Protocol):
+    """A backend that lives in the engine's thread and is driven from there.
+
+    When the engine has nothing to do it calls `drive`, in the thread that
+    called `run()`.  That saves the hand-over between threads, which costs more
+    than a small task; and it is how serial keeps tasks where a debugger works.
+    """
+
+    def drive(self, timeout: float | None) -> None:
+        """Do your own work until there was an event or `timeout` seconds are over.
+
+        Args:
+            timeout: Seconds; None for no limit, 0 to look and come back.
+        """
+
+    def wake(self) -> None:
+        """Make a `drive` that waits return soon.  Called from any thread."""
+
+
+class BackendOptions(NamedTuple):
+    """What the engine tells a backend when it makes one.
+
+    Attributes:
+        workers: How many jobs may run at the same time; at least 1.
+        directory: The session's folder for temporary files.  It may not exist.
+        runner: Makes a worker-side `Runner` for backends that run jobs in this
+            process; one for each thread.
+    """
+
+    workers: int
+    directory: str
+    runner: Callable[[], Runner]
+
+
+class BackendPlugin(NamedTuple):
+    """What an entry point of the group `fancypipe.backends` names.
+
+    Attributes:
+        name: The backend's name, the entry point's own.
+        aliases: Short names, such as `T`.
+        help: One line for `fancypipe backends`.
+        make: Makes the backend; import what is heavy in here.
+        shares_memory: Whether values may be passed as they are.
+        api: The `API_VERSION` that it was written for.
+    """
+
+    name: str
+    aliases: tuple[str, ...]
+    help: str
+    make: Callable[[BackendOptions], Backend]
+    shares_memory: bool = False
+    api: int = API_VERSION
+
+
+class Pace:
+    """Learns how long jobs take, and so how many are worth having ahead.
+
+    Short jobs are to wait at their worker by the hundred, long ones at the
+    engine, where every free worker can take them.
+    """
+
+    _WORK_AHEAD = 0.002  # seconds of work that hide the engine's latency
+    _MOST = 512
+
+    __slots__ = ("seconds",)
+
+    def __init__(self) -> None:
+        self.seconds = 0.01  # nothing is known: not short
+
+    def record(self, seconds: float, jobs: int = 1) -> None:
+        """`jobs` jobs took so many seconds in all."""
+        weight = 1.0 - 0.9 ** min(jobs, 50)
+        self.seconds += weight * (seconds / jobs - self.seconds)
+
+    @property
+    def ahead(self) -> int:
+        """How many jobs should wait for each worker: 1 to 512."""
+        return max(1, min(self._MOST, int(self._WORK_AHEAD / max(self.seconds, 1e-7))))

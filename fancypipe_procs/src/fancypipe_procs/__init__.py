@@ -1,0 +1,25 @@
+"""The procs backend of fancypipe: jobs run in processes of this machine.
+
+Each child is a fresh interpreter with one private channel, so that a death
+costs one job, and values travel encoded.
+"""
+
+from __future__ import annotations
+
+from fancypipe_core.backend import Backend, BackendOptions, BackendPlugin
+
+__all__ = ["plugin"]
+
+
+def _make(options: BackendOptions) -> Backend:
+    from fancypipe_procs._pool import ProcsBackend
+
+    return ProcsBackend(options)
+
+
+plugin = BackendPlugin(
+    name="procs",
+    aliases=("P",),
+    help="processes of this machine; for Python code that computes",
+    make=_make,
+)
