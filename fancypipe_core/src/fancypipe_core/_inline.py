@@ -13,6 +13,7 @@ from fancypipe_core._runner import Runner
 from fancypipe_core.backend import (
     BackendOptions,
     BackendPlugin,
+    Call,
     Certificate,
     Event,
     Job,
@@ -27,6 +28,7 @@ __all__ = ["InlineBackend", "plugin"]
 
 _AHEAD = 31
 _BURST = 0.001  # seconds of jobs between two reports
+_SHORT = 0.0002  # seconds; a job that usually takes longer does not keep results waiting
 
 
 class InlineBackend:
@@ -35,11 +37,17 @@ class InlineBackend:
     Args:
         runner: What runs them.
         begin: Called with each job right before it runs.
+        kills: Whether somebody else enforces time limits.
     """
 
-    def __init__(self, runner: Runner, begin: Callable[[Job], None] | None = None) -> None:
+    def __init__(
+        self, runner: Runner, begin: Callable[[Job], None] | None = None, kills: bool = False
+    ) -> None:
         self._runner = runner
         self._begin = begin
+        self._kills = kills
+        self._ended: deque[Event] = deque()
+        self._typical: dict[Call, float] = {}  # seconds
         self._jobs: deque[Job] = deque()
         self._sink: Sink | None = None
         self._warned = False
@@ -62,12 +70,7 @@ class InlineBackend:
         unwanted = set(ids)
         events: list[Event] = []
         kept: list[Job] = []
-        # popleft is atomic: another thread may cancel while a job runs.
-        while self._jobs:
-            try:
-                job = self._jobs.popleft()
-            except IndexError:
-                break
+        for job in self.withdraw():
             if job.id in unwanted:
                 events.append(Lost(job.id, why))
             else:
@@ -76,37 +79,64 @@ class InlineBackend:
         if events and self._sink is not None:
             self._sink(events)
 
+    def withdraw(self) -> list[Job]:
+        """Take back all jobs that have not begun.  May be called from another thread."""
+        taken: deque[Job] = deque()
+        while True:
+            try:
+                # From the far end, job by job: the worker may take from the near one.
+                taken.appendleft(self._jobs.pop())
+            except IndexError:
+                return list(taken)
+
     def stop(self, grace: float) -> None:
         self._jobs.clear()
         self._sink = None
 
+    def report(self) -> None:
+        """Report what has ended.  May be called from another thread while a job runs."""
+        events: list[Event] = []
+        while True:
+            try:
+                events.append(self._ended.popleft())
+            except IndexError:
+                break
+        if events and self._sink is not None:
+            self._sink(events)
+
     def drive(self, timeout: float | None) -> None:
         """Run jobs for about a millisecond, or one if it takes longer; then report."""
-        sink, jobs, runner, begin = self._sink, self._jobs, self._runner, self._begin
-        if sink is None:
-            return
-        events: list[Event] = []
+        jobs, ended, typical = self._jobs, self._ended, self._typical
+        run, begin = self._runner.run, self._begin
         until = perf_counter() + _BURST
         try:
-            while jobs:
-                job = jobs.popleft()
-                if job.time_limit is not None and not self._warned:
+            while True:
+                try:
+                    job = jobs.popleft()
+                except IndexError:
+                    return
+                usual = typical.get(job.call, 1.0)
+                if usual > _SHORT and ended:
+                    # It may take long; nobody must wait for what is done already.
+                    self.report()
+                if job.time_limit is not None and not self._kills and not self._warned:
                     self._warned = True
                     text = "the serial backend cannot stop a task: timeouts are not enforced"
-                    events.append(Note(job.id, "warning", text))
+                    ended.append(Note(None, "warning", text))
                 if begin is not None:
                     begin(job)
                 try:
-                    events.append(runner.run(job))
+                    done = run(job)
                 except BaseException:  # Ctrl-C: the job is over, and says so
                     why = Certificate("cancelled", "interrupted", "", 0, guilty=False)
-                    events.append(Lost(job.id, why))
+                    ended.append(Lost(job.id, why))
                     raise
+                ended.append(done)
+                typical[job.call] = usual + 0.2 * (done.seconds - usual)
                 if perf_counter() > until:
-                    break
+                    return
         finally:
-            if events:
-                sink(events)
+            self.report()
 
     def wake(self) -> None:
         """Nothing to wake: `drive` never waits."""

@@ -60,10 +60,10 @@ def main_script() -> MainScript | None:
     return None
 
 
-def set_main_script(main: MainScript | None) -> None:
+def set_main_script(main: tuple[str, str] | None) -> None:
     """In a worker: remember what to import when a name of the main module comes."""
     global _given, _is_worker
-    _given = main
+    _given = None if main is None else MainScript(*main)
     _is_worker = True
 
 

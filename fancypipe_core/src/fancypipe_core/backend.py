@@ -35,7 +35,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Union
 import msgspec
 
 if TYPE_CHECKING:
+    from fancypipe_core._channel import SocketChannel
+    from fancypipe_core._inline import InlineBackend
+    from fancypipe_core._names import main_script, set_main_script
     from fancypipe_core._runner import Runner
+    from fancypipe_core._serve import ChannelBackend, serve
+    from fancypipe_core._wire import Setup, decode_command
 
 __all__ = [
     "API_VERSION",
@@ -44,11 +49,13 @@ __all__ = [
     "BackendPlugin",
     "Call",
     "Certificate",
+    "ChannelBackend",
     "Done",
     "Driven",
     "Encoded",
     "Err",
     "Event",
+    "InlineBackend",
     "Job",
     "JobId",
     "Live",
@@ -60,10 +67,40 @@ __all__ = [
     "Pace",
     "Payload",
     "Reply",
+    "Runner",
+    "Setup",
     "Sink",
     "Slots",
+    "SocketChannel",
     "Started",
+    "decode_command",
+    "main_script",
+    "serve",
+    "set_main_script",
 ]
+
+# Helpers for authors, made of what lies above the contract; loaded when asked for.
+_HELPERS = {
+    "ChannelBackend": "_serve",
+    "InlineBackend": "_inline",
+    "Runner": "_runner",
+    "Setup": "_wire",
+    "SocketChannel": "_channel",
+    "decode_command": "_wire",
+    "main_script": "_names",
+    "serve": "_serve",
+    "set_main_script": "_names",
+}
+
+
+def __getattr__(name: str) -> Any:
+    home = _HELPERS.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"fancypipe_core.{home}"), name)
+
 
 API_VERSION = 1
 

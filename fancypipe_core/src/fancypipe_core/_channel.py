@@ -1,0 +1,206 @@
+"""Frames over a stream socket.
+
+A frame is a head and any number of buffers, which are neither joined nor copied
+on their way out, and are received into memory of their own.  On the wire:
+
+    head length (8 bytes), number of buffers (4 bytes), each buffer's length
+    (8 bytes), the head, the buffers; all numbers little-endian and unsigned.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+from fancypipe_core import errors
+
+__all__ = ["Frame", "SocketChannel"]
+
+Frame = tuple[bytes, Sequence[Any]]
+"""(head, buffers)"""
+
+_START = struct.Struct("<QI")
+_LENGTH = struct.Struct("<Q")
+_READ = 256 * 1024  # bytes asked for in one read
+_PARTS = min(1024, os.sysconf("SC_IOV_MAX") if hasattr(os, "sysconf") else 16)
+_MOST_HEAD = 1 << 40
+_MOST_BUFFERS = 1 << 20
+
+
+class SocketChannel:
+    """One end of a channel.
+
+    Args:
+        sock: A connected stream socket; the channel owns it.
+        blocking: Whether `send` and `receive` wait.  If not, `send` keeps what
+            the socket does not take, and `flush` goes on with it.
+    """
+
+    def __init__(self, sock: socket.socket, *, blocking: bool) -> None:
+        sock.setblocking(blocking)
+        self._sock = sock
+        self._blocking = blocking
+        self._out: deque[memoryview] = deque()
+        self._data = bytearray()
+        self._frames: deque[Frame] = deque()
+        # The frame that is being received, once its lengths are known.
+        self._head: bytes | None = None
+        self._lengths: tuple[int, ...] = ()
+        self._buffers: list[bytearray] = []
+        self._filled = 0  # bytes of the last buffer that have come
+
+    def fileno(self) -> int:
+        """The socket's descriptor; -1 when closed."""
+        return self._sock.fileno()
+
+    @property
+    def pending(self) -> bool:
+        """Whether bytes wait to be sent: call `flush` when the socket takes more."""
+        return bool(self._out)
+
+    def close(self) -> None:
+        """Close the socket.  May be called twice."""
+        self._sock.close()
+        self._out.clear()
+
+    # ---- out ----
+
+    def send(self, head: bytes, buffers: Sequence[Any] = ()) -> None:
+        """Send a frame.
+
+        Raises:
+            ConnectionLost: The other end is gone.
+        """
+        views = [memoryview(buffer).cast("B") for buffer in buffers]
+        lengths = b"".join(_LENGTH.pack(view.nbytes) for view in views)
+        start = _START.pack(len(head), len(views)) + lengths
+        if len(head) < _READ:
+            self._out.append(memoryview(start + head))
+        else:
+            self._out.append(memoryview(start))
+            self._out.append(memoryview(head))
+        self._out.extend(view for view in views if view.nbytes)
+        self.flush()
+
+    def flush(self) -> None:
+        """Send what waits, as far as the socket takes it.
+
+        Raises:
+            ConnectionLost: The other end is gone.
+        """
+        out = self._out
+        while out:
+            parts = [out[index] for index in range(min(len(out), _PARTS))]
+            try:
+                sent = self._sock.sendmsg(parts)
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError as error:
+                out.clear()
+                raise errors.ConnectionLost(f"the other end is gone: {error}") from error
+            while sent:
+                first = out[0]
+                if sent >= first.nbytes:
+                    sent -= first.nbytes
+                    out.popleft()
+                else:
+                    out[0] = first[sent:]
+                    sent = 0
+
+    # ---- in ----
+
+    def receive(self) -> Frame:
+        """Wait for a frame.
+
+        Raises:
+            ConnectionLost: The other end is gone.
+        """
+        while not self._frames:
+            self._read()
+        return self._frames.popleft()
+
+    def received(self) -> list[Frame]:
+        """Return the frames that are there, without waiting.
+
+        Raises:
+            ConnectionLost: The other end is gone, and all its frames were returned.
+        """
+        try:
+            while self._read() >= _READ:
+                continue
+        except errors.ConnectionLost:
+            if not self._frames:
+                raise
+        frames = list(self._frames)
+        self._frames.clear()
+        return frames
+
+    def _read(self) -> int:
+        """Read once; return how many bytes came."""
+        try:
+            if self._buffers and self._filled < len(self._buffers[-1]):
+                count = self._sock.recv_into(memoryview(self._buffers[-1])[self._filled :])
+                self._filled += count
+            else:
+                data = self._sock.recv(_READ)
+                count = len(data)
+                self._data += data
+        except (BlockingIOError, InterruptedError):
+            return 0
+        except OSError as error:
+            raise errors.ConnectionLost(f"the other end is gone: {error}") from error
+        if not count:
+            raise errors.ConnectionLost("the other end closed the connection")
+        self._parse()
+        return count
+
+    def _parse(self) -> None:
+        data = self._data
+        at = 0
+        while True:
+            if self._head is None:
+                if len(data) - at < _START.size:
+                    break
+                size, count = _START.unpack_from(data, at)
+                if size > _MOST_HEAD or count > _MOST_BUFFERS:
+                    raise errors.ProtocolError(f"a frame of {size} bytes and {count} buffers")
+                begin = at + _START.size + _LENGTH.size * count
+                if len(data) < begin + size:
+                    break
+                self._lengths = struct.unpack_from(f"<{count}Q", data, at + _START.size)
+                self._head = bytes(memoryview(data)[begin : begin + size])
+                self._buffers = []
+                at = begin + size
+            if not self._take_buffers(data, at):
+                at = len(data)
+                break
+            at += self._taken
+            self._frames.append((self._head, self._buffers))
+            self._head = None
+            self._buffers = []
+        del data[:at]
+
+    _taken = 0
+
+    def _take_buffers(self, data: bytearray, at: int) -> bool:
+        """Take buffers out of `data`; False if all of it is taken and more must come."""
+        begin = at
+        while True:
+            if self._buffers and self._filled < len(self._buffers[-1]):
+                buffer = self._buffers[-1]
+                part = memoryview(data)[at : at + len(buffer) - self._filled]
+                buffer[self._filled : self._filled + len(part)] = part
+                self._filled += len(part)
+                at += len(part)
+                part.release()
+                if self._filled < len(buffer):
+                    return False
+            if len(self._buffers) == len(self._lengths):
+                self._taken = at - begin
+                return True
+            self._buffers.append(bytearray(self._lengths[len(self._buffers)]))
+            self._filled = 0

@@ -1,0 +1,225 @@
+"""The inputs of a task, as the command line sees them.
+
+They are the parameters of the task's function: names, annotations, defaults and
+docstring.
+
+- Every parameter is an option: `--x 3`.  `*args` takes the words that belong to
+  no option; `**kwargs` takes every option that is not known.
+- A bool is a flag: `--quick`, `--no-quick`, `--quick=true`.
+- A list, tuple or set is an option that may be repeated, or a JSON list.
+- A dict, dataclass, NamedTuple or TypedDict is a JSON object.
+- A `Path` must exist, unless its default is a path: then it mostly names what
+  is to be written.  `Annotated[Path, "input"]` and `Annotated[Path, "output"]`
+  say it in so many words.
+- `Annotated[X, function]` calls the function with the text.
+- Without annotation it is JSON if it can be read as such, else the text, unless
+  the default is a bool, text, path or enum member, which says what is meant.
+"""
+
+from __future__ import annotations
+
+import enum
+import inspect
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from fancypipe_core import _docstring, _hints, errors
+from fancypipe_core._kinds import MISSING, Flag, Kind, Mismatch, Nothing, Unwritable
+from fancypipe_core._structures import Either, Record
+
+if TYPE_CHECKING:
+    from fancypipe_core._task import Definition
+
+__all__ = ["Input", "bind", "inputs_of"]
+
+
+@dataclass(frozen=True)
+class Input:
+    """One input.
+
+    Attributes:
+        name: The parameter.
+        annotation: Its annotation, evaluated; `inspect.Parameter.empty` if there is none.
+        default: Its default; `MISSING` if it has none.
+        help: What the docstring says of it, in one line.
+        kind: What values it takes.
+        role: `option`; `words` for `*args`; `others` for `**kwargs`.
+        by_position: Whether it can be passed by position only.
+    """
+
+    name: str
+    annotation: Any
+    default: Any
+    help: str
+    kind: Kind
+    role: Literal["option", "words", "others"] = "option"
+    by_position: bool = False
+
+    @property
+    def required(self) -> bool:
+        """Whether it has no default."""
+        return self.default is MISSING and self.role == "option"
+
+    @property
+    def multiple(self) -> bool:
+        """Whether it may be given more than once."""
+        return self.kind.many or self.role == "words"
+
+    @property
+    def is_flag(self) -> bool:
+        """Whether it stands alone on the command line, without a value."""
+        members = self.kind.members if isinstance(self.kind, Either) else [self.kind]
+        real = [kind for kind in members if not isinstance(kind, Nothing)]
+        return bool(real) and all(isinstance(kind, Flag) for kind in real)
+
+    @property
+    def explanation(self) -> str:
+        """The text for help: what it is for, what it takes, what it is by default."""
+        notes = []
+        if self.required:
+            notes.append("required")
+        elif self.role == "option":
+            notes.append(f"default: {_as_written(self.default)}")
+        if isinstance(self.kind, Unwritable):
+            notes.append("cannot be given here")
+        elif self.kind.many:
+            notes.append("may be repeated")
+        fields = getattr(self.kind, "fields", "") if isinstance(self.kind, Record) else ""
+        parts = (self.help, f"An object {{{fields}}}." if fields else "", f"[{'; '.join(notes)}]")
+        return " ".join(part for part in parts if part and part != "[]")
+
+    def value(self, texts: Sequence[str]) -> Any:
+        """Return the value for what was written.
+
+        Raises:
+            BadInput: It is not of the right kind.
+        """
+        try:
+            if self.role == "words":
+                return tuple(self.kind.text(text) for text in texts)
+            return self.kind.texts(texts)
+        except Mismatch as mismatch:
+            raise self._refusal(mismatch) from mismatch.__cause__
+
+    def _refusal(self, mismatch: Mismatch) -> errors.BadInput:
+        return errors.BadInput(
+            f"input {self.name}{mismatch.at} must be {mismatch.expected}, not {mismatch.got}"
+        )
+
+
+def inputs_of(definition: Definition) -> list[Input]:
+    """Return the inputs of a task, in the order of its signature."""
+    main = definition.main
+    try:
+        parameters = list(inspect.signature(main).parameters.values())
+    except ValueError:  # a builtin that does not tell
+        raise errors.BadInput(
+            f"task {definition.name} does not tell its inputs: {main!r} has no signature"
+        ) from None
+    if definition.is_class:
+        parameters = parameters[1:]
+    hints = _hints.hints_of(main)
+    texts = {
+        **_docstring.read(definition.doc).parameters,
+        **_docstring.read(main.__doc__ or "").parameters,
+    }
+    return [_input(item, hints.get(item.name), texts.get(item.name, "")) for item in parameters]
+
+
+def _input(parameter: inspect.Parameter, hint: Any, text: str) -> Input:
+    annotation = parameter.annotation if hint is None else hint
+    default = MISSING if parameter.default is inspect.Parameter.empty else parameter.default
+    role: Literal["option", "words", "others"] = "option"
+    if parameter.kind is parameter.VAR_POSITIONAL:
+        role = "words"
+    elif parameter.kind is parameter.VAR_KEYWORD:
+        role = "others"
+    return Input(
+        parameter.name,
+        annotation,
+        default,
+        text,
+        _hints.kind_of(annotation, default),
+        role,
+        parameter.kind is parameter.POSITIONAL_ONLY,
+    )
+
+
+def bind(
+    name: str, inputs: Sequence[Input], given: Mapping[str, Sequence[str]], words: Sequence[str] = ()
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return the arguments for what was written on the command line.
+
+    Args:
+        name: The task's name, for messages.
+        inputs: Its inputs.
+        given: What was written, by the input's name, or by any name where the
+            task takes `**kwargs`.
+        words: What belongs to no option.
+
+    Raises:
+        BadInput: Something is missing, unknown or of the wrong kind.
+    """
+    known = {one.name: one for one in inputs}
+    others = next((one for one in inputs if one.role == "others"), None)
+    values: dict[str, Any] = {}
+    for key, texts in given.items():
+        one = known.get(key)
+        if one is not None and one.role == "option":
+            values[key] = one.value(texts)
+        elif others is not None:
+            values[key] = others.value(texts)
+        else:
+            raise errors.BadInput(f"task {name} has no input {key!r}")
+    missing = [one for one in inputs if one.required and one.name not in values]
+    if missing:
+        raise errors.BadInput(_what_is_missing(name, missing))
+    rest = next((one for one in inputs if one.role == "words"), None)
+    if words and rest is None:
+        raise errors.BadInput(f"task {name} takes its inputs by name, not as {words[0]!r}")
+    args: list[Any] = []
+    for one in inputs:
+        if one.role == "words" and words:
+            args += one.value(words)
+        elif _goes_by_position(one, rest is not None and bool(words)):
+            args.append(values.pop(one.name, one.default))
+    return tuple(args), values
+
+
+def _goes_by_position(one: Input, before_words: bool) -> bool:
+    return one.by_position
+
+
+def _what_is_missing(name: str, missing: Sequence[Input]) -> str:
+    for one in missing:
+        if isinstance(one.kind, Unwritable):
+            return (
+                f"task {name} cannot be run from the command line: its input {one.name} must be "
+                f"{one.kind.expected}; run it from Python, or from a module that makes it"
+            )
+    listed = " and ".join(f"--{one.name.replace('_', '-')} {one.kind.shown}" for one in missing)
+    return f"task {name} needs {listed}"
+
+
+def _as_written(value: Any) -> str:
+    """Return a default as one would write it on the command line."""
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, enum.Enum):
+        return value.name
+    if isinstance(value, str):
+        return value or '""'
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, (list, dict, tuple)):
+        try:
+            return json.dumps(value, ensure_ascii=False)
+        except (TypeError, ValueError):
+            return repr(value)
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

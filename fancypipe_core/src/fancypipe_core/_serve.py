@@ -1,0 +1,158 @@
+"""A backend behind a channel: `serve` at the worker's end, `ChannelBackend` at ours.
+
+The channel carries jobs out and reports in.  A second one, for control, is
+read by a thread of its own in the worker, so that jobs can be called back while
+one is running; it hangs up when the client is gone.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Callable, Sequence
+
+from fancypipe_core import _wire, errors
+from fancypipe_core._channel import SocketChannel
+from fancypipe_core._inline import InlineBackend
+from fancypipe_core.backend import Event, Job, JobId
+
+__all__ = ["ChannelBackend", "serve"]
+
+
+def serve(channel: SocketChannel, control: SocketChannel, backend: InlineBackend) -> None:
+    """Run jobs that come over a channel, until told to stop or the other end is gone.
+
+    Args:
+        channel: Blocking; jobs come, reports go.  Read in this thread only.
+        control: Blocking; commands come.  Read in a thread that is started here.
+        backend: Runs the jobs, in this thread.
+    """
+    reader = _wire.FromWorker()
+    sending = threading.Lock()
+    stopping = threading.Event()
+
+    def send(events: Sequence[Event], returned: Sequence[JobId] = ()) -> None:
+        frame = _wire.encode_report(events, returned)
+        with sending:
+            try:
+                channel.send(*frame)
+            except errors.ConnectionLost:
+                stopping.set()
+
+    def listen() -> None:
+        while True:
+            try:
+                command = _wire.decode_command(control.receive())
+            except errors.ChannelError:
+                # Nobody is left to work for, and the running task may never end.
+                os._exit(0)
+            if type(command) is _wire.Stop:
+                stopping.set()
+                backend.withdraw()
+            elif type(command) is _wire.GiveBack:
+                given_back = [job.id for job in backend.withdraw()]
+                backend.report()
+                send([], given_back)
+
+    backend.start(lambda events: send(events) if events else None)
+    threading.Thread(target=listen, name="fancypipe-control", daemon=True).start()
+    while not stopping.is_set():
+        if backend.waiting:
+            backend.drive(0)
+            continue
+        for stream in (sys.stdout, sys.stderr):
+            _flush(stream)
+        try:
+            frame = channel.receive()
+        except errors.ConnectionLost:
+            break
+        command = _wire.decode_command(frame)
+        if type(command) is _wire.Jobs:
+            backend.submit(reader.jobs(command, frame[1]))
+        elif type(command) is _wire.Stop:
+            break
+    backend.stop(0.0)
+
+
+def _flush(stream: object) -> None:
+    try:
+        stream.flush()  # type: ignore[attr-defined]
+    except (OSError, ValueError, AttributeError):
+        return  # the user closed or replaced it
+
+
+class ChannelBackend:
+    """Our end of a channel to one worker.
+
+    Args:
+        channel: Not blocking; jobs go, reports come.
+        control: Not blocking; commands go.
+        sink: Takes the worker's events.
+        gave_back: Takes the jobs that the worker returned without having begun.
+    """
+
+    def __init__(
+        self,
+        channel: SocketChannel,
+        control: SocketChannel,
+        sink: Callable[[Sequence[Event]], None],
+        gave_back: Callable[[Sequence[Job]], None],
+    ) -> None:
+        self.channel = channel
+        self.control = control
+        self.outstanding: dict[JobId, Job] = {}
+        self._sink = sink
+        self._gave_back = gave_back
+        self._writer = _wire.ToWorker()
+        self._reports = _wire.Reports()
+
+    def setup(self, setup: _wire.Setup) -> None:
+        """Send what the worker must know before its first job."""
+        self.channel.send(_wire.encode_command(setup))
+
+    def submit(self, jobs: Sequence[Job]) -> None:
+        """Send jobs.
+
+        Raises:
+            ConnectionLost: The worker is gone; the jobs are outstanding.
+        """
+        for job in jobs:
+            self.outstanding[job.id] = job
+        self.channel.send(*self._writer.jobs(jobs))
+
+    def call_back(self) -> None:
+        """Ask for the jobs that have not begun, and for all results so far."""
+        self.control.send(_wire.encode_command(_wire.GiveBack()))
+
+    def ask_to_stop(self) -> None:
+        """Ask the worker to end after what is running."""
+        self.control.send(_wire.encode_command(_wire.Stop()))
+        self.channel.send(_wire.encode_command(_wire.Stop()))
+
+    def read(self) -> None:
+        """Take what has come.
+
+        Raises:
+            ConnectionLost: The worker is gone, and all it sent was taken.
+            ProtocolError: It sent what is no report.
+        """
+        for frame in self.channel.received():
+            events, returned = self._reports.read(frame)
+            known: list[Event] = []
+            for event in events:
+                id = getattr(event, "id", None)
+                if not hasattr(event, "reply"):
+                    known.append(event)
+                elif self.outstanding.pop(id, None) is not None:  # type: ignore[arg-type]
+                    known.append(event)
+            if known:
+                self._sink(known)
+            jobs = [self.outstanding.pop(id) for id in returned if id in self.outstanding]
+            if returned or jobs:
+                self._gave_back(jobs)
+
+    def close(self) -> None:
+        """Close both channels."""
+        self.channel.close()
+        self.control.close()

@@ -1,0 +1,390 @@
+"""Engine settings: one table, and where each value comes from.
+
+The fields of `Settings` are the table.  Each says in its metadata how it is
+spelled on the command line, what values it takes and how a text becomes one;
+the command line, the environment, the configuration files and
+`fancypipe config --explain` are made from that.  `resolve` works on any such
+record, so that a plugin can bring a record of its own.
+
+A value is looked for in this order, and the last one found counts: default,
+the user's file (`fancypipe/config.toml` in the folder for configuration), the
+project's file (`fancypipe.toml`, or `[tool.fancypipe]` in `pyproject.toml`, in
+this folder or the nearest one above), environment variable, argument.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Generic, NamedTuple, TypeVar, overload
+
+from fancypipe_core import _config, _cores, errors
+from fancypipe_core._spelling import near, plain
+
+__all__ = [
+    "Origin",
+    "Resolved",
+    "Setting",
+    "Settings",
+    "resolve",
+    "setting",
+    "table",
+]
+
+R = TypeVar("R")
+
+
+class Setting(NamedTuple):
+    """One line of the table.
+
+    Attributes:
+        help: What it does; one sentence.
+        expected: What values it takes, to follow "must be".
+        parse: Makes a value of a text or of a value from a file or a caller;
+            raises `ValueError` or `TypeError` if it cannot be one.
+        options: How it is spelled on the command line, the usual one first.
+        off: How it is turned off on the command line, for what is on or off.
+        value: What help shows for its value; empty for what is on or off.
+        default: The default in words; empty for what `name` has in the record.
+        is_path: Whether it is a path, which in a file begins at that file's folder.
+        name: The field, the argument of `run()` and the key in a file.
+    """
+
+    help: str
+    expected: str
+    parse: Callable[[object], Any]
+    options: tuple[str, ...]
+    off: tuple[str, ...] = ()
+    value: str = ""
+    default: str = ""
+    is_path: bool = False
+    name: str = ""
+
+    @property
+    def variable(self) -> str:
+        """The environment variable."""
+        return f"FANCYPIPE_{self.name.upper()}"
+
+
+def setting(default: Any, line: Setting) -> Any:
+    """Return a dataclass field for a line of the table; `default` may be a function."""
+    if callable(default):
+        return field(default_factory=default, metadata={"setting": line})
+    line = line._replace(default=line.default or toml(default))
+    return field(default=default, metadata={"setting": line})
+
+
+def toml(value: object) -> str:
+    """Return a setting's value as a configuration file would have it."""
+    if value is None:
+        return "not set"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, (int, float)):
+        return repr(value)
+    text = str(value).replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{text}"'
+
+
+# ---- what values are ---------------------------------------------------------
+
+_TRUE = frozenset({"1", "true", "yes", "on"})
+_FALSE = frozenset({"0", "false", "no", "off"})
+
+
+def _switch(value: object) -> bool:
+    if isinstance(value, bool):
+        return value
+    text = str(value).strip().lower()
+    if text not in _TRUE | _FALSE:
+        raise ValueError
+    return text in _TRUE
+
+
+def _whole(value: object) -> int:
+    if isinstance(value, str):
+        return int(value)
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError
+    return value
+
+
+def _from_one(value: object) -> int:
+    number = _whole(value)
+    if number < 1:
+        raise ValueError
+    return number
+
+
+def _workers(value: object) -> int:
+    if isinstance(value, str) and value.strip().lower() == "auto":
+        return _cores.usable()
+    return _from_one(value)
+
+
+def _seconds(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+        raise TypeError
+    number = float(value)
+    if not 0 <= number < math.inf:
+        raise ValueError
+    return number
+
+
+def _name(value: object) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError
+    return value.strip()
+
+
+def _folder(value: object) -> str:
+    if not isinstance(value, (str, os.PathLike)) or not os.fspath(value):
+        raise ValueError
+    return os.path.expanduser(os.fspath(value))
+
+
+def _default_backend() -> str:
+    from fancypipe_core import _plugins
+
+    installed = _plugins.installed()
+    return next((name for name in ("procs", "threads") if name in installed), "serial")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The engine's settings."""
+
+    backend: str = setting(
+        _default_backend,
+        Setting(
+            help="Where tasks run: serial (S), threads (T), procs (P) or another backend.",
+            expected="the name or alias of a backend (see: fancypipe backends)",
+            parse=_name,
+            options=("workertype", "backend"),
+            value="NAME",
+            default="procs if installed, else threads, else serial",
+        ),
+    )
+    workers: int = setting(
+        _cores.usable,
+        Setting(
+            help="How many tasks run at the same time.",
+            expected='a whole number from 1, or "auto"',
+            parse=_workers,
+            options=("numworkers", "workers"),
+            value="N",
+            default="the cores that this process may use",
+        ),
+    )
+    max_losses: int = setting(
+        3,
+        Setting(
+            help="How often a task's worker may die before the task is given up.",
+            expected="a whole number from 1",
+            parse=_from_one,
+            options=("max-losses",),
+            value="N",
+        ),
+    )
+    keep_going: bool = setting(
+        False,
+        Setting(
+            help="After a failure, run all that does not need it.",
+            expected="true or false",
+            parse=_switch,
+            options=("keep-going",),
+            off=("no-keep-going",),
+        ),
+    )
+    tempdir: str | None = setting(
+        None,
+        Setting(
+            help="The folder in which a run makes its folder for temporary files.",
+            expected="a folder",
+            parse=_folder,
+            options=("tempdir", "workdir"),
+            is_path=True,
+            value="FOLDER",
+            default="the system's folder for temporary files",
+        ),
+    )
+    grace: float = setting(
+        10.0,
+        Setting(
+            help="Seconds that running tasks have to end after Ctrl-C.",
+            expected="seconds, 0 or more",
+            parse=_seconds,
+            options=("grace",),
+            value="SECONDS",
+        ),
+    )
+    progress: bool = setting(
+        False,
+        Setting(
+            help="Show how the run goes on.",
+            expected="true or false",
+            parse=_switch,
+            options=("progress",),
+            off=("quiet", "q", "no-progress"),
+            default="true on the command line, false for run()",
+        ),
+    )
+    debug: bool = setting(
+        False,
+        Setting(
+            help="Check the engine's state at every step (slow), and show full tracebacks.",
+            expected="true or false",
+            parse=_switch,
+            options=("debug",),
+            off=("no-debug",),
+        ),
+    )
+
+
+def table(record: type[Any]) -> tuple[Setting, ...]:
+    """Return the lines of a record's table."""
+    return tuple(
+        item.metadata["setting"]._replace(name=item.name)
+        for item in fields(record)
+        if "setting" in item.metadata
+    )
+
+
+# ---- where they come from ----------------------------------------------------
+
+
+class Origin(NamedTuple):
+    """Where a value came from.
+
+    Attributes:
+        kind: `default`, `user file`, `project file`, `environment` or `argument`.
+        place: The file, the variable or the argument; for a default, in words.
+    """
+
+    kind: str
+    place: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.place}"
+
+
+@dataclass(frozen=True)
+class Resolved(Generic[R]):
+    """Settings, and where each came from.
+
+    Attributes:
+        settings: The record.
+        origins: By field.
+        remarks: What looks like a mistake but is none for sure, such as a
+            variable `FANCYPIPE_WORKER`.
+    """
+
+    settings: R
+    origins: Mapping[str, Origin]
+    remarks: tuple[str, ...]
+
+
+@overload
+def resolve(
+    arguments: Mapping[str, object],
+    env: Mapping[str, str] | None = ...,
+    cwd: str | os.PathLike[str] | None = ...,
+    *,
+    defaults: Mapping[str, object] = ...,
+    spelled: Mapping[str, str] = ...,
+) -> Resolved[Settings]: ...
+@overload
+def resolve(
+    arguments: Mapping[str, object],
+    env: Mapping[str, str] | None = ...,
+    cwd: str | os.PathLike[str] | None = ...,
+    *,
+    defaults: Mapping[str, object] = ...,
+    spelled: Mapping[str, str] = ...,
+    record: type[R],
+) -> Resolved[R]: ...
+def resolve(
+    arguments: Mapping[str, object],
+    env: Mapping[str, str] | None = None,
+    cwd: str | os.PathLike[str] | None = None,
+    *,
+    defaults: Mapping[str, object] | None = None,
+    spelled: Mapping[str, str] | None = None,
+    record: type[Any] = Settings,
+) -> Resolved[Any]:
+    """Return the settings that are in force, and where each came from.
+
+    Args:
+        arguments: What the caller gave, by field.
+        env: The environment; by default that of this process.
+        cwd: Where the search for the project's file begins; by default here.
+        defaults: Defaults of the caller's own.
+        spelled: How the caller's user spelled an argument, for messages.
+        record: Whose table it is.
+
+    Raises:
+        ConfigError: A setting is unknown or cannot have that value.
+    """
+    env = os.environ if env is None else env
+    lines = {line.name: line for line in table(record)}
+    values = dict(defaults or {})
+    origins = {name: Origin("default", line.default) for name, line in lines.items()}
+    origins.update({name: Origin("default", toml(value)) for name, value in values.items()})
+
+    for kind, file, content in _config.files(env, cwd):
+        for key, value in content.items():
+            line = _line_of(key, lines, file)
+            parsed = _parsed(line, value, f"{file}: {key}")
+            values[line.name] = (
+                os.path.join(os.path.dirname(file), parsed) if line.is_path else parsed
+            )
+            origins[line.name] = Origin(kind, f"{file}, key {key}")
+    for line in lines.values():
+        if env.get(line.variable):
+            text = env[line.variable]
+            values[line.name] = _parsed(line, text, f"environment variable {line.variable}")
+            origins[line.name] = Origin("environment", line.variable)
+    for name, value in arguments.items():
+        if name not in lines:
+            raise errors.ConfigError(_unknown(name, "argument", lines, lines.values()))
+        place = (spelled or {}).get(name, name)
+        values[name] = _parsed(lines[name], value, f"argument {place}")
+        origins[name] = Origin("argument", place)
+    return Resolved(record(**values), origins, tuple(_remarks(env, lines)))
+
+
+def _line_of(key: str, lines: Mapping[str, Setting], file: str) -> Setting:
+    for line in lines.values():
+        if plain(key) in map(plain, (line.name, *line.options)):
+            return line
+    raise errors.ConfigError(_unknown(key, f"{file}: key", lines, lines.values()))
+
+
+def _unknown(name: str, what: str, known: Iterable[str], lines: Iterable[Setting]) -> str:
+    hint = near(name, [*known, *(option for line in lines for option in line.options)])
+    return f"{what} {name!r} is not a setting{hint or '; there are: ' + ', '.join(known)}"
+
+
+def _parsed(line: Setting, value: object, where: str) -> Any:
+    try:
+        return line.parse(value)
+    except (ValueError, TypeError):
+        raise errors.ConfigError(f"{where} must be {line.expected}, not {value!r}") from None
+
+
+def _remarks(env: Mapping[str, str], lines: Mapping[str, Setting]) -> Iterable[str]:
+    # Not errors: other programs and later versions may have variables of their own.
+    variables = {line.variable: line.variable for line in lines.values()}
+    unknown = [name for name in env if name.startswith("FANCYPIPE_") and name not in variables]
+    if not unknown:
+        return
+    import difflib
+
+    for line in lines.values():
+        for option in line.options:
+            variables.setdefault(f"FANCYPIPE_{plain(option).upper()}", line.variable)
+    for name in unknown:
+        for close in difflib.get_close_matches(name, variables, n=1, cutoff=0.85):
+            yield f"{name} in the environment is no setting; did you mean {variables[close]}?"

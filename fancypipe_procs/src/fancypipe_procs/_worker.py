@@ -1,0 +1,193 @@
+"""One worker process, seen from the client: its start, its channel, its death."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from time import monotonic
+
+from fancypipe_core.backend import (
+    Certificate,
+    ChannelBackend,
+    Event,
+    Job,
+    JobId,
+    Setup,
+    SocketChannel,
+    main_script,
+)
+from fancypipe_procs.child import CELL
+
+__all__ = ["Worker"]
+
+_THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "BLIS_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+)
+
+
+class Worker:
+    """A child process and the jobs that it has.
+
+    Args:
+        directory: The session's folder for temporary files.
+        threads: How many threads numerical libraries may use in it.
+        sink: Takes its events.
+        gave_back: Takes the jobs that it returned.
+
+    Raises:
+        OSError: It cannot be started.
+    """
+
+    def __init__(
+        self,
+        directory: str,
+        threads: int,
+        sink: Callable[[Sequence[Event]], None],
+        gave_back: Callable[[Sequence[Job]], None],
+    ) -> None:
+        ours, theirs = socket.socketpair()
+        our_control, their_control = socket.socketpair()
+        watch, self._lifeline = os.pipe()
+        cell = _shared_memory(CELL.size)
+        self._cell = mmap.mmap(cell, CELL.size)
+        passed = (theirs.fileno(), their_control.fileno(), cell, watch)
+        try:
+            self.process = subprocess.Popen(
+                [*_interpreter(), "-m", "fancypipe_procs.child", *map(str, passed)],
+                stdin=subprocess.DEVNULL,
+                # The client's stdout is for its result.
+                stdout=2,
+                pass_fds=passed,
+                # A group and session of its own: the terminal's Ctrl-C is not for it,
+                # and what its tasks start can be killed with it.
+                start_new_session=True,
+                env=_environment(threads),
+            )
+        except BaseException:
+            for end in (ours, our_control):
+                end.close()
+            os.close(self._lifeline)
+            self._cell.close()
+            raise
+        finally:
+            theirs.close()
+            their_control.close()
+            os.close(cell)
+            os.close(watch)
+        self.pid = self.process.pid
+        self.sentinel = _sentinel(self.pid)
+        self.heard = monotonic()  # when it last reported, or got work while idle
+        self.called_back = False
+        self.kill_at: dict[JobId, float] = {}
+        self.killed_for = ""
+        self.has_reported = False
+        self.link = ChannelBackend(
+            SocketChannel(ours, blocking=False),
+            SocketChannel(our_control, blocking=False),
+            sink,
+            gave_back,
+        )
+        main = main_script()
+        setup = Setup(list(sys.path), list(sys.argv), tuple(main) if main else None, directory)
+        self.link.setup(setup)
+
+    @property
+    def load(self) -> int:
+        """How many jobs it has."""
+        return len(self.link.outstanding)
+
+    @property
+    def running(self) -> JobId | None:
+        """The job that began last, if it has not been reported yet."""
+        task, attempt = CELL.unpack_from(self._cell, 0)
+        return (task, attempt) if (task, attempt) in self.link.outstanding else None
+
+    def kill(self, reason: str) -> None:
+        """Kill it with all that its tasks started.
+
+        Args:
+            reason: Goes into the certificate: `timeout`, `cancelled` or empty.
+        """
+        self.killed_for = self.killed_for or reason
+        try:
+            os.killpg(self.pid, signal.SIGKILL)
+        except (ProcessLookupError, PermissionError):
+            return  # dead already
+
+    def bury(self) -> Certificate:
+        """Reap it when it is dead; return what is known of its death."""
+        code = self.process.wait()
+        # Its tasks may have left processes behind, which nobody else would end.
+        try:
+            os.killpg(self.pid, signal.SIGKILL)
+        except (ProcessLookupError, PermissionError):
+            self.killed_for = self.killed_for or ""
+        if code < 0:
+            try:
+                detail = signal.Signals(-code).name
+            except ValueError:
+                detail = f"signal {-code}"
+            reason = "signal"
+        else:
+            detail = f"exit code {code}"
+            reason = "exit"
+        return Certificate(self.killed_for or reason, detail, socket.gethostname(), self.pid)
+
+    def close(self) -> None:
+        """Let go of its channels and descriptors; it must be dead and reaped."""
+        self.link.close()
+        os.close(self._lifeline)
+        self._cell.close()
+        if self.sentinel >= 0:
+            os.close(self.sentinel)
+
+
+def _shared_memory(size: int) -> int:
+    """Return the descriptor of memory that a child can map."""
+    if hasattr(os, "memfd_create"):
+        descriptor = os.memfd_create("fancypipe-cell", 0)
+    else:
+        with tempfile.TemporaryFile() as file:
+            descriptor = os.dup(file.fileno())
+    os.ftruncate(descriptor, size)
+    return descriptor
+
+
+def _sentinel(pid: int) -> int:
+    """Return a descriptor that is readable when the process has ended; -1 where there is none.
+
+    Without one its death is seen by the end of its channel.
+    """
+    if not hasattr(os, "pidfd_open"):
+        return -1
+    try:
+        return os.pidfd_open(pid)
+    except OSError:
+        return -1
+
+
+def _interpreter() -> list[str]:
+    """Return this interpreter with the options it was started with."""
+    flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
+    if sys.version_info >= (3, 11) and "-P" not in flags and "-I" not in flags:
+        # A file in the current folder must not stand in for a module of ours.
+        flags.append("-P")
+    return [sys.executable, *flags]
+
+
+def _environment(threads: int) -> dict[str, str]:
+    environment = dict(os.environ)
+    for name in _THREAD_VARIABLES:
+        environment.setdefault(name, str(threads))
+    return environment
