@@ -22,7 +22,7 @@ from fancypipe_core import _byvalue, _files, _names, errors
 from fancypipe_core._ref import Instance, Item, Outputs, Ref
 from fancypipe_core.backend import Encoded, Hole, Live, Payload
 
-__all__ = ["PLAIN", "Encoder", "Packed", "decode", "decode_one"]
+__all__ = ["PLAIN", "Encoder", "Packed", "decode", "decode_one", "item"]
 
 PLAIN = frozenset({int, float, str, bytes, bool, type(None), complex})
 """Types that hold neither references nor surprises."""
@@ -257,10 +257,11 @@ def decode_one(payload: Payload, values: Sequence[Any]) -> Any:
         return pickle.loads(payload.head, buffers=payload.buffers)
     if not payload.head:
         index, name = payload.holes[0]
-        return values[index] if name is None else values[index][name]
+        return values[index] if name is None else item(values[index], name)
     outer = getattr(_local, "fillings", None)
     _local.fillings = [
-        values[index] if name is None else values[index][name] for index, name in payload.holes
+        values[index] if name is None else item(values[index], name)
+        for index, name in payload.holes
     ]
     try:
         return pickle.loads(payload.head, buffers=payload.buffers)
@@ -295,8 +296,24 @@ _local = threading.local()
 def _fill(index: int, keys: tuple[Any, ...]) -> Any:
     value = _local.fillings[index]
     for key in keys:
-        value = value[key]
+        value = item(value, key)
     return value
+
+
+def item(value: Any, key: Any) -> Any:
+    """Return an item that a reference asks for.
+
+    Raises:
+        GraphError: The value has no such item.
+    """
+    try:
+        return value[key]
+    except Exception as error:
+        kind = type(value).__name__
+        raise errors.GraphError(
+            f"the item {key!r} is asked of an output that has none such: it is a {kind} "
+            f"({type(error).__name__}: {_first_line(error)})"
+        ) from error
 
 
 def _import(name: str) -> ModuleType:

@@ -262,7 +262,13 @@ class Driver:
                 )
             self._drain(until, wanted=True)
         self._handle(table.Halt())
-        self._drain(until, wanted=False)
+        self._drain(min(until, monotonic() + 0.5), wanted=False)
+        if scheduler.in_flight and until > monotonic():
+            self._report.warn(
+                f"waiting up to {until - monotonic():.0f} s for {scheduler.in_flight} running tasks "
+                "that cannot be stopped"
+            )
+            self._drain(until, wanted=False)
         self._report.run_over(scheduler.in_flight)
         self.graph.clear()
         self._files.end_run()

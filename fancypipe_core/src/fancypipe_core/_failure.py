@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import traceback
+from functools import lru_cache
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING
 
@@ -47,18 +48,28 @@ def user_traceback(error: BaseException) -> TracebackType | None:
 
 
 def where(error: BaseException) -> str:
-    """Return `file:line` of the innermost frame that is neither ours nor the library's."""
-    import sysconfig
+    """Return `file:line` of the innermost frame that is the user's; empty if there is none.
 
-    libraries = tuple(
-        os.path.join(path, "") for path in {*sysconfig.get_paths().values()} if path
-    )
-    best = ""
+    A frame of the standard library or of an installed package is named only if
+    no frame is the user's own.
+    """
+    own = library = ""
     for frame, line in traceback.walk_tb(user_traceback(error)):
         file = frame.f_code.co_filename
-        if not best or not (_is_ours(frame) or file.startswith((*libraries, "<frozen"))):
-            best = f"{file}:{line}"
-    return best
+        if _is_ours(frame):
+            continue
+        if file.startswith((*_libraries(), "<frozen")):
+            library = f"{file}:{line}"
+        else:
+            own = f"{file}:{line}"
+    return own or library
+
+
+@lru_cache(maxsize=1)
+def _libraries() -> tuple[str, ...]:
+    import sysconfig
+
+    return tuple(os.path.join(path, "") for path in {*sysconfig.get_paths().values()} if path)
 
 
 def describe(

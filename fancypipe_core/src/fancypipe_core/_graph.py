@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from fancypipe_core import errors
 from fancypipe_core._codec import Packed
 from fancypipe_core._ref import Instance
 from fancypipe_core._task import Definition
@@ -164,7 +165,15 @@ class Graph:
         if not node.needs:
             body = packed.body
             return body if type(body) is tuple else body.value  # type: ignore[union-attr]
-        return self.values.fill(packed, self._given(node))
+        return self._fill(node, packed)
+
+    def _fill(self, node: Node, packed: Packed) -> Any:
+        given = self._given(node)
+        try:
+            return self.values.fill(packed, given)
+        except errors.GraphError as error:
+            asked = ", ".join(dict.fromkeys(self.nodes[n].path for n in node.needs[:5] if n in self.nodes))
+            raise errors.GraphError(f"{error} (asked of: {asked})") from error
 
     def _given(self, node: Node) -> list[Any]:
         given = []
@@ -227,7 +236,7 @@ class Graph:
         """
         returned, node.returned = node.returned, None
         assert returned is not None
-        node.value = self.values.fill(returned, self._given(node))
+        node.value = self._fill(node, returned)
 
     def definition(self, node: Node) -> Definition | None:
         """Return the definition of a node made in this process."""

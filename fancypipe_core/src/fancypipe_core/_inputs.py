@@ -21,13 +21,15 @@ from __future__ import annotations
 import enum
 import inspect
 import json
+import numbers
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from fancypipe_core import _docstring, _hints, errors
-from fancypipe_core._kinds import MISSING, Flag, Kind, Mismatch, Nothing, Unwritable
+from fancypipe_core._kinds import MISSING, Anything, Flag, Kind, Mismatch, Nothing, Unwritable
 from fancypipe_core._structures import Either, Record
 
 if TYPE_CHECKING:
@@ -71,9 +73,12 @@ class Input:
     @property
     def is_flag(self) -> bool:
         """Whether it stands alone on the command line, without a value."""
-        members = self.kind.members if isinstance(self.kind, Either) else [self.kind]
-        real = [kind for kind in members if not isinstance(kind, Nothing)]
+        real = [kind for kind in self._members if not isinstance(kind, Nothing)]
         return bool(real) and all(isinstance(kind, Flag) for kind in real)
+
+    @property
+    def _members(self) -> Sequence[Kind]:
+        return self.kind.members if isinstance(self.kind, Either) else [self.kind]
 
     @property
     def explanation(self) -> str:
@@ -83,13 +88,17 @@ class Input:
             notes.append("required")
         elif self.role == "option":
             notes.append(f"default: {_as_written(self.default)}")
+        else:
+            notes.append("any number of words" if self.role == "words" else "any other option")
         if isinstance(self.kind, Unwritable):
             notes.append("cannot be given here")
+        elif isinstance(self.kind, Anything):
+            notes.append("JSON, or else the text as it is")
         elif self.kind.many:
             notes.append("may be repeated")
-        fields = getattr(self.kind, "fields", "") if isinstance(self.kind, Record) else ""
-        parts = (self.help, f"An object {{{fields}}}." if fields else "", f"[{'; '.join(notes)}]")
-        return " ".join(part for part in parts if part and part != "[]")
+        records = [kind for kind in self._members if isinstance(kind, Record)]
+        objects = [f"An object {{{record.fields}}}." for record in records]
+        return " ".join(filter(None, [self.help, *objects, f"[{'; '.join(notes)}]"]))
 
     def value(self, texts: Sequence[str]) -> Any:
         """Return the value for what was written.
@@ -149,7 +158,10 @@ def _input(parameter: inspect.Parameter, hint: Any, text: str) -> Input:
 
 
 def bind(
-    name: str, inputs: Sequence[Input], given: Mapping[str, Sequence[str]], words: Sequence[str] = ()
+    name: str,
+    inputs: Sequence[Input],
+    given: Mapping[str, Sequence[str]],
+    words: Sequence[str] = (),
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Return the arguments for what was written on the command line.
 
@@ -171,7 +183,7 @@ def bind(
         if one is not None and one.role == "option":
             values[key] = one.value(texts)
         elif others is not None:
-            values[key] = others.value(texts)
+            values[key] = replace(others, name=key).value(texts)
         else:
             raise errors.BadInput(f"task {name} has no input {key!r}")
     missing = [one for one in inputs if one.required and one.name not in values]
@@ -181,16 +193,14 @@ def bind(
     if words and rest is None:
         raise errors.BadInput(f"task {name} takes its inputs by name, not as {words[0]!r}")
     args: list[Any] = []
-    for one in inputs:
-        if one.role == "words" and words:
+    # What stands before `*args` can only be passed by position once words follow.
+    before = inputs.index(rest) if rest is not None and words else 0
+    for place, one in enumerate(inputs):
+        if one is rest and words:
             args += one.value(words)
-        elif _goes_by_position(one, rest is not None and bool(words)):
+        elif one.by_position or place < before:
             args.append(values.pop(one.name, one.default))
     return tuple(args), values
-
-
-def _goes_by_position(one: Input, before_words: bool) -> bool:
-    return one.by_position
 
 
 def _what_is_missing(name: str, missing: Sequence[Input]) -> str:
@@ -206,20 +216,17 @@ def _what_is_missing(name: str, missing: Sequence[Input]) -> str:
 
 def _as_written(value: Any) -> str:
     """Return a default as one would write it on the command line."""
-    if value is None:
-        return "none"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, enum.Enum):
-        return value.name
-    if isinstance(value, str):
-        return value or '""'
-    if isinstance(value, os.PathLike):
-        return os.fspath(value)
-    if isinstance(value, (list, dict, tuple)):
-        try:
-            return json.dumps(value, ensure_ascii=False)
-        except (TypeError, ValueError):
-            return repr(value)
     text = repr(value)
+    if value is None or isinstance(value, bool):
+        text = str(value).lower()
+    elif isinstance(value, enum.Enum):
+        text = value.name
+    elif isinstance(value, (str, os.PathLike)):
+        text = os.fspath(value) or '""'
+    elif isinstance(value, numbers.Number):
+        text = str(value)
+    elif isinstance(value, (list, tuple, dict, set, frozenset)):
+        plain = sorted(value, key=repr) if isinstance(value, (set, frozenset)) else value
+        with suppress(TypeError, ValueError):
+            text = json.dumps(plain, ensure_ascii=False)
     return text if len(text) <= 60 else f"{text[:57]}..."

@@ -139,7 +139,11 @@ def _from_main(qualname: str) -> Any:
     if found is None and not _is_worker:
         found = _walk(sys.modules[_MAIN], qualname)
     if found is None:
-        raise errors.DecodeError(f"the main script {_given and _given.value} has no {qualname!r} here")
+        script = _given.value if _given is not None else "the main script"
+        raise errors.DecodeError(
+            f"{script} has no {qualname!r} when a worker imports it; define it at the top level, "
+            'not below `if __name__ == "__main__":`'
+        )
     return found
 
 

@@ -148,7 +148,9 @@ class Report:
         if isinstance(cause, Certificate):
             return self._death(node, cause, attempt)
         original = self._original(cause)
-        if isinstance(original, (errors.UsageError, errors.CodecError)) and attempt == 0:
+        if isinstance(original, (errors.UsageError, errors.CodecError)) and (
+            attempt == 0 or node.hidden
+        ):
             return _at(original, node)
         if isinstance(original, errors.TaskError):
             return original  # a module waited for a task that failed: it is that task's error
@@ -191,7 +193,12 @@ class Report:
             "pid": why.pid,
         }
         if why.reason == "timeout":
-            return errors.TaskTimeout(f"task {node.path} was stopped: {why}", **facts)
+            return errors.TaskTimeout(
+                f"task {node.path} (made at {node.where}) took longer than its timeout of "
+                f"{node.timeout:g} s and was killed on attempt {attempt} (host {why.host}, "
+                f"pid {why.pid})",
+                **facts,
+            )
         lost = errors.TaskLost(
             f"task {node.path} (made at {node.where}) was given up: its worker died "
             f"{self._max_losses} times, at last by {why}",
@@ -204,7 +211,7 @@ class Report:
 def _at(error: errors.FancyPipeError, node: Node) -> errors.FancyPipeError:
     """Add to an error of ours which task it is about."""
     text = str(error)
-    if node.path not in text and not node.hidden:
+    if not node.hidden and node.path not in text:
         error.args = (f"{text} (task {node.path}, made at {node.where})", *error.args[1:])
     return error
 

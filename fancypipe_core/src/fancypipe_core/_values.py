@@ -122,14 +122,13 @@ def _pick(value: Encoded, name: str | None) -> tuple[Encoded, str | None]:
     if name is None or root.names is None:
         return value, name
     if name not in root.names:
-        raise errors.GraphError(_missing(name, root.names))
+        raise errors.GraphError(
+            f"the output {name!r} is asked of a task that has none such; "
+            f"it has: {', '.join(root.names)}"
+        )
     at, rest = root.holes[root.names.index(name)]
     part = value[at]
     return ((part,) if not part.holes else value[: at + 1]), rest
-
-
-def _missing(name: str, names: Sequence[str]) -> str:
-    return f"there is no output {name!r}; there are: {', '.join(names)}"
 
 
 class LiveValues:
@@ -179,7 +178,7 @@ class LiveValues:
         def look_up(ref: Ref[Any]) -> Any:
             value = values[id(ref._origin())]
             for key in ref._keys() if type(ref) is Item else ():
-                value = value[key]
+                value = _codec.item(value, key)
             return value
 
         return _replace(packed.body.value, look_up, {})

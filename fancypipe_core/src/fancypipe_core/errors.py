@@ -292,7 +292,8 @@ def _join(plain: type[TaskError], cause: BaseException) -> TaskError | None:
     try:
         cls = type(f"{plain.__name__}[{user.__name__}]", (plain, user), {"__module__": __name__ + ".joined"})
         # Neither class's __init__ may run: the user's may ask for anything.
-        joined: TaskError = BaseException.__new__(cls, *cause.args)
+        builtin = next(base for base in user.__mro__ if base.__module__ == "builtins")
+        joined: TaskError = builtin.__new__(cls, *cause.args)
     except Exception:  # noqa: BLE001 - any metaclass or layout trouble means: do without
         return None
     joined.args = cause.args

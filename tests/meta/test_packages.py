@@ -1,0 +1,84 @@
+"""The packages agree with each other, with what is installed and with the changelog."""
+
+from __future__ import annotations
+
+import re
+from importlib import metadata
+
+import pytest
+
+from tests.meta.repo import CORE, PACKAGES, ROOT, SIBLINGS, distribution_of, project_of, source_of
+
+GROUP = "fancypipe.backends"
+VERSION = str(project_of(CORE)["version"])
+BACKENDS = {
+    "fancypipe_core": {"serial": "fancypipe_core._inline:plugin"},
+    "fancypipe_threads": {"threads": "fancypipe_threads:plugin"},
+    "fancypipe_procs": {"procs": "fancypipe_procs:plugin"},
+}
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_one_version_for_all(package: str) -> None:
+    assert project_of(package)["version"] == VERSION
+
+
+@pytest.mark.parametrize("package", SIBLINGS)
+def test_siblings_need_the_core_of_their_version(package: str) -> None:
+    """They are released together and tested together, so an older core is not promised."""
+    needed = project_of(package)["dependencies"]
+    assert [need for need in needed if need.startswith("fancypipe")] == [
+        f"fancypipe-core~={VERSION}"
+    ]
+
+
+def test_the_changelog_begins_with_this_version() -> None:
+    versions = re.findall(
+        r"^## \[(\d[^]]*)\]", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE
+    )
+    assert versions[:1] == [VERSION]
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_what_is_installed_is_what_stands_here(package: str) -> None:
+    project = project_of(package)
+    installed = metadata.metadata(distribution_of(package))
+    assert installed["Version"] == VERSION, "install the packages again"
+    assert installed["Requires-Python"] == project["requires-python"] == ">=3.10"
+    assert installed["License-Expression"] == project["license"] == "Apache-2.0"
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_typed_and_licensed(package: str) -> None:
+    assert (source_of(package) / "py.typed").is_file()
+    licence = (ROOT / "LICENSE").read_bytes()
+    # A distribution must carry the licence, and takes no file from above its own folder.
+    assert (ROOT / package / "LICENSE").read_bytes() == licence
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_backends_can_be_loaded(package: str) -> None:
+    distribution = metadata.distribution(distribution_of(package))
+    points = {point.name: point for point in distribution.entry_points if point.group == GROUP}
+    assert {name: point.value for name, point in points.items()} == BACKENDS[package]
+    assert project_of(package)["entry-points"][GROUP] == BACKENDS[package]
+    for point in points.values():
+        assert point.load() is not None
+
+
+def test_the_command_can_be_loaded() -> None:
+    scripts = [
+        point
+        for point in metadata.distribution("fancypipe-core").entry_points
+        if point.group == "console_scripts"
+    ]
+    assert [(point.name, point.value) for point in scripts] == [
+        ("fancypipe", "fancypipe_core.cli:main")
+    ]
+    assert callable(scripts[0].load())
+
+
+def test_the_version_can_be_asked_for() -> None:
+    import fancypipe_core
+
+    assert fancypipe_core.__version__ == VERSION
