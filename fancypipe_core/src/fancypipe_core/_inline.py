@@ -36,12 +36,13 @@ class InlineBackend:
 
     Args:
         runner: What runs them.
-        begin: Called with each job right before it runs.
+        begin: Called with each job right before it runs; False means that it must
+            not run: it stays, and `drive` comes back.
         kills: Whether somebody else enforces time limits.
     """
 
     def __init__(
-        self, runner: Runner, begin: Callable[[Job], None] | None = None, kills: bool = False
+        self, runner: Runner, begin: Callable[[Job], bool] | None = None, kills: bool = False
     ) -> None:
         self._runner = runner
         self._begin = begin
@@ -123,8 +124,9 @@ class InlineBackend:
                     self._warned = True
                     text = "the serial backend cannot stop a task: timeouts are not enforced"
                     ended.append(Note(None, "warning", text))
-                if begin is not None:
-                    begin(job)
+                if begin is not None and not begin(job):
+                    jobs.appendleft(job)
+                    return
                 try:
                     done = run(job)
                 except BaseException:  # Ctrl-C: the job is over, and says so

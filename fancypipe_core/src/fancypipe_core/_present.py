@@ -40,6 +40,7 @@ _WIDTH = 88
 _REPR = 2000  # characters
 _SMALL = 16  # items
 _LONG = 1_000_000  # numbers that a range stands for
+_WORD = 1 << 64
 _TEXTS = {
     ("datetime", "date"),
     ("datetime", "datetime"),
@@ -123,6 +124,9 @@ def save(value: Any, path: str) -> None:
 
 
 def _plain(value: Any, outer: set[int], depth: int) -> Any:
+    cls = type(value)
+    if cls is str or (cls is int and -_WORD < value < _WORD):
+        return value  # most of all values
     if value is None or isinstance(value, (bool, int, float, str, complex, enum.Enum)):
         return _scalar(value)
     if isinstance(value, os.PathLike):
@@ -130,7 +134,7 @@ def _plain(value: Any, outer: set[int], depth: int) -> Any:
     if isinstance(value, (bytes, bytearray, memoryview)):
         data = bytes(value)
         return {"bytes": {"length": len(data), "hex": data[:32].hex()}}
-    if type(value).__module__ == "numpy":
+    if cls.__module__ == "numpy":
         return _numpy(value, outer, depth)
     parts = _parts(value)
     if parts is None:
@@ -150,7 +154,7 @@ def _scalar(value: Any) -> Any:
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, enum.Enum):
-        return value.name if value.name is not None else repr(value)
+        return getattr(value, "name", None) or repr(value)  # combined flags may have none
     if isinstance(value, int):
         return _integer(int(value))
     if isinstance(value, float):
@@ -261,19 +265,15 @@ def _numpy(value: Any, outer: set[int], depth: int) -> Any:
 
 
 def _lines(value: Any, encode: Callable[[Any], str], indent: str) -> str:
-    if not value or not isinstance(value, (dict, list)):
-        return encode(value)
+    flat = encode(value)
+    if len(flat) + len(indent) <= _WIDTH or not isinstance(value, (dict, list)):
+        return flat
     inner = indent + "  "
     if isinstance(value, dict):
         items = [f"{encode(key)}: {_lines(item, encode, inner)}" for key, item in value.items()]
-        first, last = "{}"
-        simple = False
-    else:
-        items = [_lines(item, encode, inner) for item in value]
-        first, last = "[]"
-        simple = not any(isinstance(item, (dict, list)) for item in value)
-    width = sum(map(len, items)) + 2 * len(items) + len(indent)
+        return f"{{\n{inner}" + f",\n{inner}".join(items) + f"\n{indent}}}"
     # A list of numbers stays on one line, however long: it is one thing.
-    if simple or (width <= _WIDTH and not any("\n" in item for item in items)):
-        return f"{first}{', '.join(items)}{last}"
-    return f"{first}\n{inner}" + f",\n{inner}".join(items) + f"\n{indent}{last}"
+    if not any(isinstance(item, (dict, list)) for item in value):
+        return flat
+    items = [_lines(item, encode, inner) for item in value]
+    return f"[\n{inner}" + f",\n{inner}".join(items) + f"\n{indent}]"

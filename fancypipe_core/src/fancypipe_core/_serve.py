@@ -20,25 +20,38 @@ from fancypipe_core.backend import Event, Job, JobId
 __all__ = ["ChannelBackend", "serve"]
 
 
-def serve(channel: SocketChannel, control: SocketChannel, backend: InlineBackend) -> None:
+def serve(
+    channel: SocketChannel,
+    control: SocketChannel,
+    backend: InlineBackend,
+    called_back: Callable[[], bool] = lambda: False,
+) -> None:
     """Run jobs that come over a channel, until told to stop or the other end is gone.
 
     Args:
         channel: Blocking; jobs come, reports go.  Read in this thread only.
         control: Blocking; commands come.  Read in a thread that is started here.
         backend: Runs the jobs, in this thread.
+        called_back: Tells, once, that the jobs which have not begun are to be
+            given back: for clients that have a way to say so which works while
+            a task keeps the control thread from running.
     """
     reader = _wire.FromWorker()
     sending = threading.Lock()
     stopping = threading.Event()
 
-    def send(events: Sequence[Event], returned: Sequence[JobId] = ()) -> None:
+    def send(events: Sequence[Event], returned: Sequence[JobId] | None = None) -> None:
         frame = _wire.encode_report(events, returned)
         with sending:
             try:
                 channel.send(*frame)
             except errors.ConnectionLost:
                 stopping.set()
+
+    def give_back() -> None:
+        ids = [job.id for job in backend.withdraw()]
+        backend.report()
+        send([], ids)
 
     def listen() -> None:
         while True:
@@ -51,15 +64,16 @@ def serve(channel: SocketChannel, control: SocketChannel, backend: InlineBackend
                 stopping.set()
                 backend.withdraw()
             elif type(command) is _wire.GiveBack:
-                given_back = [job.id for job in backend.withdraw()]
-                backend.report()
-                send([], given_back)
+                called_back()
+                give_back()
 
     backend.start(lambda events: send(events) if events else None)
     threading.Thread(target=listen, name="fancypipe-control", daemon=True).start()
     while not stopping.is_set():
         if backend.waiting:
             backend.drive(0)
+            if called_back():
+                give_back()
             continue
         for stream in (sys.stdout, sys.stderr):
             _flush(stream)
@@ -148,9 +162,12 @@ class ChannelBackend:
                     known.append(event)
             if known:
                 self._sink(known)
-            jobs = [self.outstanding.pop(id) for id in returned if id in self.outstanding]
-            if returned or jobs:
-                self._gave_back(jobs)
+            if returned is not None:
+                self._gave_back(self.take(returned))
+
+    def take(self, ids: Sequence[JobId]) -> list[Job]:
+        """Take these jobs out of what is outstanding: the worker will not run them."""
+        return [self.outstanding.pop(id) for id in ids if id in self.outstanding]
 
     def close(self) -> None:
         """Close both channels."""

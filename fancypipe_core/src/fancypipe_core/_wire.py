@@ -37,8 +37,10 @@ __all__ = [
     "Setup",
     "Stop",
     "ToWorker",
+    "Reports",
     "decode_command",
     "encode_command",
+    "encode_report",
 ]
 
 # Written for msgspec, which reads annotations at run time: no `X | None` on 3.9 types.
@@ -160,7 +162,7 @@ class _Note(msgspec.Struct, array_like=True, gc=False):
 class _Report(msgspec.Struct, array_like=True):
     done: list[_Done]
     notes: list[_Note]
-    returned: list[JobId]
+    returned: Optional[list[JobId]]
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -275,9 +277,9 @@ class FromWorker:
 
 
 def encode_report(
-    events: Sequence[Event], returned: Sequence[JobId] = ()
+    events: Sequence[Event], returned: Sequence[JobId] | None = None
 ) -> Frame:
-    """Return a frame with a worker's events and the jobs that it gives back."""
+    """Return a frame with a worker's events, and the jobs that it gives back if it was asked."""
     done: list[_Done] = []
     notes: list[_Note] = []
     buffers: list[Any] = []
@@ -293,7 +295,7 @@ def encode_report(
                 done.append(_Done(task, attempt, event.seconds, b"", wired, event.folder))
         elif type(event) is Note:
             notes.append(_Note(event.id, event.stream, event.text))
-    return _encode(_Report(done, notes, list(returned))), buffers
+    return _encode(_Report(done, notes, None if returned is None else list(returned))), buffers
 
 
 def _wired(reply: Ok | More | Err, buffers: list[Any]) -> _Ok | _More | _Err:
@@ -337,8 +339,8 @@ class Reports:
         # A definition is one call for the whole session, whichever task sends it.
         self._calls: dict[tuple[str, tuple[bytes, ...]], Call] = {}
 
-    def read(self, frame: Frame) -> tuple[list[Event], list[JobId]]:
-        """Return the events of a frame, and the jobs that are given back.
+    def read(self, frame: Frame) -> tuple[list[Event], list[JobId] | None]:
+        """Return the events of a frame, and the jobs that are given back (None: not asked).
 
         Raises:
             ProtocolError: It is no report.

@@ -33,6 +33,7 @@ from fancypipe_procs._worker import Worker
 __all__ = ["ProcsBackend"]
 
 _CALL_BACK_AFTER = 0.002  # seconds of silence of a worker while another is idle
+_TAKE_BACK_AFTER = 0.02  # seconds in which a worker should have answered a call back
 _KILL_AFTER = 0.1  # seconds that a cancelled job has before its worker is killed
 _MOST_BAD_STARTS = 3
 
@@ -196,15 +197,18 @@ class ProcsBackend:
             self._sink(events)
 
     def _take_back(self, jobs: Sequence[Job]) -> None:
-        """Jobs that a worker had not begun."""
+        """Jobs that a worker has not begun and will not begin."""
         dropped = [job.id for job in jobs if job.id in self._cancelled]
         if dropped:
             self._cancelled.difference_update(dropped)
             self._report_cancelled(dropped)
             jobs = [job for job in jobs if job.id not in set(dropped)]
         self._jobs.extendleft(reversed(jobs))
-        for worker in self._workers:
-            worker.called_back = False
+
+    def _given_back(self, worker: Worker, jobs: Sequence[Job]) -> None:
+        """A worker has answered."""
+        worker.called_back = None
+        self._take_back(jobs)
 
     def _report_cancelled(self, ids: Sequence[JobId]) -> None:
         why = Certificate("cancelled", "cancelled before it began", "", 0, started=False, guilty=False)
@@ -225,7 +229,8 @@ class ProcsBackend:
         jobs = self._jobs
         while jobs:
             most = self._pace.ahead + (self._pace.seconds < 0.005)
-            worker = min(self._workers, key=lambda worker: worker.load, default=None)
+            free = [worker for worker in self._workers if worker.called_back is None]
+            worker = min(free, key=lambda worker: worker.load, default=None)
             if worker is None or worker.load >= most:
                 return
             fair = -(-len(jobs) // self._count)
@@ -246,12 +251,10 @@ class ProcsBackend:
             self._selector.modify(worker.link.channel, events, worker)
 
     def _call_back(self, worker: Worker) -> None:
-        if not worker.called_back:
-            worker.called_back = True
-            try:
-                worker.link.call_back()
-            except ConnectionLost:
-                return  # its death is reported by its sentinel
+        try:
+            worker.call_back()
+        except ConnectionLost:
+            return  # its death is reported by its sentinel
 
     # ---- clocks ----
 
@@ -268,7 +271,10 @@ class ProcsBackend:
         idle = not self._jobs and any(not worker.load for worker in self._workers)
         for worker in self._workers:
             times += worker.kill_at.values()
-            if idle and worker.load > 1 and not worker.called_back:
+            if worker.called_back is not None:
+                if worker.load > 1:
+                    times.append(worker.called_back + _TAKE_BACK_AFTER)
+            elif idle and worker.load > 1:
                 times.append(worker.heard + _CALL_BACK_AFTER)
         return max(0.0, min(times) - monotonic()) if times else None
 
@@ -277,7 +283,11 @@ class ProcsBackend:
         idle = not self._jobs and any(not worker.load for worker in self._workers)
         for worker in list(self._workers):
             outstanding = worker.link.outstanding
-            if idle and worker.load > 1 and now >= worker.heard + _CALL_BACK_AFTER:
+            if worker.called_back is not None:
+                if worker.load > 1 and now >= worker.called_back + _TAKE_BACK_AFTER:
+                    self._take_back(worker.not_begun())
+                    worker.called_back = now
+            elif idle and worker.load > 1 and now >= worker.heard + _CALL_BACK_AFTER:
                 self._call_back(worker)
             if worker.kill_at:
                 worker.kill_at = {id: at for id, at in worker.kill_at.items() if id in outstanding}
@@ -298,7 +308,7 @@ class ProcsBackend:
     def _add_worker(self) -> None:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
         threads = max(1, (cores or 1) // self._count)
-        worker = Worker(self._directory, threads, self._take_events, self._take_back)
+        worker = Worker(self._directory, threads, self._take_events, self._given_back)
         self._workers.append(worker)
         self._selector.register(worker.link.channel, selectors.EVENT_READ, worker)
         if worker.sentinel >= 0:

@@ -22,7 +22,7 @@ from fancypipe_core.backend import (
     SocketChannel,
     main_script,
 )
-from fancypipe_procs.child import CELL
+from fancypipe_procs.child import CELL, CELL_SIZE, FLAG
 
 __all__ = ["Worker"]
 
@@ -54,13 +54,13 @@ class Worker:
         directory: str,
         threads: int,
         sink: Callable[[Sequence[Event]], None],
-        gave_back: Callable[[Sequence[Job]], None],
+        gave_back: Callable[[Worker, Sequence[Job]], None],
     ) -> None:
         ours, theirs = socket.socketpair()
         our_control, their_control = socket.socketpair()
         watch, self._lifeline = os.pipe()
-        cell = _shared_memory(CELL.size)
-        self._cell = mmap.mmap(cell, CELL.size)
+        cell = _shared_memory(CELL_SIZE)
+        self._cell = mmap.mmap(cell, CELL_SIZE)
         passed = (theirs.fileno(), their_control.fileno(), cell, watch)
         try:
             self.process = subprocess.Popen(
@@ -88,7 +88,7 @@ class Worker:
         self.pid = self.process.pid
         self.sentinel = _sentinel(self.pid)
         self.heard = monotonic()  # when it last reported, or got work while idle
-        self.called_back = False
+        self.called_back: float | None = None  # when it was asked to give jobs back
         self.kill_at: dict[JobId, float] = {}
         self.killed_for = ""
         self.has_reported = False
@@ -96,7 +96,7 @@ class Worker:
             SocketChannel(ours, blocking=False),
             SocketChannel(our_control, blocking=False),
             sink,
-            gave_back,
+            lambda jobs: gave_back(self, jobs),
         )
         main = main_script()
         setup = Setup(list(sys.path), list(sys.argv), tuple(main) if main else None, directory)
@@ -112,6 +112,25 @@ class Worker:
         """The job that began last, if it has not been reported yet."""
         task, attempt = CELL.unpack_from(self._cell, 0)
         return (task, attempt) if (task, attempt) in self.link.outstanding else None
+
+    def call_back(self) -> None:
+        """Ask for the jobs that have not begun, and for all results so far.
+
+        Raises:
+            ConnectionLost: It is dead.
+        """
+        if self.called_back is None:
+            self.called_back = monotonic()
+            self._cell[FLAG] = 1
+            self.link.call_back()
+
+    def not_begun(self) -> list[Job]:
+        """Take the jobs that it cannot have begun, some time after `call_back`."""
+        running = self.running
+        if running is None:
+            return []
+        ids = list(self.link.outstanding)
+        return self.link.take(ids[ids.index(running) + 1 :])
 
     def kill(self, reason: str) -> None:
         """Kill it with all that its tasks started.

@@ -23,7 +23,16 @@ from fancypipe_core.backend import (
 from fancypipe_core.errors import ChannelError
 
 CELL = struct.Struct("<QQ")
-"""What the shared cell holds: task and attempt of the job that began last."""
+"""What the shared cell holds first: task and attempt of the job that began last.
+
+The byte behind it is the client's flag: no further job may begin.  The child
+writes its job and then looks at the flag; the client sets the flag, waits far
+longer than a store takes to be seen, and then reads the job.  So whatever
+stands behind that job in the order of sending has not begun and never will,
+also when a task keeps the child from answering.
+"""
+FLAG = CELL.size
+CELL_SIZE = CELL.size + 8
 
 
 def _die_with_parent(lifeline: int) -> None:
@@ -60,7 +69,7 @@ def main(argv: list[str]) -> None:
     _die_with_parent(descriptors[3])
     channel = SocketChannel(socket.socket(fileno=descriptors[0]), blocking=True)
     control = SocketChannel(socket.socket(fileno=descriptors[1]), blocking=True)
-    cell = mmap.mmap(descriptors[2], CELL.size)
+    cell = mmap.mmap(descriptors[2], CELL_SIZE)
     # The terminal's Ctrl-C is for the client, which tells us what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
@@ -71,11 +80,17 @@ def main(argv: list[str]) -> None:
         set_main_script(setup.main)
         pack = CELL.pack_into
 
-        def begin(job: Job) -> None:
+        def begin(job: Job) -> bool:
             pack(cell, 0, *job.id)
+            return not cell[FLAG]
+
+        def called_back() -> bool:
+            was = cell[FLAG] != 0
+            cell[FLAG] = 0
+            return was
 
         runner = Runner(setup.directory, live=False)
-        serve(channel, control, InlineBackend(runner, begin, kills=True))
+        serve(channel, control, InlineBackend(runner, begin, kills=True), called_back)
     except ChannelError:
         # The client is gone; there is nobody to tell.
         os._exit(0)

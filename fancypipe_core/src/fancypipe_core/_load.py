@@ -1,0 +1,153 @@
+"""Loading a pipeline's file, and finding the task in it that is meant."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import util
+from types import ModuleType
+from typing import Any
+
+from fancypipe_core import _task, errors
+from fancypipe_core._spelling import near
+
+__all__ = ["NAME", "LoadError", "choose", "load", "loading", "split"]
+
+NAME = "__mp_main__"
+"""The module's name.  A `__name__ == "__main__"` guard does not fire under it, and workers
+import the same file under the same name, so that what it defines has one name everywhere."""
+
+_loading: str | None = None
+
+
+class LoadError(Exception):
+    """The pipeline's file raised an exception, which is the cause, while it was loaded."""
+
+
+def loading() -> str | None:
+    """Return the file that is being loaded, if one is."""
+    return _loading
+
+
+def split(target: str, commands: tuple[str, ...] = ()) -> tuple[str, str]:
+    """Split `FILE[:NAME]`, and see that the file is there.
+
+    Args:
+        target: What was written.
+        commands: What else could have been meant, for the message.
+
+    Raises:
+        UsageError: There is no such file.
+    """
+    file, name = target, ""
+    if not os.path.exists(target) and ":" in target:
+        file, _, name = target.rpartition(":")
+    if os.path.isdir(file):
+        raise errors.UsageError(f"{file} is a folder, not the file of a pipeline")
+    if not os.path.exists(file):
+        if os.sep not in file and not file.endswith(".py"):
+            hint = near(file, commands) or f"; the commands are: {', '.join(commands)}"
+            raise errors.UsageError(f"there is no file and no command {file!r}{hint}")
+        folder = os.path.dirname(file)
+        others = _pipelines(folder or os.curdir)
+        hint = near(os.path.basename(file), others)
+        raise errors.UsageError(f"there is no file {file}{hint}")
+    return file, name
+
+
+def _pipelines(folder: str) -> list[str]:
+    try:
+        return [name for name in os.listdir(folder) if name.endswith(".py")]
+    except OSError:
+        return []
+
+
+def load(file: str) -> ModuleType:
+    """Load a pipeline's file as the module `__mp_main__`.
+
+    Raises:
+        LoadError: It raised an exception, or is not Python.
+        UsageError: It cannot be read.
+    """
+    global _loading  # noqa: PLW0603 - whether a file is being loaded is a fact of the process
+    path = os.path.abspath(file)
+    try:
+        with open(path, "rb") as stream:
+            source = stream.read()
+    except OSError as error:
+        raise errors.UsageError(f"{file} cannot be read: {error.strerror}") from None
+    from importlib.machinery import SourceFileLoader
+
+    spec = util.spec_from_file_location(NAME, path, loader=SourceFileLoader(NAME, path))
+    if spec is None:
+        raise errors.UsageError(f"{file} cannot be loaded as Python")
+    module = util.module_from_spec(spec)
+    if not getattr(sys.flags, "safe_path", False):
+        # As for `python FILE`, so that it can import its neighbours.
+        sys.path.insert(0, os.path.dirname(path))
+    sys.modules[NAME] = module
+    _loading = file
+    try:
+        # Not by the loader: that would leave a __pycache__ beside the user's script,
+        # and take a stale one for a script that was changed within the same second.
+        exec(compile(source, path, "exec", dont_inherit=True), module.__dict__)
+    except (Exception, SystemExit) as error:
+        sys.modules.pop(NAME, None)
+        raise LoadError(file) from error
+    finally:
+        _loading = None
+    return module
+
+
+def choose(module: ModuleType, file: str, name: str = "") -> _task.Definition:
+    """Return the task or module that is meant.
+
+    Args:
+        module: What was loaded.
+        file: As the user wrote it.
+        name: As the user wrote it; empty to take the only module, or the only
+            task, that the file defines.
+
+    Raises:
+        UsageError: There is none, or there are several.
+    """
+    found = {
+        key: value
+        for key, value in vars(module).items()
+        if _task.is_definition(value) and not key.startswith("_")
+    }
+    own = {key: value for key, value in found.items() if value.__module__ == module.__name__}
+    known = own or found
+    if name:
+        return _named(module, file, name, list(known))
+    if not known:
+        raise errors.UsageError(
+            f"{file} defines no task or module: decorate a function with @task or @module"
+        )
+    # One definition may have several names.
+    definitions = {id(value): _task.definition_of(value) for value in known.values()}
+    modules = [definition for definition in definitions.values() if definition.is_module]
+    candidates = modules or list(definitions.values())
+    if len(candidates) == 1:
+        return candidates[0]
+    kind = "modules" if modules else "tasks"
+    names = [key for key, value in known.items() if _task.definition_of(value) in candidates]
+    raise errors.UsageError(
+        f"{file} has several {kind}, say which is meant: "
+        + ", ".join(f"{file}:{key}" for key in names)
+    )
+
+
+def _named(module: ModuleType, file: str, name: str, known: list[str]) -> _task.Definition:
+    value: Any = module
+    for part in name.split("."):
+        value = getattr(value, part, None)
+    if value is not None and _task.is_definition(value):
+        return _task.definition_of(value)
+    if value is not None and value is not module:
+        raise errors.UsageError(
+            f"{name} in {file} is no task or module but a {type(value).__name__}; "
+            + (f"there are: {', '.join(known)}" if known else "there is none")
+        )
+    there = near(name, known) or (f"; there are: {', '.join(known)}" if known else "")
+    raise errors.UsageError(f"{file} has no task or module {name!r}{there}")

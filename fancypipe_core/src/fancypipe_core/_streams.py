@@ -1,0 +1,99 @@
+"""Standard output belongs to the result; all else goes to standard error."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import sys
+from collections.abc import Iterator
+
+from fancypipe_core import errors
+
+__all__ = ["aside", "say", "write"]
+
+
+@contextlib.contextmanager
+def aside() -> Iterator[None]:
+    """Let what is printed meanwhile, also by programs that tasks start, go to standard error."""
+    stdout = sys.stdout
+    if not _is_descriptor_1(stdout):
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+        return
+    # By descriptor and not by exchanging sys.stdout: a debugger keeps its line editing.
+    stdout.flush()
+    kept = os.dup(1)
+    line_buffering = stdout.line_buffering
+    try:
+        _point(1, 2)
+        stdout.reconfigure(line_buffering=True)
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            stdout.flush()
+        os.dup2(kept, 1)
+        os.close(kept)
+        stdout.reconfigure(line_buffering=line_buffering)
+
+
+def write(text: str, ascii_text: str | None = None) -> None:
+    """Write a line to standard output.
+
+    A reader that has gone away, as `head` does, is no error.
+
+    Args:
+        text: What to write.
+        ascii_text: What to write where the encoding cannot have that.
+
+    Raises:
+        FancyPipeError: It cannot be written, such as to a full disk.
+    """
+    try:
+        try:
+            print(text, flush=True)  # noqa: T201 - it is what was asked for
+        except UnicodeEncodeError:
+            if ascii_text is None:
+                ascii_text = text.encode("ascii", "backslashreplace").decode()
+            print(ascii_text, flush=True)  # noqa: T201 - as above
+    except BrokenPipeError:
+        _abandon(1)
+    except OSError as error:
+        _abandon(1)
+        raise errors.FancyPipeError(
+            f"the result could not be written to standard output: {error.strerror}"
+        ) from None
+
+
+def say(text: str) -> None:
+    """Write a line to standard error, if anybody is there to read it."""
+    try:
+        print(text, file=sys.stderr, flush=True)  # noqa: T201 - it is for the terminal
+    except UnicodeEncodeError:
+        say(text.encode("ascii", "backslashreplace").decode())
+    except (OSError, ValueError):
+        _abandon(2)
+
+
+def _is_descriptor_1(stream: object) -> bool:
+    if not isinstance(stream, io.TextIOWrapper):
+        return False
+    try:
+        return stream.fileno() == 1
+    except (OSError, ValueError):
+        return False
+
+
+def _point(descriptor: int, at: int) -> None:
+    """Make one descriptor mean what another one means; nothing, if that one is closed."""
+    try:
+        os.dup2(at, descriptor)
+    except OSError:
+        _abandon(descriptor)
+
+
+def _abandon(descriptor: int) -> None:
+    """Let all further output go nowhere, also what Python flushes at exit."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, descriptor)
+    os.close(nowhere)

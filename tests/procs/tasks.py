@@ -1,0 +1,109 @@
+"""Tasks that harm the process they run in."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from typing import Any
+
+from fancypipe_core import task
+
+
+@task
+def segfault() -> None:
+    ctypes.string_at(0)
+
+
+@task
+def leave(code: int) -> None:
+    os._exit(code)
+
+
+@task
+def kill_self(number: int) -> None:
+    os.kill(os.getpid(), number)
+
+
+@task
+def pid() -> int:
+    return os.getpid()
+
+
+@task
+def fine(x: Any = None) -> Any:
+    return x
+
+
+@task
+def die_until(path: str, times: int) -> int:
+    """Die so many times, then work."""
+    with open(path, "a") as file:
+        file.write("x")
+    if os.path.getsize(path) <= times:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return os.path.getsize(path)
+
+
+@task
+def count_and_maybe_die(path: str, number: int, deadly: int) -> int:
+    """Leave a mark, so that it can be counted how often each ran."""
+    with open(f"{path}/{number}", "a") as file:
+        file.write("x")
+    if number == deadly and os.path.getsize(f"{path}/{number}") == 1:
+        os._exit(1)
+    return number
+
+
+@task(timeout=0.5)
+def hold_the_interpreter() -> None:
+    """In C code, with the interpreter's lock held."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sum(range(10**12))
+
+
+@task(timeout=0.5)
+def start_and_hang(path: str) -> None:
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1000)"])
+    with open(path, "w") as file:
+        file.write(str(child.pid))
+    time.sleep(1000)
+
+
+@task(timeout=30)
+def quick() -> int:
+    return 1
+
+
+@task
+def tell_pid_and_wait(path: str) -> None:
+    with open(path + ".tmp", "w") as file:
+        file.write(str(os.getpid()))
+    os.rename(path + ".tmp", path)
+    sum(range(10**12))
+
+
+@task
+def environment(name: str) -> str | None:
+    return os.environ.get(name)
+
+
+@task
+def standard_streams() -> tuple[str, bool]:
+    print("to stdout, from a task")
+    return sys.stdin.read(), sys.stdin.isatty()
+
+
+@task
+def slow_then(path: str, x: int) -> int:
+    """The first of them is slow although its kind is quick."""
+    if x == 0:
+        until = time.monotonic() + 60
+        while len(os.listdir(path)) < 60 and time.monotonic() < until:
+            time.sleep(0.005)
+    else:
+        open(f"{path}/{x}", "w").close()
+    return len(os.listdir(path))

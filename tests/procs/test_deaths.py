@@ -1,0 +1,182 @@
+"""What happens when a worker process dies, hangs, or is left alone."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from fancypipe_core import Session, errors, run
+from tests.procs import tasks as t
+
+
+@pytest.fixture(scope="module")
+def session() -> Iterator[Session]:
+    with Session("procs", 2, debug=True, grace=5.0) as opened:
+        yield opened
+
+
+def wait_until(true: Callable[[], bool], limit: float = 60.0) -> None:
+    until = time.monotonic() + limit
+    while not true():
+        assert time.monotonic() < until, "it did not come true in time"
+        time.sleep(0.01)
+
+
+def gone(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rsplit(")", 1)[1].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("task", "detail"),
+    [
+        (t.segfault(), "SIGSEGV"),
+        (t.leave(3), "exit code 3"),
+        (t.kill_self(signal.SIGKILL), "SIGKILL"),
+        (t.kill_self(signal.SIGABRT), "SIGABRT"),
+    ],
+    ids=["segfault", "exit", "kill", "abort"],
+)
+def test_a_deadly_task_is_given_up_with_a_certificate(
+    session: Session, task: object, detail: str
+) -> None:
+    with pytest.raises(errors.TaskLost, match=detail) as caught:
+        session.run(task)
+    assert caught.value.attempt == 3
+    assert caught.value.certificate.detail == detail
+    assert caught.value.certificate.pid > 0
+    assert session.run([t.fine(i) for i in range(10)]) == list(range(10))
+
+
+def test_a_loss_is_made_good(session: Session, tmp_path: Path) -> None:
+    assert session.run(t.die_until(str(tmp_path / "marks"), 2)) == 3
+
+
+def test_max_losses_is_a_setting(tmp_path: Path) -> None:
+    with pytest.raises(errors.TaskLost, match="died 1 times"):
+        run(t.die_until(str(tmp_path / "marks"), 1), backend="procs", workers=1, max_losses=1)
+    assert (tmp_path / "marks").read_text() == "x"
+
+
+def test_a_death_costs_only_its_own_job(session: Session, tmp_path: Path) -> None:
+    """Neighbours that waited in the same process pay nothing, whatever the budget."""
+    with Session("procs", 2, max_losses=2, debug=True) as single_loss:
+        warm = single_loss.run([t.fine(i) for i in range(2000)])  # now jobs travel by the hundred
+        assert warm == list(range(2000))
+        results = single_loss.run(
+            [t.count_and_maybe_die(str(tmp_path), number, 77) for number in range(300)]
+        )
+    assert results == list(range(300))
+    assert (tmp_path / "77").read_text() == "xx"
+
+
+def test_every_worker_can_be_killed_from_outside(session: Session) -> None:
+    with Session("procs", 2, debug=True) as mine:
+        pids = {mine.run(t.pid()) for _ in range(10)}
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+        assert mine.run([t.fine(i) for i in range(100)]) == list(range(100))
+        assert mine.run(t.pid()) not in pids
+
+
+def test_a_timeout_kills_also_what_cannot_be_interrupted(session: Session) -> None:
+    with pytest.raises(errors.TaskTimeout, match=r"timeout of 0\.5 s"):
+        session.run(t.hold_the_interpreter())
+    assert session.run([t.quick() for _ in range(50)]) == [1] * 50
+
+
+def test_a_timeout_kills_grandchildren(session: Session, tmp_path: Path) -> None:
+    with pytest.raises(errors.TaskTimeout):
+        session.run(t.start_and_hang(str(tmp_path / "pid")))
+    grandchild = int((tmp_path / "pid").read_text())
+    wait_until(lambda: gone(grandchild))
+
+
+def test_a_failure_ends_what_runs_beside_it(session: Session, tmp_path: Path) -> None:
+    path = str(tmp_path / "pid")
+    begin = time.monotonic()
+    with pytest.raises(ZeroDivisionError):
+        session.run([t.tell_pid_and_wait(path), t.fine(1) // t.fine(0)])
+    assert time.monotonic() - begin < 60
+    if os.path.exists(path):
+        wait_until(lambda: gone(int(Path(path).read_text())))
+    assert session.run(t.fine(1)) == 1
+
+
+def test_jobs_are_called_back_from_a_busy_worker(tmp_path: Path) -> None:
+    """60 quick jobs must not wait behind one that turns out to be slow: it waits for them."""
+    with Session("procs", 2, debug=True) as mine:
+        many = tmp_path / "many"
+        many.mkdir()
+        for i in range(1, 61):
+            (many / str(i)).touch()
+        mine.run([t.slow_then(str(many), 1) for _ in range(1000)])  # it is a quick kind of task
+        fresh = tmp_path / "fresh"
+        fresh.mkdir()
+        begin = time.monotonic()
+        assert mine.run(t.fine([t.slow_then(str(fresh), x) for x in range(61)]))[0] == 60
+        assert time.monotonic() - begin < 50
+
+
+def test_children_die_with_their_client(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from tests.procs import tasks as t\n"
+        "from fancypipe_core import run\n"
+        "if __name__ == '__main__':\n"
+        f"    run([t.tell_pid_and_wait({str(tmp_path / 'a')!r}), "
+        f"t.tell_pid_and_wait({str(tmp_path / 'b')!r})], backend='procs', workers=2)\n"
+    )
+    root = Path(__file__).resolve().parents[2]
+    client = subprocess.Popen(
+        [sys.executable, str(script)], env={**os.environ, "PYTHONPATH": str(root)}
+    )
+    try:
+        wait_until(lambda: (tmp_path / "a").exists() and (tmp_path / "b").exists())
+    finally:
+        client.kill()
+        client.wait()
+    for name in "ab":
+        wait_until(lambda name=name: gone(int((tmp_path / name).read_text())), 10.0)  # type: ignore[misc]
+
+
+def test_a_session_leaves_no_process() -> None:
+    with Session("procs", 2) as mine:
+        pids = {mine.run(t.pid()) for _ in range(10)}
+    assert all(gone(pid) for pid in pids)
+
+
+def test_the_environment_of_tasks(session: Session, capfd: pytest.CaptureFixture[str]) -> None:
+    assert session.run(t.standard_streams()) == ("", False)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    expected = os.environ.get("OMP_NUM_THREADS", str(max(1, (cores or 1) // 2)))
+    assert session.run(t.environment("OMP_NUM_THREADS")) == expected
+
+
+def test_inputs_that_cannot_travel_take_no_slot(session: Session) -> None:
+    import threading
+
+    with pytest.raises(errors.EncodeError) as caught:
+        session.run(t.fine({"x": [1, 2, {"lock": threading.Lock()}]}))
+    assert caught.value.path == "inputs[0]['x'][2]['lock']"
+    assert "task fine, made at" in str(caught.value)
+
+
+def test_results_that_cannot_travel(session: Session) -> None:
+    from tests.conformance import pipelines as p
+
+    with pytest.raises(errors.EncodeError, match="does not want to be read"):
+        session.run(p.call(p.NotBack))
+    with pytest.raises(errors.EncodeError, match="SystemExit"):
+        session.run(p.call(p.ExitsBack))
+    assert session.run(t.fine(1)) == 1
