@@ -11,7 +11,7 @@ import io
 import uuid
 import weakref
 from types import FunctionType
-from typing import Any
+from typing import Any, NamedTuple
 
 from fancypipe_core import _names
 
@@ -20,8 +20,24 @@ __all__ = ["Cache", "reduce_class", "reduce_function"]
 Cache = dict[int, tuple[Any, Any]]
 """id(object) -> (object, reduction): kept for a run, since code may change between runs."""
 
-_token_of: weakref.WeakKeyDictionary[type, str] = weakref.WeakKeyDictionary()
-_class_of: weakref.WeakValueDictionary[str, type] = weakref.WeakValueDictionary()
+
+class _Token(NamedTuple):
+    """A class's name among processes.
+
+    Attributes:
+        id: Unique for the class.
+        version: Counts up when its code has changed, as in a notebook where a
+            global that it uses was set anew.
+    """
+
+    id: str
+    version: int
+
+
+_made: weakref.WeakValueDictionary[str, type] = weakref.WeakValueDictionary()
+_loaded: weakref.WeakValueDictionary[_Token, type] = weakref.WeakValueDictionary()
+_token_of: weakref.WeakKeyDictionary[type, _Token] = weakref.WeakKeyDictionary()
+_blob_of: weakref.WeakKeyDictionary[type, bytes] = weakref.WeakKeyDictionary()
 
 
 def reduce_function(function: FunctionType, cache: Cache) -> Any:
@@ -38,9 +54,16 @@ def reduce_class(cls: type, cache: Cache) -> Any:
     if known is None:
         token = _token_of.get(cls)
         if token is None:
-            token = _token_of[cls] = uuid.uuid4().hex
-            _class_of[token] = cls
-        known = cache[id(cls)] = (cls, (_load_class, (token, _dump(cls, cache))))
+            token = _token_of[cls] = _Token(uuid.uuid4().hex, 0)
+            _made[token.id] = cls
+            if "__orig_bases__" not in vars(cls) and hasattr(cls, "__orig_bases__"):
+                # dill would take the generic bases of a base class for this class's own.
+                cls.__orig_bases__ = cls.__bases__
+        blob = _dump(cls, cache)
+        if token.id in _made and _blob_of.setdefault(cls, blob) != blob:
+            _blob_of[cls] = blob
+            token = _token_of[cls] = _Token(token.id, token.version + 1)
+        known = cache[id(cls)] = (cls, (_load_class, (*token, blob)))
     return known[1]
 
 
@@ -50,11 +73,12 @@ def _load(blob: bytes) -> Any:
     return dill.loads(blob)
 
 
-def _load_class(token: str, blob: bytes) -> Any:
-    cls = _class_of.get(token)
+def _load_class(id: str, version: int, blob: bytes) -> Any:
+    token = _Token(id, version)
+    cls = _made.get(id) or _loaded.get(token)
     if cls is None:
         cls = _load(blob)
-        _class_of[token] = cls
+        _loaded[token] = cls
         _token_of[cls] = token
     return cls
 

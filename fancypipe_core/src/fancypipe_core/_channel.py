@@ -130,7 +130,7 @@ class SocketChannel:
             ConnectionLost: The other end is gone, and all its frames were returned.
         """
         try:
-            while self._read() >= _READ:
+            while self._read():
                 continue
         except errors.ConnectionLost:
             if not self._frames:
@@ -139,24 +139,27 @@ class SocketChannel:
         self._frames.clear()
         return frames
 
-    def _read(self) -> int:
-        """Read once; return how many bytes came."""
+    def _read(self) -> bool:
+        """Read once; return whether there may be more at once."""
         try:
             if self._buffers and self._filled < len(self._buffers[-1]):
-                count = self._sock.recv_into(memoryview(self._buffers[-1])[self._filled :])
+                room = memoryview(self._buffers[-1])[self._filled :]
+                asked = len(room)
+                count = self._sock.recv_into(room)
                 self._filled += count
             else:
-                data = self._sock.recv(_READ)
+                asked = _READ
+                data = self._sock.recv(asked)
                 count = len(data)
                 self._data += data
         except (BlockingIOError, InterruptedError):
-            return 0
+            return False
         except OSError as error:
             raise errors.ConnectionLost(f"the other end is gone: {error}") from error
         if not count:
             raise errors.ConnectionLost("the other end closed the connection")
         self._parse()
-        return count
+        return count == asked
 
     def _parse(self) -> None:
         data = self._data

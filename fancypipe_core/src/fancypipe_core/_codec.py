@@ -110,11 +110,13 @@ class _Pickler(pickle.Pickler):
             return NotImplemented if isinstance(named, str) else named
         from fancypipe_core._task import TaskFunction
 
-        # The plain function of a task has the task's name: take it from there.
+        # The plain function of a task has the task's name: take it from there, if
+        # the task itself can be found (it does not travel by value with it).
         module = sys.modules.get(function.__module__ or "")
         owner = getattr(module, function.__name__, None)
         if isinstance(owner, TaskFunction) and owner.main is function:
-            return (getattr, (owner, "main"))
+            if _names.reference(owner) is not None:
+                return (getattr, (owner, "main"))
         self.odd = True
         return _byvalue.reduce_function(function, self.cache)
 
