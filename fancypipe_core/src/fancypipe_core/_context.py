@@ -62,27 +62,24 @@ def current() -> Context:
 class TaskScope:
     """The scope of one worker; it goes from job to job."""
 
-    __slots__ = ("_context", "directory", "job", "notify")
+    __slots__ = ("_context", "directory", "folder", "job", "notify")
 
     def __init__(self, directory: str, notify: Callable[[Job, str, str], None]) -> None:
         self.directory = directory
         self.notify = notify
         self.job: Job | None = None
         self._context: Context | None = None
+        self.folder = ""  # the folder that the job made; empty if it made none
 
     def begin(self, job: Job) -> None:
         """A job begins."""
         self.job = job
         self._context = None
-
-    @property
-    def folder(self) -> str:
-        """The folder that the job made; empty if it made none."""
-        return self._context._folder if self._context is not None else ""
+        self.folder = ""
 
     def context(self) -> Context | None:
         if self._context is None and self.job is not None:
-            self._context = Context(self.job, self.directory, self.notify)
+            self._context = Context(self.job, self)
         return self._context
 
     def resolve(self, ref: Ref[Any]) -> Any:
@@ -94,12 +91,9 @@ class TaskScope:
 class Context:
     """The context of a running task: who it is, its temporary files, its messages."""
 
-    def __init__(
-        self, job: Job, directory: str, notify: Callable[[Job, str, str], None]
-    ) -> None:
+    def __init__(self, job: Job, scope: TaskScope) -> None:
         self._job = job
-        self._directory = directory
-        self._notify = notify
+        self._scope = scope
         self._folder = ""
 
     @property
@@ -132,9 +126,9 @@ class Context:
             task, attempt = self._job.id
             safe = re.sub(r"[^A-Za-z0-9_.-]+", "_", self.name)[:60]
             again = f"_{attempt}" if attempt > 1 else ""
-            folder = os.path.join(self._directory, f"{task}_{safe}{again}")
+            folder = os.path.join(self._scope.directory, f"{task}_{safe}{again}")
             os.makedirs(folder, mode=0o700, exist_ok=True)
-            self._folder = folder
+            self._folder = self._scope.folder = folder
         if not name:
             return TempPath(self._folder)
         path = TempPath(self._folder, name)
@@ -152,7 +146,7 @@ class Context:
 
     def log(self, text: object) -> None:
         """Show a line to the user, under the task's name."""
-        self._notify(self._job, "log", str(text))
+        self._scope.notify(self._job, "log", str(text))
 
     def progress(self, done: float, total: float | None = None) -> None:
         """Say how far the task is.
@@ -161,4 +155,4 @@ class Context:
             done: What is done, in any unit.
             total: All there is to do, in the same unit; None if not known.
         """
-        self._notify(self._job, "progress", f"{done:g}" if total is None else f"{done:g}/{total:g}")
+        self._scope.notify(self._job, "progress", f"{done:g}" if total is None else f"{done:g}/{total:g}")

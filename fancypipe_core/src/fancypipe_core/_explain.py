@@ -17,7 +17,8 @@ _LISTED = 20  # failures that are shown at all
 _ENGINE = re.compile(
     r'\s*File "(?:'
     + re.escape(os.path.dirname(os.path.abspath(__file__)))
-    + r'[/\\]|.*[/\\](?:site-packages|dist-packages|src)[/\\]fancypipe_(?:core|procs|threads|remote)[/\\]|<frozen )'
+    + r"[/\\]|.*[/\\](?:site-packages|dist-packages|src)[/\\]"
+    + r"fancypipe_(?:core|procs|threads|remote)[/\\]|<frozen )"
 )
 
 
@@ -123,7 +124,7 @@ def _why(error: errors.TaskError) -> str:
 def _short(place: str) -> str:
     """Return a path as seen from the current folder, if it is below."""
     here = os.path.join(os.getcwd(), "")
-    return place[len(here) :] if place.startswith(here) else place
+    return place.removeprefix(here)
 
 
 def _first_line(error: BaseException) -> str:

@@ -14,7 +14,7 @@ from fancypipe_core import errors
 from fancypipe_core._codec import Packed
 from fancypipe_core._ref import Instance
 from fancypipe_core._task import Definition
-from fancypipe_core._values import Values
+from fancypipe_core._values import LiveValues, Values
 from fancypipe_core.backend import Call, Job, More, Payload
 
 __all__ = ["Broken", "Graph", "Node"]
@@ -34,27 +34,27 @@ class Node:
         returned: What it returned, while it waits for the references in that.
         needs: The nodes that fill the holes of `packed` or `returned`, hole by hole.
         value: Its value, while it has one.
+        kinds: How many tasks of each name are below it.
         hidden: Whether it only gathers what was asked for, and is nobody's task.
     """
 
     __slots__ = (
-        "call", "hidden", "id", "instance", "is_module", "name", "needs", "ordinal", "packed",
-        "parent", "retries", "returned", "site", "timeout", "value",
+        "call", "hidden", "id", "instance", "is_module", "kinds", "name", "needs", "ordinal",
+        "packed", "parent", "retries", "returned", "site", "timeout", "value",
     )  # fmt: skip
 
-    def __init__(
-        self, id: int, parent: Node | None, name: str, ordinal: int, instance: Instance[Any] | None
-    ) -> None:
+    def __init__(self, id: int, parent: Node | None, name: str, ordinal: int) -> None:
         self.id = id
         self.parent = parent
         self.name = name
         self.ordinal = ordinal
-        self.instance = instance
+        self.instance: Instance[Any] | None = None
         self.call: Call | None = None
         self.packed: Packed | None = None
         self.returned: Packed | None = None
         self.needs: Sequence[int] = ()
         self.value: Any = None
+        self.kinds: dict[str, int] | None = None
         self.hidden = False
         self.is_module = False
         self.retries = 0
@@ -79,6 +79,9 @@ class Node:
         return self.instance._site() if self.instance is not None else self.site
 
 
+_AS_IT_IS = LiveValues()
+
+
 class Broken:
     """A value that could not be put together; whoever asks for it gets the error."""
 
@@ -99,21 +102,22 @@ class Graph:
         self.values = values
         self.nodes: dict[int, Node] = {}
         self._of_instance: dict[int, Node] = {}
-        self._counts: dict[tuple[int, str], int] = {}
+        self._kinds: dict[str, int] = {}
         self._next = 1
 
     def clear(self) -> None:
         """Forget all nodes; numbers go on, so that late messages find nobody."""
         self.nodes.clear()
         self._of_instance.clear()
-        self._counts.clear()
+        self._kinds.clear()
 
     def number(self, instance: Instance[Any], parent: Node | None) -> int:
         """Return the number of an instance's node; the node is made if there is none."""
         node = self._of_instance.get(id(instance))
         if node is None:
             definition = instance._definition
-            node = self._make(definition.name, parent, instance)
+            node = self._make(definition.name, parent)
+            node.instance = instance
             options = definition.options
             node.is_module = definition.is_module
             node.retries = options.retries
@@ -121,12 +125,17 @@ class Graph:
             self._of_instance[id(instance)] = node
         return node.id
 
-    def _make(self, name: str, parent: Node | None, instance: Instance[Any] | None) -> Node:
-        key = (0 if parent is None else parent.id, name)
-        ordinal = self._counts[key] = self._counts.get(key, 0) + 1
+    def _make(self, name: str, parent: Node | None) -> Node:
+        if parent is None:
+            kinds = self._kinds
+        else:
+            kinds = parent.kinds
+            if kinds is None:
+                kinds = parent.kinds = {}
+        ordinal = kinds[name] = kinds.get(name, 0) + 1
         number = self._next
         self._next = number + 1
-        node = self.nodes[number] = Node(number, parent, name, ordinal, instance)
+        node = self.nodes[number] = Node(number, parent, name, ordinal)
         return node
 
     def grow(self, number: int) -> Sequence[int]:
@@ -143,8 +152,13 @@ class Graph:
         instance = node.instance
         if instance is None:  # a worker made it: all is there
             return tuple(dict.fromkeys(node.needs))
-        node.call = self.values.call(instance._definition)
-        packed = node.packed = self.values.pack_inputs(instance)
+        if node.hidden:
+            # What was asked for stays here: there is nothing to encode.
+            packed = _AS_IT_IS.pack_inputs(instance)
+        else:
+            node.call = self.values.call(instance._definition)
+            packed = self.values.pack_inputs(instance)
+        node.packed = packed
         if not packed.wants:
             return ()
         return self._refer(node, packed, node.parent)
@@ -186,6 +200,21 @@ class Graph:
             given.append(value)
         return given
 
+    def gather(self, node: Node) -> Any:
+        """Return what was asked for, with objects where references were.
+
+        Raises:
+            BaseException: Whatever the user's objects raise when they are made.
+        """
+        packed = node.packed
+        assert packed is not None
+        opened: dict[int, Any] = {}
+        for need, value in zip(node.needs, self._given(node), strict=True):
+            if need not in opened:
+                opened[need] = self.values.open(value)
+        args, _, _ = _AS_IT_IS.fill(packed, [opened[need] for need in node.needs])
+        return args[0]
+
     def job(self, node: Node, attempt: int, live: type | None) -> Job:
         """Return the job for an attempt at a node."""
         assert node.call is not None
@@ -199,7 +228,7 @@ class Graph:
 
     def unfold_remote(self, node: Node, more: More) -> Sequence[int]:
         """A node returned references to tasks that a worker made."""
-        made = [self._make(more.calls[task.call].label, node, None) for task in more.tasks]
+        made = [self._make(more.calls[task.call].label, node) for task in more.tasks]
         for new, task in zip(made, more.tasks):
             holes = task.inputs.holes
             new.call = more.calls[task.call]

@@ -109,7 +109,10 @@ class InlineBackend:
         """Run jobs for about a millisecond, or one if it takes longer; then report."""
         jobs, ended, typical = self._jobs, self._ended, self._typical
         run, begin = self._runner.run, self._begin
+        if not jobs:
+            return
         until = perf_counter() + _BURST
+        token = self._runner.enter()
         try:
             while True:
                 try:
@@ -138,6 +141,7 @@ class InlineBackend:
                 if perf_counter() > until:
                     return
         finally:
+            self._runner.leave(token)
             self.report()
 
     def wake(self) -> None:

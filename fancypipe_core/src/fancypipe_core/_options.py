@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from fancypipe_core import errors
-from fancypipe_core._spelling import near, plain
+from fancypipe_core._spelling import dashed, near, plain
 
 __all__ = ["Found", "Line", "Option", "read"]
 
@@ -116,8 +116,7 @@ def read(
         name = spelled.removeprefix("-").removeprefix("-")
         option, switch = names.get(plain(name), (None, True))
         if option is None and not any_option:
-            listed = {known: None for known, (_, on) in names.items() if on}
-            hint = near(name, [f"--{known.replace('_', '-')}" for known in listed])
+            hint = near(name, [dashed(known) for known, (_, on) in names.items() if on])
             raise errors.UsageError(f"there is no option {spelled}{hint or advice}")
         end = at + 1
         following = argv[end] if end < len(argv) else ""
@@ -134,7 +133,7 @@ def read(
         line.options.append(Found(key, value, spelled, at, end))
         at = end
     if line.words and not any_words:
-        raise errors.UsageError(f"what is {line.words[0]!r} for?{advice}")
+        raise errors.UsageError(f"{line.words[0]!r} belongs to no option{advice}")
     return line
 
 

@@ -31,6 +31,7 @@ class Report:
     def __init__(
         self, observers: Observers | None, open: Callable[[Any], Any], max_losses: int
     ) -> None:
+        self.observed = observers is not None
         self._observers = observers
         self._open = open
         self._max_losses = max_losses

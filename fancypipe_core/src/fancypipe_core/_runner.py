@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextvars import Token
 from time import perf_counter
 from typing import Any
 
@@ -32,7 +33,7 @@ __all__ = ["Runner"]
 
 
 class Runner:
-    """Runs jobs, one after the other, in the thread that calls it.
+    """Runs jobs, one after the other, in the thread that calls it, between `enter` and `leave`.
 
     Args:
         directory: The session's folder for temporary files.
@@ -66,13 +67,17 @@ class Runner:
         """
         scope = self._scope
         scope.begin(job)
-        token = _context.scope.set(scope)
         begin = perf_counter()
-        try:
-            reply = self._run(job)
-        finally:
-            _context.scope.reset(token)
+        reply = self._run(job)
         return Done(job.id, reply, perf_counter() - begin, scope.folder)
+
+    def enter(self) -> Token[_context.Scope | None]:
+        """From now on this thread runs tasks; the answer is for `leave`."""
+        return _context.scope.set(self._scope)
+
+    def leave(self, token: Token[_context.Scope | None]) -> None:
+        """This thread goes back to what it did before `enter`."""
+        _context.scope.reset(token)
 
     def _run(self, job: Job) -> Reply:
         try:
@@ -120,7 +125,7 @@ class Runner:
         return _failure.describe(wrapped, self._carry, final=True)
 
     def _ok(self, packed: Packed) -> Ok:
-        if isinstance(packed.body, Live):
+        if type(packed.body) is Live:
             return Ok(packed.body, tuple(packed.files))
         encoded = assemble(packed.body, ()) if len(packed.body) > 1 else packed.body
         if packed.odd:

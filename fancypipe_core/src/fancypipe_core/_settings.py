@@ -46,6 +46,7 @@ class Setting(NamedTuple):
             raises `ValueError` or `TypeError` if it cannot be one.
         options: How it is spelled on the command line, the usual one first.
         off: How it is turned off on the command line, for what is on or off.
+        off_help: What turning it off does, for what is on by default there.
         value: What help shows for its value; empty for what is on or off.
         default: The default in words; empty for what `name` has in the record.
         is_path: Whether it is a path, which in a file begins at that file's folder.
@@ -57,6 +58,7 @@ class Setting(NamedTuple):
     parse: Callable[[object], Any]
     options: tuple[str, ...]
     off: tuple[str, ...] = ()
+    off_help: str = ""
     value: str = ""
     default: str = ""
     is_path: bool = False
@@ -228,6 +230,7 @@ class Settings:
             parse=_switch,
             options=("progress",),
             off=("quiet", "q", "no-progress"),
+            off_help="Show nothing but the result and errors.",
             default="true on the command line, false for run()",
         ),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-__all__ = ["near", "plain"]
+__all__ = ["dashed", "near", "plain"]
 
 
 def plain(name: str) -> str:
@@ -16,6 +16,12 @@ def near(name: str, known: Iterable[str]) -> str:
     """Return `; did you mean ...?` for a name that resembles a known one, else nothing."""
     import difflib
 
-    shown = {plain(other).lower(): other for other in known}
-    found = difflib.get_close_matches(plain(name).lower(), shown, n=1, cutoff=0.6)
+    shown = {plain(other).strip("_").lower(): other for other in known}
+    found = difflib.get_close_matches(plain(name).strip("_").lower(), shown, n=1, cutoff=0.6)
     return f"; did you mean {shown[found[0]]}?" if found else ""
+
+
+def dashed(name: str) -> str:
+    """Return a name as an option is usually written."""
+    name = name.replace("_", "-")
+    return f"-{name}" if len(name) == 1 else f"--{name}"

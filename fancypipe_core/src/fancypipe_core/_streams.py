@@ -6,7 +6,7 @@ import contextlib
 import io
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from fancypipe_core import errors
 
@@ -17,7 +17,7 @@ __all__ = ["aside", "say", "write"]
 def aside() -> Iterator[None]:
     """Let what is printed meanwhile, also by programs that tasks start, go to standard error."""
     stdout = sys.stdout
-    if not _is_descriptor_1(stdout):
+    if not isinstance(stdout, io.TextIOWrapper) or not _is_descriptor_1(stdout):
         with contextlib.redirect_stdout(sys.stderr):
             yield
         return
@@ -37,14 +37,14 @@ def aside() -> Iterator[None]:
         stdout.reconfigure(line_buffering=line_buffering)
 
 
-def write(text: str, ascii_text: str | None = None) -> None:
+def write(text: str, in_ascii: Callable[[], str] | None = None) -> None:
     """Write a line to standard output.
 
     A reader that has gone away, as `head` does, is no error.
 
     Args:
         text: What to write.
-        ascii_text: What to write where the encoding cannot have that.
+        in_ascii: Makes what to write where the encoding cannot have that.
 
     Raises:
         FancyPipeError: It cannot be written, such as to a full disk.
@@ -53,9 +53,8 @@ def write(text: str, ascii_text: str | None = None) -> None:
         try:
             print(text, flush=True)  # noqa: T201 - it is what was asked for
         except UnicodeEncodeError:
-            if ascii_text is None:
-                ascii_text = text.encode("ascii", "backslashreplace").decode()
-            print(ascii_text, flush=True)  # noqa: T201 - as above
+            escaped = in_ascii() if in_ascii else text.encode("ascii", "backslashreplace").decode()
+            print(escaped, flush=True)  # noqa: T201 - as above
     except BrokenPipeError:
         _abandon(1)
     except OSError as error:
@@ -75,9 +74,7 @@ def say(text: str) -> None:
         _abandon(2)
 
 
-def _is_descriptor_1(stream: object) -> bool:
-    if not isinstance(stream, io.TextIOWrapper):
-        return False
+def _is_descriptor_1(stream: io.TextIOWrapper) -> bool:
     try:
         return stream.fileno() == 1
     except (OSError, ValueError):

@@ -133,7 +133,7 @@ Encoded = tuple[Payload, ...]
 """A value and the values in its holes.  The last payload is the value itself."""
 
 
-class Live(msgspec.Struct, frozen=True):
+class Live(msgspec.Struct, frozen=True, gc=False):
     """A value as it is, for backends that share memory with the engine."""
 
     value: Any
@@ -153,7 +153,7 @@ class Call(msgspec.Struct, frozen=True, eq=False, weakref=True):
     body: Encoded | Live
 
 
-class Job(msgspec.Struct, frozen=True):
+class Job(msgspec.Struct, frozen=True, gc=False):
     """One attempt at one task.
 
     Attributes:
@@ -190,7 +190,7 @@ class NewTask(msgspec.Struct, frozen=True):
     where: str
 
 
-class Ok(msgspec.Struct, frozen=True):
+class Ok(msgspec.Struct, frozen=True, gc=False):
     """The task returned a value.
 
     Attributes:
@@ -202,7 +202,7 @@ class Ok(msgspec.Struct, frozen=True):
     files: tuple[str, ...] = ()
 
 
-class More(msgspec.Struct, frozen=True):
+class More(msgspec.Struct, frozen=True, gc=False):
     """The task returned references: it is settled by the tasks that it made.
 
     Attributes:
@@ -309,7 +309,7 @@ class Note(msgspec.Struct, frozen=True):
     text: str
 
 
-class Done(msgspec.Struct, frozen=True):
+class Done(msgspec.Struct, frozen=True, gc=False):
     """A job has ended by itself.
 
     Attributes:

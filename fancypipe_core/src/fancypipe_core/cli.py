@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
-import shlex
 import sys
-import traceback
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from fancypipe_core import _options, _settings, _streams, errors
-from fancypipe_core._options import Found, Option
+from fancypipe_core import _commands, _options, _settings, _streams, errors
+from fancypipe_core._commands import Asked
+from fancypipe_core._options import Option
+from fancypipe_core._spelling import dashed, plain
 
 if TYPE_CHECKING:
     from fancypipe_core._inputs import Input
@@ -29,84 +29,87 @@ _ENGINE = (
     *(Option(line.name, line.options, not line.value, line.off) for line in _SETTINGS),
     _OUTPUT,
 )
+_ENGINE_KEYS = frozenset(option.key for option in _ENGINE)
 _OUTPUT_HELP = "Write the result to this file (.json, .pickle, .pkl) and not to standard output."
 _FORMS = (
     "Options take one dash or two, hyphens or underscores, -option value or -option=value. "
-    "Lists and objects are written as JSON; an option that may be repeated gives one item each time."
+    "Lists and objects are written as JSON; what may be repeated also takes its items one by one."
 )
 _FORMAT = {"max_content_width": 100}
-# What the command line has for a default where run() has another.
-_DEFAULTS = {"progress": True}
+_INPUT = "input:"
+_EXPLAIN_HELP = "Also say what each setting does, and where its value comes from."
+_USAGE = "fancypipe [options] FILE[:NAME] [inputs]"
 
 
-class Asked(NamedTuple):
-    """What was typed.
+class _Group(click.Group):
+    """`fancypipe`: a command of its own, or the pipeline in a file."""
 
-    Attributes:
-        program: What runs us, such as `fancypipe` or `python pipeline.py`.
-        argv: Its arguments.
-        engine: The engine's options among them, with their places in `argv`.
-    """
-
-    program: tuple[str, ...]
-    argv: Sequence[str]
-    engine: list[Found]
-
-    def add(self, options: Sequence[Found], argv: Sequence[str]) -> None:
-        """Add engine options that were found at the end of the arguments."""
-        shift = len(self.argv) - len(argv)
-        self.engine += [
-            found._replace(first=found.first + shift, last=found.last + shift) for found in options
-        ]
-
-    def output(self) -> str | None:
-        """Return the file for the result."""
-        return {found.key: found.value for found in self.engine}.get("output")
-
-    def resolve(self) -> _settings.Resolved[_settings.Settings]:
-        """Return the settings that are in force."""
-        last = {found.key: found for found in self.engine if found.key != "output"}
-        return _settings.resolve(
-            {key: found.value for key, found in last.items()},
-            defaults=_DEFAULTS,
-            spelled={key: found.spelled for key, found in last.items()},
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if not args:
+            _streams.say(ctx.get_help())
+            ctx.exit(errors.UsageError.exit_code)
+        line = _options.read(
+            args,
+            (_HELP, _VERSION, *_ENGINE),
+            stop_at_word=True,
+            advice="; a pipeline's inputs stand behind its file",
         )
+        _help_if_asked(ctx, line)
+        if any(found.key == "version" for found in line.options):
+            import fancypipe_core
 
-    def in_series(self) -> str:
-        """Return the command that runs the same in series."""
-        skip = {
-            place
-            for found in self.engine
-            if found.key == "backend"
-            for place in range(found.first, found.last)
-        }
-        left = [word for place, word in enumerate(self.argv) if place not in skip]
-        return shlex.join([*self.program, "-workertype=S", *left])
+            _streams.write(f"fancypipe {fancypipe_core.__version__}")
+            ctx.exit()
+        if line.rest == len(args):
+            raise errors.UsageError("there is no pipeline to run; write: " + _USAGE)
+        ctx.obj = Asked(("fancypipe",), args, line.options)
+        return super().parse_args(ctx, args[line.rest :])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        command = super().get_command(ctx, cmd_name)
+        if command is not None:
+            return command
+        from fancypipe_core import _load
+
+        file, name = _load.split(cmd_name, tuple(self.commands))
+        with _streams.aside():
+            module = _load.load(file)
+        return _Pipeline(cmd_name, _load.choose(module, file, name))
+
+    def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
+        return ["[options] FILE[:NAME] [inputs]"]
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        rows = [(one.name or "", one.get_short_help_str(80)) for one in self.commands.values()]
+        _section(formatter, "Commands", rows)
+        _section(formatter, "Options", [*_engine_rows(), ("--version", "Show the version.")])
+        formatter.write_paragraph()
+        formatter.write_text(_FORMS)
 
 
 class _Builtin(click.Command):
-    """A command of ours that takes all the spellings of options."""
+    """A command of ours."""
 
-    def __init__(self, name: str, help: str, call: Callable[[Asked, set[str]], None]) -> None:
-        super().__init__(name, help=help, add_help_option=False, context_settings=_FORMAT)
+    def __init__(
+        self, name: str, text: str, call: Callable[[Asked, set[str]], None], *own: Option
+    ) -> None:
+        super().__init__(name, help=text, add_help_option=False, context_settings=_FORMAT)
         self._call = call
-        self.own = (_EXPLAIN,) if name == "config" else ()
+        self._own = own
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        line = _options.read(args, (*self.own, _HELP, *_ENGINE))
+        line = _options.read(args, (*self._own, _HELP, *_ENGINE))
         _help_if_asked(ctx, line)
-        own = {option.key for option in self.own}
-        ctx.obj.add([found for found in line.options if found.key not in own], args)
-        ctx.params = {found.key: True for found in line.options if found.key in own}
-        return []
+        ctx.obj.add([found for found in line.options if found.key in _ENGINE_KEYS], args)
+        ctx.args = [found.key for found in line.options if found.key not in _ENGINE_KEYS]
+        return ctx.args
 
     def invoke(self, ctx: click.Context) -> None:
-        self._call(ctx.obj, set(ctx.params))
+        self._call(ctx.obj, set(ctx.args))
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        rows = [("--explain", "Also say what each setting does, and where its value comes from.")]
-        if self.own:
-            _section(formatter, "Options", rows)
+        if self._own:
+            _section(formatter, "Options", [("--explain", _EXPLAIN_HELP)])
 
 
 class _Pipeline(click.Command):
@@ -119,22 +122,157 @@ class _Pipeline(click.Command):
         self.inputs = _inputs.inputs_of(definition)
         super().__init__(
             name,
-            help=_docstring.read(definition.doc).text.replace("\b", ""),
+            help=_docstring.read(definition.doc).text,
             add_help_option=False,
             context_settings=_FORMAT,
         )
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         roles = {one.role for one in self.inputs}
-        names = {one.name for one in self.inputs if one.role == "option"}
-        listed = ", ".join(f"--{_hyphens(name)}" for name in sorted(names)) or "none"
+        mine = [
+            # Keys that no engine option has, so that an input may have any name.
+            Option(f"{_INPUT}{one.name}", (one.name,), one.is_flag, (f"no-{one.name}",))
+            for one in self.inputs
+            if one.role == "option"
+        ]
+        listed = ", ".join(dashed(option.spellings[0]) for option in mine) or "none"
         line = _options.read(
             args,
-            (*map(_option_of, self._by_option()), *_ENGINE, _HELP),
+            (*mine, *_ENGINE, _HELP),
             any_option="others" in roles,
             any_words="words" in roles,
-            advice=f"; the inputs of {self.definition.name} are: {listed}",
+            advice=f"; {self.definition.name} has these inputs: {listed}",
         )
         _help_if_asked(ctx, line)
-        mine = [found.key.startswith(_IN) or found.place(_ENGINE) for found in line.options]
-        return []
+        ctx.obj.add([found for found in line.options if found.key in _ENGINE_KEYS], args)
+        ctx.params = {
+            key.removeprefix(_INPUT): values
+            for key, values in line.given().items()
+            if key not in _ENGINE_KEYS
+        }
+        ctx.args = line.words
+        return ctx.args
+
+    def invoke(self, ctx: click.Context) -> None:
+        from fancypipe_core import _inputs
+
+        args, kwargs = _inputs.bind(self.definition.name, self.inputs, ctx.params, ctx.args)
+        _commands.run_task(ctx.obj, self.definition, args, kwargs)
+
+    def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
+        needed = [f"{dashed(one.name)} {one.kind.shown}" for one in self.inputs if one.required]
+        return [*needed, "[inputs]", "[options]"]
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        _section(formatter, "Inputs", [(_form(one), one.explanation) for one in self.inputs])
+        taken = {one.name for one in self.inputs}
+        _section(formatter, "Engine options", _engine_rows(taken))
+        formatter.write_paragraph()
+        formatter.write_text(_FORMS)
+
+
+# ---- help --------------------------------------------------------------------
+
+
+def _help_if_asked(ctx: click.Context, line: _options.Line) -> None:
+    if any(found.key == "help" for found in line.options):
+        _streams.write(ctx.get_help())
+        ctx.exit()
+
+
+def _section(formatter: click.HelpFormatter, title: str, rows: Sequence[tuple[str, str]]) -> None:
+    if rows:
+        with formatter.section(title):
+            formatter.write_dl(rows, col_max=32)
+
+
+def _engine_rows(taken: Iterable[str] = ()) -> list[tuple[str, str]]:
+    """Return the engine's options for help, without the names that a pipeline has taken."""
+    rows = []
+    for line in _SETTINGS:
+        # What is off is shown as what turns it on, and the other way round.
+        spellings = line.off if line.off_help else line.options
+        names = [dashed(name) for name in spellings if plain(name) not in taken]
+        if names:
+            form = ", ".join(names) + (f" {line.value}" if line.value else "")
+            default = f" [default: {line.default}]" if line.value else ""
+            rows.append((form, line.off_help or line.help + default))
+    if "output" not in taken:
+        rows.append(("--output FILE", _OUTPUT_HELP))
+    rows.append(("-h, --help", "Show this."))
+    return rows
+
+
+def _form(one: Input) -> str:
+    """Return how an input is written, for help."""
+    if one.role == "words":
+        return f"[{one.kind.shown}]..."
+    if one.role == "others":
+        return f"--ANY {one.kind.shown}"
+    if one.is_flag:
+        return f"{dashed(one.name)}, {dashed(f'no-{one.name}')}"
+    return f"{dashed(one.name)} {one.kind.shown}"
+
+
+def _ended(command: click.Command, program: str, words: list[str], obj: Asked | None) -> int:
+    return _commands.ended(lambda: command.main(words, program, standalone_mode=False, obj=obj))
+
+
+# ---- the ways in -------------------------------------------------------------
+
+
+def _group() -> _Group:
+    backends = _Builtin(
+        "backends", _commands.backends.__doc__ or "", lambda _asked, _own: _commands.backends()
+    )
+    config = _Builtin(
+        "config",
+        _commands.config.__doc__ or "",
+        lambda asked, own: _commands.config(asked, explain="explain" in own),
+        _EXPLAIN,
+    )
+    return _Group(
+        "fancypipe",
+        commands=[backends, config],
+        help="Run the pipeline in FILE: the only module or task in it, or the one called NAME.",
+        add_help_option=False,
+        context_settings=_FORMAT,
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> NoReturn:
+    """Run the command `fancypipe`, then exit.
+
+    Args:
+        argv: The arguments; None for those of this process.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    sys.exit(_ended(_group(), "fancypipe", words, None))
+
+
+def cli_for(definition: Definition, argv: Sequence[str] | None = None) -> NoReturn:
+    """Run a task from the command line, then exit.
+
+    Args:
+        definition: The task.
+        argv: The arguments; None for those of this process.
+
+    Raises:
+        UsageError: The file that calls this is being loaded, not run.
+    """
+    from fancypipe_core import _load, _names
+
+    if _load.loading() or _names.loading_main():
+        raise errors.UsageError(
+            f"{definition.name}.cli() is called while the file is loaded; put that line below "
+            '`if __name__ == "__main__":`'
+        )
+    words = list(sys.argv[1:] if argv is None else argv)
+    script = sys.argv[0] or "pipeline"
+    name = os.path.basename(script)
+    command = _Pipeline(name, definition)
+    sys.exit(_ended(command, name, words, Asked(("python", script), words, [])))
+
+
+if __name__ == "__main__":
+    main()

@@ -129,6 +129,7 @@ class ThreadsBackend:
     def _work(self) -> None:
         runner = self._make_runner()
         runner.connect(self._note)
+        runner.enter()
         jobs, ended, idle = self._jobs, self._ended, self._idle
         signal = threading.Lock()
         signal.acquire()

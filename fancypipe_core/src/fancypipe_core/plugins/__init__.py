@@ -1,0 +1,1 @@
+"""Plugins that come with the engine; they use the public hooks only."""
