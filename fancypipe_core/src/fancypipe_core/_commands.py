@@ -124,8 +124,9 @@ def run_task(
     with _streams.aside():
         from fancypipe_core._session import run
 
-        # The line that makes the instance is named in messages: it is the user's command.
-        make = compile("target(*args, **kwargs)", "<command line>", "eval")
+        # Messages say where an instance was made; the best we have is where it is defined.
+        before = "\n" * (definition.line - 1)
+        make = compile(f"{before}target(*args, **kwargs)", definition.file or "-", "eval")
         names = {"target": definition.target, "args": args, "kwargs": kwargs}
         try:
             value = run(eval(make, names), **settings)

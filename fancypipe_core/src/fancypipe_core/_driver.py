@@ -200,7 +200,9 @@ class Driver:
                 self._files.pass_on(number, parent.id)
             return node.value
         finally:
-            self._handle(table.Drop([number]))
+            # After a Ctrl-C what is under way may end; `_clear_away` sees to it.
+            if not self.interrupts:
+                self._handle(table.Drop([number]))
 
     def _loop(self, over: Callable[[], bool]) -> None:
         actions = self._actions
@@ -269,8 +271,9 @@ class Driver:
                 )
             self._drain(until, wanted=True)
         self._handle(table.Halt())
-        self._drain(min(until, monotonic() + 0.5), wanted=False)
-        if scheduler.in_flight and until > monotonic():
+        # What can be killed is killed in this time.
+        self._drain(monotonic() + 0.5, wanted=False)
+        if scheduler.in_flight and until > monotonic() and self.interrupts < 2:
             self._report.warn(
                 f"waiting up to {until - monotonic():.0f} s for {scheduler.in_flight} running tasks "
                 "that cannot be stopped"

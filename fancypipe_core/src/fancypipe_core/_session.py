@@ -198,10 +198,12 @@ class Session:
         signal.signal(signal.SIGINT, interrupt)
         try:
             yield
+        except errors.Interrupted:
+            raise
         except KeyboardInterrupt:
             if not driver.interrupts:
                 raise
-            raise errors.Interrupted("interrupted") from None
+            raise errors.Interrupted("interrupted in the middle of a task or module") from None
         finally:
             signal.signal(signal.SIGINT, before)
 

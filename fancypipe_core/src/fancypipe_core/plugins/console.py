@@ -10,133 +10,29 @@ runs, and lives no longer than the run.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import threading
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import IO, TYPE_CHECKING, Any
 
 from fancypipe_core.hooks import Outcome, RunInfo, TaskEvent, hookimpl
+from fancypipe_core.plugins._counts import Counts, Kind, clock_text, summary
 
 if TYPE_CHECKING:
+    from rich.console import Console as RichConsole
     from rich.live import Live
     from rich.text import Text
 
-__all__ = ["Console", "Counts", "Kind"]
+__all__ = ["Console"]
 
 _DELAY = 0.5  # seconds that a run takes before anything is shown
 _TICK = 0.125  # seconds between two pictures on a terminal
-_LINES = (5.0, 60.0)  # seconds until the first plain line, and at most between two
-_NEWS = 10  # failures that are told of while the run goes on
-_SPAN = 10.0  # seconds over which the rate is taken
-_BAR = 20
-
-
-class Kind:
-    """The tasks of one name.
-
-    Attributes:
-        name: Their name.
-        added: How many the graph has met.
-        done: How many have their value.
-        failed: How many failed.
-        cancelled: How many are not wanted any more.
-        running: How many have an attempt under way.
-    """
-
-    __slots__ = ("_past", "added", "cancelled", "done", "failed", "name", "running")
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.added = 0
-        self.done = 0
-        self.failed = 0
-        self.cancelled = 0
-        self.running = 0
-        self._past: deque[tuple[float, int]] = deque()
-
-    @property
-    def over(self) -> int:
-        """How many have ended."""
-        return self.done + self.failed + self.cancelled
-
-    @property
-    def left(self) -> int:
-        """How many have not ended."""
-        return max(self.added - self.over, 0)
-
-    def sample(self, now: float) -> None:
-        """Remember where we are, for the rate."""
-        past = self._past
-        past.append((now, self.over))
-        while len(past) > 2 and now - past[1][0] > _SPAN:
-            past.popleft()
-
-    @property
-    def rate(self) -> float:
-        """How many end in a second, of late."""
-        if len(self._past) < 2:
-            return 0.0
-        (then, before), (now, after) = self._past[0], self._past[-1]
-        return (after - before) / (now - then) if now > then else 0.0
-
-
-class Counts:
-    """Counts events.  What it does for each costs a fraction of a microsecond."""
-
-    def __init__(self) -> None:
-        self.kinds: dict[str, Kind] = {}
-        self.total = Kind("")
-        self.news: deque[str] = deque(maxlen=_NEWS)
-        self.told = 0
-        self._flying: dict[int, Kind] = {}
-
-    def add(self, events: Sequence[TaskEvent]) -> None:
-        """Count some events."""
-        kinds, flying = self.kinds, self._flying
-        for event in events:
-            what = event[0]
-            if what == "submitted":
-                kind = kinds.get(event[1]) or self._new(event[1])
-                if flying.setdefault(event[2], kind) is kind:
-                    kind.running += 1
-                continue
-            kind = kinds.get(event[1]) or self._new(event[1])
-            if what == "added":
-                kind.added += 1
-                continue
-            if flying.pop(event[2], None) is not None:
-                kind.running -= 1
-            if what == "done":
-                kind.done += 1
-            elif what == "failed":
-                kind.failed += 1
-                self._tell(event)
-            elif what == "cancelled":
-                kind.cancelled += 1
-            else:
-                self._tell(event)
-
-    def _new(self, name: str) -> Kind:
-        kind = self.kinds[name] = Kind(name)
-        return kind
-
-    def _tell(self, event: TaskEvent) -> None:
-        if self.told < _NEWS:
-            self.told += 1
-            why = f": {event.message}" if event.message else ""
-            self.news.append(f"{event.kind}: {event.path or event.name}{why}")
-
-    def sum_up(self, now: float) -> None:
-        """Make the total, and take samples for the rates."""
-        total = self.total
-        kinds = list(self.kinds.values())
-        for name in ("added", "done", "failed", "cancelled", "running"):
-            setattr(total, name, sum(getattr(kind, name) for kind in kinds))
-        for kind in (*kinds, total):
-            kind.sample(now)
+_FIRST_LINE = 5.0  # seconds until the first plain line; then always twice as long,
+_SLOWEST = 60.0  # up to this
+_BAR = 20  # columns
 
 
 class Console:
@@ -144,38 +40,34 @@ class Console:
 
     Args:
         stream: Where to write; standard error by default.
-        clock: Seconds; for tests.
+        clock: Tells the seconds; for tests.
     """
 
     def __init__(
         self, stream: IO[str] | None = None, clock: Callable[[], float] = monotonic
     ) -> None:
-        self._given = stream
+        self._stream = stream
         self._clock = clock
         self._depth = 0
-        self._counts = Counts()
+        self._counts = Counts(clock())
         self._display: _Lines | _Picture | None = None
-        self._thread: threading.Thread | None = None
         self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
 
     @hookimpl
     def fancypipe_run_started(self, run: RunInfo) -> None:
         """Begin to count."""
         self._depth += 1
-        if self._depth > 1:  # a run inside a run belongs to it
+        stream = self._stream or sys.stderr
+        # A run inside a run belongs to it; and a program may have no standard error.
+        if self._depth > 1 or stream is None:
             return
-        stream = self._given or sys.stderr
-        if stream is None:  # a program without standard error
-            return
-        self._counts = Counts()
         begin = self._clock()
+        self._counts = Counts(begin)
         live = stream.isatty() and os.environ.get("TERM") != "dumb"
-        display = _Picture if live else _Lines
-        self._display = display(stream, run, self._counts, begin)
+        self._display = (_Picture if live else _Lines)(stream, run, self._counts, begin)
         self._stop = threading.Event()
-        self._thread = threading.Thread(
-            target=self._watch, args=(self._display, self._stop), name="fancypipe-console", daemon=True
-        )
+        self._thread = threading.Thread(target=self._watch, name="fancypipe-console", daemon=True)
         self._thread.start()
 
     @hookimpl
@@ -187,17 +79,169 @@ class Console:
     def fancypipe_run_over(self, run: RunInfo, outcome: Outcome) -> None:
         """Say how the run ended."""
         self._depth -= 1
-        display, thread = self._display, self._thread
-        if self._depth or display is None or thread is None:
+        if self._depth or self._display is None or self._thread is None:
             return
-        self._display = self._thread = None
         self._stop.set()
-        thread.join()
-        display.end()
-        display.write(f"fancypipe: {summary(run, outcome)}")
+        self._thread.join()
+        self._display.end()
+        _write(self._stream or sys.stderr, f"fancypipe: {summary(run, outcome)}")
+        self._display = self._thread = None
 
-    def _watch(self, display: _Lines | _Picture, stop: threading.Event) -> None:
-        main = threading.main_thread()
+    def _watch(self) -> None:
+        display, stop = self._display, self._stop
+        assert display is not None
         wait = _DELAY
-        while not stop.wait(wait) and main.is_alive():
-            wait = display.show(self._clock())
+        try:
+            while not stop.wait(wait) and threading.main_thread().is_alive():
+                wait = display.show(self._clock())
+        except Exception as error:  # noqa: BLE001 - a display must not break what it shows
+            display.end()
+            text = f"{type(error).__name__}: {error}"
+            _write(self._stream or sys.stderr, f"fancypipe: the display has failed: {text}")
+
+
+class _Lines:
+    """A plain line now and then."""
+
+    def __init__(self, stream: IO[str], run: RunInfo, counts: Counts, begin: float) -> None:
+        self._stream = stream
+        self._counts = counts
+        self._begin = begin
+        self._next = _FIRST_LINE
+        self._pause = _FIRST_LINE
+
+    def show(self, now: float) -> float:
+        """Write a line if it is time; return the seconds until there is more to do."""
+        counts = self._counts
+        while counts.news:
+            _write(self._stream, f"fancypipe: {counts.news.popleft()}")
+        elapsed = now - self._begin
+        if elapsed >= self._next:
+            counts.sum_up(now)
+            _write(self._stream, f"fancypipe: {clock_text(elapsed)}, {self._text()}")
+            self._pause = min(2 * self._pause, _SLOWEST)
+            self._next = elapsed + self._pause
+        return min(self._next - elapsed, 1.0)
+
+    def _text(self) -> str:
+        total = self._counts.total
+        parts = [f"{total.over:,} of {total.added:,} tasks", f"{total.busy:,} under way"]
+        parts += [f"{total.failed:,} failed"] if total.failed else []
+        parts += [f"{total.rate:.3g}/s"] if total.rate else []
+        if total.remaining is not None:
+            parts.append(f"about {clock_text(total.remaining)} left")
+        busy = [
+            f"{kind.name} {kind.over:,}/{kind.added:,}"
+            for kind in self._counts.busiest(3)
+            if kind.left
+        ]
+        return ", ".join(parts) + (f" ({', '.join(busy)})" if busy else "")
+
+    def end(self) -> None:
+        """Nothing to take away."""
+
+
+class _Picture:
+    """A live line for each kind of task."""
+
+    def __init__(self, stream: IO[str], run: RunInfo, counts: Counts, begin: float) -> None:
+        self._stream = stream
+        self._run = run
+        self._counts = counts
+        self._begin = begin
+        self._live: Live | None = None
+        self._over = False
+        self._lock = threading.Lock()
+        self._hook: Callable[..., Any] | None = None
+
+    def show(self, now: float) -> float:
+        """Draw; return the seconds until the next time."""
+        with self._lock:
+            if self._over:
+                return 60.0
+            if self._live is None:
+                self._live = self._start()
+            live, news = self._live, self._counts.news
+            while news:
+                live.console.print(f"fancypipe: {news.popleft()}", markup=False, highlight=False)
+            self._counts.sum_up(now)
+            live.update(self._draw(live.console, now), refresh=True)
+        return _TICK
+
+    def end(self) -> None:
+        """Take the picture away."""
+        with self._lock:
+            self._over = True
+            if self._live is not None:
+                with contextlib.suppress(OSError):  # the terminal may be gone
+                    self._live.stop()
+                self._live = None
+            if self._hook is not None:
+                sys.breakpointhook = self._hook
+                self._hook = None
+
+    def _start(self) -> Live:
+        from rich.console import Console as RichConsole
+        from rich.live import Live
+
+        live = Live(console=RichConsole(file=self._stream), auto_refresh=False, transient=True)
+        live.start()
+        self._hook = sys.breakpointhook
+        sys.breakpointhook = self._breakpoint
+        return live
+
+    def _breakpoint(self, *args: Any, **kwargs: Any) -> Any:
+        """A debugger wants the terminal: leave it to it."""
+        hook = self._hook or sys.__breakpointhook__
+        self.end()
+        if hook is sys.__breakpointhook__ and not os.environ.get("PYTHONBREAKPOINT"):
+            import pdb  # noqa: T100 - the default hook, called from here, would stop here
+
+            pdb.Pdb().set_trace(sys._getframe(1))
+            return None
+        return hook(*args, **kwargs)
+
+    def _draw(self, console: RichConsole, now: float) -> Text:
+        from rich.text import Text
+
+        counts, run = self._counts, self._run
+        room = max(console.height - 3, 1)
+        kinds = counts.busiest(room)
+        width = min(max((len(kind.name) for kind in kinds), default=0), console.width // 3)
+        workers = f"{run.workers} worker{'' if run.workers == 1 else 's'}"
+        text = Text(no_wrap=True, overflow="ellipsis")
+        text.append(f"{clock_text(now - self._begin)}  ", "bold")
+        text.append(f"{run.backend}, {workers}  ")
+        _append_numbers(text, counts.total)
+        for kind in kinds:
+            text.append("\n")
+            name = kind.name if len(kind.name) <= width else f"{kind.name[: width - 1]}…"
+            text.append(f"  {name:<{width}}  ")
+            full = _BAR * kind.over // max(kind.added, 1)
+            text.append("━" * full, "red" if kind.failed else "green")
+            text.append("━" * (_BAR - full) + "  ", "bright_black")
+            _append_numbers(text, kind)
+        hidden = len(counts.kinds) - len(kinds)
+        if hidden > 0:
+            text.append(f"\n  and {hidden:,} more kinds of tasks", "bright_black")
+        return text
+
+
+def _append_numbers(text: Text, kind: Kind) -> None:
+    text.append(f"{kind.over:,}/{kind.added:,}")
+    if kind.busy:
+        text.append(f"  {kind.busy:,} under way", "cyan")
+    if kind.failed:
+        text.append(f"  {kind.failed:,} failed", "red")
+    rate = kind.rate
+    if rate and kind.left:
+        text.append(f"  {rate:,.0f}/s" if rate >= 100 else f"  {rate:.2g}/s")
+    if kind.remaining is not None:
+        text.append(f"  {clock_text(kind.remaining)} left")
+
+
+def _write(stream: IO[str] | None, text: str) -> None:
+    if stream is not None:
+        with contextlib.suppress(OSError, ValueError):  # nobody reads, or it is closed
+            stream.write(f"{text}\n")
+            stream.flush()
