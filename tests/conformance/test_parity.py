@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fancypipe_core import Outputs, Session, errors, run, task
+from fancypipe_core import Outputs, Session, current, errors, run, task
 from tests.conformance import pipelines as p
 
 
@@ -117,7 +117,9 @@ def test_fibonacci_with_one_worker(single: Session) -> None:
 
 
 def test_wide_fan_in(single: Session) -> None:
-    assert single.run(p.total([p.square(i) for i in range(5000)])) == sum(i * i for i in range(5000))
+    assert single.run(p.total([p.square(i) for i in range(5000)])) == sum(
+        i * i for i in range(5000)
+    )
 
 
 def test_code_without_a_name(session: Session) -> None:
@@ -158,7 +160,9 @@ def test_values_that_people_have(session: Session) -> None:
 def test_arrays(session: Session) -> None:
     big = np.arange(600_000, dtype=np.float32).reshape(3, -1)
     assert session.run(p.array_sum(p.array(100_000))) == float(np.arange(100_000).sum())
-    back = session.run(p.same({"a": big, "t": big.T, "small": np.ones(3), "empty": np.ones((0, 2))}))
+    back = session.run(
+        p.same({"a": big, "t": big.T, "small": np.ones(3), "empty": np.ones((0, 2))})
+    )
     np.testing.assert_array_equal(back["a"], big)
     np.testing.assert_array_equal(back["t"], big.T)
     assert back["a"].dtype == np.float32
@@ -218,7 +222,12 @@ def test_retries(session: Session) -> None:
 
 
 def test_missing_outputs_and_items(session: Session) -> None:
-    for target in (p.asks_for_missing(), p.split(1.0)["nosuch"], p.same({"a": 1})["b"], p.same([1])[5]):
+    for target in (
+        p.asks_for_missing(),
+        p.split(1.0)["nosuch"],
+        p.same({"a": 1})["b"],
+        p.same([1])[5],
+    ):
         with pytest.raises(errors.GraphError):
             session.run(target)
     assert session.run(p.square(2)) == 4
@@ -236,7 +245,9 @@ def test_a_reference_that_waits_for_itself(session: Session) -> None:
 def test_keep_going(backend: str, tmp_path: Path) -> None:
     good = [p.mark(str(tmp_path / str(i))) for i in range(20)]
     with pytest.raises(errors.RunFailed) as caught:
-        run([*good, p.raises(1), p.add(p.raises(2), 1)], backend=backend, workers=2, keep_going=True)
+        run(
+            [*good, p.raises(1), p.add(p.raises(2), 1)], backend=backend, workers=2, keep_going=True
+        )
     assert len(list(tmp_path.iterdir())) == 20
     assert sorted(failure.code for failure in caught.value.failures) == [1, 2]  # type: ignore[attr-defined]
     assert caught.value.skipped == 1
@@ -245,8 +256,6 @@ def test_keep_going(backend: str, tmp_path: Path) -> None:
 def test_the_context(session: Session) -> None:
     assert session.run(p.who()) == ("who", 1)
     with pytest.raises(errors.UsageError, match="no task runs"):
-        from fancypipe_core import current
-
         current()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import dataclasses
 import pickle
 import socket
@@ -50,7 +51,9 @@ def two() -> int:
     return 2
 
 
-leaves = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.binary()
+leaves = (
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.binary()
+)
 values = st.recursive(
     leaves,
     lambda inner: (
@@ -180,19 +183,21 @@ def test_exceptions_keep_what_they_have() -> None:
             super().__init__("odd")
             self.sum = a + b
 
-    try:
+    def fail() -> None:
         try:
-            raise KeyError("first")
+            {}["first"]  # type: ignore[var-annotated]
         except KeyError as first:
             raise Odd(1, 2) from first
-    except Odd as error:
-        came = back(error)
+
+    with pytest.raises(Odd) as caught:
+        fail()
+    came = back(caught.value)
     assert type(came) is Odd
     assert came.sum == 3
     assert came.args == ("odd",)
     assert isinstance(came.__cause__, KeyError)
     shown = "".join(traceback.format_exception(type(came), came, came.__traceback__))
-    assert 'raise KeyError("first")' in shown
+    assert '{}["first"]' in shown
     assert "raise Odd(1, 2) from first" in shown
 
 
@@ -226,7 +231,11 @@ def test_errors_of_ours_survive() -> None:
     [
         SystemExit(3),
         KeyboardInterrupt(),
-        *([ExceptionGroup("g", [ValueError()])] if sys.version_info >= (3, 11) else []),
+        *(
+            [vars(builtins)["ExceptionGroup"]("g", [ValueError()])]
+            if sys.version_info >= (3, 11)
+            else []
+        ),
     ],
 )
 def test_causes_that_are_not_joined(cause: BaseException) -> None:
@@ -262,18 +271,25 @@ def fresh(tmp_path: Path) -> Iterator[Any]:
 
     def run(code: str) -> str:
         done = subprocess.run(
-            [sys.executable, "-"], input=code, capture_output=True, text=True, timeout=120, cwd=tmp_path
+            [sys.executable, "-"],
+            input=code,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+            cwd=tmp_path,
         )
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    yield run
+    return run
 
 
 def test_code_without_a_file_as_in_a_notebook(fresh: Any) -> None:
     out = fresh(
         """
 from fancypipe_core import Session, Task, module, task
+import builtins
 import dataclasses
 offset = 10
 class Mine(Exception): pass

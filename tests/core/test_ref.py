@@ -61,10 +61,10 @@ def test_definitions() -> None:
 @pytest.mark.parametrize(
     ("make", "says"),
     [
-        (lambda: area(), "missing a required argument: 'width'"),
+        (area, "missing a required argument: 'width'"),
         (lambda: area(1, 2, 3), "too many positional arguments"),
         (lambda: area(1, hight=2), "unexpected keyword argument 'hight'"),
-        (lambda: Volume(), "missing a required argument: 'width'"),
+        (Volume, "missing a required argument: 'width'"),
         (lambda: Volume(1, 2, 3), "too many positional arguments"),
     ],
 )

@@ -93,7 +93,6 @@ def environment(name: str) -> str | None:
 
 @task
 def standard_streams() -> tuple[str, bool]:
-    print("to stdout, from a task")
     return sys.stdin.read(), sys.stdin.isatty()
 
 

@@ -31,6 +31,7 @@ _PROTOCOL = 5
 _SMALL_BUFFER = 4096  # bytes; below this a buffer of its own costs more than the copy
 _SPECIAL = (Ref, type, FunctionType, BaseException, TracebackType, ModuleType, _files.TempPath)
 
+
 class Packed:
     """What a value came to: its body, and the instances whose values it still wants.
 
@@ -114,9 +115,9 @@ class _Pickler(pickle.Pickler):
         # the task itself can be found (it does not travel by value with it).
         module = sys.modules.get(function.__module__ or "")
         owner = getattr(module, function.__name__, None)
-        if isinstance(owner, TaskFunction) and owner.main is function:
-            if _names.reference(owner) is not None:
-                return (getattr, (owner, "main"))
+        own = isinstance(owner, TaskFunction) and owner.main is function
+        if own and _names.reference(owner) is not None:
+            return (getattr, (owner, "main"))
         self.odd = True
         return _byvalue.reduce_function(function, self.cache)
 
@@ -205,7 +206,7 @@ class Encoder:
             return self._write(value)
         except errors.GraphError:
             raise
-        except Exception as error:  # noqa: BLE001 - whatever the user's objects raise
+        except Exception as error:
             raise self._explain(shown, what, error) from error
 
     def _write(self, value: Any) -> Packed:
@@ -333,9 +334,13 @@ def _children(value: Any) -> list[tuple[str, Any]]:
     if isinstance(value, (set, frozenset)):
         return [("{...}", item) for item in value]
     if isinstance(value, FunctionType):
-        cells = zip(value.__code__.co_freevars, value.__closure__ or ())
+        cells = zip(value.__code__.co_freevars, value.__closure__ or (), strict=False)
         held = [(f".<closure {name}>", cell.cell_contents) for name, cell in cells if _full(cell)]
-        used = [(f".<global {n}>", value.__globals__[n]) for n in value.__code__.co_names if n in value.__globals__]
+        used = [
+            (f".<global {n}>", value.__globals__[n])
+            for n in value.__code__.co_names
+            if n in value.__globals__
+        ]
         return held + used
     if isinstance(value, type):
         return []

@@ -142,7 +142,8 @@ class Context:
             name: The file's name; by default one that is not used yet.
             suffix: Appended to the name, such as `.nii.gz`.
         """
-        return self.tempdir() / f"{name or uuid.uuid4().hex[:12]}{suffix}"
+        path: TempPath = self.tempdir() / f"{name or uuid.uuid4().hex[:12]}{suffix}"
+        return path
 
     def log(self, text: object) -> None:
         """Show a line to the user, under the task's name."""
@@ -155,4 +156,6 @@ class Context:
             done: What is done, in any unit.
             total: All there is to do, in the same unit; None if not known.
         """
-        self._scope.notify(self._job, "progress", f"{done:g}" if total is None else f"{done:g}/{total:g}")
+        self._scope.notify(
+            self._job, "progress", f"{done:g}" if total is None else f"{done:g}/{total:g}"
+        )

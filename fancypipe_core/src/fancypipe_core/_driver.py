@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from queue import Empty, SimpleQueue
 from time import monotonic
-from typing import Any
+from typing import Any, cast
 
 from fancypipe_core import _context, _failure, errors
 from fancypipe_core import _table as table
@@ -275,8 +275,8 @@ class Driver:
         self._drain(monotonic() + 0.5, wanted=False)
         if scheduler.in_flight and until > monotonic() and self.interrupts < 2:
             self._report.warn(
-                f"waiting up to {until - monotonic():.0f} s for {scheduler.in_flight} running tasks "
-                "that cannot be stopped"
+                f"waiting up to {until - monotonic():.0f} s for {scheduler.in_flight} running "
+                "tasks that cannot be stopped"
             )
             self._drain(until, wanted=False)
         self._report.run_over(scheduler.in_flight)
@@ -312,45 +312,49 @@ class Driver:
         for event in events:
             kind = type(event)
             if kind is Done:
-                id, reply = event.id, event.reply  # type: ignore[union-attr]
+                ended = cast("Done", event)
+                id, reply = ended.id, ended.reply
                 node = nodes.get(id[0])
                 if node is None or not self._scheduler.expects(id):
                     self._handle(table.Failed(id))  # stale, but out of flight
                     continue
-                if event.folder:  # type: ignore[union-attr]
-                    if type(reply) is not Err:
+                if ended.folder:
+                    if not isinstance(reply, Err):
                         self._files.hold(id[0], reply.files)
-                    self._files.made(event.folder)  # type: ignore[union-attr]
-                if type(reply) is Ok:
+                    self._files.made(ended.folder)
+                if isinstance(reply, Ok):
                     outputs = reply.outputs
-                    node.value = outputs.value if type(outputs) is Live else outputs
+                    node.value = outputs.value if isinstance(outputs, Live) else outputs
                     if reply.files:
                         self._files.hold(id[0], reply.files)
                     done.append(id)
                     if observed:
-                        self._report.finished(node, id[1], event.seconds)  # type: ignore[union-attr]
+                        self._report.finished(node, id[1], ended.seconds)
                     continue
                 if done:
                     self._handle(table.Done(done))
                     done = []
-                self._ended_otherwise(node, event)  # type: ignore[arg-type]
+                self._ended_otherwise(node, ended)
                 continue
             if done:
                 self._handle(table.Done(done))
                 done = []
-            if kind is Lost:
-                self._lost(event)  # type: ignore[arg-type]
-            elif kind is Slots:
-                self._slots = table.Slots(event.count, event.ahead)  # type: ignore[union-attr]
-                if not self._closing:
-                    self._handle(self._slots)
-            elif kind is Note:
-                note: Note = event  # type: ignore[assignment]
-                self._report.note(nodes.get(note.id[0]) if note.id else None, note)
-            else:
-                assert kind is Started, f"a backend sent {event!r}"
+            self._told(event)
         if done:
             self._handle(table.Done(done))
+
+    def _told(self, event: Event) -> None:
+        """The backend reported something else than the end of a job by itself."""
+        if isinstance(event, Lost):
+            self._lost(event)
+        elif isinstance(event, Slots):
+            self._slots = table.Slots(event.count, event.ahead)
+            if not self._closing:
+                self._handle(self._slots)
+        elif isinstance(event, Note):
+            self._report.note(self.graph.nodes.get(event.id[0]) if event.id else None, event)
+        else:
+            assert isinstance(event, Started), f"a backend sent {event!r}"
 
     def _ended_otherwise(self, node: Node, event: Done) -> None:
         """A job returned references, or raised."""
@@ -513,7 +517,8 @@ class Driver:
     def _stuck(self, action: table.Stuck) -> None:
         paths = [self.graph.nodes[task].path for task in action.circle if task in self.graph.nodes]
         error = errors.GraphError(
-            f"what these tasks need waits for themselves, so they can never run: {' -> '.join(paths)}"
+            "what these tasks need waits for themselves, so they can never run: "
+            + " -> ".join(paths)
         )
         for task in action.tasks:
             self._report.failed(self.graph.nodes[task], 0, _failure.describe(error, Live), None)

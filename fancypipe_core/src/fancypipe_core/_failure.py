@@ -73,7 +73,9 @@ def _libraries() -> tuple[str, ...]:
 
 
 def describe(
-    error: BaseException, carry: Callable[[BaseException], Encoded | Live | None], final: bool = False
+    error: BaseException,
+    carry: Callable[[BaseException], Encoded | Live | None],
+    final: bool = False,
 ) -> Err:
     """Make the reply for an exception.
 
@@ -113,4 +115,5 @@ def cut(text: str) -> str:
     """Cut a text at 64 KiB, and say so."""
     if len(text) <= _LIMIT:
         return text
-    return f"{text[: _LIMIT // 2]}\n... cut {len(text) - _LIMIT} characters ...\n{text[-_LIMIT // 2 :]}"
+    cut_out = len(text) - _LIMIT
+    return f"{text[: _LIMIT // 2]}\n... cut {cut_out} characters ...\n{text[-_LIMIT // 2 :]}"

@@ -128,10 +128,10 @@ class Graph:
     def _make(self, name: str, parent: Node | None) -> Node:
         if parent is None:
             kinds = self._kinds
-        else:
+        elif parent.kinds is not None:
             kinds = parent.kinds
-            if kinds is None:
-                kinds = parent.kinds = {}
+        else:
+            kinds = parent.kinds = {}
         ordinal = kinds[name] = kinds.get(name, 0) + 1
         number = self._next
         self._next = number + 1
@@ -186,7 +186,9 @@ class Graph:
         try:
             return self.values.fill(packed, given)
         except errors.GraphError as error:
-            asked = ", ".join(dict.fromkeys(self.nodes[n].path for n in node.needs[:5] if n in self.nodes))
+            asked = ", ".join(
+                dict.fromkeys(self.nodes[n].path for n in node.needs[:5] if n in self.nodes)
+            )
             raise errors.GraphError(f"{error} (asked of: {asked})") from error
 
     def _given(self, node: Node) -> list[Any]:
@@ -219,7 +221,9 @@ class Graph:
         """Return the job for an attempt at a node."""
         assert node.call is not None
         inputs = self.inputs(node)
-        return Job((node.id, attempt), node.call, inputs if live is None else live(inputs), node.timeout)
+        return Job(
+            (node.id, attempt), node.call, inputs if live is None else live(inputs), node.timeout
+        )
 
     def unfold(self, node: Node, returned: Packed) -> Sequence[int]:
         """A node returned references that are instances of this process."""
@@ -229,7 +233,7 @@ class Graph:
     def unfold_remote(self, node: Node, more: More) -> Sequence[int]:
         """A node returned references to tasks that a worker made."""
         made = [self._make(more.calls[task.call].label, node) for task in more.tasks]
-        for new, task in zip(made, more.tasks):
+        for new, task in zip(made, more.tasks, strict=False):
             holes = task.inputs.holes
             new.call = more.calls[task.call]
             new.is_module = task.is_module
@@ -243,7 +247,7 @@ class Graph:
                 inputs = Payload(inputs.head, inputs.buffers, numbered, inputs.names)
             new.packed = Packed((inputs,))
         assert isinstance(more.outputs, tuple)
-        node.returned = Packed(more.outputs, more.tasks)
+        node.returned = Packed(more.outputs)
         node.needs = [new.id for new in made]
         return self._wanted(more, made)
 

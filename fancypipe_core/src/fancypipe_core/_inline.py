@@ -67,7 +67,9 @@ class InlineBackend:
         self._jobs.extend(jobs)
 
     def cancel(self, ids: Sequence[JobId]) -> None:
-        why = Certificate("cancelled", "cancelled before it began", "", 0, started=False, guilty=False)
+        why = Certificate(
+            "cancelled", "cancelled before it began", "", 0, started=False, guilty=False
+        )
         unwanted = set(ids)
         events: list[Event] = []
         kept: list[Job] = []

@@ -36,16 +36,23 @@ class MainScript(NamedTuple):
     value: str
 
 
-_given: MainScript | None = None
-_is_worker = False
-_loading = threading.Lock()
-_loading_now = False
+class _Worker:
+    """What a worker process knows of the client's main script."""
+
+    def __init__(self) -> None:
+        self.is_one = False
+        self.main: MainScript | None = None
+        self.lock = threading.Lock()
+        self.loading = False
+
+
+_worker = _Worker()
 
 
 def main_script() -> MainScript | None:
     """Return what workers are to import as the main module, or None for a notebook or prompt."""
-    if _is_worker:
-        return _given
+    if _worker.is_one:
+        return _worker.main
     loaded = sys.modules.get(_MP_MAIN)
     main = sys.modules.get(_MAIN)
     if loaded is not None and loaded is not main:
@@ -62,14 +69,13 @@ def main_script() -> MainScript | None:
 
 def set_main_script(main: tuple[str, str] | None) -> None:
     """In a worker: remember what to import when a name of the main module comes."""
-    global _given, _is_worker
-    _given = None if main is None else MainScript(*main)
-    _is_worker = True
+    _worker.main = None if main is None else MainScript(*main)
+    _worker.is_one = True
 
 
 def loading_main() -> str | None:
     """Return the main script's file while a worker is importing it, else None."""
-    return _given.value if _loading_now and _given is not None else None
+    return _worker.main.value if _worker.loading and _worker.main is not None else None
 
 
 def reference(obj: Any) -> Any:
@@ -128,18 +134,22 @@ def _find(name: str) -> bool:
         find_spec = getattr(finder, "find_spec", None)
         spec = find_spec(name, path, None) if find_spec is not None else None
         if spec is not None:
-            return spec.origin is None or not os.path.exists(spec.origin) or os.path.samefile(spec.origin, file)
+            return (
+                spec.origin is None
+                or not os.path.exists(spec.origin)
+                or os.path.samefile(spec.origin, file)
+            )
     return False
 
 
 def _from_main(qualname: str) -> Any:
     """Find a name of the main module; in a worker, import the main script first."""
-    module = _load_main() if _is_worker else sys.modules.get(_MP_MAIN) or sys.modules[_MAIN]
+    module = _load_main() if _worker.is_one else sys.modules.get(_MP_MAIN) or sys.modules[_MAIN]
     found = _walk(module, qualname)
-    if found is None and not _is_worker:
+    if found is None and not _worker.is_one:
         found = _walk(sys.modules[_MAIN], qualname)
     if found is None:
-        script = _given.value if _given is not None else "the main script"
+        script = _worker.main.value if _worker.main is not None else "the main script"
         raise errors.DecodeError(
             f"{script} has no {qualname!r} when a worker imports it; define it at the top level, "
             'not below `if __name__ == "__main__":`'
@@ -148,29 +158,28 @@ def _from_main(qualname: str) -> Any:
 
 
 def _load_main() -> Any:
-    global _loading_now
-    with _loading:
+    with _worker.lock:
         module = sys.modules.get(_MP_MAIN)
         if module is not None:
             return module
-        if _given is None:
+        if _worker.main is None:
             raise errors.DecodeError("a name of the main script came, but no main script was named")
         import runpy
 
         made = types.ModuleType(_MP_MAIN)
         # Before it runs, so that what it defines is found while it is imported.
         sys.modules[_MP_MAIN] = made
-        _loading_now = True
+        _worker.loading = True
         try:
-            if _given.kind == "module":
-                content = runpy.run_module(_given.value, run_name=_MP_MAIN, alter_sys=True)
+            if _worker.main.kind == "module":
+                content = runpy.run_module(_worker.main.value, run_name=_MP_MAIN, alter_sys=True)
             else:
-                content = runpy.run_path(_given.value, run_name=_MP_MAIN)
+                content = runpy.run_path(_worker.main.value, run_name=_MP_MAIN)
         except BaseException:
             sys.modules.pop(_MP_MAIN, None)
             raise
         finally:
-            _loading_now = False
+            _worker.loading = False
         made.__dict__.update(content)
         sys.modules[_MAIN] = sys.modules[_MP_MAIN] = made
         return made

@@ -55,7 +55,9 @@ class Observers:
         seconds = self._seconds.pop(node.id, None) if self._seconds else None
         path = "" if kind in ("added", "done") else node.path
         now = monotonic()
-        self._events.append(TaskEvent(kind, node.name, node.id, path, attempt, now, seconds, message))
+        self._events.append(
+            TaskEvent(kind, node.name, node.id, path, attempt, now, seconds, message)
+        )
         self._flush_if_due(now)
 
     def submitted(self, jobs: Sequence[Job]) -> None:

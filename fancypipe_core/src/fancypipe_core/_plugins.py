@@ -57,9 +57,10 @@ def _load(point: metadata.EntryPoint) -> BackendPlugin:
 
     try:
         plugin = point.load()
-    except Exception as error:  # noqa: BLE001 - a broken plugin must be named, and harm nobody else
+    except Exception as error:
         raise errors.PluginError(
-            f"backend {point.name!r} ({point.value}) cannot be loaded: {type(error).__name__}: {error}",
+            f"backend {point.name!r} ({point.value}) cannot be loaded: "
+            f"{type(error).__name__}: {error}",
             plugin=point.name,
         ) from error
     if not isinstance(plugin, BackendPlugin):
@@ -100,7 +101,9 @@ def find(name: str) -> BackendPlugin:
         if missing in _SHORT.values()
         else f"installed are: {', '.join(names)}"
     )
-    raise errors.BackendNotFound(f"there is no backend {name!r}; {hint}", name=name, installed=names)
+    raise errors.BackendNotFound(
+        f"there is no backend {name!r}; {hint}", name=name, installed=names
+    )
 
 
 def backends() -> list[BackendEntry]:

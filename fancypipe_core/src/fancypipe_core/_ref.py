@@ -66,9 +66,7 @@ class Ref(Generic[T]):
         raise NotImplementedError
 
     def _refuse(self, what: str, instead: str) -> NoReturn:
-        raise errors.GraphError(
-            f"{what} {self!r} is not known before it has run; {instead}"
-        )
+        raise errors.GraphError(f"{what} {self!r} is not known before it has run; {instead}")
 
     def __bool__(self) -> bool:
         self._refuse(
@@ -120,7 +118,9 @@ class Ref(Generic[T]):
         self._refuse("the items of", "they cannot be set; make a task that returns a changed copy")
 
     def __delitem__(self, key: Any) -> None:
-        self._refuse("the items of", "they cannot be removed; make a task that returns a changed copy")
+        self._refuse(
+            "the items of", "they cannot be removed; make a task that returns a changed copy"
+        )
 
     def __copy__(self) -> Self:
         return self
@@ -239,7 +239,9 @@ class Item(Ref[Any]):
 
     def __repr__(self) -> str:
         items = "".join(f"[{key!r}]" for key in self._keys())
-        return f"<{items} of task {self._origin()._definition.name}, made at {self._origin()._site()}>"
+        return (
+            f"<{items} of task {self._origin()._definition.name}, made at {self._origin()._site()}>"
+        )
 
 
 class Outputs(Mapping[str, Any]):
@@ -302,7 +304,7 @@ def site_of(code: CodeType, offset: int) -> str:
             line = number
     path = code.co_filename
     here = os.path.join(os.getcwd(), "")
-    return f"{path[len(here):] if path.startswith(here) else path}:{line}"
+    return f"{path.removeprefix(here)}:{line}"
 
 
 _BINARY = (

@@ -24,16 +24,16 @@ class Report:
 
     Args:
         observers: Who wants to know; None if nobody does, and then nothing is made.
-        open: Makes an object of an encoded value.
+        opener: Makes an object of an encoded value.
         max_losses: For messages.
     """
 
     def __init__(
-        self, observers: Observers | None, open: Callable[[Any], Any], max_losses: int
+        self, observers: Observers | None, opener: Callable[[Any], Any], max_losses: int
     ) -> None:
         self.observed = observers is not None
         self._observers = observers
-        self._open = open
+        self._open = opener
         self._max_losses = max_losses
         self._nodes: dict[int, Node] = {}
         self._causes: dict[int, tuple[Err | Certificate, int]] = {}

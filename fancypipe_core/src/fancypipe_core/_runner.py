@@ -84,7 +84,7 @@ class Runner:
             call = self._calls.get(job.call) or self._load(job.call)
             inputs = job.inputs
             args, kwargs, state = (
-                inputs.value if type(inputs) is Live else _codec.decode(inputs)  # type: ignore[arg-type]
+                inputs.value if isinstance(inputs, Live) else _codec.decode(inputs)
             )
         except BaseException as error:  # noqa: BLE001 - the user's objects may raise anything
             self._let_pass(error)
@@ -107,9 +107,10 @@ class Runner:
 
     def _load(self, call: Call) -> Callable[..., Any]:
         body = call.body
+        loaded: Callable[..., Any]
         loaded = body.value if isinstance(body, Live) else entry(_codec.decode(body))
         self._calls[call] = loaded
-        return loaded  # type: ignore[no-any-return]
+        return loaded
 
     def _undecodable(self, job: Job, error: BaseException) -> Err:
         wrapped: BaseException
@@ -125,7 +126,7 @@ class Runner:
         return _failure.describe(wrapped, self._carry, final=True)
 
     def _ok(self, packed: Packed) -> Ok:
-        if type(packed.body) is Live:
+        if isinstance(packed.body, Live):
             return Ok(packed.body, tuple(packed.files))
         encoded = assemble(packed.body, ()) if len(packed.body) > 1 else packed.body
         if packed.odd:
@@ -148,55 +149,26 @@ class Runner:
         """Describe the tasks that were returned, and those that they need."""
         if isinstance(packed.body, Live):
             return More((), (), packed.body, tuple(packed.files))
-        positions: dict[int, int] = {}
-        found: list[Instance[Any]] = []
-
-        def positions_of(instances: Sequence[Instance[Any]]) -> list[int]:
-            places = []
-            for instance in instances:
-                at = positions.get(id(instance))
-                if at is None:
-                    at = positions[id(instance)] = len(found)
-                    found.append(instance)
-                places.append(at)
-            return places
-
-        outer = positions_of(packed.wants)
+        found = _Found()
+        outer = found.places(packed.wants)
         calls: dict[Call, int] = {}
         tasks: list[NewTask] = []
-        for instance in found:  # grows while we walk it
+        for instance in found.instances:  # grows while we walk it
             definition = instance._definition
-            call = self._values.call(definition)
+            call = calls.setdefault(self._values.call(definition), len(calls))
             inner = self._values.pack_inputs(instance)
             assert not isinstance(inner.body, Live)
-            places = positions_of(inner.wants)
-            payload = inner.body[0]
-            tasks.append(
-                NewTask(
-                    calls.setdefault(call, len(calls)),
-                    definition.options.retries,
-                    definition.options.timeout,
-                    definition.is_module,
-                    Payload(
-                        payload.head,
-                        payload.buffers,
-                        tuple((places[index], name) for index, name in payload.holes),
-                    ),
-                    instance._site(),
-                )
-            )
+            places = found.places(inner.wants)
+            inputs = _with_holes(inner.body[0], places.__getitem__)
+            retries, timeout = definition.options.retries, definition.options.timeout
+            site = instance._site()
+            tasks.append(NewTask(call, retries, timeout, definition.is_module, inputs, site))
         own = len(packed.wants)
-        outputs = tuple(
-            Payload(
-                p.head,
-                p.buffers,
-                tuple(
-                    (outer[i] if i < own else i - own + len(tasks), name) for i, name in p.holes
-                ),
-                p.names,
-            )
-            for p in packed.body
-        )
+
+        def place(index: int) -> int:
+            return outer[index] if index < own else index - own + len(tasks)
+
+        outputs = tuple(_with_holes(payload, place) for payload in packed.body)
         return More(tuple(calls), tuple(tasks), outputs, tuple(packed.files))
 
     def _carry(self, error: BaseException) -> Encoded | Live | None:
@@ -226,6 +198,33 @@ class Runner:
     def _notify(self, job: Job, stream: str, text: str) -> None:
         if self._sink is not None:
             self._sink([Note(job.id, stream, text)])
+
+
+class _Found:
+    """Instances in the order in which they were found, each once."""
+
+    def __init__(self) -> None:
+        self.instances: list[Instance[Any]] = []
+        self._places: dict[int, int] = {}
+
+    def places(self, instances: Sequence[Instance[Any]]) -> list[int]:
+        """Return where these instances stand; new ones are added."""
+        places = []
+        for instance in instances:
+            place = self._places.get(id(instance))
+            if place is None:
+                place = self._places[id(instance)] = len(self.instances)
+                self.instances.append(instance)
+            places.append(place)
+        return places
+
+
+def _with_holes(payload: Payload, place: Callable[[int], int]) -> Payload:
+    """Return a payload whose holes point elsewhere."""
+    if not payload.holes:
+        return payload
+    holes = tuple((place(index), name) for index, name in payload.holes)
+    return Payload(payload.head, payload.buffers, holes, payload.names)
 
 
 def refuse_in_worker() -> None:

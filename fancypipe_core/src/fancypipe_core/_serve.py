@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from fancypipe_core import _wire, errors
 from fancypipe_core._channel import SocketChannel
 from fancypipe_core._inline import InlineBackend
-from fancypipe_core.backend import Event, Job, JobId
+from fancypipe_core.backend import Done, Event, Job, JobId
 
 __all__ = ["ChannelBackend", "serve"]
 
@@ -36,57 +36,82 @@ def serve(
             given back: for clients that have a way to say so which works while
             a task keeps the control thread from running.
     """
-    reader = _wire.FromWorker()
-    sending = threading.Lock()
-    stopping = threading.Event()
+    _Server(channel, control, backend, called_back).serve()
 
-    def send(events: Sequence[Event], returned: Sequence[JobId] | None = None) -> None:
-        frame = _wire.encode_report(events, returned)
-        with sending:
-            try:
-                channel.send(*frame)
-            except errors.ConnectionLost:
-                stopping.set()
 
-    def give_back() -> None:
-        ids = [job.id for job in backend.withdraw()]
-        backend.report()
-        send([], ids)
+class _Server:
+    def __init__(
+        self,
+        channel: SocketChannel,
+        control: SocketChannel,
+        backend: InlineBackend,
+        called_back: Callable[[], bool],
+    ) -> None:
+        self._channel = channel
+        self._control = control
+        self._backend = backend
+        self._called_back = called_back
+        self._reader = _wire.FromWorker()
+        self._sending = threading.Lock()
+        self._stopping = threading.Event()
 
-    def listen() -> None:
+    def serve(self) -> None:
+        backend = self._backend
+        backend.start(self._report)
+        threading.Thread(target=self._listen, name="fancypipe-control", daemon=True).start()
+        while not self._stopping.is_set():
+            if backend.waiting:
+                backend.drive(0)
+                if self._called_back():
+                    self._give_back()
+            else:
+                for stream in (sys.stdout, sys.stderr):
+                    _flush(stream)
+                self._wait_for_jobs()
+        backend.stop(0.0)
+
+    def _wait_for_jobs(self) -> None:
+        try:
+            frame = self._channel.receive()
+        except errors.ConnectionLost:
+            self._stopping.set()
+            return
+        command = _wire.decode_command(frame)
+        if isinstance(command, _wire.Jobs):
+            self._backend.submit(self._reader.jobs(command, frame[1]))
+        elif isinstance(command, _wire.Stop):
+            self._stopping.set()
+
+    def _listen(self) -> None:
+        """Take commands, in a thread of its own."""
         while True:
             try:
-                command = _wire.decode_command(control.receive())
+                command = _wire.decode_command(self._control.receive())
             except errors.ChannelError:
                 # Nobody is left to work for, and the running task may never end.
                 os._exit(0)
-            if type(command) is _wire.Stop:
-                stopping.set()
-                backend.withdraw()
-            elif type(command) is _wire.GiveBack:
-                called_back()
-                give_back()
+            if isinstance(command, _wire.Stop):
+                self._stopping.set()
+                self._backend.withdraw()
+            elif isinstance(command, _wire.GiveBack):
+                self._called_back()
+                self._give_back()
 
-    backend.start(lambda events: send(events) if events else None)
-    threading.Thread(target=listen, name="fancypipe-control", daemon=True).start()
-    while not stopping.is_set():
-        if backend.waiting:
-            backend.drive(0)
-            if called_back():
-                give_back()
-            continue
-        for stream in (sys.stdout, sys.stderr):
-            _flush(stream)
-        try:
-            frame = channel.receive()
-        except errors.ConnectionLost:
-            break
-        command = _wire.decode_command(frame)
-        if type(command) is _wire.Jobs:
-            backend.submit(reader.jobs(command, frame[1]))
-        elif type(command) is _wire.Stop:
-            break
-    backend.stop(0.0)
+    def _give_back(self) -> None:
+        ids = [job.id for job in self._backend.withdraw()]
+        self._backend.report()
+        self._send([], ids)
+
+    def _report(self, events: Sequence[Event]) -> None:
+        self._send(events)
+
+    def _send(self, events: Sequence[Event], returned: Sequence[JobId] | None = None) -> None:
+        frame = _wire.encode_report(events, returned)
+        with self._sending:
+            try:
+                self._channel.send(*frame)
+            except errors.ConnectionLost:
+                self._stopping.set()
 
 
 def _flush(stream: object) -> None:
@@ -155,10 +180,9 @@ class ChannelBackend:
             events, returned = self._reports.read(frame)
             known: list[Event] = []
             for event in events:
-                id = getattr(event, "id", None)
-                if not hasattr(event, "reply"):
-                    known.append(event)
-                elif self.outstanding.pop(id, None) is not None:  # type: ignore[arg-type]
+                # A result that nobody waits for any more is not passed on.
+                late = isinstance(event, Done) and self.outstanding.pop(event.id, None) is None
+                if not late:
                     known.append(event)
             if known:
                 self._sink(known)

@@ -67,7 +67,8 @@ class Session:
     ) -> None:
         refuse_in_worker()
         given = {"backend": backend, "workers": workers, **settings}
-        self.settings = _settings.resolve({k: v for k, v in given.items() if v is not None}).settings
+        given = {name: value for name, value in given.items() if value is not None}
+        self.settings = _settings.resolve(given).settings
         plugin = _plugins.find(self.settings.backend)
         self._name = plugin.name
         self.id = uuid.uuid4().hex[:12]
@@ -185,7 +186,7 @@ class Session:
         driver = self._driver
         driver.interrupts = 0
 
-        def interrupt(number: int, frame: FrameType | None) -> None:
+        def interrupt(_number: int, _frame: FrameType | None) -> None:
             driver.interrupts += 1
             if driver.in_user_code or driver.interrupts > 2:
                 raise KeyboardInterrupt

@@ -202,9 +202,13 @@ def _fill_task_function(made: TaskFunction[Any], state: tuple[Any, Options, bool
 
 def _checked(options: Options, name: str) -> Options:
     retries, timeout = options.retries, options.timeout
-    if isinstance(retries, bool) or not isinstance(retries, int) or retries < 0:
-        raise errors.GraphError(f"task {name}: retries must be a whole number from 0, not {retries!r}")
-    if timeout is not None and (not isinstance(timeout, (int, float)) or not timeout > 0):
+    wrong: Any = retries  # what a type checker would have found
+    if type(wrong) is not int or retries < 0:
+        raise errors.GraphError(
+            f"task {name}: retries must be a whole number from 0, not {retries!r}"
+        )
+    wrong = timeout
+    if wrong is not None and (type(wrong) not in (int, float) or wrong <= 0):
         raise errors.GraphError(f"task {name}: timeout must be seconds above 0, not {timeout!r}")
     return options
 
@@ -312,7 +316,7 @@ def entry(target: Any) -> Callable[..., Any]:
 
         return call_main
 
-    def call(args: tuple[Any, ...], kwargs: dict[str, Any], state: Any) -> Any:
+    def call(args: tuple[Any, ...], kwargs: dict[str, Any], _: Any) -> Any:
         return target(*args, **kwargs)
 
     return call
@@ -322,7 +326,8 @@ def _decorate(function: Any, options: Options, is_module: bool) -> Any:
     if isinstance(function, type):
         base = "Module" if is_module else "Task"
         raise errors.GraphError(
-            f"{function.__name__} is a class: derive it from fancypipe_core.{base} instead of decorating it"
+            f"{function.__name__} is a class: derive it from fancypipe_core.{base} "
+            "instead of decorating it"
         )
     if isinstance(function, TaskFunction) or not callable(function):
         raise errors.GraphError(f"{function!r} cannot be made a task: it must be a plain function")
@@ -331,7 +336,8 @@ def _decorate(function: Any, options: Options, is_module: bool) -> Any:
         raise errors.GraphError(
             f"{function.__name__} is a generator or coroutine: a task must return its result"
         )
-    return TaskFunction(function, _checked(options, getattr(function, "__name__", repr(function))), is_module)
+    name = getattr(function, "__name__", repr(function))
+    return TaskFunction(function, _checked(options, name), is_module)
 
 
 @overload

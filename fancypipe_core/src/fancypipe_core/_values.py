@@ -86,8 +86,7 @@ def assemble(payloads: Sequence[Payload], given: Sequence[Encoded]) -> Encoded:
         at = placed.get(id(root))
         if at is None:
             base = len(out)
-            for payload in value:
-                out.append(_codec.shift(payload, 0, 0, base))
+            out.extend(_codec.shift(payload, 0, 0, base) for payload in value)
             at = placed[id(root)] = len(out) - 1
         return at
 
@@ -173,7 +172,7 @@ class LiveValues:
         assert isinstance(packed.body, Live)
         if not packed.wants:
             return packed.body.value
-        values = {id(instance): value for instance, value in zip(packed.wants, given)}
+        values = {id(instance): value for instance, value in zip(packed.wants, given, strict=True)}
 
         def look_up(ref: Ref[Any]) -> Any:
             value = values[id(ref._origin())]
@@ -242,7 +241,7 @@ def _rebuilt(value: Any, look_up: Callable[[Ref[Any]], Any], done: dict[int, Any
     kind = type(value)
     if isinstance(value, dict):
         items = [(_replace(k, look_up, done), _replace(v, look_up, done)) for k, v in value.items()]
-        if all(k is k0 and v is v0 for (k, v), (k0, v0) in zip(items, value.items())):
+        if all(k is k0 and v is v0 for (k, v), (k0, v0) in zip(items, value.items(), strict=True)):
             return value
         if kind is dict:
             return dict(items)
@@ -254,7 +253,7 @@ def _rebuilt(value: Any, look_up: Callable[[Ref[Any]], Any], done: dict[int, Any
         return Outputs(**{k: _replace(v, look_up, done) for k, v in value.items()})
     if isinstance(value, (list, tuple, set, frozenset)):
         made = [_replace(item, look_up, done) for item in value]
-        if all(new is old for new, old in zip(made, value)):
+        if all(new is old for new, old in zip(made, value, strict=True)):
             return value
         if hasattr(value, "_fields"):  # a named tuple
             return kind(*made)

@@ -7,7 +7,7 @@ common job and the common result are small: one payload without buffers.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Optional, Union
+from typing import Any
 
 import msgspec
 
@@ -34,24 +34,23 @@ __all__ = [
     "FromWorker",
     "GiveBack",
     "Jobs",
+    "Reports",
     "Setup",
     "Stop",
     "ToWorker",
-    "Reports",
     "decode_command",
     "encode_command",
     "encode_report",
 ]
 
-# Written for msgspec, which reads annotations at run time: no `X | None` on 3.9 types.
-_Hole = tuple[int, Optional[str]]
+_Hole = tuple[int, str | None]
 
 
 class _Payload(msgspec.Struct, array_like=True, gc=False):
     head: bytes
     buffers: int
     holes: tuple[_Hole, ...]
-    names: Optional[tuple[str, ...]]
+    names: tuple[str, ...] | None
 
 
 _Value = tuple[_Payload, ...]
@@ -68,8 +67,8 @@ class _Job(msgspec.Struct, array_like=True, gc=False):
     attempt: int
     call: int
     head: bytes
-    inputs: Optional[_Value]
-    time_limit: Optional[float]
+    inputs: _Value | None
+    time_limit: float | None
 
 
 class Setup(msgspec.Struct, tag="setup"):
@@ -84,7 +83,7 @@ class Setup(msgspec.Struct, tag="setup"):
 
     path: list[str]
     argv: list[str]
-    main: Optional[tuple[str, str]]
+    main: tuple[str, str] | None
     directory: str
 
 
@@ -109,7 +108,7 @@ class Stop(msgspec.Struct, tag="stop"):
     """End when what is running has ended."""
 
 
-_Command = Union[Setup, Jobs, Cancel, GiveBack, Stop]
+_Command = Setup | Jobs | Cancel | GiveBack | Stop
 
 
 class _Ok(msgspec.Struct, tag="ok", array_like=True, gc=False):
@@ -120,7 +119,7 @@ class _Ok(msgspec.Struct, tag="ok", array_like=True, gc=False):
 class _NewTask(msgspec.Struct, array_like=True, gc=False):
     call: int
     retries: int
-    timeout: Optional[float]
+    timeout: float | None
     is_module: bool
     inputs: _Payload
     where: str
@@ -138,7 +137,7 @@ class _Err(msgspec.Struct, tag="err", array_like=True, gc=False):
     message: str
     text: str
     where: str
-    error: Optional[_Value]
+    error: _Value | None
     host: str
     pid: int
     final: bool
@@ -149,12 +148,12 @@ class _Done(msgspec.Struct, array_like=True, gc=False):
     attempt: int
     seconds: float
     head: bytes
-    reply: Optional[Union[_Ok, _More, _Err]]
+    reply: _Ok | _More | _Err | None
     folder: str
 
 
 class _Note(msgspec.Struct, array_like=True, gc=False):
-    id: Optional[JobId]
+    id: JobId | None
     stream: str
     text: str
 
@@ -162,7 +161,7 @@ class _Note(msgspec.Struct, array_like=True, gc=False):
 class _Report(msgspec.Struct, array_like=True):
     done: list[_Done]
     notes: list[_Note]
-    returned: Optional[list[JobId]]
+    returned: list[JobId] | None
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -182,7 +181,8 @@ def decode_command(frame: Frame) -> _Command:
         ProtocolError: It is none.
     """
     try:
-        return _decode_command(frame[0])
+        command: _Command = _decode_command(frame[0])
+        return command
     except msgspec.MsgspecError as error:
         raise ProtocolError(f"not a command: {error}") from error
 
@@ -276,9 +276,7 @@ class FromWorker:
         return made
 
 
-def encode_report(
-    events: Sequence[Event], returned: Sequence[JobId] | None = None
-) -> Frame:
+def encode_report(events: Sequence[Event], returned: Sequence[JobId] | None = None) -> Frame:
     """Return a frame with a worker's events, and the jobs that it gives back if it was asked."""
     done: list[_Done] = []
     notes: list[_Note] = []
@@ -323,7 +321,14 @@ def _wired(reply: Ok | More | Err, buffers: list[Any]) -> _Ok | _More | _Err:
     error = reply.error
     value = None if error is None else _written(_encoded(error), buffers)
     return _Err(
-        reply.type_name, reply.message, reply.text, reply.where, value, reply.host, reply.pid, reply.final
+        reply.type_name,
+        reply.message,
+        reply.text,
+        reply.where,
+        value,
+        reply.host,
+        reply.pid,
+        reply.final,
     )
 
 

@@ -30,7 +30,7 @@ Version of this contract: `API_VERSION`.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Union
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import msgspec
 
@@ -107,7 +107,7 @@ API_VERSION = 1
 JobId = tuple[int, int]
 """(task, attempt): the task's number in the session, and which try this is, from 1."""
 
-Hole = tuple[int, Union[str, None]]
+Hole = tuple[int, str | None]
 """Where a payload takes another value in: (index, name of an output or None)."""
 
 
@@ -244,7 +244,7 @@ class Err(msgspec.Struct, frozen=True):
     final: bool = False
 
 
-Reply = Union[Ok, More, Err]
+Reply = Ok | More | Err
 
 
 class Certificate(msgspec.Struct, frozen=True, array_like=True):
@@ -337,7 +337,7 @@ class Lost(msgspec.Struct, frozen=True):
     why: Certificate
 
 
-Event = Union[Slots, Started, Note, Done, Lost]
+Event = Slots | Started | Note | Done | Lost
 
 Sink = Callable[[Sequence[Event]], None]
 """Takes events in order; may be called from any thread; never blocks, never raises."""

@@ -290,7 +290,8 @@ def _join(plain: type[TaskError], cause: BaseException) -> TaskError | None:
     if not isinstance(cause, Exception) or isinstance(cause, (TaskError, *_GROUPS)):
         return None
     try:
-        cls = type(f"{plain.__name__}[{user.__name__}]", (plain, user), {"__module__": __name__ + ".joined"})
+        name = f"{plain.__name__}[{user.__name__}]"
+        cls = type(name, (plain, user), {"__module__": f"{__name__}.joined"})
         # Neither class's __init__ may run: the user's may ask for anything.
         builtin = next(base for base in user.__mro__ if base.__module__ == "builtins")
         joined: TaskError = builtin.__new__(cls, *cause.args)

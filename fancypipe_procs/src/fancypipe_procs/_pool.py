@@ -211,7 +211,9 @@ class ProcsBackend:
         self._take_back(jobs)
 
     def _report_cancelled(self, ids: Sequence[JobId]) -> None:
-        why = Certificate("cancelled", "cancelled before it began", "", 0, started=False, guilty=False)
+        why = Certificate(
+            "cancelled", "cancelled before it began", "", 0, started=False, guilty=False
+        )
         if self._sink is not None:
             self._sink([Lost(id, why) for id in ids])
 
@@ -246,7 +248,9 @@ class ProcsBackend:
 
     def _watch_writes(self, worker: Worker) -> None:
         """Ask the selector for room in the socket only while something waits for it."""
-        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if worker.link.channel.pending else 0)
+        events = selectors.EVENT_READ | (
+            selectors.EVENT_WRITE if worker.link.channel.pending else 0
+        )
         if self._selector.get_key(worker.link.channel).events != events:
             self._selector.modify(worker.link.channel, events, worker)
 

@@ -99,7 +99,8 @@ class Worker:
             lambda jobs: gave_back(self, jobs),
         )
         main = main_script()
-        setup = Setup(list(sys.path), list(sys.argv), tuple(main) if main else None, directory)
+        named = (main.kind, main.value) if main is not None else None
+        setup = Setup(list(sys.path), list(sys.argv), named, directory)
         self.link.setup(setup)
 
     @property

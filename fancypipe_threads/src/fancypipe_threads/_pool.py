@@ -97,7 +97,9 @@ class ThreadsBackend:
 
     def cancel(self, ids: Sequence[JobId]) -> None:
         unwanted = set(ids)
-        why = Certificate("cancelled", "cancelled before it began", "", 0, started=False, guilty=False)
+        why = Certificate(
+            "cancelled", "cancelled before it began", "", 0, started=False, guilty=False
+        )
         lost: list[Event] = []
         kept: list[Job] = []
         while self._jobs:
