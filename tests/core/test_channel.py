@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fancypipe_core import errors
-from fancypipe_core._channel import SocketChannel
+from fancypipe_core._channel import Frame, SocketChannel
 
 
 @pytest.fixture
@@ -97,11 +97,10 @@ def test_large_frames_wait_until_the_socket_takes_them(
     left.send(b"a" * 1_000_000, [big, memoryview(big)])
     left.send(b"second")
     assert left.pending
-    got = []
-    while len(got) < 2:
+    got: list[Frame] = []
+    while len(got) < 2 or left.pending:
         left.flush()
         got += right.received()
-    assert not left.pending
     assert as_bytes(got[0]) == (b"a" * 1_000_000, [big, big])
     assert got[1][0] == b"second"
 

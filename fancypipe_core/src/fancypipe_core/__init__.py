@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from fancypipe_core import errors
     from fancypipe_core._context import current
+    from fancypipe_core._exec import Exec
     from fancypipe_core._ref import Outputs, Ref
     from fancypipe_core._session import Session, run
     from fancypipe_core._task import Module, Task, module, task
 
 __all__ = [
+    "Exec",
     "Module",
     "Outputs",
     "Ref",
@@ -32,6 +34,7 @@ __all__ = [
 __version__: str
 
 _HOMES = {
+    "Exec": "_exec",
     "Module": "_task",
     "Task": "_task",
     "module": "_task",

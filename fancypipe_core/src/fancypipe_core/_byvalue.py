@@ -8,7 +8,7 @@ that it has, so `isinstance` and `except` work on what comes back.
 from __future__ import annotations
 
 import io
-import uuid
+import os
 import weakref
 from types import FunctionType
 from typing import Any, NamedTuple
@@ -54,7 +54,7 @@ def reduce_class(cls: type, cache: Cache) -> Any:
     if known is None:
         token = _token_of.get(cls)
         if token is None:
-            token = _token_of[cls] = _Token(uuid.uuid4().hex, 0)
+            token = _token_of[cls] = _Token(os.urandom(16).hex(), 0)
             _made[token.id] = cls
             if "__orig_bases__" not in vars(cls) and hasattr(cls, "__orig_bases__"):
                 # dill would take the generic bases of a base class for this class's own.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import uuid
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -142,7 +141,7 @@ class Context:
             name: The file's name; by default one that is not used yet.
             suffix: Appended to the name, such as `.nii.gz`.
         """
-        path: TempPath = self.tempdir() / f"{name or uuid.uuid4().hex[:12]}{suffix}"
+        path: TempPath = self.tempdir() / f"{name or os.urandom(6).hex()}{suffix}"
         return path
 
     def log(self, text: object) -> None:

@@ -8,22 +8,22 @@ settles it and what waited for it.
 
 from __future__ import annotations
 
-import gc
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import Any, cast
 
-from fancypipe_core import _context, _failure, errors
+from fancypipe_core import _failure, errors
 from fancypipe_core import _table as table
+from fancypipe_core._collector import calm_collector
+from fancypipe_core._compose import Composer
 from fancypipe_core._files import Keeper
 from fancypipe_core._graph import Broken, Graph, Node
 from fancypipe_core._ref import Instance, Ref
 from fancypipe_core._report import Report
 from fancypipe_core._scheduler import Scheduler
-from fancypipe_core._task import Definition, Options, entry
+from fancypipe_core._task import Definition, Options
 from fancypipe_core._values import Values
 from fancypipe_core.backend import (
     Backend,
@@ -41,8 +41,6 @@ from fancypipe_core.backend import (
 )
 
 __all__ = ["Driver"]
-
-_COLLECT_AFTER = 50_000  # objects
 
 
 class Driver:
@@ -82,6 +80,7 @@ class Driver:
         self._in_user_code = 0
         self._live = Live if isinstance(values.call(_GATHER).body, Live) else None
         self._closing = False
+        self._composer = Composer(self.graph, values, report, files, self.resolve)
         self._drive: Callable[[float | None], None] | None = getattr(backend, "drive", None)
         # Serial: the user's tasks run in this thread, and Ctrl-C must reach them.
         self._inline = self._drive is not None and self._live is not None
@@ -325,6 +324,7 @@ class Driver:
                 if isinstance(reply, Ok):
                     outputs = reply.outputs
                     node.value = outputs.value if isinstance(outputs, Live) else outputs
+                    node.packed = None  # there will be no further attempt
                     if reply.files:
                         self._files.hold(id[0], reply.files)
                     done.append(id)
@@ -424,57 +424,20 @@ class Driver:
     def _compute(self, action: table.Compute) -> None:
         id = action.id
         node = self.graph.nodes[id[0]]
-        if node.hidden:
-            self._gather_values(id, node)
-            return
-        token = _context.scope.set(_ModuleScope(self, node))
-        self._in_user_code += 1
-        begin = monotonic()
+        self._in_user_code += not node.hidden
         try:
-            args, kwargs, state = self._values.open(self.graph.inputs(node))
-            value = self._main_of(node)(args, kwargs, state)
-            packed = self._values.pack_result(value)
-            needs = self.graph.unfold(node, packed)
+            event = self._composer.gather(node, id) if node.hidden else self._composer.run(node, id)
         except errors.Interrupted:
             raise
-        except Exception as error:  # noqa: BLE001 - it is the user's code
-            self._fail(node, id, error)
-            return
         except KeyboardInterrupt:
-            if self.interrupts:
-                self._stop_if_interrupted()
+            self._stop_if_interrupted()
             raise
-        except SystemExit as error:
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - it is the user's code
             self._fail(node, id, error)
-            return
+        else:
+            self._handle(event)
         finally:
-            self._in_user_code -= 1
-            _context.scope.reset(token)
-        self._report.finished(node, id[1], monotonic() - begin)
-        if packed.files:
-            self._files.hold(node.id, packed.files)
-        if needs:
-            self._handle(table.Unfolded(id, needs))
-        else:
-            self.graph.complete(node)
-            self._handle(table.Done([id]))
-
-    def _gather_values(self, id: JobId, node: Node) -> None:
-        """All that was asked for is there.  Nothing else is decoded in the client."""
-        try:
-            node.value = self.graph.gather(node)
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - the user's objects are made here
-            self._fail(node, id, error)
-        else:
-            self._files.inherit(node.id, node.needs)
-            self._handle(table.Done([id]))
-
-    def _main_of(self, node: Node) -> Callable[..., Any]:
-        if node.instance is not None:
-            return entry(node.instance._definition.target)
-        assert node.call is not None
-        body = node.call.body
-        return entry(self._values.open(body)) if not isinstance(body, Live) else body.value
+            self._in_user_code -= not node.hidden
 
     def _fail(self, node: Node, id: JobId, error: BaseException) -> None:
         self._report.failed(node, id[1], _failure.describe(error, Live), None)
@@ -522,38 +485,6 @@ class Driver:
         )
         for task in action.tasks:
             self._report.failed(self.graph.nodes[task], 0, _failure.describe(error, Live), None)
-
-
-@contextmanager
-def calm_collector() -> Iterator[None]:
-    """Let the garbage collector look less often while many records are made.
-
-    A graph is many small objects that live long; the collector's default has it
-    look at them every 700, which costs more than making them.
-    """
-    before = gc.get_threshold()
-    if not before[0] or before[0] >= _COLLECT_AFTER:
-        yield
-        return
-    gc.set_threshold(_COLLECT_AFTER, *before[1:])
-    try:
-        yield
-    finally:
-        gc.set_threshold(*before)
-
-
-class _ModuleScope:
-    """Where a module's main runs."""
-
-    def __init__(self, driver: Driver, node: Node) -> None:
-        self._driver = driver
-        self._node = node
-
-    def resolve(self, ref: Ref[Any]) -> Any:
-        return self._driver.resolve(ref, self._node)
-
-    def context(self) -> None:
-        return None
 
 
 def _gather(target: Any) -> Any:

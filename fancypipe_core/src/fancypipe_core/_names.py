@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from fancypipe_core import errors
 
-__all__ = ["MainScript", "loading_main", "main_script", "reference", "set_main_script"]
+__all__ = ["MainScript", "in_worker", "loading_main", "main_script", "reference", "set_main_script"]
 
 _MAIN = "__main__"
 _MP_MAIN = "__mp_main__"
@@ -71,6 +71,11 @@ def set_main_script(main: tuple[str, str] | None) -> None:
     """In a worker: remember what to import when a name of the main module comes."""
     _worker.main = None if main is None else MainScript(*main)
     _worker.is_one = True
+
+
+def in_worker() -> bool:
+    """Tell whether this process is a worker process of ours."""
+    return _worker.is_one
 
 
 def loading_main() -> str | None:

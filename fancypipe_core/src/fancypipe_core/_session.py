@@ -6,7 +6,6 @@ import os
 import signal
 import tempfile
 import threading
-import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from time import monotonic
@@ -71,7 +70,7 @@ class Session:
         self.settings = _settings.resolve(given).settings
         plugin = _plugins.find(self.settings.backend)
         self._name = plugin.name
-        self.id = uuid.uuid4().hex[:12]
+        self.id = os.urandom(6).hex()
         base = os.path.abspath(self.settings.tempdir or tempfile.gettempdir())
         self.directory = os.path.join(base, f"fancypipe-{self.id}")
         live = plugin.shares_memory
@@ -159,7 +158,7 @@ class Session:
             return self._driver.run(target, self.settings.grace)
         from fancypipe_core.hooks import Outcome, RunInfo
 
-        info = RunInfo(uuid.uuid4().hex[:12], self._name, self._driver.slots, self.directory)
+        info = RunInfo(os.urandom(6).hex(), self._name, self._driver.slots, self.directory)
         self._observers.run_started(info)
         message = "ended by an exception of the engine"
         ok = False
@@ -269,7 +268,7 @@ def run(
 def run_inline(ref: Ref[T], directory: str) -> T:
     """Run a reference in this thread; for `.result()` inside a task on a worker."""
     values = LiveValues()
-    files = Keeper(os.path.join(directory, f"inline-{uuid.uuid4().hex[:12]}"))
+    files = Keeper(os.path.join(directory, f"inline-{os.urandom(6).hex()}"))
     backend = InlineBackend(Runner(files.directory, live=True))
     report = Report(None, values.open, max_losses=1)
     driver = Driver(backend, values, Scheduler, report, files)

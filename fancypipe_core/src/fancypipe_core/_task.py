@@ -189,6 +189,7 @@ class TaskFunction(Generic[R]):
         return f"<{kind} {self.__module__}.{self.__qualname__}>"
 
     __module__: str
+    __name__: str
     __qualname__: str
 
 

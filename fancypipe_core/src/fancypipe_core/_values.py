@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from fancypipe_core import _codec, _files, errors
+from fancypipe_core import _codec, _files, _names, errors
 from fancypipe_core._codec import PLAIN, Packed
 from fancypipe_core._ref import Instance, Item, Outputs, Ref
 from fancypipe_core._task import Definition, entry
@@ -43,11 +43,14 @@ class EncodedValues:
     def __init__(self) -> None:
         self._encoder = _codec.Encoder()
         self._calls: dict[int, tuple[Definition, Call]] = {}
+        self._nameless: list[int] = []
 
     def forget(self) -> None:
-        """Drop what is kept of the user's code; it may have changed."""
+        """Drop what is kept of code that travels by value; it may have changed."""
         self._encoder.forget()
-        self._calls.clear()
+        for key in self._nameless:
+            del self._calls[key]
+        self._nameless.clear()
 
     def call(self, definition: Definition) -> Call:
         known = self._calls.get(id(definition))
@@ -55,6 +58,8 @@ class EncodedValues:
             packed = self._encoder.encode_result(definition.target)
             assert not isinstance(packed.body, Live)
             known = self._calls[id(definition)] = (definition, Call(definition.name, packed.body))
+            if _names.reference(definition.target) is None:
+                self._nameless.append(id(definition))
         return known[1]
 
     def pack_inputs(self, instance: Instance[Any]) -> Packed:
@@ -137,8 +142,7 @@ class LiveValues:
         self._calls: dict[int, tuple[Definition, Call]] = {}
 
     def forget(self) -> None:
-        """Drop what is kept of the user's code; it may have changed."""
-        self._calls.clear()
+        """Nothing is kept that could be out of date."""
 
     def call(self, definition: Definition) -> Call:
         known = self._calls.get(id(definition))

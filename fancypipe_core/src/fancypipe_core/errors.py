@@ -26,6 +26,7 @@ __all__ = [
     "DecodeError",
     "DependencyFailed",
     "EncodeError",
+    "ExecError",
     "FancyPipeError",
     "GraphError",
     "InternalError",
@@ -260,6 +261,32 @@ class PluginError(FancyPipeError):
     def __init__(self, message: str, *, plugin: str = "") -> None:
         super().__init__(message)
         self.plugin = plugin
+
+
+class ExecError(FancyPipeError):
+    """An external program failed, or could not be started.
+
+    Attributes:
+        command: The program and its arguments.
+        code: Its exit code; negative: the signal that ended it; None: not started.
+        stdout: What it wrote to its standard output.
+        stderr: What it wrote to its standard error.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        command: Sequence[str] = (),
+        code: int | None = None,
+        stdout: str = "",
+        stderr: str = "",
+    ) -> None:
+        super().__init__(message)
+        self.command = tuple(command)
+        self.code = code
+        self.stdout = stdout
+        self.stderr = stderr
 
 
 class InternalError(Exception):

@@ -1,0 +1,102 @@
+"""Runs modules, which compose, in the client; and puts together what was asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import monotonic
+from typing import Any
+
+from fancypipe_core import _context
+from fancypipe_core import _table as table
+from fancypipe_core._files import Keeper
+from fancypipe_core._graph import Graph, Node
+from fancypipe_core._ref import Ref
+from fancypipe_core._report import Report
+from fancypipe_core._task import entry
+from fancypipe_core._values import Values
+from fancypipe_core.backend import JobId, Live
+
+__all__ = ["Composer"]
+
+
+class Composer:
+    """Computes the nodes that take no slot.
+
+    Args:
+        graph: Where they are.
+        values: How values are carried.
+        report: Who is told.
+        files: Keeps temporary files as long as their values.
+        resolve: Waits for a reference that a module needs inside its main.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        values: Values,
+        report: Report,
+        files: Keeper,
+        resolve: Callable[[Ref[Any], Node], Any],
+    ) -> None:
+        self._graph = graph
+        self._values = values
+        self._report = report
+        self._files = files
+        self._resolve = resolve
+
+    def run(self, node: Node, id: JobId) -> table.Event:
+        """Run a module's main; return what the scheduler is to be told.
+
+        Raises:
+            BaseException: Whatever the user's code raises.
+        """
+        token = _context.scope.set(_ModuleScope(self._resolve, node))
+        begin = monotonic()
+        try:
+            args, kwargs, state = self._values.open(self._graph.inputs(node))
+            value = self._main_of(node)(args, kwargs, state)
+        finally:
+            _context.scope.reset(token)
+        packed = self._values.pack_result(value)
+        needs = self._graph.unfold(node, packed)
+        if packed.files:
+            self._files.hold(node.id, packed.files)
+        self._report.finished(node, id[1], monotonic() - begin)
+        if needs:
+            return table.Unfolded(id, needs)
+        self._graph.complete(node)
+        return table.Done([id])
+
+    def gather(self, node: Node, id: JobId) -> table.Event:
+        """All that was asked for is there: open it.  Nothing else is decoded in the client.
+
+        Raises:
+            BaseException: Whatever the user's objects raise when they are made.
+        """
+        node.value = self._graph.gather(node)
+        self._files.inherit(node.id, node.needs)
+        return table.Done([id])
+
+    def _main_of(self, node: Node) -> Callable[..., Any]:
+        if node.instance is not None:
+            return entry(node.instance._definition.target)
+        assert node.call is not None
+        body = node.call.body
+        if isinstance(body, Live):
+            main: Callable[..., Any] = body.value
+            return main
+        return entry(self._values.open(body))
+
+
+class _ModuleScope:
+    """Where a module's main runs."""
+
+    def __init__(self, resolve: Callable[[Ref[Any], Node], Any], node: Node) -> None:
+        self._resolve = resolve
+        self._node = node
+
+    def resolve(self, ref: Ref[Any]) -> Any:
+        return self._resolve(ref, self._node)
+
+    def context(self) -> None:
+        return None

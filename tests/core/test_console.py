@@ -1,0 +1,334 @@
+"""The display: what it counts, what it shows, and that it leaves nothing behind."""
+
+from __future__ import annotations
+
+import io
+import re
+import sys
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from fancypipe_core import module, run, task
+from fancypipe_core.hooks import EventKind, Outcome, RunInfo, TaskEvent
+from fancypipe_core.plugins import console
+from fancypipe_core.plugins._counts import Counts, Kind, clock_text, summary
+from fancypipe_core.plugins.console import Console
+
+RUN = RunInfo("1", "threads", 2)
+DONE = Outcome(True, 2.0, {"done": 3})
+
+
+def event(kind: EventKind, task: int, name: str = "t", message: str = "") -> TaskEvent:
+    return TaskEvent(kind, name, task, "", 1, 0.0, None, message)
+
+
+class Terminal(io.StringIO):
+    """A terminal that tells when something appears on it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = threading.Event()
+
+    def isatty(self) -> bool:
+        return True
+
+    def write(self, text: str) -> int:
+        count = super().write(text)
+        self.written.set()
+        return count
+
+
+class Closed(io.StringIO):
+    """A pipe that nobody reads any more."""
+
+    def write(self, text: str) -> int:
+        raise BrokenPipeError
+
+
+@pytest.fixture(autouse=True)
+def a_terminal_of_known_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("NO_COLOR", "FORCE_COLOR", "PYTHONBREAKPOINT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("LINES", "24")
+
+
+@pytest.fixture(autouse=True)
+def no_thread_is_left() -> Iterator[None]:
+    yield
+    assert [one.name for one in threading.enumerate() if "fancypipe" in one.name] == []
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(console, "_DELAY", 0.001)
+    monkeypatch.setattr(console, "_TICK", 0.001)
+
+
+def numbers(kind: Kind) -> tuple[int, ...]:
+    return (kind.added, kind.busy, kind.done, kind.failed, kind.cancelled)
+
+
+def test_counting() -> None:
+    counts = Counts(0.0)
+    counts.add([event("added", number) for number in range(6)])
+    counts.add([event("added", 9, "other")])
+    counts.add([event("submitted", number) for number in range(5)])
+    assert numbers(counts.kinds["t"]) == (6, 5, 0, 0, 0)
+    counts.add([event("done", 0), event("failed", 1), event("cancelled", 2)])
+    assert numbers(counts.kinds["t"]) == (6, 2, 1, 1, 1)
+    # A loss and what is tried again is under way once, whatever comes in between.
+    counts.add([event("lost", 3), event("retried", 3), event("submitted", 3)])
+    counts.add([event("submitted", 3)])
+    assert numbers(counts.kinds["t"]) == (6, 2, 1, 1, 1)
+    counts.add([event("done", 3), event("done", 4)])
+    # What was never submitted can fail too, and so can what was never added.
+    counts.add([event("failed", 5), event("failed", 7, "third")])
+    assert numbers(counts.kinds["t"]) == (6, 0, 3, 2, 1)
+    counts.sum_up(1.0)
+    assert numbers(counts.total) == (7, 0, 3, 3, 1)
+    assert list(counts.kinds) == ["t", "other", "third"]
+
+
+def test_rate_and_time_left() -> None:
+    counts = Counts(100.0)
+    told: list[tuple[float, float | None]] = []
+
+    def tell(now: float) -> None:
+        counts.sum_up(now)
+        told.append((counts.total.rate, counts.total.remaining))
+
+    counts.add([event("added", number) for number in range(100)])
+    tell(100.0)
+    counts.add([event("done", number) for number in range(20)])
+    tell(102.0)
+    # Of late: what was long ago does not count.
+    for second in range(103, 130):
+        counts.sum_up(float(second))
+    tell(130.0)
+    counts.add([event("done", number) for number in range(20, 100)])
+    tell(131.0)
+    assert told == [(0, None), (10, 8), (0, None), (80 / 11, None)]
+
+
+def test_failures_are_told_but_not_by_the_thousand() -> None:
+    counts = Counts(0.0)
+    counts.add([event("failed", number, message="ValueError: x") for number in range(1000)])
+    assert len(counts.news) == 11
+    assert counts.news[0] == "failed: t: ValueError: x"
+    assert counts.news[-1] == "further failures are counted only"
+
+
+def test_the_busiest_kinds_keep_their_order() -> None:
+    counts = Counts(0.0)
+    for number in range(20):
+        counts.add([event("added", number, f"k{number}")])
+    counts.add([event("submitted", number, f"k{number}") for number in (15, 3, 9)])
+    assert [kind.name for kind in counts.busiest(3)] == ["k3", "k9", "k15"]
+    assert len(counts.busiest(30)) == 20
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.4, "0:00"), (59.7, "1:00"), (61, "1:01"), (3725, "1:02:05")]
+)
+def test_times(seconds: float, text: str) -> None:
+    assert clock_text(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("outcome", "text"),
+    [
+        (Outcome(True, 0.1234, {"done": 1}), "1 task done in 0.123 s (threads, 2 workers)"),
+        (Outcome(True, 100, {"done": 5000}), "5,000 tasks done in 1:40 (threads, 2 workers)"),
+        (
+            Outcome(False, 2, {"done": 3, "failed": 1, "cancelled": 0}, "x"),
+            "no result after 2 s: 3 done, 1 failed (threads, 2 workers)",
+        ),
+        (Outcome(False, 2, {}, "x"), "no result after 2 s: nothing done (threads, 2 workers)"),
+    ],
+)
+def test_the_last_line(outcome: Outcome, text: str) -> None:
+    assert summary(RUN, outcome) == text
+
+
+def test_a_short_run_shows_one_line() -> None:
+    for stream in (io.StringIO(), Terminal()):
+        one = Console(stream)
+        one.fancypipe_run_started(RUN)
+        one.fancypipe_task_events([event("added", 0), event("done", 0)])
+        one.fancypipe_run_over(RUN, DONE)
+        assert stream.getvalue() == "fancypipe: 3 tasks done in 2 s (threads, 2 workers)\n"
+
+
+def test_plain_lines_come_less_and_less_often() -> None:
+    stream, counts = io.StringIO(), Counts(0.0)
+    lines = console._Lines(stream, RUN, counts, 0.0)
+    counts.add([event("added", number) for number in range(100)])
+    now, times = 0.5, []
+    while now < 300:
+        before = stream.tell()
+        pause = lines.show(now)
+        if stream.tell() > before:
+            times.append(round(now))
+        assert 0 < pause <= 1
+        now += pause
+    assert times == [5, 15, 35, 75, 135, 195, 255]
+
+
+def test_a_plain_line() -> None:
+    stream, counts = io.StringIO(), Counts(0.0)
+    lines = console._Lines(stream, RUN, counts, 0.0)
+    counts.add([event("added", number) for number in range(2000)])
+    counts.add([event("submitted", number) for number in range(102)])
+    counts.add([event("done", number) for number in range(99)])
+    counts.add([event("failed", 99, message="ValueError: no"), event("added", 5000, "other")])
+    lines.show(5.0)
+    news, line = stream.getvalue().splitlines()
+    assert news == "fancypipe: failed: t: ValueError: no"
+    assert line == (
+        "fancypipe: 0:05, 100 of 2,001 tasks, 2 under way, 1 failed, 20/s, about 1:35 left "
+        "(t 100/2,000, other 0/1)"
+    )
+
+
+def picture(counts: Counts) -> tuple[console._Picture, Terminal]:
+    terminal = Terminal()
+    return console._Picture(terminal, RUN, counts, 0.0), terminal
+
+
+def visible(text: str) -> list[str]:
+    """Return the lines without colours and other control sequences."""
+    return [line.strip() for line in re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text).splitlines()]
+
+
+def test_a_picture_has_a_line_for_each_kind() -> None:
+    counts = Counts(0.0)
+    counts.add([event("added", number) for number in range(100)])
+    counts.add([event("submitted", number) for number in range(52)])
+    counts.add([event("done", number) for number in range(49)])
+    counts.add([event("failed", 49, message="ValueError: no"), event("added", 5000, "other")])
+    shown, terminal = picture(counts)
+    shown.show(10.0)
+    lines = visible(terminal.getvalue())
+    assert lines[0] == "fancypipe: failed: t: ValueError: no"
+    assert lines[-3:] == [
+        "0:10  threads, 2 workers  50/101  2 under way  1 failed  5/s  0:10 left",
+        f"t      {'━' * 20}  50/100  2 under way  1 failed  5/s  0:10 left",
+        f"other  {'━' * 20}  0/1",
+    ]
+    shown.end()
+    # It takes away what it drew, and gives the cursor back.
+    assert terminal.getvalue().count("\x1b[2K") >= 3
+    assert terminal.getvalue().count("\x1b[?25h") == 1
+
+
+def test_a_picture_fits_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LINES", "10")
+    monkeypatch.setenv("COLUMNS", "60")
+    counts = Counts(0.0)
+    counts.add([event("added", n, f"a kind of task with a long name, {n}") for n in range(30)])
+    shown, terminal = picture(counts)
+    shown.show(1.0)
+    shown.end()
+    lines = visible(terminal.getvalue().split("\x1b[2K")[0])
+    assert len(lines) <= 10
+    assert max(map(len, lines)) <= 60
+    assert "and 23 more kinds of tasks" in lines
+
+
+def test_a_debugger_gets_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    called = []
+    monkeypatch.setattr(sys, "breakpointhook", lambda *args: called.append(args))
+    hook = sys.breakpointhook
+    shown, terminal = picture(Counts(0.0))
+    shown.show(1.0)
+    assert sys.breakpointhook is not hook
+    sys.breakpointhook("x")  # noqa: T100 - it is what the test is about
+    assert called == [("x",)]
+    assert sys.breakpointhook is hook
+    before = terminal.getvalue()
+    assert before.endswith("\x1b[2K")
+    shown.show(2.0)
+    shown.end()
+    assert terminal.getvalue() == before
+
+
+@pytest.mark.usefixtures("impatient")
+def test_the_display_ticks_while_nothing_happens() -> None:
+    terminal = Terminal()
+    one = Console(terminal)
+    one.fancypipe_run_started(RUN)
+    for _ in range(3):
+        terminal.written.clear()
+        assert terminal.written.wait(20)
+    one.fancypipe_run_over(RUN, DONE)
+    assert visible(terminal.getvalue())[-1] == summary_line()
+
+
+def summary_line() -> str:
+    return f"fancypipe: {summary(RUN, DONE)}"
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_display_that_fails_says_so_and_hurts_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> None:
+        raise RuntimeError("no colours left")
+
+    monkeypatch.setattr(console._Picture, "_draw", fail)
+    terminal = Terminal()
+    one = Console(terminal)
+    one.fancypipe_run_started(RUN)
+    thread = one._thread
+    assert thread is not None
+    thread.join(20)
+    one.fancypipe_task_events([event("added", 0)])
+    one.fancypipe_run_over(RUN, DONE)
+    assert visible(terminal.getvalue())[-2:] == [
+        "fancypipe: the display has failed: RuntimeError: no colours left",
+        summary_line(),
+    ]
+
+
+def test_a_stream_that_is_gone() -> None:
+    one = Console(Closed())
+    one.fancypipe_run_started(RUN)
+    one.fancypipe_run_over(RUN, DONE)
+
+
+def test_no_stream_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", None)
+    one = Console()
+    one.fancypipe_run_started(RUN)
+    one.fancypipe_task_events([event("added", 0)])
+    one.fancypipe_run_over(RUN, DONE)
+
+
+def test_a_run_inside_a_run_belongs_to_it() -> None:
+    stream = io.StringIO()
+    one = Console(stream)
+    one.fancypipe_run_started(RUN)
+    one.fancypipe_run_started(RUN)
+    one.fancypipe_run_over(RUN, DONE)
+    assert stream.getvalue() == ""
+    one.fancypipe_run_over(RUN, DONE)
+    assert stream.getvalue() == f"{summary_line()}\n"
+
+
+def test_with_the_engine() -> None:
+    @task
+    def double(x: int) -> int:
+        return 2 * x
+
+    @module
+    def both(x: int) -> Any:
+        return double(double(x))
+
+    stream = io.StringIO()
+    assert run(both(3), backend="serial", observers=[Console(stream)]) == 12
+    assert re.fullmatch(
+        r"fancypipe: 3 tasks done in \S+ s \(serial, 1 worker\)\n", stream.getvalue()
+    )
