@@ -168,7 +168,7 @@ def test_inputs_that_cannot_travel_take_no_slot(session: Session) -> None:
 
     with pytest.raises(errors.EncodeError) as caught:
         session.run(t.fine({"x": [1, 2, {"lock": threading.Lock()}]}))
-    assert caught.value.path == "inputs[0]['x'][2]['lock']"
+    assert caught.value.path == "inputs['x']['x'][2]['lock']"
     assert "task fine, made at" in str(caught.value)
 
 

@@ -13,7 +13,7 @@ import io
 import pickle
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pickle import PickleBuffer
 from types import FunctionType, ModuleType, TracebackType
 from typing import Any
@@ -148,8 +148,20 @@ class Encoder:
         """Drop what was kept: between two runs the user may have changed the code."""
         self._cache.clear()
 
-    def encode_inputs(self, args: tuple[Any, ...], kwargs: dict[str, Any], state: Any) -> Packed:
+    def encode_inputs(
+        self,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        state: Any,
+        names: Callable[[], Sequence[str]] = tuple,
+    ) -> Packed:
         """Write down the inputs of a task: `(args, kwargs, state)`.
+
+        Args:
+            args: Positional inputs.
+            kwargs: Inputs by name.
+            state: A `Task` object's own attributes, or None.
+            names: Gives the names of the positional inputs, for messages.
 
         Raises:
             EncodeError: Something in them cannot be written down; the message
@@ -161,7 +173,12 @@ class Encoder:
                     break
             else:
                 return Packed((Payload(pickle.dumps((args, kwargs, None), _PROTOCOL)),))
-        named: dict[Any, Any] = {**dict(enumerate(args)), **kwargs, **(state or {})}
+
+        def named() -> dict[Any, Any]:
+            known = names()
+            places = [known[i] if i < len(known) else i for i in range(len(args))]
+            return {**dict(zip(places, args, strict=True)), **kwargs, **(state or {})}
+
         return self._encode((args, kwargs, state), named, "inputs")
 
     def encode_result(self, value: Any) -> Packed:
@@ -181,7 +198,7 @@ class Encoder:
                 # An empty head: the value is what fills the hole.
                 hole = (0, keys[0] if keys else None)
                 return Packed((Payload(b"", (), (hole,)),), [value._origin()])
-        return self._encode(value, value, "result")
+        return self._encode(value, lambda: value, "result")
 
     def _encode_outputs(self, outputs: Outputs) -> Packed:
         parts = [self.encode_result(value) for value in outputs.values()]
@@ -201,13 +218,13 @@ class Encoder:
         files = [file for part in parts for file in part.files]
         return Packed(tuple(payloads), wants, files, any(part.odd for part in parts))
 
-    def _encode(self, value: Any, shown: Any, what: str) -> Packed:
+    def _encode(self, value: Any, shown: Callable[[], Any], what: str) -> Packed:
         try:
             return self._write(value)
         except errors.GraphError:
             raise
         except Exception as error:
-            raise self._explain(shown, what, error) from error
+            raise self._explain(shown(), what, error) from error
 
     def _write(self, value: Any) -> Packed:
         file = io.BytesIO()

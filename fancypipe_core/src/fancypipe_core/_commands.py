@@ -7,8 +7,6 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import click
-
 from fancypipe_core import _settings, _streams, errors
 from fancypipe_core._options import Found
 from fancypipe_core._spelling import dashed
@@ -16,7 +14,7 @@ from fancypipe_core._spelling import dashed
 if TYPE_CHECKING:
     from fancypipe_core._task import Definition
 
-__all__ = ["Asked", "backends", "config", "ended", "run_task"]
+__all__ = ["Asked", "backends", "config", "ended", "run_task", "version"]
 
 # What the command line has for a default where run() has another.
 _DEFAULTS = {"progress": True}
@@ -68,6 +66,13 @@ class Asked(NamedTuple):
 
 
 # ---- what the commands do ----------------------------------------------------
+
+
+def version() -> str:
+    """Return the version that is installed."""
+    from importlib import metadata
+
+    return metadata.version("fancypipe-core")
 
 
 def backends() -> None:
@@ -129,7 +134,7 @@ def run_task(
         make = compile(f"{before}target(*args, **kwargs)", definition.file or "-", "eval")
         names = {"target": definition.target, "args": args, "kwargs": kwargs}
         try:
-            value = run(eval(make, names), **settings)
+            value = run(_made(definition, lambda: eval(make, names)), **settings)
         except errors.FancyPipeError as error:
             raise _Failed(asked, resolved.settings) from error
     if output is None:
@@ -146,6 +151,18 @@ def run_task(
         ) from error
     if resolved.settings.progress:
         _streams.say(f"fancypipe: the result is in {output}")
+
+
+def _made(definition: Definition, make: Callable[[], Any]) -> Any:
+    try:
+        return make()
+    except errors.FancyPipeError:
+        raise
+    except Exception as error:
+        # A class may have an __init__ of its own, with its own ideas of what is right.
+        raise errors.BadInput(
+            f"task {definition.name} does not take these inputs: {type(error).__name__}: {error}"
+        ) from error
 
 
 def _show(value: Any) -> None:
@@ -176,10 +193,7 @@ def ended(call: Callable[[], Any]) -> int:
     except errors.FancyPipeError as error:
         _streams.say(f"fancypipe: {_one_line(error)}")
         return error.exit_code
-    except click.ClickException as error:
-        _streams.say(f"fancypipe: {_one_line(error)}")
-        return errors.UsageError.exit_code
-    except (KeyboardInterrupt, click.Abort):
+    except KeyboardInterrupt:
         _streams.say("fancypipe: interrupted")
         return errors.Interrupted.exit_code
     except Exception as error:  # noqa: BLE001 - the last one to know
@@ -212,17 +226,14 @@ def _said_anything(error: Exception) -> int:
         return error.__cause__.exit_code if isinstance(error.__cause__, errors.UsageError) else 1
     import platform
 
-    import fancypipe_core
-
     _streams.say("".join(traceback.format_exception(error)))
     _streams.say(
         "fancypipe: this is a mistake in fancypipe, not in your pipeline; please report it with "
-        f"the text above (fancypipe {fancypipe_core.__version__}, Python "
+        f"the text above (fancypipe {version()}, Python "
         f"{platform.python_version()}, {platform.system()})"
     )
     return 1
 
 
 def _one_line(error: Exception) -> str:
-    text = error.format_message() if isinstance(error, click.ClickException) else str(error)
-    return " ".join(text.split())
+    return " ".join(str(error).split())

@@ -115,7 +115,10 @@ def _kind(annotation: Any, default: Any) -> Kind:
     if origin is typing.Annotated:
         return _annotated(args[0], args[1:], default)
     if origin in (typing.Union, types.UnionType):
-        return Either([_kind(arg, default) for arg in args])
+        members = [_kind(arg, default) for arg in args]
+        # Python 3.10 makes `Any | None` of `x: Any = None`.
+        anything = [kind for kind in members if isinstance(kind, Anything)]
+        return anything[0] if anything else Either(members)
     if origin is typing.Literal:
         return Choice({_literal(value): value for value in args})
     inner = _inner(annotation)
@@ -184,11 +187,7 @@ def _structure(cls: type, args: tuple[Any, ...], default: Any) -> Kind | None:
     defaults: dict[str, Any]
     if dataclasses.is_dataclass(cls):
         defaults = {
-            field.name: field.default_factory
-            if field.default_factory is not MISSING
-            else field.default
-            for field in dataclasses.fields(cls)
-            if field.init
+            field.name: _default_of(field) for field in dataclasses.fields(cls) if field.init
         }
         return _record(cls, defaults)
     if issubclass(cls, tuple) and hasattr(cls, "_field_defaults"):
@@ -198,6 +197,14 @@ def _structure(cls: type, args: tuple[Any, ...], default: Any) -> Kind | None:
         required = cls.__required_keys__  # type: ignore[attr-defined]
         return _record(cls, {name: MISSING if name in required else None for name in hints_of(cls)})
     return None
+
+
+def _default_of(field: dataclasses.Field[Any]) -> Any:
+    # A factory may do anything, so only those that are known are called to be shown.
+    factory: Any = field.default_factory
+    if factory is MISSING:
+        return field.default
+    return factory() if factory in (list, dict, set, tuple) else ...
 
 
 def _record(cls: type, defaults: dict[str, Any]) -> Record:

@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from fancypipe_core import _docstring, _hints, errors
 from fancypipe_core._kinds import MISSING, Anything, Flag, Kind, Mismatch, Nothing, Unwritable
+from fancypipe_core._spelling import dashed
 from fancypipe_core._structures import Either, Record
 
 if TYPE_CHECKING:
@@ -210,7 +211,7 @@ def _what_is_missing(name: str, missing: Sequence[Input]) -> str:
                 f"task {name} cannot be run from the command line: its input {one.name} must be "
                 f"{one.kind.expected}; run it from Python, or from a module that makes it"
             )
-    listed = " and ".join(f"--{one.name.replace('_', '-')} {one.kind.shown}" for one in missing)
+    listed = " and ".join(f"{dashed(one.name)} {one.kind.shown}" for one in missing)
     return f"task {name} needs {listed}"
 
 

@@ -146,7 +146,7 @@ def _named(module: ModuleType, file: str, name: str, known: list[str]) -> _task.
         return _task.definition_of(value)
     if value is not None and value is not module:
         raise errors.UsageError(
-            f"{name} in {file} is no task or module but a {type(value).__name__}; "
+            f"{name} in {file} is no task or module, but of type {type(value).__name__}; "
             + (f"there are: {', '.join(known)}" if known else "there is none")
         )
     there = near(name, known) or (f"; there are: {', '.join(known)}" if known else "")

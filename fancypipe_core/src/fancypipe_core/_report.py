@@ -212,7 +212,7 @@ class Report:
 def _at(error: errors.FancyPipeError, node: Node) -> errors.FancyPipeError:
     """Add to an error of ours which task it is about."""
     text = str(error)
-    if not node.hidden and node.path not in text:
+    if not node.hidden and f"(task {node.path}," not in text:
         error.args = (f"{text} (task {node.path}, made at {node.where})", *error.args[1:])
     return error
 

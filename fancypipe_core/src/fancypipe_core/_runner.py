@@ -117,9 +117,15 @@ class Runner:
         if isinstance(error, (errors.UsageError, errors.DecodeError)):
             wrapped = error
         else:
+            hint = ""
+            if isinstance(error, ModuleNotFoundError):
+                hint = (
+                    "; a worker has the sys.path that the client had when the session was opened "
+                    "(install the module, or extend sys.path before)"
+                )
             wrapped = errors.DecodeError(
                 f"the worker could not read the task {job.call.label} or its inputs: "
-                f"{type(error).__name__}: {_failure.text_of(error)}"
+                f"{type(error).__name__}: {_failure.text_of(error)}{hint}"
             )
             wrapped.__cause__ = error
             wrapped.__traceback__ = error.__traceback__

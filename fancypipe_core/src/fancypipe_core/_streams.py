@@ -23,10 +23,11 @@ def aside() -> Iterator[None]:
         return
     # By descriptor and not by exchanging sys.stdout: a debugger keeps its line editing.
     stdout.flush()
+    _open_if_closed(2)
     kept = os.dup(1)
     line_buffering = stdout.line_buffering
     try:
-        _point(1, 2)
+        os.dup2(2, 1)
         stdout.reconfigure(line_buffering=True)
         yield
     finally:
@@ -66,6 +67,8 @@ def write(text: str, in_ascii: Callable[[], str] | None = None) -> None:
 
 def say(text: str) -> None:
     """Write a line to standard error, if anybody is there to read it."""
+    if sys.stderr is None:  # closed by our parent; print would take standard output instead
+        return
     try:
         print(text, file=sys.stderr, flush=True)  # noqa: T201 - it is for the terminal
     except UnicodeEncodeError:
@@ -81,10 +84,10 @@ def _is_descriptor_1(stream: io.TextIOWrapper) -> bool:
         return False
 
 
-def _point(descriptor: int, at: int) -> None:
-    """Make one descriptor mean what another one means; nothing, if that one is closed."""
+def _open_if_closed(descriptor: int) -> None:
+    """Let a descriptor that our parent closed lead nowhere, before some file gets its number."""
     try:
-        os.dup2(at, descriptor)
+        os.fstat(descriptor)
     except OSError:
         _abandon(descriptor)
 
@@ -92,5 +95,6 @@ def _point(descriptor: int, at: int) -> None:
 def _abandon(descriptor: int) -> None:
     """Let all further output go nowhere, also what Python flushes at exit."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, descriptor)
-    os.close(nowhere)
+    if nowhere != descriptor:
+        os.dup2(nowhere, descriptor)
+        os.close(nowhere)

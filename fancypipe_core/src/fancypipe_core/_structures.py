@@ -137,11 +137,12 @@ class Record(Kind):
     @property
     def fields(self) -> str:
         """The fields for help: their names, kinds and defaults."""
-        return ", ".join(
-            f"{name}: {kind.shown}"
-            + ("" if self._defaults[name] is MISSING else f" = {self._defaults[name]!r}")
-            for name, kind in self.kinds().items()
-        )
+        parts = []
+        for name, kind in self.kinds().items():
+            default = self._defaults[name]
+            value = "..." if default is ... else json.dumps(default, default=str)
+            parts.append(f"{name}: {kind.shown}" + ("" if default is MISSING else f" = {value}"))
+        return ", ".join(parts)
 
     def data(self, data: Any) -> Any:
         if not isinstance(data, dict):

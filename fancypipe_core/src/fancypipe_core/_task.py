@@ -104,6 +104,11 @@ class Definition:
         code = getattr(self.main, "__code__", None)
         return site_of(code, -1) if code else f"{self.name} (not Python code)"
 
+    def positions(self) -> tuple[str, ...]:
+        """Return the names of the inputs that can be given by position, in order."""
+        code = getattr(self.main, "__code__", None)
+        return code.co_varnames[self.is_class : code.co_argcount] if code else ()
+
     def check(self, args: tuple[Any, ...], kwargs: dict[str, Any], first: int = 0) -> None:
         """Raise TypeError, in the caller's line, if the inputs do not fit the signature."""
         code = getattr(self.main, "__code__", None)

@@ -63,7 +63,9 @@ class EncodedValues:
         return known[1]
 
     def pack_inputs(self, instance: Instance[Any]) -> Packed:
-        return self._encoder.encode_inputs(instance._args, instance._kwargs, instance._state())
+        return self._encoder.encode_inputs(
+            instance._args, instance._kwargs, instance._state(), instance._definition.positions
+        )
 
     def pack_result(self, value: Any) -> Packed:
         return self._encoder.encode_result(value)

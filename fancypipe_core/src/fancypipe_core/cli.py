@@ -56,9 +56,7 @@ class _Group(click.Group):
         )
         _help_if_asked(ctx, line)
         if any(found.key == "version" for found in line.options):
-            import fancypipe_core
-
-            _streams.write(f"fancypipe {fancypipe_core.__version__}")
+            _streams.write(f"fancypipe {_commands.version()}")
             ctx.exit()
         if line.rest == len(args):
             raise errors.UsageError("there is no pipeline to run; write: " + _USAGE)
@@ -215,7 +213,15 @@ def _form(one: Input) -> str:
 
 
 def _ended(command: click.Command, program: str, words: list[str], obj: Asked | None) -> int:
-    return _commands.ended(lambda: command.main(words, program, standalone_mode=False, obj=obj))
+    def call() -> object:
+        try:
+            return command.main(words, program, standalone_mode=False, obj=obj)
+        except click.ClickException as error:
+            raise errors.UsageError(error.format_message()) from error
+        except click.Abort:
+            raise KeyboardInterrupt from None
+
+    return _commands.ended(call)
 
 
 # ---- the ways in -------------------------------------------------------------
