@@ -150,8 +150,7 @@ def _folder(value: object) -> str:
 def _default_backend() -> str:
     from fancypipe_core import _plugins
 
-    installed = _plugins.installed()
-    return next((name for name in ("procs", "threads") if name in installed), "serial")
+    return next(name for name in ("procs", "threads", "serial") if _plugins.is_installed(name))
 
 
 @dataclass(frozen=True)

@@ -66,14 +66,11 @@ class ProcsBackend:
     def start(self, sink: Sink) -> None:
         self._sink = sink
         self._selector.register(self._wake_in, selectors.EVENT_READ, None)
-        for _ in range(self._count):
-            try:
-                self._add_worker()
-            except OSError as error:
-                raise BackendStartError(
-                    f"only {len(self._workers)} of {self._count} worker processes could be started "
-                    f"({error}); ask for fewer with -numworkers"
-                ) from error
+        try:
+            # One, while the client composes its graph; the others when they are needed.
+            self._add_worker()
+        except OSError as error:
+            raise BackendStartError(f"no worker process could be started: {error}") from error
         self._say_slots()
 
     def submit(self, jobs: Sequence[Job]) -> None:
@@ -109,7 +106,8 @@ class ProcsBackend:
             if worker.load:
                 # It is in a task that nobody waits for any more.
                 self._wait_for_end(worker, until)
-            else:
+            elif worker.has_reported:
+                # What its tasks registered for the end of the process takes its time.
                 self._wait_for_end(worker, monotonic() + max(grace, 1.0))
             worker.kill("")
             worker.bury()
@@ -231,8 +229,7 @@ class ProcsBackend:
         jobs = self._jobs
         while jobs:
             most = self._pace.ahead + (self._pace.seconds < 0.005)
-            free = [worker for worker in self._workers if worker.called_back is None]
-            worker = min(free, key=lambda worker: worker.load, default=None)
+            worker = self._least_loaded()
             if worker is None or worker.load >= most:
                 return
             fair = -(-len(jobs) // self._count)
@@ -245,6 +242,25 @@ class ProcsBackend:
                 self._set_deadline(worker)
             except ConnectionLost:
                 self._died(worker)
+
+    def _least_loaded(self) -> Worker | None:
+        """Return who should get the next jobs; a new worker if all are busy and there is room."""
+        free = [worker for worker in self._workers if worker.called_back is None]
+        best = min(free, key=lambda worker: worker.load, default=None)
+        if len(self._workers) == self._count or (best is not None and not best.load):
+            return best
+        try:
+            return self._add_worker()
+        except OSError as error:
+            if not self._workers:
+                self._give_up(error)
+            return best  # fewer than asked for, but the work goes on
+
+    def _give_up(self, error: OSError) -> None:
+        why = Certificate("start", f"no worker process could be started: {error}", "", 0, False)
+        jobs, self._jobs = self._jobs, deque()
+        if self._sink is not None:
+            self._sink([Lost(job.id, why) for job in jobs])
 
     def _watch_writes(self, worker: Worker) -> None:
         """Ask the selector for room in the socket only while something waits for it."""
@@ -309,7 +325,7 @@ class ProcsBackend:
 
     # ---- birth and death ----
 
-    def _add_worker(self) -> None:
+    def _add_worker(self) -> Worker:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
         threads = max(1, (cores or 1) // self._count)
         worker = Worker(self._directory, threads, self._take_events, self._given_back)
@@ -317,6 +333,7 @@ class ProcsBackend:
         self._selector.register(worker.link.channel, selectors.EVENT_READ, worker)
         if worker.sentinel >= 0:
             self._selector.register(worker.sentinel, selectors.EVENT_READ, worker)
+        return worker
 
     def _remove_worker(self, worker: Worker) -> None:
         self._workers.remove(worker)
@@ -325,15 +342,8 @@ class ProcsBackend:
             self._selector.unregister(worker.sentinel)
 
     def _died(self, worker: Worker) -> None:
-        """A worker is dead, or talks nonsense: replace it, and account for its jobs."""
-        try:
-            # What it reported before its death counts.
-            while worker.link.channel.fileno() >= 0:
-                worker.link.read()
-                if worker.process.poll() is None:
-                    break
-        except (ConnectionLost, ProtocolError):
-            worker.has_reported = worker.has_reported or not worker.load
+        """A worker is dead, or talks nonsense: account for its jobs.  `_deal` replaces it."""
+        worker.take_last_words()
         running = worker.running
         worker.kill("")
         why = worker.bury()
@@ -356,18 +366,6 @@ class ProcsBackend:
                 self._jobs.appendleft(job)
         if lost and self._sink is not None:
             self._sink(lost)
-        self._replace()
-
-    def _replace(self) -> None:
-        try:
-            self._add_worker()
-        except OSError as error:
-            if self._workers or self._sink is None:
-                return  # fewer than asked for, but the work goes on
-            detail = f"no worker process could be started: {error}"
-            why = Certificate("start", detail, "", 0, started=False)
-            jobs, self._jobs = self._jobs, deque()
-            self._sink([Lost(job.id, why) for job in jobs])
 
     @staticmethod
     def _wait_for_end(worker: Worker, until: float) -> None:

@@ -22,6 +22,7 @@ from fancypipe_core.backend import (
     SocketChannel,
     main_script,
 )
+from fancypipe_core.errors import ConnectionLost, ProtocolError
 from fancypipe_procs.child import CELL, CELL_SIZE, FLAG
 
 __all__ = ["Worker"]
@@ -133,6 +134,14 @@ class Worker:
         ids = list(self.link.outstanding)
         return self.link.take(ids[ids.index(running) + 1 :])
 
+    def take_last_words(self) -> None:
+        """What it reported before its death counts."""
+        try:
+            while self.process.poll() is not None:
+                self.link.read()
+        except (ConnectionLost, ProtocolError):
+            return  # that was all
+
     def kill(self, reason: str) -> None:
         """Kill it with all that its tasks started.
 
@@ -152,7 +161,10 @@ class Worker:
         try:
             os.killpg(self.pid, signal.SIGKILL)
         except (ProcessLookupError, PermissionError):
-            self.killed_for = self.killed_for or ""
+            return self._certificate(code)
+        return self._certificate(code)
+
+    def _certificate(self, code: int) -> Certificate:
         if code < 0:
             try:
                 detail = signal.Signals(-code).name
