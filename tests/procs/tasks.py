@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import os
 import signal
@@ -106,3 +107,30 @@ def slow_then(path: str, x: int) -> int:
     else:
         open(f"{path}/{x}", "w").close()
     return len(os.listdir(path))
+
+
+@task
+def prints(lines: int, end: str = "\n") -> None:
+    for number in range(lines):
+        print(f"line {number}", end=end)
+    print("warned", file=sys.stderr)
+
+
+@task
+def prints_and_dies() -> None:
+    print("before the end")
+    os.write(2, b"from C\n")
+    os.abort()
+
+
+@task
+def prints_much(megabytes: int) -> None:
+    block = ("x" * 99 + "\n") * 10_000
+    for _ in range(megabytes):
+        sys.stdout.write(block)
+    print("the end")
+
+
+@task
+def prints_at_exit() -> None:
+    atexit.register(print, "at exit")

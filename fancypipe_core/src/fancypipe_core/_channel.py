@@ -27,6 +27,7 @@ _START = struct.Struct("<QI")
 _LENGTH = struct.Struct("<Q")
 _READ = 256 * 1024  # bytes asked for in one read
 _PARTS = min(1024, os.sysconf("SC_IOV_MAX") if hasattr(os, "sysconf") else 16)
+_NO_WAIT = getattr(socket, "MSG_DONTWAIT", 0)  # where it is 0, the socket must not block
 _MOST_HEAD = 1 << 40
 _MOST_BUFFERS = 1 << 20
 
@@ -130,7 +131,7 @@ class SocketChannel:
             ConnectionLost: The other end is gone, and all its frames were returned.
         """
         try:
-            while self._read():
+            while self._read(_NO_WAIT):
                 continue
         except errors.ConnectionLost:
             if not self._frames:
@@ -139,17 +140,17 @@ class SocketChannel:
         self._frames.clear()
         return frames
 
-    def _read(self) -> bool:
+    def _read(self, flags: int = 0) -> bool:
         """Read once; return whether there may be more at once."""
         try:
             if self._buffers and self._filled < len(self._buffers[-1]):
                 room = memoryview(self._buffers[-1])[self._filled :]
                 asked = len(room)
-                count = self._sock.recv_into(room)
+                count = self._sock.recv_into(room, 0, flags)
                 self._filled += count
             else:
                 asked = _READ
-                data = self._sock.recv(asked)
+                data = self._sock.recv(asked, flags)
                 count = len(data)
                 self._data += data
         except (BlockingIOError, InterruptedError):

@@ -112,6 +112,14 @@ class Driver:
                 )
             self._wait(0.1)
 
+    def stop(self, grace: float) -> None:
+        """Stop the backend, and pass on what it still has to say."""
+        self.backend.stop(grace)
+        while not self._inbox.empty():
+            for event in self._inbox.get_nowait():
+                if isinstance(event, Note):
+                    self._told(event)
+
     @property
     def slots(self) -> int:
         """How many jobs run at the same time."""

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Report"]
 
+_LAST_LINES = 10  # of a dead worker's output, in the error
+
 
 class Report:
     """Keeps what went wrong and passes on what happens.
@@ -95,8 +97,13 @@ class Report:
             self._observers.event("retried", node, attempt, _one_line(cause))
 
     def note(self, node: Node | None, note: Note) -> None:
-        who = f"{node.path}: " if node is not None else ""
-        if note.stream != "progress":
+        if note.stream in ("stdout", "stderr"):
+            # Where a task of this process would have printed it, under the task's name.
+            name = note.name or (node.name if node is not None else "")
+            who = f"[{name}] " if name else ""
+            print(f"{who}{note.text}", file=getattr(sys, note.stream))
+        elif note.stream != "progress":
+            who = f"{node.path}: " if node is not None else ""
             self.warn(f"{who}{note.text}")
 
     def settled(self, node: Node, state: State, root: int) -> None:
@@ -200,9 +207,11 @@ class Report:
                 f"pid {why.pid})",
                 **facts,
             )
+        said = "".join(f"\n  | {line}" for line in why.output[-_LAST_LINES:])
         lost = errors.TaskLost(
             f"task {node.path} (made at {node.where}) was given up: its worker died "
-            f"{self._max_losses} times, at last by {why}",
+            f"{self._max_losses} times, at last by {why}"
+            + (f"; the last that it printed:{said}" if said else ""),
             **facts,
         )
         lost.certificate = why

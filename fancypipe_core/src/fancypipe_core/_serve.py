@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Sequence
 
 from fancypipe_core import _wire, errors
-from fancypipe_core._channel import SocketChannel
+from fancypipe_core._channel import Frame, SocketChannel
 from fancypipe_core._inline import InlineBackend
 from fancypipe_core.backend import Done, Event, Job, JobId
 
@@ -29,7 +29,7 @@ def serve(
     """Run jobs that come over a channel, until told to stop or the other end is gone.
 
     Args:
-        channel: Blocking; jobs come, reports go.  Read in this thread only.
+        channel: Blocking; jobs come, reports go.
         control: Blocking; commands come.  Read in a thread that is started here.
         backend: Runs the jobs, in this thread.
         called_back: Tells, once, that the jobs which have not begun are to be
@@ -53,6 +53,7 @@ class _Server:
         self._called_back = called_back
         self._reader = _wire.FromWorker()
         self._sending = threading.Lock()
+        self._receiving = threading.Lock()
         self._stopping = threading.Event()
 
     def serve(self) -> None:
@@ -72,10 +73,12 @@ class _Server:
 
     def _wait_for_jobs(self) -> None:
         try:
-            frame = self._channel.receive()
+            with self._receiving:
+                self._take(self._channel.receive())
         except errors.ConnectionLost:
             self._stopping.set()
-            return
+
+    def _take(self, frame: Frame) -> None:
         command = _wire.decode_command(frame)
         if isinstance(command, _wire.Jobs):
             self._backend.submit(self._reader.jobs(command, frame[1]))
@@ -98,6 +101,16 @@ class _Server:
                 self._give_back()
 
     def _give_back(self) -> None:
+        # While a task runs, jobs may have come that nobody has read yet.  If the
+        # other thread is just reading, it has nothing to do, and there are none.
+        if self._receiving.acquire(blocking=False):
+            try:
+                for frame in self._channel.received():
+                    self._take(frame)
+            except errors.ConnectionLost:
+                self._stopping.set()
+            finally:
+                self._receiving.release()
         ids = [job.id for job in self._backend.withdraw()]
         self._backend.report()
         self._send([], ids)

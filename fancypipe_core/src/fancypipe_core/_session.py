@@ -115,7 +115,7 @@ class Session:
         try:
             self._driver.start(_START_LIMIT)
         except BaseException:
-            self._driver.backend.stop(0.0)
+            self._driver.stop(0.0)
             raise
         self._open = True
 
@@ -216,7 +216,7 @@ class Session:
         if self._open:
             self._open = False
             try:
-                self._driver.backend.stop(self.settings.grace if grace is None else grace)
+                self._driver.stop(self.settings.grace if grace is None else grace)
             finally:
                 self._files.close()
 

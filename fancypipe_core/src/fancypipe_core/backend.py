@@ -258,6 +258,7 @@ class Certificate(msgspec.Struct, frozen=True, array_like=True):
         started: Whether the job had been begun.
         guilty: Whether the death counts against the job.  False for one that
             only waited in the worker, and for one that was cancelled.
+        output: The last lines that its tasks printed.
     """
 
     reason: str
@@ -266,6 +267,7 @@ class Certificate(msgspec.Struct, frozen=True, array_like=True):
     pid: int
     started: bool = True
     guilty: bool = True
+    output: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.detail} (host {self.host}, pid {self.pid})"
@@ -302,11 +304,13 @@ class Note(msgspec.Struct, frozen=True):
         id: The job that it is about, or None.
         stream: `stdout`, `stderr`, `log`, `progress` or `warning`.
         text: What to show.
+        name: The task's name; empty if the engine is to find it by the id.
     """
 
     id: JobId | None
     stream: str
     text: str
+    name: str = ""
 
 
 class Done(msgspec.Struct, frozen=True, gc=False):

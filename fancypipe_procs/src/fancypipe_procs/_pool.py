@@ -14,6 +14,7 @@ import selectors
 from collections import deque
 from collections.abc import Sequence
 from time import monotonic
+from typing import NamedTuple
 
 from fancypipe_core.backend import (
     BackendOptions,
@@ -28,14 +29,24 @@ from fancypipe_core.backend import (
     Slots,
 )
 from fancypipe_core.errors import BackendStartError, ConnectionLost, ProtocolError
+from fancypipe_procs._output import Output
 from fancypipe_procs._worker import Worker
 
 __all__ = ["ProcsBackend"]
+
+
+class _Reader(NamedTuple):
+    """What the selector knows of a worker's output."""
+
+    worker: Worker
+    output: Output
+
 
 _CALL_BACK_AFTER = 0.002  # seconds of silence of a worker while another is idle
 _TAKE_BACK_AFTER = 0.02  # seconds in which a worker should have answered a call back
 _KILL_AFTER = 0.1  # seconds that a cancelled job has before its worker is killed
 _MOST_BAD_STARTS = 3
+_MOST_LAST_READS = 1000  # of 64 KiB, of what a dead worker left in its pipes
 
 
 class ProcsBackend:
@@ -94,9 +105,11 @@ class ProcsBackend:
                 worker.kill_at.setdefault(id, now + _KILL_AFTER)
 
     def stop(self, grace: float) -> None:
-        self._sink = None
         self._jobs.clear()
         for worker in self._workers:
+            self._selector.unregister(worker.link.channel)
+            if worker.sentinel >= 0:
+                self._selector.unregister(worker.sentinel)
             try:
                 worker.link.ask_to_stop()
             except ConnectionLost:
@@ -111,13 +124,26 @@ class ProcsBackend:
                 self._wait_for_end(worker, monotonic() + max(grace, 1.0))
             worker.kill("")
             worker.bury()
+            self._read_to_the_end(worker)
             worker.close()
         self._workers.clear()
         self._selector.close()
+        self._sink = None
         for descriptor in (self._wake_in, self._wake_out):
             if descriptor >= 0:
                 os.close(descriptor)
         self._wake_in = self._wake_out = -1
+
+    def _wait_for_end(self, worker: Worker, until: float) -> None:
+        """Wait for a worker to end, and read on: what it prints must not hold it up."""
+        if worker.sentinel >= 0:
+            self._selector.register(worker.sentinel, selectors.EVENT_READ, worker)
+        while worker.process.poll() is None and (left := until - monotonic()) > 0:
+            for key, _ in self._selector.select(min(left, 0.1)):
+                if isinstance(key.data, _Reader):
+                    self._read_output(key.data)
+        if worker.sentinel >= 0:
+            self._selector.unregister(worker.sentinel)
 
     def wake(self) -> None:
         try:
@@ -141,12 +167,16 @@ class ProcsBackend:
     def _serve(self, ready: Sequence[tuple[selectors.SelectorKey, int]]) -> bool:
         """Take what has come; return whether the engine must hear of it."""
         heard = False
-        for key, mask in ready:
-            worker: Worker | None = key.data
-            if worker is None:
+        # First what was printed: it was written before the report that is there as well.
+        for key, mask in sorted(ready, key=lambda event: not isinstance(event[0].data, _Reader)):
+            if key.data is None:
                 self._drain_wake()
                 heard = True
                 continue
+            if isinstance(key.data, _Reader):
+                heard = self._read_output(key.data) or heard
+                continue
+            worker: Worker = key.data
             if worker not in self._workers:
                 continue  # it died by another event of this round
             if key.fd == worker.sentinel:
@@ -165,6 +195,19 @@ class ProcsBackend:
                 self._died(worker)
                 heard = True
         return heard
+
+    def _read_output(self, reader: _Reader) -> bool:
+        """Pass on what tasks print; return whether there was something to show."""
+        worker, output = reader
+        if output.descriptor < 0:
+            return False
+        notes, more = output.read(worker.running)
+        if not more:
+            self._selector.unregister(output.descriptor)
+            output.close()
+        if notes and self._sink is not None:
+            self._sink(notes)
+        return bool(notes)
 
     def _drain_wake(self) -> None:
         try:
@@ -312,7 +355,8 @@ class ProcsBackend:
             if worker.kill_at:
                 worker.kill_at = {id: at for id, at in worker.kill_at.items() if id in outstanding}
                 running = worker.running
-                if any(now >= at and id == running for id, at in worker.kill_at.items()):
+                mine = worker.kill_at.get(running.id) if running is not None else None
+                if mine is not None and now >= mine:
                     worker.kill("cancelled")
                     worker.kill_at.clear()
         for id, deadline in list(self._deadlines.items()):
@@ -333,6 +377,9 @@ class ProcsBackend:
         self._selector.register(worker.link.channel, selectors.EVENT_READ, worker)
         if worker.sentinel >= 0:
             self._selector.register(worker.sentinel, selectors.EVENT_READ, worker)
+        for output in worker.outputs:
+            reader = _Reader(worker, output)
+            self._selector.register(output.descriptor, selectors.EVENT_READ, reader)
         return worker
 
     def _remove_worker(self, worker: Worker) -> None:
@@ -340,10 +387,14 @@ class ProcsBackend:
         self._selector.unregister(worker.link.channel)
         if worker.sentinel >= 0:
             self._selector.unregister(worker.sentinel)
+        for output in worker.outputs:
+            if output.descriptor >= 0:
+                self._selector.unregister(output.descriptor)
 
     def _died(self, worker: Worker) -> None:
         """A worker is dead, or talks nonsense: account for its jobs.  `_deal` replaces it."""
         worker.take_last_words()
+        self._read_to_the_end(worker)
         running = worker.running
         worker.kill("")
         why = worker.bury()
@@ -356,8 +407,8 @@ class ProcsBackend:
         for job in jobs:
             if job.id in self._cancelled:
                 self._cancelled.discard(job.id)
-                lost.append(Lost(job.id, _not_guilty(why, job.id == running)))
-            elif job.id == running:
+                lost.append(Lost(job.id, _not_guilty(why, job is running)))
+            elif job is running:
                 lost.append(Lost(job.id, why))
             elif self._bad_starts >= _MOST_BAD_STARTS:
                 detail = f"a worker process that did not come up ({why.detail})"
@@ -367,14 +418,12 @@ class ProcsBackend:
         if lost and self._sink is not None:
             self._sink(lost)
 
-    @staticmethod
-    def _wait_for_end(worker: Worker, until: float) -> None:
-        import subprocess
-
-        try:
-            worker.process.wait(max(0.0, until - monotonic()))
-        except subprocess.TimeoutExpired:
-            return
+    def _read_to_the_end(self, worker: Worker) -> None:
+        """Take what a dead worker's tasks printed, as far as it has come."""
+        for output in worker.outputs:
+            for _ in range(_MOST_LAST_READS):
+                if output.descriptor < 0 or not self._read_output(_Reader(worker, output)):
+                    break
 
 
 def _not_guilty(why: Certificate, started: bool) -> Certificate:

@@ -23,9 +23,12 @@ from fancypipe_core.backend import (
     main_script,
 )
 from fancypipe_core.errors import ConnectionLost, ProtocolError
+from fancypipe_procs._output import Output
 from fancypipe_procs.child import CELL, CELL_SIZE, FLAG
 
 __all__ = ["Worker"]
+
+_LAST_LINES = 50  # of its output, in a death certificate
 
 _THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -63,12 +66,15 @@ class Worker:
         cell = _shared_memory(CELL_SIZE)
         self._cell = mmap.mmap(cell, CELL_SIZE)
         passed = (theirs.fileno(), their_control.fileno(), cell, watch)
+        read_out, write_out = os.pipe()
+        read_err, write_err = os.pipe()
+        self.outputs = (Output("stdout", read_out), Output("stderr", read_err))
         try:
             self.process = subprocess.Popen(
                 [*_interpreter(), "-m", "fancypipe_procs.child", *map(str, passed)],
                 stdin=subprocess.DEVNULL,
-                # The client's stdout is for its result.
-                stdout=2,
+                stdout=write_out,
+                stderr=write_err,
                 pass_fds=passed,
                 # A group and session of its own: the terminal's Ctrl-C is not for it,
                 # and what its tasks start can be killed with it.
@@ -76,7 +82,7 @@ class Worker:
                 env=_environment(threads),
             )
         except BaseException:
-            for end in (ours, our_control):
+            for end in (ours, our_control, *self.outputs):
                 end.close()
             os.close(self._lifeline)
             self._cell.close()
@@ -84,8 +90,8 @@ class Worker:
         finally:
             theirs.close()
             their_control.close()
-            os.close(cell)
-            os.close(watch)
+            for descriptor in (cell, watch, write_out, write_err):
+                os.close(descriptor)
         self.pid = self.process.pid
         self.sentinel = _sentinel(self.pid)
         self.heard = monotonic()  # when it last reported, or got work while idle
@@ -110,10 +116,10 @@ class Worker:
         return len(self.link.outstanding)
 
     @property
-    def running(self) -> JobId | None:
+    def running(self) -> Job | None:
         """The job that began last, if it has not been reported yet."""
         task, attempt = CELL.unpack_from(self._cell, 0)
-        return (task, attempt) if (task, attempt) in self.link.outstanding else None
+        return self.link.outstanding.get((task, attempt))
 
     def call_back(self) -> None:
         """Ask for the jobs that have not begun, and for all results so far.
@@ -132,7 +138,7 @@ class Worker:
         if running is None:
             return []
         ids = list(self.link.outstanding)
-        return self.link.take(ids[ids.index(running) + 1 :])
+        return self.link.take(ids[ids.index(running.id) + 1 :])
 
     def take_last_words(self) -> None:
         """What it reported before its death counts."""
@@ -174,11 +180,20 @@ class Worker:
         else:
             detail = f"exit code {code}"
             reason = "exit"
-        return Certificate(self.killed_for or reason, detail, socket.gethostname(), self.pid)
+        last = [line for output in self.outputs for line in output.last]
+        return Certificate(
+            self.killed_for or reason,
+            detail,
+            socket.gethostname(),
+            self.pid,
+            output=tuple(last[-_LAST_LINES:]),
+        )
 
     def close(self) -> None:
         """Let go of its channels and descriptors; it must be dead and reaped."""
         self.link.close()
+        for output in self.outputs:
+            output.close()
         os.close(self._lifeline)
         self._cell.close()
         if self.sentinel >= 0:

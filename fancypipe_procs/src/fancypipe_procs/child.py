@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import io
 import mmap
 import os
 import signal
@@ -70,6 +71,10 @@ def main(argv: list[str]) -> None:
     channel = SocketChannel(socket.socket(fileno=descriptors[0]), blocking=True)
     control = SocketChannel(socket.socket(fileno=descriptors[1]), blocking=True)
     cell = mmap.mmap(descriptors[2], CELL_SIZE)
+    for stream in (sys.stdout, sys.stderr):
+        # Into a pipe Python would write by the block, and a line would come too late.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(line_buffering=True)
     # The terminal's Ctrl-C is for the client, which tells us what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
