@@ -215,6 +215,12 @@ def test_a_default_may_say_what_is_meant(default: Any, text: str, value: Any) ->
     assert value_of(NO_DEFAULT, text, default=default) == value
 
 
+def test_that_a_list_may_be_left_out_says_nothing_of_its_items() -> None:
+    assert value_of(list[int], "none", default=None) is None
+    with pytest.raises(errors.BadInput, match=r"input x\[0\] must be a whole number, not null"):
+        value_of(list[int], "[null]", default=None)
+
+
 def test_flags() -> None:
     flags = [one(bool).is_flag, one(bool | None, None).is_flag, one(NO_DEFAULT, False).is_flag]
     assert flags == [True] * 3

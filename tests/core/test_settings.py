@@ -188,7 +188,7 @@ def test_a_file_that_is_not_toml(places: Places) -> None:
 def test_the_default_backend(places: Places, monkeypatch: pytest.MonkeyPatch) -> None:
     chosen = []
     for installed in (["procs", "serial", "threads"], ["serial", "threads"], ["serial"]):
-        monkeypatch.setattr(_plugins, "installed", lambda names=installed: names)
+        monkeypatch.setattr(_plugins, "is_installed", installed.__contains__)
         chosen.append(places.resolve().settings.backend)
     assert chosen == ["procs", "threads", "serial"]
 

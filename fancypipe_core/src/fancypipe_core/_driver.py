@@ -224,6 +224,8 @@ class Driver:
                 raise errors.InternalError(
                     "the engine has nothing under way and nothing to do:\n" + self._story()
                 )
+            if self._report.observed and self._inbox.empty():
+                self._report.flush()  # nobody knows how long the wait will be
             self._wait(None)
 
     def _wait(self, timeout: float | None) -> None:

@@ -248,9 +248,8 @@ def _numpy(value: Any, outer: set[int], depth: int) -> Any:
     elif kind in "iuf" and value.size:
         finite = value
         if kind == "f":
-            import numpy as np
-
-            known = np.isfinite(value)
+            # It is there, since the value is one of its arrays.
+            known = sys.modules["numpy"].isfinite(value)
             if not known.all():
                 finite = value[known]
                 summary["not_finite"] = int(value.size - finite.size)

@@ -53,6 +53,11 @@ class Report:
         self.counts.clear()
         self._begin = monotonic()
 
+    def flush(self) -> None:
+        """Pass on to the observers what has come together."""
+        if self._observers is not None:
+            self._observers.flush()
+
     def run_over(self, left: int) -> None:
         """A run has ended; `left` jobs of it could not be ended."""
         if left:
@@ -116,7 +121,8 @@ class Report:
                 self._observers.event("done", node, 0)
             return
         kind = "failed" if state is State.FAILED else "cancelled"
-        self.counts[kind] += 1
+        skipped = state is State.FAILED and root != node.id
+        self.counts["skipped" if skipped else kind] += 1
         if state is State.FAILED:
             self._roots[node.id] = root
             if root == node.id:
@@ -136,7 +142,7 @@ class Report:
         """Return the error for a run that went on after failures."""
         failures = [self._error_of(number) for number in self._failures]
         only = [error for error in failures if isinstance(error, errors.TaskError)]
-        skipped = self.counts["failed"] - len(self._failures)
+        skipped = self.counts["skipped"]
         text = f"{len(failures)} of the tasks failed"
         text += f", and {skipped} could not run because of them" if skipped > 0 else ""
         for error in failures[:20]:

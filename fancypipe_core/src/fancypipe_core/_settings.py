@@ -14,13 +14,13 @@ this folder or the nearest one above), environment variable, argument.
 
 from __future__ import annotations
 
-import math
 import os
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
 from typing import Any, Generic, NamedTuple, TypeVar, overload
 
-from fancypipe_core import _config, _cores, errors
+from fancypipe_core import _config, _cores, _setting, errors
+from fancypipe_core._setting import Setting, setting, toml
 from fancypipe_core._spelling import near, plain
 
 __all__ = [
@@ -31,120 +31,10 @@ __all__ = [
     "resolve",
     "setting",
     "table",
+    "toml",
 ]
 
 R = TypeVar("R")
-
-
-class Setting(NamedTuple):
-    """One line of the table.
-
-    Attributes:
-        help: What it does; one sentence.
-        expected: What values it takes, to follow "must be".
-        parse: Makes a value of a text or of a value from a file or a caller;
-            raises `ValueError` or `TypeError` if it cannot be one.
-        options: How it is spelled on the command line, the usual one first.
-        off: How it is turned off on the command line, for what is on or off.
-        off_help: What turning it off does, for what is on by default there.
-        value: What help shows for its value; empty for what is on or off.
-        default: The default in words; empty for what `name` has in the record.
-        is_path: Whether it is a path, which in a file begins at that file's folder.
-        name: The field, the argument of `run()` and the key in a file.
-    """
-
-    help: str
-    expected: str
-    parse: Callable[[object], Any]
-    options: tuple[str, ...]
-    off: tuple[str, ...] = ()
-    off_help: str = ""
-    value: str = ""
-    default: str = ""
-    is_path: bool = False
-    name: str = ""
-
-    @property
-    def variable(self) -> str:
-        """The environment variable."""
-        return f"FANCYPIPE_{self.name.upper()}"
-
-
-def setting(default: Any, line: Setting) -> Any:
-    """Return a dataclass field for a line of the table; `default` may be a function."""
-    if callable(default):
-        return field(default_factory=default, metadata={"setting": line})
-    line = line._replace(default=line.default or toml(default))
-    return field(default=default, metadata={"setting": line})
-
-
-def toml(value: object) -> str:
-    """Return a setting's value as a configuration file would have it."""
-    if value is None:
-        return "not set"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, (int, float)):
-        return repr(value)
-    text = str(value).replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{text}"'
-
-
-# ---- what values are ---------------------------------------------------------
-
-_TRUE = frozenset({"1", "true", "yes", "on"})
-_FALSE = frozenset({"0", "false", "no", "off"})
-
-
-def _switch(value: object) -> bool:
-    if isinstance(value, bool):
-        return value
-    text = str(value).strip().lower()
-    if text not in _TRUE | _FALSE:
-        raise ValueError
-    return text in _TRUE
-
-
-def _whole(value: object) -> int:
-    if isinstance(value, str):
-        return int(value)
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError
-    return value
-
-
-def _from_one(value: object) -> int:
-    number = _whole(value)
-    if number < 1:
-        raise ValueError
-    return number
-
-
-def _workers(value: object) -> int:
-    if isinstance(value, str) and value.strip().lower() == "auto":
-        return _cores.usable()
-    return _from_one(value)
-
-
-def _seconds(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
-        raise TypeError
-    number = float(value)
-    if not 0 <= number < math.inf:
-        raise ValueError
-    return number
-
-
-def _name(value: object) -> str:
-    if not isinstance(value, str) or not value.strip():
-        raise ValueError
-    return value.strip()
-
-
-def _folder(value: object) -> str:
-    if not isinstance(value, (str, os.PathLike)) or not os.fspath(value):
-        raise ValueError
-    return os.path.expanduser(os.fspath(value))
 
 
 def _default_backend() -> str:
@@ -162,7 +52,7 @@ class Settings:
         Setting(
             help="Where tasks run: serial (S), threads (T), procs (P) or another backend.",
             expected="the name or alias of a backend (see: fancypipe backends)",
-            parse=_name,
+            parse=_setting.name,
             options=("workertype", "backend"),
             value="NAME",
             default="procs if installed, else threads, else serial",
@@ -173,7 +63,7 @@ class Settings:
         Setting(
             help="How many tasks run at the same time.",
             expected='a whole number from 1, or "auto"',
-            parse=_workers,
+            parse=_setting.workers_or_auto,
             options=("numworkers", "workers"),
             value="N",
             default="the cores that this process may use",
@@ -184,7 +74,7 @@ class Settings:
         Setting(
             help="How often a task's worker may die before the task is given up.",
             expected="a whole number from 1",
-            parse=_from_one,
+            parse=_setting.from_one,
             options=("max-losses",),
             value="N",
         ),
@@ -194,7 +84,7 @@ class Settings:
         Setting(
             help="After a failure, run all that does not need it.",
             expected="true or false",
-            parse=_switch,
+            parse=_setting.switch,
             options=("keep-going",),
             off=("no-keep-going",),
         ),
@@ -204,7 +94,7 @@ class Settings:
         Setting(
             help="The folder in which a run makes its folder for temporary files.",
             expected="a folder",
-            parse=_folder,
+            parse=_setting.folder,
             options=("tempdir", "workdir"),
             is_path=True,
             value="FOLDER",
@@ -216,7 +106,7 @@ class Settings:
         Setting(
             help="Seconds that running tasks have to end after Ctrl-C.",
             expected="seconds, 0 or more",
-            parse=_seconds,
+            parse=_setting.seconds,
             options=("grace",),
             value="SECONDS",
         ),
@@ -226,7 +116,7 @@ class Settings:
         Setting(
             help="Show how the run goes on.",
             expected="true or false",
-            parse=_switch,
+            parse=_setting.switch,
             options=("progress",),
             off=("quiet", "q", "no-progress"),
             off_help="Show nothing but the result and errors.",
@@ -238,7 +128,7 @@ class Settings:
         Setting(
             help="Check the engine's state at every step (slow), and show full tracebacks.",
             expected="true or false",
-            parse=_switch,
+            parse=_setting.switch,
             options=("debug",),
             off=("no-debug",),
         ),

@@ -110,6 +110,9 @@ class TaskError(FancyPipeError):
         traceback: The formatted traceback as it was where the task ran.
     """
 
+    # Also where the user's exception is one of ours that has another.
+    exit_code: ClassVar[int] = 1
+
     def __init__(
         self,
         message: str,
