@@ -17,9 +17,11 @@ from typing import Annotated, Any, Literal, NamedTuple, NewType, Optional, Typed
 import numpy as np
 import pytest
 
-from fancypipe_core import Task, _docstring, _options, errors, task
-from fancypipe_core._inputs import Input, bind, inputs_of
-from fancypipe_core._options import Option
+from fancypipe_core import Task, errors, task
+from fancypipe_core._cli import docstring as _docstring
+from fancypipe_core._cli import options as _options
+from fancypipe_core._cli.inputs import Input, bind, inputs_of
+from fancypipe_core._cli.options import Option
 from fancypipe_core._task import definition_of
 
 if typing.TYPE_CHECKING:

@@ -22,7 +22,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fancypipe_core import Outputs, errors
-from fancypipe_core._present import check_output, dumps, plain, save
+from fancypipe_core._cli.present import check_output, dumps, plain, save
 
 
 class Color(enum.Enum):

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from fancypipe_core import _cores, _plugins, _settings, errors
+from fancypipe_core import _plugins, _settings, errors
 from fancypipe_core._settings import Setting, Settings, resolve, setting, table
+from fancypipe_core._settings import cores as _cores
 
 
 class Places:

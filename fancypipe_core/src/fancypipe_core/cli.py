@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from fancypipe_core import _commands, _options, _settings, _streams, errors
-from fancypipe_core._commands import Asked
-from fancypipe_core._options import Option
+from fancypipe_core import _settings, errors
+from fancypipe_core._cli import commands as _commands
+from fancypipe_core._cli import options as _options
+from fancypipe_core._cli import streams as _streams
+from fancypipe_core._cli.commands import Asked
+from fancypipe_core._cli.options import Option
 from fancypipe_core._spelling import dashed, plain
 
 if TYPE_CHECKING:
-    from fancypipe_core._inputs import Input
+    from fancypipe_core._cli.inputs import Input
     from fancypipe_core._task import Definition
 
 __all__ = ["cli_for", "main"]
@@ -67,7 +70,7 @@ class _Group(click.Group):
         command = super().get_command(ctx, cmd_name)
         if command is not None:
             return command
-        from fancypipe_core import _load
+        from fancypipe_core._cli import load as _load
 
         file, name = _load.split(cmd_name, tuple(self.commands))
         with _streams.aside():
@@ -114,7 +117,8 @@ class _Pipeline(click.Command):
     """A task as a command."""
 
     def __init__(self, name: str, definition: Definition) -> None:
-        from fancypipe_core import _docstring, _inputs
+        from fancypipe_core._cli import docstring as _docstring
+        from fancypipe_core._cli import inputs as _inputs
 
         self.definition = definition
         self.inputs = _inputs.inputs_of(definition)
@@ -152,7 +156,7 @@ class _Pipeline(click.Command):
         return ctx.args
 
     def invoke(self, ctx: click.Context) -> None:
-        from fancypipe_core import _inputs
+        from fancypipe_core._cli import inputs as _inputs
 
         args, kwargs = _inputs.bind(self.definition.name, self.inputs, ctx.params, ctx.args)
         _commands.run_task(ctx.obj, self.definition, args, kwargs)
@@ -266,7 +270,8 @@ def cli_for(definition: Definition, argv: Sequence[str] | None = None) -> NoRetu
     Raises:
         UsageError: The file that calls this is being loaded, not run.
     """
-    from fancypipe_core import _load, _names
+    from fancypipe_core import _names
+    from fancypipe_core._cli import load as _load
 
     if _load.loading() or _names.loading_main():
         raise errors.UsageError(

@@ -28,10 +28,12 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from fancypipe_core import _docstring, _hints, errors
-from fancypipe_core._kinds import MISSING, Anything, Flag, Kind, Mismatch, Nothing, Unwritable
+from fancypipe_core import errors
+from fancypipe_core._cli import docstring as _docstring
+from fancypipe_core._cli import hints as _hints
+from fancypipe_core._cli.kinds import MISSING, Anything, Flag, Kind, Mismatch, Nothing, Unwritable
+from fancypipe_core._cli.structures import Either, Record
 from fancypipe_core._spelling import dashed
-from fancypipe_core._structures import Either, Record
 
 if TYPE_CHECKING:
     from fancypipe_core._task import Definition

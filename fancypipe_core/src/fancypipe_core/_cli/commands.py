@@ -7,8 +7,9 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from fancypipe_core import _settings, _streams, errors
-from fancypipe_core._options import Found
+from fancypipe_core import _settings, errors
+from fancypipe_core._cli import streams as _streams
+from fancypipe_core._cli.options import Found
 from fancypipe_core._spelling import dashed
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ def run_task(
     asked: Asked, definition: Definition, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> None:
     """Run a task, and show its result."""
-    from fancypipe_core import _present
+    from fancypipe_core._cli import present as _present
 
     output = asked.output()
     if output is not None:
@@ -166,7 +167,7 @@ def _made(definition: Definition, make: Callable[[], Any]) -> Any:
 
 
 def _show(value: Any) -> None:
-    from fancypipe_core import _present
+    from fancypipe_core._cli import present as _present
 
     _streams.write(_present.dumps(value), lambda: _present.dumps(value, ascii_only=True))
 
@@ -201,7 +202,7 @@ def ended(call: Callable[[], Any]) -> int:
 
 
 def _said_failure(failed: _Failed) -> int:
-    from fancypipe_core import _explain
+    from fancypipe_core._cli import explain as _explain
 
     error, settings = failed.__cause__, failed.settings
     assert isinstance(error, errors.FancyPipeError)
@@ -218,7 +219,8 @@ def _said_failure(failed: _Failed) -> int:
 
 
 def _said_anything(error: Exception) -> int:
-    from fancypipe_core import _explain, _load
+    from fancypipe_core._cli import explain as _explain
+    from fancypipe_core._cli import load as _load
 
     if isinstance(error, _load.LoadError) and error.__cause__ is not None:
         for line in _explain.explain_load(error.__cause__, str(error)):

@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from fancypipe_core._kinds import MISSING, Anything, Kind, Mismatch, Nothing, Text, shown
+from fancypipe_core._cli.kinds import MISSING, Anything, Kind, Mismatch, Nothing, Text, shown
 from fancypipe_core._spelling import near
 
 __all__ = ["Either", "Items", "Record", "Row", "Table"]

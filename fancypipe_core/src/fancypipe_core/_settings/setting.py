@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import field
 from typing import Any, NamedTuple
 
-from fancypipe_core import _cores
+from fancypipe_core._settings import cores as _cores
 
 __all__ = [
     "Setting",

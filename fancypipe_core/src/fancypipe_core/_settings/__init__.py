@@ -19,8 +19,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Generic, NamedTuple, TypeVar, overload
 
-from fancypipe_core import _config, _cores, _setting, errors
-from fancypipe_core._setting import Setting, setting, toml
+from fancypipe_core import errors
+from fancypipe_core._settings import config as _config
+from fancypipe_core._settings import cores as _cores
+from fancypipe_core._settings import setting as _setting
+from fancypipe_core._settings.setting import Setting, setting, toml
 from fancypipe_core._spelling import near, plain
 
 __all__ = [

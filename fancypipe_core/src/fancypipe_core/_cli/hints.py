@@ -19,7 +19,7 @@ import typing
 from collections.abc import Callable
 from typing import Any
 
-from fancypipe_core._kinds import (
+from fancypipe_core._cli.kinds import (
     MISSING,
     Anything,
     Called,
@@ -32,7 +32,7 @@ from fancypipe_core._kinds import (
     Text,
     Unwritable,
 )
-from fancypipe_core._structures import Either, Items, Record, Row, Table
+from fancypipe_core._cli.structures import Either, Items, Record, Row, Table
 
 __all__ = ["hints_of", "kind_of"]
 
