@@ -134,3 +134,9 @@ def prints_much(megabytes: int) -> None:
 @task
 def prints_at_exit() -> None:
     atexit.register(print, "at exit")
+
+
+@task
+def eat(megabytes: int) -> int:
+    eaten = [bytearray(b"x" * 1_000_000) for _ in range(megabytes)]
+    return len(eaten)

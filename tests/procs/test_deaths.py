@@ -55,7 +55,52 @@ def test_a_deadly_task_is_given_up_with_a_certificate(
     assert caught.value.attempt == 3
     assert caught.value.certificate.detail == detail
     assert caught.value.certificate.pid > 0
+    assert caught.value.certificate.peak_memory > 1_000_000
+    if detail in ("SIGSEGV", "SIGABRT"):
+        assert "tasks.py" in "".join(caught.value.certificate.output), "the stack"
     assert session.run([t.fine(i) for i in range(10)]) == list(range(10))
+
+
+def test_a_kill_for_memory_is_told(tmp_path: Path) -> None:
+    """The kernel kills for memory in a control group that is too small."""
+    group = Path(f"/sys/fs/cgroup/memory/fancypipe-test-{os.getpid()}")
+    try:
+        group.mkdir()
+        (group / "memory.limit_in_bytes").write_text(str(120 * 1024 * 1024))
+    except OSError:
+        pytest.skip("no memory control group (version 1) can be made here")
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from tests.procs import tasks as t\n"
+        "from fancypipe_core import errors, run\n"
+        "if __name__ == '__main__':\n"
+        "    try:\n"
+        "        run(t.eat(400), backend='procs', workers=1, max_losses=1)\n"
+        "    except errors.TaskLost as lost:\n"
+        "        print(lost.certificate)\n"
+    )
+    root = Path(__file__).resolve().parents[2]
+    try:
+        done = subprocess.run(
+            [
+                "sh",
+                "-c",
+                f'echo $$ > "{group}/cgroup.procs" && exec "$0" "$1"',
+                sys.executable,
+                str(script),
+            ],
+            env={**os.environ, "PYTHONPATH": str(root)},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+    finally:
+        wait_until(lambda: not (group / "cgroup.procs").read_text().strip())
+        group.rmdir()
+    if "exec" in done.stderr or done.returncode == -9:
+        pytest.skip("the kernel chose the client")
+    assert "SIGKILL, out of memory" in done.stdout, done.stderr
 
 
 def test_a_loss_is_made_good(session: Session, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Report"]
 
-_LAST_LINES = 10  # of a dead worker's output, in the error
+_LAST_LINES = 25  # of a dead worker's output, in the error
 
 
 class Report:

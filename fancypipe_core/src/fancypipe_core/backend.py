@@ -258,7 +258,9 @@ class Certificate(msgspec.Struct, frozen=True, array_like=True):
         started: Whether the job had been begun.
         guilty: Whether the death counts against the job.  False for one that
             only waited in the worker, and for one that was cancelled.
-        output: The last lines that its tasks printed.
+        output: The last lines that its tasks printed, and the interpreter's own
+            on a crash: the stack.
+        peak_memory: The most memory that it had resident, in bytes; 0 if unknown.
     """
 
     reason: str
@@ -268,9 +270,11 @@ class Certificate(msgspec.Struct, frozen=True, array_like=True):
     started: bool = True
     guilty: bool = True
     output: tuple[str, ...] = ()
+    peak_memory: int = 0
 
     def __str__(self) -> str:
-        return f"{self.detail} (host {self.host}, pid {self.pid})"
+        memory = f", peak memory {self.peak_memory / 1e6:.0f} MB" if self.peak_memory else ""
+        return f"{self.detail} (host {self.host}, pid {self.pid}{memory})"
 
 
 class Slots(msgspec.Struct, frozen=True):

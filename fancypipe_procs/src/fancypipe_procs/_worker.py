@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import os
 import signal
@@ -23,6 +24,7 @@ from fancypipe_core.backend import (
     main_script,
 )
 from fancypipe_core.errors import ConnectionLost, ProtocolError
+from fancypipe_procs import _memory
 from fancypipe_procs._output import Output
 from fancypipe_procs.child import CELL, CELL_SIZE, FLAG
 
@@ -93,6 +95,7 @@ class Worker:
             for descriptor in (cell, watch, write_out, write_err):
                 os.close(descriptor)
         self.pid = self.process.pid
+        self._memory_kills = _memory.kills()
         self.sentinel = _sentinel(self.pid)
         self.heard = monotonic()  # when it last reported, or got work while idle
         self.called_back: float | None = None  # when it was asked to give jobs back
@@ -143,7 +146,7 @@ class Worker:
     def take_last_words(self) -> None:
         """What it reported before its death counts."""
         try:
-            while self.process.poll() is not None:
+            while self._is_dead():
                 self.link.read()
         except (ConnectionLost, ProtocolError):
             return  # that was all
@@ -162,21 +165,43 @@ class Worker:
 
     def bury(self) -> Certificate:
         """Reap it when it is dead; return what is known of its death."""
+        peak = self._reap()
         code = self.process.wait()
         # Its tasks may have left processes behind, which nobody else would end.
-        try:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
-        except (ProcessLookupError, PermissionError):
-            return self._certificate(code)
-        return self._certificate(code)
+        return self._certificate(code, peak)
 
-    def _certificate(self, code: int) -> Certificate:
+    def _is_dead(self) -> bool:
+        """Tell whether it has ended, and leave it to be reaped."""
+        if self.process.returncode is None and hasattr(os, "waitid"):
+            look = os.WEXITED | os.WNOHANG | os.WNOWAIT
+            with contextlib.suppress(ChildProcessError):
+                return os.waitid(os.P_PID, self.pid, look) is not None
+        return self.process.poll() is not None
+
+    def _reap(self) -> int:
+        """Wait for its end in the way that also tells its peak memory, in bytes; 0 if unknown."""
+        if self.process.returncode is not None or not hasattr(os, "wait4"):
+            return 0
+        try:
+            _, status, usage = os.wait4(self.pid, 0)
+        except ChildProcessError:
+            return 0  # somebody else has reaped it
+        self.process.returncode = os.waitstatus_to_exitcode(status)
+        return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+    def _certificate(self, code: int, peak: int) -> Certificate:
         if code < 0:
             try:
                 detail = signal.Signals(-code).name
             except ValueError:
                 detail = f"signal {-code}"
             reason = "signal"
+            if -code == signal.SIGKILL and not self.killed_for:
+                kills = _memory.kills()
+                if kills is not None and kills > (self._memory_kills or 0):
+                    detail += ", out of memory: the kernel killed it"
         else:
             detail = f"exit code {code}"
             reason = "exit"
@@ -187,6 +212,7 @@ class Worker:
             socket.gethostname(),
             self.pid,
             output=tuple(last[-_LAST_LINES:]),
+            peak_memory=peak,
         )
 
     def close(self) -> None:

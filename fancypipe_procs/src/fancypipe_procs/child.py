@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import faulthandler
 import io
 import mmap
 import os
@@ -71,6 +72,8 @@ def main(argv: list[str]) -> None:
     channel = SocketChannel(socket.socket(fileno=descriptors[0]), blocking=True)
     control = SocketChannel(socket.socket(fileno=descriptors[1]), blocking=True)
     cell = mmap.mmap(descriptors[2], CELL_SIZE)
+    # The stack of a crash goes to stderr, and from there into the death certificate.
+    faulthandler.enable()
     for stream in (sys.stdout, sys.stderr):
         # Into a pipe Python would write by the block, and a line would come too late.
         if isinstance(stream, io.TextIOWrapper):
