@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import Enum
-from typing import NamedTuple, Union
+from typing import NamedTuple
 
 __all__ = [
+    "SETTLED",
     "TRANSITIONS",
     "Action",
     "Cancel",
@@ -30,7 +31,6 @@ __all__ = [
     "Lost",
     "Release",
     "Retried",
-    "SETTLED",
     "Settled",
     "SettledTask",
     "Slots",
@@ -58,12 +58,15 @@ class State(Enum):
     FAILED = "failed, or needs what failed"
     CANCELLED = "not wanted any more"
 
+    # There is one of each.  The hash of an Enum is a call that costs ten times as much.
+    __hash__ = object.__hash__
+
 
 NEW, GROWING, WAITING, READY, RUNNING, UNFOLDED, DONE, FAILED, CANCELLED = State
 SETTLED = frozenset({DONE, FAILED, CANCELLED})
 
 TRANSITIONS: dict[State, dict[State, str]] = {
-    NEW: {GROWING: "there is room for more jobs", CANCELLED: "nobody wants it any more"},
+    NEW: {GROWING: "its turn has come", CANCELLED: "nobody wants it any more"},
     GROWING: {
         WAITING: "it needs tasks that are not done",
         READY: "all its needs are done",
@@ -72,7 +75,7 @@ TRANSITIONS: dict[State, dict[State, str]] = {
     },
     WAITING: {
         READY: "its last need is done",
-        FAILED: "a need has failed",
+        FAILED: "a need has failed, or waits for this task",
         CANCELLED: "nobody wants it any more",
     },
     READY: {
@@ -83,12 +86,12 @@ TRANSITIONS: dict[State, dict[State, str]] = {
         DONE: "the attempt returned a value",
         UNFOLDED: "the attempt returned references",
         READY: "the attempt failed or was lost, and there is budget left",
-        FAILED: "the attempt failed or was lost, and there is no budget left",
+        FAILED: "the attempt failed or was lost, without budget left; or it waits for itself",
         CANCELLED: "nobody wants it any more",
     },
     UNFOLDED: {
         DONE: "what it returned is done",
-        FAILED: "something that it returned has failed",
+        FAILED: "something that it returned has failed, or waits for this task",
         CANCELLED: "nobody wants it any more",
     },
     DONE: {},
@@ -181,7 +184,7 @@ class Halt(NamedTuple):
     """Everything is to be cancelled."""
 
 
-Event = Union[Demand, Drop, Grown, Slots, Done, Unfolded, Failed, Lost, Level, Halt]
+Event = Demand | Drop | Grown | Slots | Done | Unfolded | Failed | Lost | Level | Halt
 
 
 # ---- actions ---------------------------------------------------------------
@@ -218,7 +221,7 @@ class Retried(NamedTuple):
 
 
 class SettledTask(NamedTuple):
-    """A task's end.  `root` is the task that failed first, if it is another one."""
+    """A task's end.  `root`: if it failed, the task that failed first, which may be itself."""
 
     task: int
     state: State
@@ -232,19 +235,20 @@ class Settled(NamedTuple):
 
 
 class Release(NamedTuple):
-    """Nobody will ask for these tasks' values again."""
+    """Nobody will ask for these tasks' values again; their numbers are not used again."""
 
     tasks: list[int]
 
 
 class Stuck(NamedTuple):
-    """These demanded tasks can never be done: what they need waits for itself.
+    """These tasks wait for themselves, and can never be done.  They are failed.
 
-    They are failed.  `circle` is a chain of needs that shows it.
+    `circle` shows it: a chain of needs that comes back to its first task, or that
+    ends at a module whose main waits for what it makes.
     """
 
     tasks: list[int]
     circle: list[int]
 
 
-Action = Union[Grow, Submit, Compute, Cancel, Retried, Settled, Release, Stuck]
+Action = Grow | Submit | Compute | Cancel | Retried | Settled | Release | Stuck

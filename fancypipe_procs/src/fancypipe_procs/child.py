@@ -73,7 +73,7 @@ def main(argv: list[str]) -> None:
     control = SocketChannel(socket.socket(fileno=descriptors[1]), blocking=True)
     cell = mmap.mmap(descriptors[2], CELL_SIZE)
     # The stack of a crash goes to stderr, and from there into the death certificate.
-    faulthandler.enable()
+    faulthandler.enable(all_threads=False)
     for stream in (sys.stdout, sys.stderr):
         # Into a pipe Python would write by the block, and a line would come too late.
         if isinstance(stream, io.TextIOWrapper):
