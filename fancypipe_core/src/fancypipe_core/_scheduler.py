@@ -330,8 +330,9 @@ class Scheduler:
             return
         if len(self._computing) < len(self._waits):
             self._compute(actions, starving)
+        needs = self._needs
         at_rest = not self._flying and len(self._computing) < len(self._waits)
-        if at_rest and self._needs.unsettled and not self._needs.ready:
+        if at_rest and needs.unsettled and needs.next(needs.ready, READY) is None:
             self._look_for_stuck(actions)
 
     def _grow(self, actions: list[Action], room: int) -> None:
