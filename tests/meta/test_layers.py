@@ -22,32 +22,49 @@ Layers = Sequence[Sequence[str]]
 # this list, and nothing of its own row.
 LAYERS: Layers = [
     # Words and tables; each alone.
-    ["errors", "_table", "_files", "_cores", "_spelling", "_docstring"],
-    # The machine; references; names of code; frames of bytes.
-    ["_scheduler", "_ref", "_names", "_channel", "_config", "_kinds"],
-    # The contracts; what users define; code by value.
-    ["backend", "hooks", "_task", "_byvalue", "_structures"],
-    # What is installed; what a task may ask for; objects to payloads; records to frames.
-    ["_plugins", "_context", "_codec", "_wire", "_hints"],
-    # Inputs and results; failures in words; settings.
-    ["_values", "_failure", "_settings"],
-    # Both ends of a job.
-    ["_graph", "_runner"],
-    # The backend of this package; who watches.
-    ["_inline", "_observers"],
-    # Any backend behind a channel; what is told of a run.
-    ["_serve", "_report"],
+    ["errors", "_table", "_files", "_spelling", "_collector", "_settings.cores", "_cli.docstring"],
+    # The machine's records; references; names of code; frames of bytes.
+    ["_records", "_ref", "_names", "_channel", "_cli.kinds", "_cli.streams", "_cli.options"],
+    # Who needs whom; the contracts; what users define; code by value.
+    ["_needs", "backend", "hooks", "_task", "_byvalue", "_cli.structures"],
+    # The machine; what is installed; what a task may ask for; objects to payloads.
+    ["_scheduler", "_plugins", "_context", "_codec", "_wire", "_cli.hints", "_cli.load"],
+    # Values between tasks; failures in words; settings, line by line.
+    ["_values", "_failure", "_exec", "_settings.setting", "_settings.config"],
+    # Both ends of a job; all settings.
+    ["_graph", "_runner", "_settings"],
+    # The backend of this package; a batch of jobs in somebody's pool; who watches.
+    ["_inline", "_batch", "_observers"],
+    # Any backend behind a channel or a pool; what is told of a run.
+    ["_serve", "_futures", "_report"],
+    # Modules, in the client.
+    ["_compose"],
     # The loop.
     ["_driver"],
     # Built on the public hooks only.
-    ["plugins", "plugins.console"],
+    ["plugins", "plugins._counts"],
+    ["plugins.console"],
     # run() and Session.
     ["_session"],
     # The command line.
-    ["_inputs", "_present"],
+    ["_cli", "_cli.inputs", "_cli.present"],
+    ["_cli.explain"],
+    ["_cli.commands"],
     ["cli"],
     # The public names.
     ["__init__"],
+    # What authors of backends test theirs with.
+    ["testing", "testing._rules", "testing._leaks", "testing._jobs"],
+    ["testing._rig"],
+    ["testing.pytest_plugin"],
+    ["testing.conformance.conftest"],
+    [
+        "testing.conformance",
+        "testing.conformance.test_crashes",
+        "testing.conformance.test_leaks",
+        "testing.conformance.test_parity",
+        "testing.conformance.test_rules",
+    ],
 ]
 
 # (importer, imported): why it looks up all the same.  Never when the importer starts.
@@ -55,6 +72,7 @@ UPWARD: Mapping[tuple[str, str], str] = {
     ("backend", "_inline"): "hands authors of backends their helpers, when they ask",
     ("backend", "_serve"): "the same",
     ("backend", "_wire"): "the same",
+    ("backend", "_futures"): "hands authors of backends their helpers, when they ask",
     ("backend", "_runner"): "a backend is given a Runner: the type only",
     ("_ref", "_task"): "an instance knows its definition; operators are small tasks",
     ("_ref", "_context"): "where a reference is made or awaited decides what it does",
@@ -64,21 +82,22 @@ UPWARD: Mapping[tuple[str, str], str] = {
 
 # What is not ours: the modules that may import it.
 OUTSIDE: Mapping[str, Sequence[str]] = {
-    "click": ["cli", "_click*"],
+    "click": ["cli", "_cli.*"],
     "dill": ["_byvalue", "_codec"],
     "msgspec": ["*"],
-    "pickle": ["_byvalue", "_codec", "_present"],
+    "pickle": ["_byvalue", "_codec", "_cli.present", "_batch", "_futures", "testing.*"],
+    "pytest": ["testing.*"],
     "pluggy": ["_observers", "_plugins", "hooks", "plugins.*"],
     "rich": ["cli", "plugins.*"],
     "tblib": ["_codec"],
-    "tomli": ["_config"],
-    "tomllib": ["_config"],  # standard from Python 3.11 on
+    "tomli": ["_settings.config"],
+    "tomllib": ["_settings.config"],  # standard from Python 3.11 on
 }
 TYPES_ONLY = {"typing_extensions"}
 
 # The machine decides and does nothing else: these modules import nothing but each other
 # and what cannot do IO.
-PURE = {"_scheduler", "_table", "errors"}
+PURE = {"_scheduler", "_needs", "_records", "_table", "errors"}
 HARMLESS = {
     *("__future__", "builtins", "collections", "dataclasses", "enum", "functools"),
     *("heapq", "itertools", "operator", "types", "typing"),
