@@ -143,7 +143,7 @@ class Grown(NamedTuple):
 class Slots(NamedTuple):
     """At most `count + ahead` jobs may be in flight from now on."""
 
-    count: int
+    count: int  # type: ignore[assignment]  # a tuple has a method of that name
     ahead: int
 
 
