@@ -23,6 +23,8 @@ concepts
 howto/debugging
 howto/errors-and-retries
 howto/settings
+howto/write-a-backend
+howto/observe-a-run
 reference
 architecture
 decisions/README

@@ -85,7 +85,7 @@ OUTSIDE: Mapping[str, Sequence[str]] = {
     "click": ["cli", "_cli.*"],
     "dill": ["_byvalue", "_codec"],
     "msgspec": ["*"],
-    "pickle": ["_byvalue", "_codec", "_cli.present", "_batch", "_futures", "testing.*"],
+    "pickle": ["_byvalue", "_codec", "_cli.present", "testing.*"],
     "pytest": ["testing.*"],
     "pluggy": ["_observers", "_plugins", "hooks", "plugins.*"],
     "rich": ["cli", "plugins.*"],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import traceback
 from collections.abc import Sequence
 from time import monotonic
@@ -10,7 +9,7 @@ from typing import Any
 
 import pluggy
 
-from fancypipe_core import hooks
+from fancypipe_core import _plugins, hooks
 from fancypipe_core._graph import Node
 from fancypipe_core.backend import Job
 from fancypipe_core.hooks import EventKind, Outcome, RunInfo, TaskEvent
@@ -25,18 +24,23 @@ class Observers:
     """The plugins that look on.
 
     Args:
-        plugins: Objects with `@hookimpl` functions.
+        plugins: Objects with `@hookimpl` functions, that the caller gave.  What is
+            wrong with one of them is raised.
+        installed: The same, by name, that entry points brought.  A broken one is
+            named once and left out.
     """
 
-    def __init__(self, plugins: Sequence[object]) -> None:
-        self._plugins: list[tuple[object, pluggy.PluginManager]] = []
+    def __init__(
+        self, plugins: Sequence[object], installed: Sequence[tuple[str, object]] = ()
+    ) -> None:
+        self._plugins: list[tuple[str, pluggy.PluginManager]] = []
+        for name, plugin in installed:
+            try:
+                self._plugins.append((name, _manager_for(plugin)))
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - not what the user asked for
+                _plugins.complain(name, f"is left out: {_plugins.one_line(error)}")
         for plugin in plugins:
-            # A manager for each: an exception in one hook must not stop the others.
-            manager = pluggy.PluginManager("fancypipe")
-            manager.add_hookspecs(hooks)
-            manager.register(plugin)
-            manager.check_pending()
-            self._plugins.append((plugin, manager))
+            self._plugins.append((type(plugin).__name__, _manager_for(plugin)))
         self._events: list[TaskEvent] = []
         self._seconds: dict[int, float] = {}
         self._flushed = monotonic()
@@ -87,14 +91,21 @@ class Observers:
 
     def _call(self, hook: str, **arguments: Any) -> None:
         for entry in list(self._plugins):
-            plugin, manager = entry
+            name, manager = entry
             try:
                 getattr(manager.hook, hook)(**arguments)
-            except Exception:  # noqa: BLE001 - an observer must not break the run
+            except (Exception, SystemExit):  # noqa: BLE001 - an observer must not break the run
                 self._plugins.remove(entry)
-                name = type(plugin).__name__
-                print(  # noqa: T201 - it is for the terminal
+                _plugins.say(
                     f"fancypipe: observer {name} failed in {hook} and is not asked again:\n"
-                    f"{traceback.format_exc()}",
-                    file=sys.stderr,
+                    f"{traceback.format_exc()}"
                 )
+
+
+def _manager_for(plugin: object) -> pluggy.PluginManager:
+    # A manager for each: an exception in one hook must not stop the others.
+    manager = pluggy.PluginManager("fancypipe")
+    manager.add_hookspecs(hooks)
+    manager.register(plugin)
+    manager.check_pending()
+    return manager

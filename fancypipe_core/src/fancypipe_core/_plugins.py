@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from contextlib import suppress
 from importlib import util
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fancypipe_core import errors
 
@@ -12,9 +15,20 @@ if TYPE_CHECKING:
 
     from fancypipe_core.backend import BackendPlugin
 
-__all__ = ["BackendEntry", "backends", "find", "installed", "is_installed"]
+__all__ = [
+    "BackendEntry",
+    "backends",
+    "complain",
+    "find",
+    "installed",
+    "is_installed",
+    "observers",
+    "one_line",
+    "say",
+]
 
 _GROUP = "fancypipe.backends"
+_OBSERVERS = "fancypipe.plugins"
 
 # The homes of the backends that this project brings, best first.  Their entry
 # points say the same; but to import what reads entry points takes as long as all
@@ -46,12 +60,12 @@ class BackendEntry(NamedTuple):
     error: str | None
 
 
-def _entry_points() -> dict[str, EntryPoint]:
+def _entry_points(group: str = _GROUP) -> dict[str, EntryPoint]:
     from importlib import metadata
 
     # By name, the first found wins, as for imports.
     found: dict[str, EntryPoint] = {}
-    for point in metadata.entry_points(group=_GROUP):
+    for point in metadata.entry_points(group=group):
         found.setdefault(point.name, point)
     return found
 
@@ -71,10 +85,9 @@ def _load(point: EntryPoint) -> BackendPlugin:
 
     try:
         plugin = point.load()
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # what is imported may do anything
         raise errors.PluginError(
-            f"backend {point.name!r} ({point.value}) cannot be loaded: "
-            f"{type(error).__name__}: {error}",
+            f"backend {point.name!r} ({point.value}) cannot be loaded: {one_line(error)}",
             plugin=point.name,
         ) from error
     if not isinstance(plugin, BackendPlugin):
@@ -118,7 +131,7 @@ def find(name: str) -> BackendPlugin:
             plugin = _load(other)
         except errors.PluginError:
             continue  # not the one that was asked for
-        if name in plugin.aliases:
+        if name.upper() in (alias.upper() for alias in plugin.aliases):
             return plugin
     names = installed()
     missing = _SHORT.get(name.upper(), name)
@@ -136,8 +149,7 @@ def backends() -> list[BackendEntry]:
     """Return all installed backends; the broken ones say why."""
     entries = []
     for name, point in sorted(_entry_points().items()):
-        dist = point.dist
-        who = (dist.name, dist.version) if dist is not None else ("", "")
+        who = _distribution(point)
         try:
             plugin = _load(point)
         except errors.PluginError as error:
@@ -145,3 +157,87 @@ def backends() -> list[BackendEntry]:
         else:
             entries.append(BackendEntry(name, plugin.aliases, *who, plugin.help, None))
     return entries
+
+
+def _distribution(point: EntryPoint) -> tuple[str, str]:
+    dist = point.dist
+    if dist is None:
+        return "", ""
+    try:
+        return str(dist.name), str(dist.version)
+    except Exception:  # noqa: BLE001 - an installation can be broken in many ways
+        return "", ""
+
+
+# ---- observers ----------------------------------------------------------------
+
+# The files to look into, by the `sys.path` for which they were looked for.
+_looked: dict[tuple[str, ...], bool] = {}
+_complained: set[str] = set()
+
+
+def observers() -> list[tuple[str, object]]:
+    """Return the installed observers with their names; one that cannot be loaded is named once.
+
+    An entry point names an object or a module with hooks, or a class: then a
+    new object is made for each session.
+    """
+    path = tuple(sys.path)
+    if path not in _looked:
+        _looked.clear()
+        _looked[path] = _may_have_observers(path)
+    if not _looked[path]:
+        return []
+    found: list[tuple[str, object]] = []
+    for name, point in sorted(_entry_points(_OBSERVERS).items()):
+        try:
+            plugin: Any = point.load()
+            found.append((name, plugin() if isinstance(plugin, type) else plugin))
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - what is imported may do anything
+            complain(name, f"({point.value}) cannot be loaded: {one_line(error)}")
+    return found
+
+
+def _may_have_observers(path: tuple[str, ...]) -> bool:
+    """Tell whether an installed distribution has observers, without `importlib.metadata`.
+
+    Every session asks, and nearly always the answer is no.  To look for the
+    group's name in the files of the distributions is some ten times cheaper than
+    to import what reads them properly.
+    """
+    group = f"[{_OBSERVERS}]".encode()
+    for folder in path:
+        try:
+            names = os.listdir(folder or ".")
+        except OSError:
+            if os.path.isfile(folder):
+                return True  # an archive; it may hold anything
+            continue
+        for name in names:
+            if not name.endswith((".dist-info", ".egg-info", ".egg")):
+                continue
+            inner = "EGG-INFO" if name.endswith(".egg") else ""
+            with suppress(OSError):
+                file = os.path.join(folder, name, inner, "entry_points.txt")
+                with open(file, "rb", buffering=0) as opened:
+                    if group in opened.read():
+                        return True
+    return False
+
+
+def complain(name: str, why: str) -> None:
+    """Say once on standard error what is wrong with an installed observer."""
+    if name not in _complained:
+        _complained.add(name)
+        say(f"fancypipe: plugin {name!r} {why}")
+
+
+def say(text: str) -> None:
+    """Write to standard error, if there is one."""
+    with suppress(OSError, ValueError, AttributeError):
+        sys.stderr.write(f"{text}\n")
+
+
+def one_line(error: BaseException) -> str:
+    """Return an exception as one line."""
+    return " ".join(f"{type(error).__name__}: {error}".split())

@@ -105,11 +105,12 @@ class Session:
             from fancypipe_core.plugins.console import Console
 
             watching.append(Console())
-        if not watching:
+        installed = _plugins.observers()
+        if not watching and not installed:
             return None
         from fancypipe_core._observers import Observers
 
-        return Observers(watching)
+        return Observers(watching, installed)
 
     def _start(self) -> None:
         try:

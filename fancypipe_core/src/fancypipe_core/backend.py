@@ -36,6 +36,7 @@ import msgspec
 
 if TYPE_CHECKING:
     from fancypipe_core._channel import SocketChannel
+    from fancypipe_core._futures import FuturesBackend
     from fancypipe_core._inline import InlineBackend
     from fancypipe_core._names import main_script, set_main_script
     from fancypipe_core._runner import Runner
@@ -55,6 +56,7 @@ __all__ = [
     "Encoded",
     "Err",
     "Event",
+    "FuturesBackend",
     "InlineBackend",
     "Job",
     "JobId",
@@ -82,6 +84,7 @@ __all__ = [
 # Helpers for authors, made of what lies above the contract; loaded when asked for.
 _HELPERS = {
     "ChannelBackend": "_serve",
+    "FuturesBackend": "_futures",
     "InlineBackend": "_inline",
     "Runner": "_runner",
     "Setup": "_wire",

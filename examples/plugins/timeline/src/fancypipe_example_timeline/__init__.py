@@ -1,0 +1,50 @@
+"""An observer of fancypipe: a timeline of the tasks as CSV."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Sequence
+
+from fancypipe_core.hooks import Outcome, RunInfo, TaskEvent, hookimpl
+
+__all__ = ["Timeline"]
+
+_ENDS = {"done", "failed", "retried", "lost", "cancelled"}
+
+
+class Timeline:
+    """Adds a line for each attempt that has ended to the file that `TIMELINE_FILE` names."""
+
+    def __init__(self) -> None:
+        self._file = os.environ.get("TIMELINE_FILE", "")
+        self._sent: dict[int, float] = {}  # by task: when its last attempt was sent out
+        self._rows: list[list[object]] = []
+
+    @hookimpl
+    def fancypipe_task_events(self, events: Sequence[TaskEvent]) -> None:
+        """Take down what has ended.  There may be many: so it is not written yet."""
+        if not self._file:
+            return
+        for event in events:
+            if event.kind == "submitted":
+                self._sent[event.task] = event.at
+            elif event.kind in _ENDS:
+                sent = self._sent.pop(event.task, None)
+                row = [event.task, event.name, event.attempt, event.kind, sent, event.at]
+                self._rows.append([*row, event.seconds])
+
+    @hookimpl
+    def fancypipe_run_over(self, run: RunInfo, outcome: Outcome) -> None:
+        """Write it."""
+        if not self._file:
+            return
+        is_new = not os.path.exists(self._file)
+        with open(self._file, "a", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            if is_new:
+                heading = ["run", "task", "name", "attempt", "end", "sent", "over", "seconds"]
+                writer.writerow(heading)
+            writer.writerows([run.id, *row] for row in self._rows)
+        self._rows.clear()
+        self._sent.clear()

@@ -1,0 +1,399 @@
+"""`FuturesBackend`: any pool becomes a backend, and a broken pool costs one job."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fancypipe_core import Session, _plugins, errors, run
+from fancypipe_core.backend import (
+    BackendOptions,
+    BackendPlugin,
+    Call,
+    Done,
+    Event,
+    FuturesBackend,
+    Job,
+    Live,
+    Lost,
+    Note,
+    Runner,
+    Slots,
+)
+from tests.conformance import pipelines as p
+from tests.procs import tasks as t
+
+MakePool = Callable[[int], Any]
+
+
+def processes(method: str) -> MakePool:
+    context = multiprocessing.get_context(method)
+    return lambda count: ProcessPoolExecutor(count, mp_context=context)
+
+
+POOLS: dict[str, MakePool] = {
+    "threads": ThreadPoolExecutor,
+    "spawn": processes("spawn"),
+    "forkserver": processes("forkserver"),
+}
+
+
+def plugin_for(make_pool: MakePool, shares_memory: bool) -> BackendPlugin:
+    return BackendPlugin(
+        "pool", ("X",), "for tests", lambda o: FuturesBackend(make_pool, o), shares_memory
+    )
+
+
+def opened(
+    make_pool: MakePool, workers: int, shares_memory: bool = False, **settings: Any
+) -> Session:
+    with pytest.MonkeyPatch.context() as patch:
+        plugin = plugin_for(make_pool, shares_memory)
+        patch.setattr(_plugins, "find", lambda _name: plugin)
+        return Session("pool", workers, debug=True, **{"grace": 5.0, **settings})
+
+
+@pytest.fixture(scope="module", params=[*POOLS, "threads-encoded"])
+def session(request: pytest.FixtureRequest) -> Iterator[Session]:
+    live = request.param == "threads"
+    with opened(POOLS[request.param.partition("-")[0]], 2, live) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def spawned() -> Iterator[Session]:
+    with opened(POOLS["spawn"], 2) as made:
+        yield made
+
+
+def wait_until(true: Callable[[], bool], limit: float = 60.0) -> None:
+    until = time.monotonic() + limit
+    while not true():
+        assert time.monotonic() < until, "it did not come true in time"
+        time.sleep(0.005)
+
+
+# ---- the same results ----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        p.sum_of_squares,
+        lambda: p.outer(3),
+        lambda: p.fib(10),
+        lambda: p.nest(2),
+        lambda: p.split_later(3.0),
+        lambda: p.waits_inside(3),
+        lambda: p.decides(3),
+        lambda: p.works_on(3),
+        lambda: p.total([p.square(i) for i in range(3000)]),
+        lambda: p.call(lambda x: x + 1, p.square(2)),
+        lambda: p.Keeps(1, {"ref": p.square(3)}),
+        p.renamed,
+    ],
+)
+def test_results_are_those_of_serial(session: Session, make: Callable[[], Any]) -> None:
+    assert session.run(make()) == run(make(), backend="serial")
+
+
+def test_arrays_come_whole_and_writable(session: Session) -> None:
+    big = np.arange(300_000, dtype=np.float32).reshape(3, -1)
+    back = session.run(p.same({"a": big, "t": big.T, "empty": np.ones((0, 2))}))
+    np.testing.assert_array_equal(back["a"], big)
+    np.testing.assert_array_equal(back["t"], big.T)
+    assert back["empty"].shape == (0, 2)
+    made = session.run(p.array(1000))
+    made[0] = 5
+
+
+def test_failures_are_told_as_they_were(session: Session) -> None:
+    with pytest.raises(p.CustomError) as caught:
+        session.run(p.add(p.raises(7), 1))
+    assert caught.value.code == 7
+    with pytest.raises(errors.TaskError, match="LockedError"):
+        session.run(p.raises_locked())
+    with pytest.raises(errors.TaskError, match="SystemExit: 3"):
+        session.run(p.exits(3))
+
+
+def test_a_script_is_imported_by_its_workers(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from concurrent.futures import ProcessPoolExecutor\n"
+        "from multiprocessing import get_context\n"
+        "from fancypipe_core import Session, _plugins, task\n"
+        "from fancypipe_core.backend import BackendPlugin, FuturesBackend\n"
+        "@task\n"
+        "def twice(x: int) -> int:\n"
+        "    return 2 * x\n"
+        "def make_pool(count):\n"
+        "    return ProcessPoolExecutor(count, mp_context=get_context('spawn'))\n"
+        "if __name__ == '__main__':\n"
+        "    plugin = BackendPlugin('pool', (), '', lambda o: FuturesBackend(make_pool, o))\n"
+        "    _plugins.find = lambda name: plugin\n"
+        "    with Session('pool', 1) as session:\n"
+        "        print(session.run(twice(twice(3))))\n"
+    )
+    over = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert over.stdout == "12\n", over.stderr
+
+
+# ---- deaths --------------------------------------------------------------------
+
+
+def test_a_killed_process_costs_only_its_job(tmp_path: Path) -> None:
+    with opened(POOLS["spawn"], 2, keep_going=True, max_losses=2) as made:
+        good = [t.fine(i) for i in range(300)]
+        with pytest.raises(errors.RunFailed) as caught:
+            made.run([*good[:150], t.kill_self(signal.SIGKILL), *good[150:]])
+        (failure,) = caught.value.failures
+        assert isinstance(failure, errors.TaskLost)
+        assert failure.task == "kill_self"
+        assert failure.certificate.detail == "SIGKILL"
+        assert failure.certificate.pid > 0
+        assert failure.certificate.guilty
+        assert made.run(good) == list(range(300))
+
+
+def test_a_loss_is_made_good(spawned: Session, tmp_path: Path) -> None:
+    assert spawned.run(t.die_until(str(tmp_path / "marks"), 2)) == 3
+
+
+def test_an_idle_process_may_be_killed(spawned: Session) -> None:
+    assert spawned.run([t.fine(i) for i in range(10)]) == list(range(10))
+    for child in multiprocessing.active_children():
+        child.kill()
+        child.join()
+    assert spawned.run([t.fine(i) for i in range(10)]) == list(range(10))
+
+
+def test_workers_end_with_the_client(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import os, time\n"
+        "from tests.core.test_futures import POOLS, opened\n"
+        "from tests.conformance import pipelines as p\n"
+        "if __name__ == '__main__':\n"
+        "    session = opened(POOLS['spawn'], 1)\n"
+        "    print(session.run(p.where_task()), flush=True)\n"
+        "    time.sleep(600)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.getcwd()}
+    with subprocess.Popen(
+        [sys.executable, str(script)], env=environment, stdout=subprocess.PIPE, text=True
+    ) as client:
+        assert client.stdout is not None
+        worker = int(client.stdout.readline())
+        client.kill()
+        client.wait()
+        wait_until(lambda: _is_gone(worker))
+
+
+def _is_gone(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+    return state == "Z"
+
+
+# ---- the contract, without an engine ---------------------------------------------
+
+
+class Heard:
+    """A sink that keeps what it hears."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+
+    def __call__(self, events: Sequence[Event]) -> None:
+        self.events += events
+
+    def ends(self) -> Counter[tuple[int, int]]:
+        return Counter(e.id for e in self.events if isinstance(e, (Done, Lost)))
+
+    def lost(self) -> list[Lost]:
+        return [event for event in self.events if isinstance(event, Lost)]
+
+
+def job(number: int, call: Call, *args: Any, limit: float | None = None) -> Job:
+    return Job((number, 1), call, Live((args, {}, None)), limit)
+
+
+def call(function: Callable[..., Any]) -> Call:
+    return Call("test", Live(lambda args, _kwargs, _state: function(*args)))
+
+
+def backend_for(make_pool: MakePool, workers: int = 1) -> FuturesBackend:
+    options = BackendOptions(workers, "/nowhere", lambda: Runner("/nowhere", live=True))
+    return FuturesBackend(make_pool, options)
+
+
+def test_cancelled_jobs_end_once_and_never_run() -> None:
+    begun, go = threading.Event(), threading.Event()
+    ran: list[int] = []
+
+    def block() -> None:
+        begun.set()
+        assert go.wait(60)
+
+    heard = Heard()
+    backend = backend_for(ThreadPoolExecutor)
+    backend.start(heard)
+    other = call(ran.append)
+    backend.submit([job(1, call(block)), *(job(n, other, n) for n in range(2, 21))])
+    assert begun.wait(60)
+    unwanted = [(n, 1) for n in range(2, 20)]
+    backend.cancel([*unwanted, (99, 1)])
+    backend.cancel(unwanted)
+    wait_until(lambda: len(heard.lost()) == 18)
+    go.set()
+    wait_until(lambda: len(heard.ends()) == 20)
+    backend.cancel([(1, 1)])
+    backend.stop(5.0)
+    assert set(heard.ends().values()) == {1}
+    assert ran == [20]
+    assert all(one.why.reason == "cancelled" and not one.why.guilty for one in heard.lost())
+
+
+def test_slots_come_first_and_time_limits_are_spoken_of_once() -> None:
+    heard = Heard()
+    backend = backend_for(ThreadPoolExecutor, 3)
+    backend.start(heard)
+    backend.submit([job(1, call(int), limit=1.0)])
+    backend.submit([job(2, call(int), limit=1.0)])
+    wait_until(lambda: len(heard.ends()) == 2)
+    backend.stop(5.0)
+    first = heard.events[0]
+    assert isinstance(first, Slots)
+    assert first.count == 3
+    warnings = [e for e in heard.events if isinstance(e, Note) and e.stream == "warning"]
+    assert len(warnings) == 1
+
+
+def test_a_pool_that_cannot_be_made_is_a_start_error() -> None:
+    def refuse(_count: int) -> Any:
+        raise OSError("no room")
+
+    backend = backend_for(refuse)
+    with pytest.raises(errors.BackendStartError, match="OSError: no room"):
+        backend.start(Heard())
+    backend.stop(0.0)
+
+
+class Refusing:
+    """Takes nothing."""
+
+    def submit(self, _fn: Any, *_args: Any) -> Any:
+        raise RuntimeError("closed")
+
+    def shutdown(self) -> None:
+        """Nothing to end."""
+
+
+def test_a_pool_that_takes_nothing_is_not_tried_for_ever() -> None:
+    heard = Heard()
+    backend = backend_for(lambda _count: Refusing())
+    backend.start(heard)
+    backend.submit([job(n, call(int)) for n in range(5)])
+    wait_until(lambda: len(heard.ends()) == 5)
+    backend.stop(5.0)
+    assert {one.why.reason for one in heard.lost()} == {"start"}
+    assert "RuntimeError: closed" in heard.lost()[0].why.detail
+
+
+class Choosy:
+    """Runs a batch at once; one with a certain job in it fails as a whole."""
+
+    def __init__(self, bad: int) -> None:
+        self.bad = bad
+        self.sizes: list[int] = []
+
+    def submit(self, fn: Any, *args: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        jobs: list[Job] = args[0]
+        self.sizes.append(len(jobs))
+        if any(isinstance(j.inputs, Live) and j.inputs.value[0] == (self.bad,) for j in jobs):
+            future.set_exception(RuntimeError("a bad batch"))
+        else:
+            future.set_result(fn(*args))
+        return future
+
+    def shutdown(self) -> None:
+        """Nothing to end."""
+
+
+def test_of_a_batch_nobody_is_blamed_until_each_was_tried_alone() -> None:
+    pool = Choosy(-77)
+    with opened(lambda _count: pool, 2, shares_memory=True, max_losses=1, keep_going=True) as made:
+        made.run([p.square(i) for i in range(2000)])
+        assert max(pool.sizes) > 1, "short jobs travel together"
+        with pytest.raises(errors.RunFailed) as caught:
+            made.run([p.square(i - 500) for i in range(1000)])
+    (failure,) = caught.value.failures
+    assert isinstance(failure, errors.TaskLost)
+    assert "a bad batch" in failure.certificate.detail
+
+
+def test_a_long_job_lets_go_of_those_behind_it(tmp_path: Path) -> None:
+    """A batch was thought to be short, and one in it is not: others take the rest."""
+    file = tmp_path / "go"
+    with opened(POOLS["threads"], 2, shares_memory=True) as made:
+        made.run([p.exists(str(file)) for _ in range(2000)])
+        slow = p.late(0.05)
+        assert made.run([slow, *(p.exists(str(file)) for _ in range(500))])[1:] == [False] * 500
+
+
+# ---- the end -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", POOLS)
+def test_stop_leaves_nothing(name: str) -> None:
+    def left() -> tuple[set[str], int, int]:
+        names = {thread.name for thread in threading.enumerate()}
+        return names, len(multiprocessing.active_children()), len(os.listdir("/proc/self/fd"))
+
+    def use() -> None:
+        with opened(POOLS[name], 2, name == "threads") as made:
+            assert made.run([p.square(i) for i in range(100)])[-1] == 99 * 99
+
+    use()  # what multiprocessing starts once for ever is there now
+    before = left()
+    use()
+    assert left() == before
+
+
+def begin_and_hang(begun: str) -> None:
+    Path(begun).touch()
+    threading.Event().wait()
+
+
+def fail_when_begun(begun: str) -> None:
+    wait_until(Path(begun).exists)
+    raise KeyError(begun)
+
+
+def test_stop_kills_what_does_not_end(tmp_path: Path) -> None:
+    begun = str(tmp_path / "begun")
+    before = set(multiprocessing.active_children()), set(threading.enumerate())
+    made = opened(POOLS["spawn"], 2, grace=0.0)
+    with pytest.raises(KeyError), made:
+        made.run([p.call(begin_and_hang, begun), p.call(fail_when_begun, begun)])
+    assert set(multiprocessing.active_children()) <= before[0]
+    assert set(threading.enumerate()) <= before[1]
