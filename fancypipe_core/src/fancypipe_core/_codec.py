@@ -329,11 +329,21 @@ def item(value: Any, key: Any) -> Any:
     try:
         return value[key]
     except Exception as error:
+        if isinstance(value, Outputs):
+            raise errors.GraphError(no_output(key, list(value))) from error
         kind = type(value).__name__
         raise errors.GraphError(
             f"the item {key!r} is asked of an output that has none such: it is a {kind} "
             f"({type(error).__name__}: {_first_line(error)})"
         ) from error
+
+
+def no_output(name: object, names: Sequence[str]) -> str:
+    """Say that an output is asked for that a task does not have."""
+    return (
+        f"the output {name!r} is asked of a task that has none such; "
+        f"it has: {', '.join(names) or 'none'}"
+    )
 
 
 def _import(name: str) -> ModuleType:

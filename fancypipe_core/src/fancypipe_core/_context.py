@@ -76,6 +76,11 @@ class TaskScope:
         self._context = None
         self.folder = ""
 
+    def end(self) -> str:
+        """The job has ended, and nothing of it is kept; return the folder that it made."""
+        self.job = self._context = None
+        return self.folder
+
     def context(self) -> Context | None:
         if self._context is None and self.job is not None:
             self._context = Context(self.job, self)

@@ -69,7 +69,9 @@ class Runner:
         scope.begin(job)
         begin = perf_counter()
         reply = self._run(job)
-        return Done(job.id, reply, perf_counter() - begin, scope.folder)
+        seconds = perf_counter() - begin
+        folder = scope.end()
+        return Done(job.id, reply, seconds, folder)
 
     def enter(self) -> Token[_context.Scope | None]:
         """From now on this thread runs tasks; the answer is for `leave`."""

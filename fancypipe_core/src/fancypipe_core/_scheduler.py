@@ -81,6 +81,8 @@ __all__ = ["Scheduler"]
 # Global names of the members: an attribute of an Enum costs ten times as much.
 NEW, GROWING, WAITING, READY, RUNNING, UNFOLDED, DONE, FAILED, CANCELLED = State
 
+OVER = (*SETTLED, None)
+
 _GROW_AT_ONCE = 256
 
 
@@ -119,7 +121,12 @@ class Scheduler:
         # First what is settled: values must be there before jobs are made of them.
         self._report(actions)
         self._submit(actions)
-        self._expand(actions, event)
+        if not self._expand(actions, event):
+            self._sweep(actions)
+            if self._is_stuck():
+                self._give_up(actions)
+                if not self._main_goes_on():
+                    self._sweep(actions)
         return actions
 
     # ---- what is asked of it ----
@@ -141,13 +148,8 @@ class Scheduler:
 
     def expects(self, id: Id) -> bool:
         """Tell whether the end of this attempt still matters to anybody."""
-        record = self._tasks.get(id[0])
-        return (
-            record is not None
-            and record.state is RUNNING
-            and record.attempt == id[1]
-            and (id in self._flying or id in self._computing)
-        )
+        under_way = id in self._flying or id in self._computing
+        return under_way and self.state(id[0]) is RUNNING
 
     def attempt(self, task: int) -> int:
         """Return the number of a task's latest attempt, 0 before the first."""
@@ -262,6 +264,7 @@ class Scheduler:
     def _halt(self, event: Halt) -> None:
         self._growing = 0
         self._computing.clear()
+        self._level(Level(0))
         for task, record in list(self._tasks.items()):
             if record.state not in SETTLED:
                 self._needs.cancel(task, record)
@@ -274,10 +277,9 @@ class Scheduler:
             if id not in self._computing:
                 return None
             self._computing.remove(id)
+        # A further attempt is made only after this: so it is the latest.
         record = self._tasks.get(id[0])
-        if record is None or record.state is not RUNNING or record.attempt != id[1]:
-            return None
-        return record
+        return record if record is not None and record.state is RUNNING else None
 
     def _again(self, id: Id, record: Record) -> None:
         self._retried.append(Retried(id))
@@ -286,27 +288,22 @@ class Scheduler:
     # ---- what to do next ----
 
     def _report(self, actions: list[Action]) -> None:
-        """Tell what is settled, and let go of what nobody wants."""
         needs = self._needs
-        released = needs.sweep() if needs.idle and self._is_sure() else None
         if needs.settled:
             actions.append(Settled(needs.settled))
             needs.settled = []
-        if released:
-            actions.append(Release(released))
         if needs.cancelled:
             unwanted = [id for id in needs.cancelled if id in self._flying]
             if unwanted:
                 actions.append(Cancel(unwanted))
             needs.cancelled = []
 
-    def _is_sure(self) -> bool:
-        """Whether all that may be needed is known."""
-        return (
-            not self._growing
-            and len(self._computing) < len(self._waits)
-            and self._needs.next(self._needs.new, NEW) is None
-        )
+    def _main_goes_on(self) -> bool:
+        """Whether a module's main goes on, or will before anything else."""
+        if len(self._computing) >= len(self._waits):
+            return True
+        blocked = len(self._waits) > 1
+        return blocked and all(self.state(task) in OVER for task in self._asked[-1])
 
     def _submit(self, actions: list[Action]) -> None:
         needs = self._needs
@@ -319,21 +316,18 @@ class Scheduler:
             self._flying.update(batch)
             actions.append(Submit(batch))
 
-    def _expand(self, actions: list[Action], event: Event) -> None:
-        """Grow tasks, compute a module, or find that nothing goes on."""
+    def _expand(self, actions: list[Action], event: Event) -> bool:
+        """Grow tasks or compute a module; tell whether one of these is under way."""
         room = self._room - len(self._flying)
         starving = room > 0 or not self._flying
-        # With work for all, results are taken before more is grown.
-        if not self._growing and (starving or type(event) is not Grown):
+        if not self._growing and (starving or not self._is_enough(event)):
             self._grow(actions, room)
-        if self._growing:
-            return
-        if len(self._computing) < len(self._waits):
-            self._compute(actions, starving)
-        needs = self._needs
-        at_rest = not self._flying and len(self._computing) < len(self._waits)
-        if at_rest and needs.unsettled and needs.next(needs.ready, READY) is None:
-            self._look_for_stuck(actions)
+        return bool(self._growing) or self._main_goes_on() or self._compute(actions, starving)
+
+    def _is_enough(self, event: Event) -> bool:
+        """Whether, with work for all, results are to be taken before more is grown."""
+        many = isinstance(event, Grown) and len(event.tasks) >= _GROW_AT_ONCE
+        return many and len(self._waits) == 1
 
     def _grow(self, actions: list[Action], room: int) -> None:
         needs = self._needs
@@ -343,29 +337,48 @@ class Scheduler:
             self._growing = len(grow)
             actions.append(Grow(grow))
 
-    def _compute(self, actions: list[Action], starving: bool) -> None:
+    def _compute(self, actions: list[Action], starving: bool) -> bool:
         """Compute the next module, if there is reason to."""
         needs, modules = self._needs, self._needs.modules
         while modules:
             wait = max(modules)
             if wait < self._waits[-1]:
-                return  # nothing that the blocked module waits for
+                return False  # nothing that the blocked module waits for
             record = needs.next(modules[wait], READY)
             if record is None:
                 del modules[wait]
                 continue
             # With work for all: only what is more urgent than the jobs.
             job = needs.next(needs.ready, READY)
-            if starving or wait > (job.wait if job is not None else 0):
-                record.state = RUNNING
-                record.attempt += 1
-                id = (modules[wait].pop(), record.attempt)
-                self._computing.append(id)
-                actions.append(Compute(id))
-            return
+            if not starving and wait <= (job.wait if job is not None else 0):
+                return False
+            record.state = RUNNING
+            record.attempt += 1
+            id = (modules[wait].pop(), record.attempt)
+            self._computing.append(id)
+            actions.append(Compute(id))
+            return True
+        return False
 
-    def _look_for_stuck(self, actions: list[Action]) -> None:
-        """Nothing is under way.  What is demanded and can still not go on never will."""
+    def _sweep(self, actions: list[Action]) -> None:
+        """Let go of what nobody holds, if all is known that may be needed."""
+        needs = self._needs
+        if not needs.idle or needs.next(needs.new, NEW) is not None:
+            return
+        released = needs.sweep()
+        self._report(actions)
+        if released:
+            actions.append(Release(released))
+
+    def _is_stuck(self) -> bool:
+        """Whether nothing is under way, and nothing can begin."""
+        needs = self._needs
+        if self._flying or not needs.unsettled:
+            return False
+        return needs.next(needs.ready, READY) is None
+
+    def _give_up(self, actions: list[Action]) -> None:
+        """Fail what waits for itself: what is demanded and cannot go on now never will."""
         tasks = self._tasks
         blocked = len(self._waits) > 1
         # What others than the blocked module wait for may have to wait for it.

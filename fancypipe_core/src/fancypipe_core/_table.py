@@ -175,7 +175,7 @@ class Lost(NamedTuple):
 
 
 class Level(NamedTuple):
-    """So many modules are blocked in a wait for a result."""
+    """So many modules are blocked in a wait for a result; told before what they demand."""
 
     level: int
 

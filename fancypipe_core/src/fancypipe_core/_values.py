@@ -128,10 +128,7 @@ def _pick(value: Encoded, name: str | None) -> tuple[Encoded, str | None]:
     if name is None or root.names is None:
         return value, name
     if name not in root.names:
-        raise errors.GraphError(
-            f"the output {name!r} is asked of a task that has none such; "
-            f"it has: {', '.join(root.names)}"
-        )
+        raise errors.GraphError(_codec.no_output(name, root.names))
     at, rest = root.holes[root.names.index(name)]
     part = value[at]
     return ((part,) if not part.holes else value[: at + 1]), rest

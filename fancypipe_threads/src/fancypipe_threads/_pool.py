@@ -147,6 +147,7 @@ class ThreadsBackend:
                 signal.acquire()
                 continue
             ended.append(runner.run(job))
+            del job  # it holds its inputs, and the next may be long in coming
             if len(ended) >= _REPORT_AT or perf_counter() - self._reported > _REPORT_AFTER:
                 self._report()
 

@@ -1,0 +1,1 @@
+"""The tests of the conformance kit; see `fancypipe_core.testing`."""

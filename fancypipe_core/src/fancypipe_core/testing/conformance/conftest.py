@@ -1,0 +1,134 @@
+"""What the tests of the kit are given."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import tempfile
+import threading
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from types import FrameType
+from typing import NamedTuple
+
+import pytest
+
+from fancypipe_core import _plugins
+from fancypipe_core.backend import BackendPlugin
+from fancypipe_core.testing import _jobs as j
+from fancypipe_core.testing._rig import Rig
+from fancypipe_core.testing.pytest_plugin import plugin_of
+
+__all__ = ["Bench", "Traits"]
+
+
+class Traits(NamedTuple):
+    """What the kit found out about a backend before it tests it.
+
+    Attributes:
+        isolates: Its jobs run in other processes.
+        inline: Its jobs run in the thread that drives it.
+    """
+
+    isolates: bool
+    inline: bool
+
+
+class Bench(NamedTuple):
+    """The backend to be tested, and how.
+
+    Attributes:
+        plugin: The backend.
+        workers: How many jobs may run at the same time.
+        limit: Seconds that one wait may take.
+        folder: A folder for this test.
+        traits: What is known of the backend.
+    """
+
+    plugin: BackendPlugin
+    workers: int
+    limit: float
+    folder: Path
+    traits: Traits
+
+    def rig(self) -> Rig:
+        """Return a session of the backend that has not been started."""
+        directory = self.folder / f"session-{os.urandom(4).hex()}"
+        return Rig(self.plugin, self.workers, str(directory), self.limit)
+
+    def needs_isolation(self, why: str) -> None:
+        """Skip the test for a backend whose jobs run in this process."""
+        if not self.traits.isolates:
+            pytest.skip(f"{self.plugin.name} runs jobs in this process: {why}")
+
+    def needs_another_thread(self, why: str) -> None:
+        """Skip the test for a backend that runs jobs in the caller's thread."""
+        if self.traits.inline:
+            pytest.skip(f"{self.plugin.name} runs jobs in the caller's thread: {why}")
+
+
+@pytest.fixture(scope="session")
+def plugin(request: pytest.FixtureRequest) -> Iterator[BackendPlugin]:
+    """The backend, also for sessions that look for it by its name."""
+    chosen = plugin_of(request.config)
+    find = _plugins.find
+
+    def find_ours(name: str) -> BackendPlugin:
+        return chosen if name == chosen.name else find(name)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_plugins, "find", find_ours)
+        yield chosen
+
+
+@pytest.fixture(scope="session")
+def traits(plugin: BackendPlugin, request: pytest.FixtureRequest) -> Traits:
+    """Try the backend with one job.  What it sets up once for all is set up then."""
+    folder = tempfile.mkdtemp(prefix="fancypipe-kit-")
+    limit = request.config.option.limit
+    rig = Rig(plugin, 1, folder, limit)
+    try:
+        with rig:
+            pid, thread = rig.run(j.where())[0]
+    finally:
+        rig.stop(0.0)
+        shutil.rmtree(folder, ignore_errors=True)
+    return Traits(pid != os.getpid(), (pid, thread) == (os.getpid(), threading.get_ident()))
+
+
+@pytest.fixture
+def bench(
+    plugin: BackendPlugin, traits: Traits, request: pytest.FixtureRequest, tmp_path: Path
+) -> Bench:
+    """The backend on the bench."""
+    option = request.config.option
+    return Bench(plugin, option.workers, option.limit, tmp_path, traits)
+
+
+@pytest.fixture
+def rig(bench: Bench) -> Iterator[Rig]:
+    """A started session of the backend; it is stopped after the test, and the rules hold then."""
+    with bench.rig() as rig:
+        yield rig
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """No test takes longer than three waits: a call that never comes back is interrupted."""
+    seconds = 3 * item.config.option.limit
+
+    def bark(_number: int, _frame: FrameType | None) -> None:
+        raise AssertionError(
+            f"the test took longer than {seconds:g} s: look in this traceback for the call of "
+            "the backend that did not come back"
+        )
+
+    before = signal.signal(signal.SIGALRM, bark)
+    # Again and again: the first one may be caught, or what comes after it may hang as well.
+    signal.setitimer(signal.ITIMER_REAL, seconds, seconds)
+    try:
+        return (yield)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)

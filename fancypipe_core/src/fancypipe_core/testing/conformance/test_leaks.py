@@ -1,0 +1,69 @@
+"""What a run leaves behind: nothing, whatever happened in it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from fancypipe_core import Session, errors
+from fancypipe_core.testing import _jobs as j
+from fancypipe_core.testing._leaks import holdings
+from fancypipe_core.testing.conformance.conftest import Bench
+
+
+def _nothing(session: Session) -> None:
+    assert session.run(5) == 5
+
+
+def _work(session: Session) -> None:
+    assert session.run([j.same(number) for number in range(200)]) == list(range(200))
+
+
+def _files(session: Session) -> None:
+    path = session.run(j.writes_file())
+    assert not os.path.exists(path), "nobody asked for the file, only for its name"
+
+
+def _failure(session: Session) -> None:
+    with pytest.raises(ValueError, match="on purpose"):
+        session.run([j.fails("on purpose"), *[j.same(number) for number in range(50)]])
+
+
+def _death(session: Session) -> None:
+    with pytest.raises(errors.TaskLost):
+        session.run(j.dies("kill"))
+
+
+@pytest.mark.parametrize(
+    "what",
+    [_nothing, _work, _files, _failure, _death],
+    ids=lambda what: str(what.__name__).strip("_"),
+)
+def test_a_session_leaves_nothing(
+    bench: Bench, tmp_path: Path, what: Callable[[Session], None]
+) -> None:
+    """Threads, child processes, descriptors and the session's folder are as before."""
+    if what is _death:
+        bench.needs_isolation("a worker cannot die alone")
+    before = holdings()
+    with Session(
+        bench.plugin.name, bench.workers, tempdir=str(tmp_path), max_losses=1, grace=5.0
+    ) as session:
+        what(session)
+    left = holdings().more_than(before)
+    assert not left, f"after the session there are: {', '.join(left)}"
+    files = [path.name for path in tmp_path.iterdir()]
+    assert not files, f"after the session its folder holds: {files}"
+
+
+def test_sessions_one_after_the_other_do_not_add_up(bench: Bench) -> None:
+    """After ten sessions as much is held as before them."""
+    before = holdings()
+    for number in range(10):
+        with bench.rig() as rig:
+            assert rig.run(j.same(number)) == [number]
+    left = holdings().more_than(before)
+    assert not left, f"after ten sessions there are: {', '.join(left)}"

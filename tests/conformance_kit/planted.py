@@ -1,0 +1,92 @@
+"""Bugs to be planted in a copy of the threads backend, and the rule that each of them breaks."""
+
+from __future__ import annotations
+
+import inspect
+from typing import NamedTuple
+
+from fancypipe_threads import _pool
+
+PLUGIN = """
+
+def _make_planted(options):
+    return ThreadsBackend(options)
+
+
+from fancypipe_core.backend import BackendPlugin
+
+plugin = BackendPlugin("planted", (), "a copy of threads", _make_planted, shares_memory=True)
+"""
+
+
+class Bug(NamedTuple):
+    """A change of the source.
+
+    Attributes:
+        rule: The rule that it breaks.
+        old: What stands there, once.
+        new: What is put there.
+    """
+
+    rule: int
+    old: str
+    new: str
+
+
+_EACH = "                events.append(done)\n"
+_TOLD = "                sink(events)\n"
+_KEEP = "        self._all = [*getattr(self, '_all', ()), *jobs]\n"
+_BUSY = """                break
+        from time import sleep
+        while len(self._idle) < self._count:
+            sleep(0.001)
+"""
+
+BUGS = {
+    "never says that it is up": Bug(
+        1, ") from error\n        self._say_slots()\n", ") from error\n"
+    ),
+    "submit waits for the jobs": Bug(
+        2,
+        "                return  # all are at work, and look for more when they are done\n",
+        _BUSY,
+    ),
+    "a result is told twice": Bug(3, _EACH, _EACH + "                events.append(done)\n"),
+    "a result is lost": Bug(3, _EACH, "                if done.id[0] % 97:\n    " + _EACH),
+    "the list of events is used again": Bug(4, _TOLD, _TOLD + "                events.clear()\n"),
+    "cancelled jobs end without a word": Bug(5, "lost.append(Lost(job.id, why))", "continue"),
+    "a cancelled job counts as guilty": Bug(5, "started=False, guilty=False", "started=False"),
+    "one worker fewer than it says": Bug(
+        7, "in range(self._count):", "in range(max(1, self._count - 1)):"
+    ),
+    "jobs are kept": Bug(
+        8, "        self._jobs.extend(jobs)\n", "        self._jobs.extend(jobs)\n" + _KEEP
+    ),
+    "threads are left": Bug(9, "        self._stopping = True\n", ""),
+    "a descriptor is left": Bug(
+        9,
+        "        self._sink = sink\n",
+        "        self._sink = sink\n        __import__('os').pipe()\n",
+    ),
+    "events come after the end": Bug(
+        9, "        self._sink = None\n        self._jobs.clear()\n", ""
+    ),
+    "limits are ignored without a word": Bug(
+        10, 'self._sink([Note(None, "warning", text)])', "..."
+    ),
+    "it warns each time": Bug(10, "            self._warned = True\n", ""),
+}
+
+
+def source(bug: Bug | None) -> str:
+    """Return the source of a module with the backend, and with the bug in it.
+
+    Raises:
+        ValueError: The backend has changed: the bug has no place in it any more.
+    """
+    text = inspect.getsource(_pool)
+    if bug is not None:
+        if text.count(bug.old) != 1:
+            raise ValueError(f"{bug.old!r} stands {text.count(bug.old)} times in {_pool.__file__}")
+        text = text.replace(bug.old, bug.new)
+    return text + PLUGIN
