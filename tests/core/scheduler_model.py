@@ -1,0 +1,520 @@
+"""A world for the scheduler: tasks, a driver and a backend that behave as badly as they may.
+
+`World` knows of each task what it will need before the scheduler does, carries
+out actions as the driver does, and holds every action against what it knows.  It
+shares no code with the scheduler but the table.
+"""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from collections import Counter, deque
+from collections.abc import Iterable, Mapping, Sequence
+from importlib import util
+from pathlib import Path
+from random import Random
+from types import ModuleType
+from typing import Any
+from unittest.mock import patch
+
+from fancypipe_core import _scheduler, _table
+from fancypipe_core._table import (
+    TRANSITIONS,
+    Action,
+    Cancel,
+    Compute,
+    Demand,
+    Done,
+    Drop,
+    Event,
+    Failed,
+    Grow,
+    Grown,
+    GrownTask,
+    Halt,
+    Id,
+    Level,
+    Lost,
+    Release,
+    Retried,
+    Settled,
+    Slots,
+    State,
+    Stuck,
+    Submit,
+    Unfolded,
+)
+
+SOURCE = Path(_scheduler.__file__).parent
+PARTS = ("_records", "_needs", "_scheduler")  # in the order in which they import each other
+MOST_TASKS = 40
+
+
+class Watched:
+    """The scheduler's modules, compiled anew.
+
+    Args:
+        changes: For a module's name, what to replace in its source by what.
+
+    Attributes:
+        steps: The transitions that tasks have made.
+    """
+
+    def __init__(self, changes: Mapping[str, Sequence[tuple[str, str]]] | None = None) -> None:
+        self.steps: set[tuple[State, State]] = set()
+        parts: dict[str, ModuleType] = {}
+        for name in PARTS:
+            source = (SOURCE / f"{name}.py").read_text("utf-8")
+            for old, new in (changes or {}).get(name, ()):
+                assert source.count(old) == 1, f"{name} has {source.count(old)} times:\n{old}"
+                source = source.replace(old, new)
+            spec = util.spec_from_loader(f"fancypipe_core.{name}", None)
+            assert spec is not None
+            part = util.module_from_spec(spec)
+            with patch.dict(sys.modules, parts):
+                exec(compile(source, f"<{name}, changed>", "exec"), part.__dict__)
+            if name == "_records":
+                vars(part)["Record"] = self._watch(part.Record)
+            parts[part.__name__] = part
+        self.module = parts["fancypipe_core._scheduler"]
+
+    def _watch(self, record: Any) -> Any:
+        steps, slot = self.steps, record.state
+
+        def write(self: Any, state: State) -> None:
+            before = slot.__get__(self) if hasattr(self, "wait") else None
+            if before not in (None, state):
+                assert state in TRANSITIONS[before], f"from {before.name} to {state.name}"
+                steps.add((before, state))
+            slot.__set__(self, state)
+
+        return type("Record", (record,), {"__slots__": (), "state": property(slot.__get__, write)})
+
+
+class Task:
+    """What the world knows of a task; `inputs` from the day it was made."""
+
+    def __init__(self, number: int, inputs: Sequence[int], rnd: Random) -> None:
+        self.number = number
+        self.inputs = tuple(inputs)
+        self.local = rnd.random() < 0.4
+        self.retries = rnd.choice((0, 0, 1, 2))
+        self.bad = rnd.random() < 0.03
+        self.fate = rnd.choice((Unfolded, Failed, Lost, None))  # how its attempts often end
+        self.returned: tuple[int, ...] | None = None
+        self.known = self.grown = self.under_way = self.value = self.released = False
+        self.attempt = self.failures = self.losses = 0
+        self.end: State | None = None
+
+    @property
+    def waits_on(self) -> tuple[int, ...]:
+        return self.inputs if self.returned is None else self.returned
+
+
+class Frame:
+    """A module whose main goes on; blocked if it waits for a result."""
+
+    def __init__(self, id: Id) -> None:
+        self.id = id
+        self.root: int | None = None
+        self.wanted: set[int] = set()  # by this wait, and by those on top of it that are over
+
+
+class World:
+    """A run.
+
+    Args:
+        watched: The scheduler's modules.
+        rnd: Decides what happens.
+        keep_going: As the scheduler's.
+        max_losses: As the scheduler's.
+        at_once: How many tasks the scheduler may grow at once.
+    """
+
+    def __init__(
+        self, watched: Watched, rnd: Random, keep_going: bool, max_losses: int, at_once: int
+    ) -> None:
+        vars(watched.module)["_GROW_AT_ONCE"] = self.at_once = at_once
+        self.scheduler = watched.module.Scheduler(max_losses=max_losses, keep_going=keep_going)
+        self.rnd = rnd
+        self.keep_going = keep_going
+        self.max_losses = max_losses
+        self.tasks: dict[int, Task] = {}
+        self.pins: Counter[int] = Counter()
+        self.room = 0
+        self.flying: list[Id] = []  # with the backend
+        self.frames: list[Frame] = []
+        self.ended: list[Id] = []
+        self.roots: set[int] = set()  # the tasks that failed themselves
+        self.retried: list[Id] = []
+        self.queue: deque[Action] = deque()
+        self.computing: list[Id] = []  # what was to be computed, and is not over
+        self.halted = False
+        self.sound = True
+
+    # ---- making tasks ----
+
+    def make(self, returned_by: int | None = None) -> tuple[int, ...]:
+        """Make some tasks; return those that are referred to."""
+        rnd = self.rnd
+        shared = rnd.choice((0, 0.2, 0.5))
+        alive = [n for n in self.tasks if rnd.random() < shared and self.can_refer_to(n)]
+        most = rnd.choice((3, 12)) if len(self.tasks) < MOST_TASKS else 0
+        first = len(self.tasks) + 1
+        made = list(range(first, first + rnd.randint(min(1, most), most)))
+        for number in made:
+            visible = [*alive, *range(first, number)]
+            if rnd.random() < 0.02:  # it needs what is made of it
+                visible += [number, made[-1], *filter(None, [returned_by])]
+            inputs = rnd.sample(visible, rnd.randint(0, min(3, len(visible))))
+            self.tasks[number] = Task(number, list(dict.fromkeys(inputs)), rnd)
+        refer = [*made, *alive]
+        return tuple(rnd.sample(refer, min(len(refer), rnd.choice((1, 2, 8)))))
+
+    def can_refer_to(self, number: int) -> bool:
+        """Whether a task is there, and all that it would need."""
+        needed = [number] if self.tasks[number].known else self.closure([number])
+        return not any(self.tasks[n].released for n in needed)
+
+    def closure(self, tasks: Iterable[int]) -> set[int]:
+        """What is needed by these, as far as it is not settled; with what settled ones it needs."""
+        found: set[int] = set()
+        todo = list(tasks)
+        while todo:
+            task = self.tasks[todo.pop()]
+            if task.number not in found:
+                found.add(task.number)
+                if task.end is None:
+                    todo += task.waits_on
+        return found
+
+    def is_ready(self, task: Task) -> bool:
+        over = task.end is not None or task.value or task.returned is not None
+        return (
+            task.grown
+            and not over
+            and not task.under_way
+            and all(self.tasks[n].end is State.DONE for n in task.inputs)
+        )
+
+    # ---- events ----
+
+    @property
+    def running(self) -> Frame | None:
+        """The module whose main goes on, if one does."""
+        return self.frames[-1] if self.frames and self.frames[-1].root is None else None
+
+    @property
+    def level(self) -> int:
+        return sum(frame.root is not None for frame in self.frames)
+
+    def handle(self, event: Event) -> None:
+        """Give an event to the scheduler, and hold what it does against what we know."""
+        self.sound = False
+        self._expect(event)
+        actions = self.scheduler.handle(event)
+        self.scheduler.check()
+        for action in actions:
+            if isinstance(action, Settled):
+                ends = self._ends_now()
+                for number, state, root in action.tasks:
+                    assert ends.pop(number, State.CANCELLED) is state
+                    self._see_settled(number, state, root)
+                assert not ends, f"{ends}, and it is not told"
+            else:
+                self._see(action)
+        ends = self._ends_now()
+        assert not ends, f"{ends}, and it is not told"
+        assert not self.retried, f"{self.retried} were to be tried again"
+        for frame in self.frames:
+            if frame.root is not None:
+                frame.wanted = self.closure([frame.root, *frame.wanted])
+        self.queue.extend(actions)
+        self.sound = True
+
+    def accepts(self, id: Id) -> Task | None:
+        """Take an attempt off the list; return its task if its end counts."""
+        if id in self.flying:
+            self.flying.remove(id)
+        elif self.frames and self.frames[-1].id == id:
+            self.frames.pop()
+            self.computing.remove(id)
+        else:
+            return None
+        self.ended.append(id)
+        task = self.tasks[id[0]]
+        task.under_way = False
+        return task if task.end is None else None
+
+    def _expect(self, event: Event) -> None:  # noqa: C901 - a branch for each event
+        if isinstance(event, Demand):
+            for number in event.tasks:
+                self.pins[number] += 1
+                self.tasks[number].known = True
+        elif isinstance(event, Drop):
+            self.pins.subtract(number for number in event.tasks if self.pins[number])
+        elif isinstance(event, Slots):
+            self.room = event.count and event.count + event.ahead
+        elif isinstance(event, Grown):
+            for grown in event.tasks:
+                self._expect_grown(self.tasks[grown.task])
+        elif isinstance(event, Halt):
+            self.halted = True
+        elif isinstance(event, Done):
+            for id in event.ids:
+                task = self.accepts(id)
+                if task is not None:
+                    task.value = True
+        elif isinstance(event, (Unfolded, Failed, Lost)):
+            task = self.accepts(event.id)
+            if task is not None:
+                self._expect_end(task, event)
+
+    def _expect_grown(self, task: Task) -> None:
+        if task.end is None:
+            task.grown = True
+            if task.bad:
+                self.roots.add(task.number)
+            else:
+                self._learn(task, task.inputs)
+
+    def _expect_end(self, task: Task, event: Unfolded | Failed | Lost) -> None:
+        if isinstance(event, Unfolded):
+            task.returned = tuple(event.needs)
+            self._learn(task, event.needs)
+            return
+        if isinstance(event, Failed):
+            task.failures += 1
+            over = event.final or task.failures > task.retries
+        else:
+            task.losses += event.guilty
+            over = event.guilty and task.losses >= self.max_losses
+        if over:
+            self.roots.add(task.number)
+        else:
+            self.retried.append(event.id)
+
+    def _learn(self, task: Task, needs: Sequence[int]) -> None:
+        for frame in self.frames:
+            if task.number in frame.wanted:
+                frame.wanted.update(needs)
+        for number in needs:
+            assert not self.tasks[number].released, f"{number} is needed, and was released"
+            self.tasks[number].known = True
+
+    def _ends_now(self) -> dict[int, State]:
+        """Who is done or has failed, and is not reported."""
+        ends: dict[int, State] = {}
+        more = not self.halted
+        while more:
+            more = False
+            for task in self.tasks.values():
+                if task.end is not None or task.number in ends or not task.known:
+                    continue
+                of = [self.tasks[n].end or ends.get(n) for n in task.waits_on]
+                waits = task.grown and not task.value
+                if task.number in self.roots or (waits and State.FAILED in of):
+                    ends[task.number] = State.FAILED
+                elif task.value or (task.returned is not None and set(of) <= {State.DONE}):
+                    ends[task.number] = State.DONE
+                more = more or task.number in ends
+        return ends
+
+    # ---- what the scheduler wants ----
+
+    def _see_settled(self, number: int, state: State, root: int) -> None:
+        task = self.tasks[number]
+        assert task.known, f"{number} is settled, and nobody wanted it"
+        assert task.end is None, f"{number} is settled again"
+        if state is State.FAILED:
+            assert root in self.roots, f"{number} failed because of {root}, which did not fail"
+            below, todo = set(), [number]
+            while todo:
+                below.add(one := todo.pop())
+                todo += set(self.tasks[one].waits_on) - below
+            assert root in below, f"{number} failed because of {root}, which it does not need"
+        elif state is State.CANCELLED and not self.halted:
+            wanted = self.closure(n for n, pins in self.pins.items() if pins)
+            assert number not in wanted, f"{number} is wanted, and cancelled"
+            assert not self.keep_going, f"{number} is cancelled in spite of keep_going"
+        task.end = state
+
+    def _see_stuck(self, action: Stuck) -> None:
+        assert not self.flying, "stuck, with jobs in flight"
+        assert self.running is None, "stuck, while a main goes on"
+        (culprit,), circle = action.tasks, action.circle
+        assert culprit not in self._ends_now(), f"{culprit} is stuck, and over"
+        for before, after in itertools.pairwise(circle):
+            assert after in self.tasks[before].waits_on, f"{before} does not need {after}"
+        if len(circle) > 1 and circle[0] == circle[-1]:
+            assert culprit in circle
+        else:
+            assert circle[-1] in {frame.id[0] for frame in self.frames}, "no circle"
+            assert self.pins[culprit], f"{culprit} waits for a main, and nobody asked for it"
+        self.roots.add(culprit)
+
+    def _see(self, action: Action) -> None:
+        if isinstance(action, Stuck):
+            self._see_stuck(action)
+        elif isinstance(action, Grow):
+            for number in action.tasks:
+                assert not self.tasks[number].grown, f"{number} is grown again"
+        elif isinstance(action, Submit):
+            for id in action.ids:
+                self._see_attempt(id, local=False)
+                self.flying.append(id)
+            assert len(self.flying) <= self.room, f"{self.flying} in flight, room for {self.room}"
+        elif isinstance(action, Compute):
+            self._see_attempt(action.id, local=True)
+            assert len(self.computing) == self.level, f"at once: {self.computing}, {action.id}"
+            if self.frames:
+                top = self.frames[-1]
+                assert top.root is not None
+                wanted = self.closure([top.root, *top.wanted])
+                assert action.id[0] in wanted, f"{action.id} on {top.id}, which does not want it"
+            self.computing.append(action.id)
+        elif isinstance(action, Retried):
+            assert action.id in self.retried, f"{action.id} is tried again"
+            self.retried.remove(action.id)
+        elif isinstance(action, Cancel):
+            for id in action.ids:
+                assert id in self.flying, f"{id} is cancelled, and not in flight"
+        elif isinstance(action, Release):
+            self._see_released(action)
+
+    def _see_attempt(self, id: Id, local: bool) -> None:
+        task = self.tasks[id[0]]
+        assert self.is_ready(task), f"{id} has an attempt, and is not ready"
+        assert task.local is local
+        assert id[1] == task.attempt + 1, f"{id} after attempt {task.attempt}"
+        gone = [number for number in task.inputs if self.tasks[number].released]
+        assert not gone, f"{id} needs {gone}, which are released"
+        task.attempt += 1
+        task.under_way = True
+
+    def _see_released(self, action: Release) -> None:
+        goes_on = len(self.computing) > self.level or self.has_its_result
+        assert not goes_on, "released, while a main goes on that may refer to it"
+        needed = self.closure(t.number for t in self.tasks.values() if t.known and t.end is None)
+        for number in action.tasks:
+            assert self.tasks[number].end is not None, f"{number} is released, and not settled"
+            assert not self.tasks[number].released, f"{number} is released again"
+            assert not self.pins[number], f"{number} is released, and demanded"
+            assert number not in needed, f"{number} is released, and needed"
+            self.tasks[number].released = True
+
+    # ---- the driver ----
+
+    def carry_out(self) -> None:
+        """Do what the scheduler wants, in its order, until a module's main begins."""
+        while self.queue and self.running is None:
+            action = self.queue.popleft()
+            if isinstance(action, Grow):
+                self.handle(Grown([self._look_at(number) for number in action.tasks]))
+            elif isinstance(action, Compute):
+                self.frames.append(Frame(action.id))
+            elif isinstance(action, Submit):
+                for id in action.ids:
+                    if id in self.flying and self.rnd.random() < 0.02:  # it cannot be sent
+                        self.handle(Failed(id, final=True))
+
+    def _look_at(self, number: int) -> GrownTask:
+        task = self.tasks[number]
+        if task.bad:
+            return GrownTask(number, bad=True)
+        return GrownTask(number, task.inputs, task.local, task.retries)
+
+    def wait(self, frame: Frame) -> None:
+        """A module waits for a result."""
+        self.handle(Level(self.level + 1))
+        (root, *_) = self.make()
+        frame.root = root
+        self.handle(Demand([root], self.level))
+        self.carry_out()
+
+    def go_on(self) -> None:
+        """The module on top has its result, or does not want it any more."""
+        frame = self.frames[-1]
+        root, frame.root = frame.root, None
+        assert root is not None
+        if len(self.frames) > 1:
+            self.frames[-2].wanted |= frame.wanted
+        frame.wanted = set()
+        level, drop = Level(self.level), Drop([root])
+        for event in self.rnd.choice(((level, drop), (drop, level))):
+            self.handle(event)
+
+    # ---- what must be true whenever the driver waits ----
+
+    def look(self) -> None:
+        """Nothing is forgotten: whatever can go on does, whatever is over is gone."""
+        for number in self.tasks:
+            assert self.scheduler.explain(number)
+        assert self.scheduler.in_flight == len(self.flying)
+        known = [task for task in self.tasks.values() if task.known]
+        held = {n for n, pins in self.pins.items() if pins}
+        grown = [task for task in known if task.end is None and task.grown]
+        held.update(n for task in grown for n in task.waits_on)
+        going = [t for t in known if t.end is None and (t.number in held or self.keep_going)]
+        ready = [task for task in going if self.is_ready(task)]
+        free = len(self.flying) < self.room
+        assert not free or all(task.local for task in ready), (
+            "there is room, and who is ready waits"
+        )
+        if self.running is not None or self.has_its_result:
+            return
+        new = [task.number for task in going if not task.grown]
+        if free or not self.flying or self.at_once > MOST_TASKS:
+            assert not new, f"{new} do not grow"
+        if free or not self.flying:
+            wanted = self.closure([self.frames[-1].root or 0]) if self.frames else set(self.tasks)
+            wait = [task.number for task in ready if task.local and task.number in wanted]
+            assert not wait, f"{wait} are ready, and not computed"
+        if not new:
+            left = [t.number for t in known if t not in going and not t.released]
+            left = [n for n in left if n not in held]
+            assert not left, f"nobody wants {left}, and they stay"
+        if not self.flying and (self.room or not ready):
+            roots = [self.frames[-1].root or 0] if self.frames else list(self.tasks)
+            stay = [n for n in roots if self.tasks[n].known and self.tasks[n].end is None]
+            assert not stay, f"{stay} wait for ever"
+
+    @property
+    def has_its_result(self) -> bool:
+        """Whether the topmost module can go on."""
+        root = self.frames[-1].root if self.frames else None
+        return root is not None and self.tasks[root].end is not None
+
+    def snapshot(self) -> Any:
+        """All that can be seen of the scheduler."""
+        machine = self.scheduler
+        seen = [(machine.state(n), machine.attempt(n), machine.explain(n)) for n in self.tasks]
+        return seen, machine.in_flight, machine.unsettled
+
+    def end(self) -> None:
+        """From now on all goes well: then all that was demanded comes to an end, and goes."""
+        for _ in range(20 * MOST_TASKS):
+            self.carry_out()
+            self.look()
+            if self.running is not None:
+                self.handle(Done([self.running.id]))
+            elif self.has_its_result:
+                self.go_on()
+            elif self.flying:
+                self.handle(Done(list(self.flying)))
+            elif not self.room and not self.halted:
+                self.handle(Slots(1, 0))
+            else:
+                break
+        else:
+            raise AssertionError("it does not end")
+        for number, pins in self.pins.items():
+            assert not pins or self.tasks[number].end is not None
+        self.handle(Drop([n for n, pins in self.pins.items() for _ in range(pins)]))
+        assert not self.scheduler.unsettled
+        kept = [number for number in self.tasks if self.scheduler.state(number) is not None]
+        assert not kept, f"{kept} are kept for ever"
+
+
+__all__ = ["MOST_TASKS", "Frame", "Task", "Watched", "World", "_table"]

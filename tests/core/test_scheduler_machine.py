@@ -1,0 +1,239 @@
+"""The scheduler in a world that behaves as badly as it may: see `scheduler_model`.
+
+It finds each of these when it is planted (`test_planted_bugs`):
+
+- an attempt that ended stays in flight
+- the end of an attempt that nobody wants any more counts
+- one job more than there is room for
+- jobs are sent ahead to no worker
+- a job is sent twice when it was wanted twice
+- a death without guilt is paid for
+- one loss too many
+- a final failure is tried again
+- jobs go out before what they need is told
+- values go that tasks not grown yet refer to
+- values go that a module's main may refer to
+- two modules at once
+- a module is computed on top of one that does not need it
+- a module that a blocked one waits for has to wait its turn
+- an unfolded task keeps what it needed to run
+- a task is run again when what it returned is done
+- a need that has failed before is waited for
+- a task fails twice because of two needs
+- what nobody wants is cancelled in spite of keep_going
+- a circle blames who only waits for it
+- stuck, though the blocked module has its result
+- a drop that comes twice counts twice
+- tasks are still to be grown after a halt
+"""
+
+from __future__ import annotations
+
+from random import Random
+
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from fancypipe_core._table import (
+    TRANSITIONS,
+    Demand,
+    Done,
+    Drop,
+    Event,
+    Failed,
+    Grow,
+    Halt,
+    Id,
+    Lost,
+    Slots,
+    Unfolded,
+)
+from tests.core.scheduler_model import MOST_TASKS, Watched, World
+
+chances = st.integers(0, 9999)
+composing = precondition(lambda self: self.world.running is not None)
+under_way = precondition(lambda self: self.world.running is None and self.world.flying)
+alive = precondition(lambda self: not self.world.halted)
+
+
+class Machine(RuleBasedStateMachine):
+    """Events in any order that the driver may send them."""
+
+    watched = Watched()
+    world: World
+
+    @initialize(
+        keep_going=st.booleans(),
+        max_losses=st.integers(1, 3),
+        at_once=st.sampled_from((256, 1, 2, 1)),
+        count=st.sampled_from((1, 2, 0)),
+    )
+    def begin(self, keep_going: bool, max_losses: int, at_once: int, count: int) -> None:
+        self.world = World(self.watched, Random(0), keep_going, max_losses, at_once)
+        self.send(Slots(count, 0))
+
+    def send(self, *events: Event) -> None:
+        for event in events:  # the driver may take several before it does what the first caused
+            self.world.handle(event)
+        self.world.carry_out()
+
+    def random(self, chance: int) -> Random:
+        self.world.rnd.seed(chance)
+        return self.world.rnd
+
+    # ---- the run's own ----
+
+    @alive
+    @precondition(lambda self: not self.world.frames and len(self.world.tasks) < MOST_TASKS)
+    @rule(chance=chances)
+    def demand(self, chance: int) -> None:
+        self.random(chance)
+        self.send(Demand(self.world.make()))
+
+    @alive
+    @precondition(lambda self: not self.world.frames and self.world.pins.total())
+    @rule(chance=chances)
+    def drop(self, chance: int) -> None:
+        rnd = self.random(chance)
+        self.send(Drop([rnd.choice([n for n, pins in self.world.pins.items() if pins])]))
+
+    @alive
+    @precondition(lambda self: len(self.world.tasks) > 15 and self.world.running is None)
+    @rule(chance=chances)
+    def halt(self, chance: int) -> None:
+        self.random(chance)
+        if chance % 2 and not self.world.frames:
+            self.world.handle(Demand(self.world.make()))
+        self.world.queue.clear()
+        self.world.frames.clear()
+        self.world.computing.clear()
+        self.send(Halt())
+
+    # ---- the backend ----
+
+    @alive
+    @precondition(lambda self: self.world.running is None)
+    @precondition(lambda self: self.world.flying or not self.world.room)
+    @rule(count=st.sampled_from((1, 2, 0)), ahead=st.integers(0, 1))
+    def slots(self, count: int, ahead: int) -> None:
+        self.send(Slots(count, ahead))
+
+    @under_way
+    @rule(chance=chances)
+    def done(self, chance: int) -> None:
+        rnd = self.random(chance)
+        ids = rnd.sample(self.world.flying, rnd.randint(1, len(self.world.flying)))
+        if rnd.random() < 0.3:
+            ids += rnd.choices([*self.world.ended, *ids], k=2)
+        self.send(Done(ids))
+
+    @under_way
+    @rule(chance=chances)
+    def end(self, chance: int) -> None:
+        rnd = self.random(chance)
+        most = min(3, len(self.world.flying))
+        # The driver may take several before it does what the first caused.
+        for id in rnd.sample(self.world.flying, rnd.randint(1, most)):
+            self.world.handle(self.some_end(id))
+        self.world.carry_out()
+
+    def some_end(self, id: Id) -> Event:
+        rnd = self.world.rnd
+        kind = self.world.tasks[id[0]].fate or rnd.choice((Unfolded, Failed, Lost))
+        if kind is Unfolded:
+            return Unfolded(id, self.world.make(id[0]))
+        if kind is Lost:
+            return Lost(id, guilty=rnd.random() < 0.6)
+        return Failed(id, final=rnd.random() < 0.2)
+
+    @rule(chance=chances)
+    def stale(self, chance: int) -> None:
+        """What comes twice, late or from nowhere changes nothing."""
+        rnd = self.random(chance)
+        world = self.world
+        task, attempt = rnd.choice([*world.ended, *world.flying, *world.computing, (99, 1)])
+        id = (task, attempt + rnd.choice((0, 1, -1)))
+        if id in world.flying or id in world.computing or world.running is not None:
+            return
+        ends: list[Event] = [Done([id, id]), Failed(id), Lost(id, guilty=True), Unfolded(id, ())]
+        if not world.pins[task]:
+            ends.append(Drop([task]))
+        before = world.snapshot()
+        assert not world.scheduler.expects(id)
+        actions = world.scheduler.handle(rnd.choice(ends))
+        world.scheduler.check()
+        if not actions:
+            assert world.snapshot() == before
+            return
+        # It is a turn like any other: some more may be grown.
+        assert [type(action) for action in actions] == [Grow]
+        world.queue.extend(actions)
+        world.carry_out()
+
+    # ---- modules ----
+
+    @composing
+    @alive
+    @rule(chance=chances)
+    def main_ends(self, chance: int) -> None:
+        self.random(chance)
+        id = self.world.computing[-1]
+        if chance % 3:
+            self.send(Unfolded(id, self.world.make(id[0])))
+        else:
+            self.send(Done([id]) if chance % 4 else Failed(id))
+
+    @composing
+    @alive
+    @precondition(lambda self: self.world.level < 4 and len(self.world.tasks) < MOST_TASKS)
+    @rule(chance=chances)
+    def main_waits(self, chance: int) -> None:
+        self.random(chance)
+        self.world.wait(self.world.frames[-1])
+
+    @alive
+    @precondition(lambda self: self.world.running is None and self.world.has_its_result)
+    @rule()
+    def main_goes_on(self) -> None:
+        self.world.go_on()
+
+    # ---- what must be true ----
+
+    @invariant()
+    def look(self) -> None:
+        self.world.look()
+
+    def teardown(self) -> None:
+        if hasattr(self, "world") and self.world.sound:
+            self.world.end()
+
+
+def run(machine: type[Machine], examples: int, shrink: bool = True) -> None:
+    """Let a machine run, the same each time."""
+    phases = [Phase.generate, Phase.shrink] if shrink else [Phase.generate]
+    run_state_machine_as_test(
+        machine,
+        settings=settings(
+            max_examples=examples,
+            stateful_step_count=40,
+            derandomize=True,
+            database=None,
+            deadline=None,
+            phases=phases,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
+
+
+def test_any_order_of_events() -> None:
+    run(Machine, 300)
+    steps = {(before, after) for before, steps in TRANSITIONS.items() for after in steps}
+    assert Machine.watched.steps == steps, "the table is what happens"
