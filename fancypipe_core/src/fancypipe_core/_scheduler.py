@@ -201,7 +201,8 @@ class Scheduler:
                 self._needs.leave((task,))
 
     def _grown(self, event: Grown) -> None:
-        for task, needs, local, retries, bad in event.tasks:
+        # The first is on top of the stack of what is ready.
+        for task, needs, local, retries, bad in reversed(event.tasks):
             record = self._tasks.get(task)
             if record is None or record.state is not GROWING:
                 continue
