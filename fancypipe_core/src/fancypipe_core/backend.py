@@ -36,6 +36,7 @@ import msgspec
 
 if TYPE_CHECKING:
     from fancypipe_core._channel import SocketChannel
+    from fancypipe_core._faults import fault
     from fancypipe_core._futures import FuturesBackend
     from fancypipe_core._inline import InlineBackend
     from fancypipe_core._names import main_script, set_main_script
@@ -76,6 +77,7 @@ __all__ = [
     "SocketChannel",
     "Started",
     "decode_command",
+    "fault",
     "main_script",
     "serve",
     "set_main_script",
@@ -90,6 +92,7 @@ _HELPERS = {
     "Setup": "_wire",
     "SocketChannel": "_channel",
     "decode_command": "_wire",
+    "fault": "_faults",
     "main_script": "_names",
     "serve": "_serve",
     "set_main_script": "_names",
