@@ -27,6 +27,7 @@ howto/write-a-backend
 howto/observe-a-run
 reference
 architecture
+faults
 decisions/README
 ```
 """

@@ -83,6 +83,32 @@ def modules() -> str:
     return table(["layer", "module", "what it is"], rows)
 
 
+# ---- faults -------------------------------------------------------------------------
+
+
+def faults() -> str:
+    """The fault matrix, with the tests that show each row."""
+    sys.path.insert(0, str(ROOT))
+    from docs.fault_rows import SECTIONS, shown
+
+    tests: dict[int, dict[str, list[str]]] = {}
+    for one in shown():
+        tests.setdefault(one.row, {}).setdefault(one.file, []).append(one.test)
+    parts = []
+    for title, rows in SECTIONS.items():
+        lines = []
+        for row in rows:
+            files = tests.get(row.number, {})
+            cell = "<br>".join(
+                f"`{file}`: " + ", ".join(f"`{test}`" for test in named)
+                for file, named in files.items()
+            )
+            outcome = row.outcome or "comes with `fancypipe_remote`"
+            lines.append([str(row.number), row.fault, outcome, cell])
+        parts.append(f"## {title}\n\n{table(['#', 'fault', 'what happens', 'shown by'], lines)}\n")
+    return "\n".join(parts)
+
+
 # ---- settings and errors --------------------------------------------------------
 
 
@@ -197,6 +223,7 @@ MADE: dict[str, Callable[[], str]] = {
     "events": lambda: records(_table.Event),
     "actions": lambda: records(_table.Action),
     "modules": modules,
+    "faults": faults,
     "settings": settings,
     "errors": error_classes,
     "task": lambda: part("task", _core.task),

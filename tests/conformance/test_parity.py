@@ -73,6 +73,7 @@ def test_modules_nest(session: Session) -> None:
     assert [(m.sum, m.list) for m in value["all"]] == [(0, [0, 0]), (2, [1, 0]), (8, [4, 1])]
 
 
+@pytest.mark.fault(21)
 def test_dynamic_sub_graphs(session: Session) -> None:
     assert session.run(p.fib(10), p.down(30)) == (55, 30)
     assert session.run(p.nest(2)) == {
@@ -88,6 +89,7 @@ def test_a_module_that_a_task_made_runs_in_the_client(session: Session) -> None:
     assert (worker == os.getpid()) == (session.settings.backend != "procs")
 
 
+@pytest.mark.fault(21)
 def test_results_inside_modules_and_tasks(session: Session) -> None:
     assert session.run(p.waits_inside(3)) == 11
     assert session.run(p.fails_inside(4)) == 4
@@ -108,10 +110,12 @@ def test_only_what_is_asked_for_runs(session: Session, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("depth", [1000])
+@pytest.mark.fault(21)
 def test_deep_recursion_with_one_worker(single: Session, depth: int) -> None:
     assert single.run(p.down(depth)) == depth
 
 
+@pytest.mark.fault(21)
 def test_fibonacci_with_one_worker(single: Session) -> None:
     assert single.run(p.fib(18)) == 2584
 
@@ -169,6 +173,7 @@ def test_arrays(session: Session) -> None:
     assert back["empty"].shape == (0, 2)
 
 
+@pytest.mark.fault(1, 3)
 def test_a_failure_is_told_as_it_was(session: Session) -> None:
     with pytest.raises(p.CustomError) as caught:
         session.run(p.add(p.raises(7), 1))
@@ -185,6 +190,7 @@ def test_a_failure_is_told_as_it_was(session: Session) -> None:
     assert traceback.tb_frame.f_code.co_name == "raises"
 
 
+@pytest.mark.fault(2, 4)
 def test_chains_and_odd_exceptions_come_back(session: Session) -> None:
     with pytest.raises(RuntimeError, match="outer") as caught:
         session.run(p.raises_chain())
@@ -204,6 +210,7 @@ def test_chains_and_odd_exceptions_come_back(session: Session) -> None:
         session.run(p.raises_deep(100_000))
 
 
+@pytest.mark.fault(14)
 def test_exits_and_interrupts_are_failures_like_others(session: Session) -> None:
     with pytest.raises(errors.TaskError, match="SystemExit: 3"):
         session.run(p.exits(3))
@@ -212,6 +219,7 @@ def test_exits_and_interrupts_are_failures_like_others(session: Session) -> None
     assert session.run(p.square(2)) == 4
 
 
+@pytest.mark.fault(1)
 def test_retries(session: Session) -> None:
     assert session.run(p.works_on(3)) == 3
     with pytest.raises(OSError, match="not yet") as caught:
@@ -242,6 +250,7 @@ def test_a_reference_that_waits_for_itself(session: Session) -> None:
     assert session.run(p.square(2)) == 4
 
 
+@pytest.mark.fault(1)
 def test_keep_going(backend: str, tmp_path: Path) -> None:
     good = [p.mark(str(tmp_path / str(i))) for i in range(20)]
     with pytest.raises(errors.RunFailed) as caught:

@@ -162,6 +162,7 @@ def lambda_in_list() -> Any:
         (sys._getframe(), "result", "frame"),
     ],
 )
+@pytest.mark.fault(5)
 def test_what_cannot_travel_is_found(value: Any, path: str | None, says: str) -> None:
     if path is None:
         assert back(value) == value
@@ -172,12 +173,14 @@ def test_what_cannot_travel_is_found(value: Any, path: str | None, says: str) ->
     assert says in str(caught.value)
 
 
+@pytest.mark.fault(5)
 def test_closures_are_searched_too() -> None:
     lock = threading.Lock()
     value = {"f": lambda: lock}
     assert callable(back(value)["f"]), "dill makes a new lock"
 
 
+@pytest.mark.fault(3, 4)
 def test_exceptions_keep_what_they_have() -> None:
     class Odd(Exception):
         def __init__(self, a: int, b: int) -> None:

@@ -157,6 +157,7 @@ def test_a_script_is_imported_by_its_workers(tmp_path: Path) -> None:
 # ---- deaths --------------------------------------------------------------------
 
 
+@pytest.mark.fault(9, 31)
 def test_a_killed_process_costs_only_its_job(tmp_path: Path) -> None:
     with opened(POOLS["spawn"], 2, keep_going=True, max_losses=2) as made:
         good = [t.fine(i) for i in range(300)]
@@ -175,6 +176,7 @@ def test_a_loss_is_made_good(spawned: Session, tmp_path: Path) -> None:
     assert spawned.run(t.die_until(str(tmp_path / "marks"), 2)) == 3
 
 
+@pytest.mark.fault(31)
 def test_an_idle_process_may_be_killed(spawned: Session) -> None:
     assert spawned.run([t.fine(i) for i in range(10)]) == list(range(10))
     for child in multiprocessing.active_children():
@@ -183,6 +185,7 @@ def test_an_idle_process_may_be_killed(spawned: Session) -> None:
     assert spawned.run([t.fine(i) for i in range(10)]) == list(range(10))
 
 
+@pytest.mark.fault(30)
 def test_workers_end_with_the_client(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(
@@ -245,6 +248,7 @@ def backend_for(make_pool: MakePool, workers: int = 1) -> FuturesBackend:
     return FuturesBackend(make_pool, options)
 
 
+@pytest.mark.fault(73)
 def test_cancelled_jobs_end_once_and_never_run() -> None:
     begun, go = threading.Event(), threading.Event()
     ran: list[int] = []
@@ -307,6 +311,7 @@ class Refusing:
         """Nothing to end."""
 
 
+@pytest.mark.fault(32)
 def test_a_pool_that_takes_nothing_is_not_tried_for_ever() -> None:
     heard = Heard()
     backend = backend_for(lambda _count: Refusing())
@@ -339,6 +344,7 @@ class Choosy:
         """Nothing to end."""
 
 
+@pytest.mark.fault(77)
 def test_of_a_batch_nobody_is_blamed_until_each_was_tried_alone() -> None:
     pool = Choosy(-77)
     with opened(lambda _count: pool, 2, shares_memory=True, max_losses=1, keep_going=True) as made:
@@ -364,6 +370,7 @@ def test_a_long_job_lets_go_of_those_behind_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", POOLS)
+@pytest.mark.fault(79)
 def test_stop_leaves_nothing(name: str) -> None:
     def left() -> tuple[set[str], int, int]:
         names = {thread.name for thread in threading.enumerate()}

@@ -97,6 +97,7 @@ def test_a_module_can_be_an_observer(site: Path) -> None:
         ),
     ],
 )
+@pytest.mark.fault(80)
 def test_a_broken_observer_is_named_once_and_harmless(
     site: Path, capsys: pytest.CaptureFixture[str], text: str, reason: str
 ) -> None:
@@ -126,6 +127,7 @@ class Exiting:
         self.calls += 1
 
 
+@pytest.mark.fault(80)
 def test_an_observer_that_exits_is_not_asked_again(capsys: pytest.CaptureFixture[str]) -> None:
     exiting = Exiting()
     assert run(p.square(3), backend="serial", observers=[exiting]) == 9

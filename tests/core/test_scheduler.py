@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from fancypipe_core._scheduler import Scheduler
 from fancypipe_core._table import (
     SETTLED,
@@ -98,6 +100,7 @@ def test_one_branch_is_finished_before_the_next_begins() -> None:
     assert story.scheduler.unsettled == 0
 
 
+@pytest.mark.fault(21)
 def test_a_recursion_needs_one_slot() -> None:
     story = Story({})
     told = story.send(Slots(1, 0), Demand([1]))
@@ -130,6 +133,7 @@ def test_two_budgets() -> None:
     assert settled(story.send(Lost((1, 4), guilty=True))) == {1: State.FAILED}
 
 
+@pytest.mark.fault(1)
 def test_a_failure_is_told_to_all_that_need_it_with_its_root() -> None:
     story = Story({1: (2, 4), 2: (3,)})
     story.send(Slots(1, 0), Demand([1]))
@@ -148,6 +152,7 @@ def test_keep_going_runs_what_does_not_need_the_failure() -> None:
     assert story.scheduler.unsettled == 0
 
 
+@pytest.mark.fault(72, 73)
 def test_messages_that_come_late_or_twice_change_nothing() -> None:
     story = Story({1: (2,)})
     story.send(Slots(1, 0), Demand([1]))

@@ -31,6 +31,7 @@ from __future__ import annotations
 
 from random import Random
 
+import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -233,6 +234,7 @@ def run(machine: type[Machine], examples: int, shrink: bool = True) -> None:
     )
 
 
+@pytest.mark.fault(72, 73)
 def test_any_order_of_events() -> None:
     run(Machine, 300)
     steps = {(before, after) for before, steps in TRANSITIONS.items() for after in steps}
