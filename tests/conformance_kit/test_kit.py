@@ -39,7 +39,7 @@ def kit(folder: Path, *words: str, by_name: bool = False) -> subprocess.Complete
 
 def planted_kit(folder: Path, bug: planted.Bug | None, *words: str) -> tuple[int, str]:
     (folder / "planted_backend.py").write_text(planted.source(bug), encoding="utf-8")
-    over = kit(folder, "--backend-plugin", "planted_backend:plugin", "--limit", "4", *words)
+    over = kit(folder, "--backend", "planted_backend:plugin", "--limit", "4", *words)
     return over.returncode, over.stdout + over.stderr
 
 
@@ -64,8 +64,9 @@ def test_mistakes_are_told(tmp_path: Path) -> None:
     for words, message in (
         ((), "say which backend is to be tested"),
         (("--backend", "nosuch"), "there is no backend 'nosuch'"),
-        (("--backend-plugin", "os:path"), "os:path is not a BackendPlugin"),
-        (("--backend-plugin", "no_such_module"), "No module named 'no_such_module'"),
+        (("--backend", "os:path"), "os:path is not a BackendPlugin"),
+        (("--backend", "os:nosuch"), "AttributeError: module 'os' has no attribute 'nosuch'"),
+        (("--backend", "no_such:plugin"), "'no_such'; a module in the current folder is found wi"),
         (("--backend", "serial", "--workers", "0"), "at least 1"),
     ):
         over = kit(tmp_path, *words)

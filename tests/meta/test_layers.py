@@ -34,8 +34,9 @@ LAYERS: Layers = [
     ["_values", "_failure", "_exec", "_settings.setting", "_settings.config"],
     # Both ends of a job; all settings.
     ["_graph", "_runner", "_settings"],
-    # The backend of this package; a batch of jobs in somebody's pool; who watches.
-    ["_inline", "_batch", "_observers"],
+    # The backend of this package; jobs in somebody's pool, and at the far end of a channel;
+    # who watches.
+    ["_inline", "_batch", "_outpost", "_observers"],
     # Any backend behind a channel or a pool; what is told of a run.
     ["_serve", "_futures", "_report"],
     # Modules, in the client.
@@ -73,6 +74,7 @@ UPWARD: Mapping[tuple[str, str], str] = {
     ("backend", "_inline"): "hands authors of backends their helpers, when they ask",
     ("backend", "_serve"): "the same",
     ("backend", "_wire"): "the same",
+    ("backend", "_outpost"): "the same",
     ("backend", "_futures"): "hands authors of backends their helpers, when they ask",
     ("backend", "_runner"): "a backend is given a Runner: the type only",
     ("_ref", "_task"): "an instance knows its definition; operators are small tasks",

@@ -14,6 +14,7 @@ import socket
 import struct
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from fancypipe_core import errors
@@ -62,6 +63,11 @@ class SocketChannel:
     def pending(self) -> bool:
         """Whether bytes wait to be sent: call `flush` when the socket takes more."""
         return bool(self._out)
+
+    def shut_down(self) -> None:
+        """End both directions: who waits in `receive`, here or there, gets `ConnectionLost`."""
+        with suppress(OSError):  # the other end was first
+            self._sock.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Close the socket.  May be called twice."""

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from fancypipe_core import _wire, errors
 from fancypipe_core._channel import Frame, SocketChannel
 from fancypipe_core._inline import InlineBackend
-from fancypipe_core.backend import Done, Event, Job, JobId
+from fancypipe_core.backend import Done, Event, Job, JobId, Lost
 
 __all__ = ["ChannelBackend", "serve"]
 
@@ -139,7 +139,8 @@ class ChannelBackend:
 
     Args:
         channel: Not blocking; jobs go, reports come.
-        control: Not blocking; commands go.
+        control: Not blocking; commands go.  The channel itself, if there is a
+            `serve_backend` at the other end.
         sink: Takes the worker's events.
         gave_back: Takes the jobs that the worker returned without having begun.
     """
@@ -173,14 +174,27 @@ class ChannelBackend:
             self.outstanding[job.id] = job
         self.channel.send(*self._writer.jobs(jobs))
 
+    def cancel(self, ids: Sequence[JobId]) -> None:
+        """Say that nobody wants these jobs any more; for a `serve_backend` at the other end.
+
+        Raises:
+            ConnectionLost: The worker is gone.
+        """
+        self.channel.send(_wire.encode_command(_wire.Cancel(list(ids))))
+
     def call_back(self) -> None:
         """Ask for the jobs that have not begun, and for all results so far."""
         self.control.send(_wire.encode_command(_wire.GiveBack()))
 
-    def ask_to_stop(self) -> None:
-        """Ask the worker to end after what is running."""
-        self.control.send(_wire.encode_command(_wire.Stop()))
-        self.channel.send(_wire.encode_command(_wire.Stop()))
+    def ask_to_stop(self, grace: float = 0.0) -> None:
+        """Ask the worker to end after what is running, or after so many seconds.
+
+        Raises:
+            ConnectionLost: The worker is gone.
+        """
+        stop = _wire.encode_command(_wire.Stop(grace))
+        self.control.send(stop)
+        self.channel.send(stop)
 
     def read(self) -> None:
         """Take what has come.
@@ -194,7 +208,10 @@ class ChannelBackend:
             known: list[Event] = []
             for event in events:
                 # A result that nobody waits for any more is not passed on.
-                late = isinstance(event, Done) and self.outstanding.pop(event.id, None) is None
+                late = (
+                    isinstance(event, (Done, Lost))
+                    and self.outstanding.pop(event.id, None) is None
+                )
                 if not late:
                     known.append(event)
             if known:

@@ -14,6 +14,7 @@ import msgspec
 from fancypipe_core._channel import Frame
 from fancypipe_core.backend import (
     Call,
+    Certificate,
     Done,
     Encoded,
     Err,
@@ -21,11 +22,14 @@ from fancypipe_core.backend import (
     Job,
     JobId,
     Live,
+    Lost,
     More,
     NewTask,
     Note,
     Ok,
     Payload,
+    Slots,
+    Started,
 )
 from fancypipe_core.errors import ProtocolError
 
@@ -105,7 +109,9 @@ class GiveBack(msgspec.Struct, tag="give back"):
 
 
 class Stop(msgspec.Struct, tag="stop"):
-    """End when what is running has ended."""
+    """End when what is running has ended, or when so many seconds are over."""
+
+    grace: float = 0.0
 
 
 _Command = Setup | Jobs | Cancel | GiveBack | Stop
@@ -156,12 +162,31 @@ class _Note(msgspec.Struct, array_like=True, gc=False):
     id: JobId | None
     stream: str
     text: str
+    name: str
+
+
+class _Started(msgspec.Struct, tag="started", array_like=True, gc=False):
+    task: int
+    attempt: int
+    where: str
+
+
+class _Lost(msgspec.Struct, tag="lost", array_like=True, gc=False):
+    task: int
+    attempt: int
+    why: Certificate
+
+
+class _Slots(msgspec.Struct, tag="slots", array_like=True, gc=False):
+    count: int
+    ahead: int
 
 
 class _Report(msgspec.Struct, array_like=True):
     done: list[_Done]
     notes: list[_Note]
     returned: list[JobId] | None
+    rare: list[_Started | _Lost | _Slots]
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -280,6 +305,7 @@ def encode_report(events: Sequence[Event], returned: Sequence[JobId] | None = No
     """Return a frame with a worker's events, and the jobs that it gives back if it was asked."""
     done: list[_Done] = []
     notes: list[_Note] = []
+    rare: list[_Started | _Lost | _Slots] = []
     buffers: list[Any] = []
     for event in events:
         if type(event) is Done:
@@ -292,8 +318,15 @@ def encode_report(events: Sequence[Event], returned: Sequence[JobId] | None = No
                 wired = _wired(reply, buffers)
                 done.append(_Done(task, attempt, event.seconds, b"", wired, event.folder))
         elif type(event) is Note:
-            notes.append(_Note(event.id, event.stream, event.text))
-    return _encode(_Report(done, notes, None if returned is None else list(returned))), buffers
+            notes.append(_Note(event.id, event.stream, event.text, event.name))
+        elif type(event) is Started:
+            rare.append(_Started(*event.id, event.where))
+        elif type(event) is Lost:
+            rare.append(_Lost(*event.id, event.why))
+        elif type(event) is Slots:
+            rare.append(_Slots(event.count, event.ahead))
+    back = None if returned is None else list(returned)
+    return _encode(_Report(done, notes, back, rare)), buffers
 
 
 def _wired(reply: Ok | More | Err, buffers: list[Any]) -> _Ok | _More | _Err:
@@ -347,6 +380,8 @@ class Reports:
     def read(self, frame: Frame) -> tuple[list[Event], list[JobId] | None]:
         """Return the events of a frame, and the jobs that are given back (None: not asked).
 
+        What is told of a job comes before its end.
+
         Raises:
             ProtocolError: It is no report.
         """
@@ -356,12 +391,21 @@ class Reports:
         except msgspec.MsgspecError as error:
             raise ProtocolError(f"not a report: {error}") from error
         deal = _Buffers(buffers)
-        events: list[Event] = []
+        events: list[Event] = [
+            Started((one.task, one.attempt), one.where)
+            for one in report.rare
+            if isinstance(one, _Started)
+        ]
+        events += [Note(note.id, note.stream, note.text, note.name) for note in report.notes]
         for done in report.done:
             reply = done.reply
             made = Ok((Payload(done.head),)) if reply is None else self._reply(reply, deal)
             events.append(Done((done.task, done.attempt), made, done.seconds, done.folder))
-        events += [Note(note.id, note.stream, note.text) for note in report.notes]
+        for one in report.rare:
+            if isinstance(one, _Lost):
+                events.append(Lost((one.task, one.attempt), one.why))
+            elif isinstance(one, _Slots):
+                events.append(Slots(one.count, one.ahead))
         return events, report.returned
 
     def _reply(self, reply: _Ok | _More | _Err, deal: _Buffers) -> Ok | More | Err:

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from fancypipe_core._futures import FuturesBackend
     from fancypipe_core._inline import InlineBackend
     from fancypipe_core._names import main_script, set_main_script
+    from fancypipe_core._outpost import serve_backend
     from fancypipe_core._runner import Runner
     from fancypipe_core._serve import ChannelBackend, serve
     from fancypipe_core._wire import Setup, decode_command
@@ -80,6 +81,7 @@ __all__ = [
     "fault",
     "main_script",
     "serve",
+    "serve_backend",
     "set_main_script",
 ]
 
@@ -95,6 +97,7 @@ _HELPERS = {
     "fault": "_faults",
     "main_script": "_names",
     "serve": "_serve",
+    "serve_backend": "_outpost",
     "set_main_script": "_names",
 }
 

@@ -45,11 +45,12 @@ def pytest_load_initial_conftests(
     """Add the kit's options if the command line names the kit."""
     if _is_asked_for(args):
         group = parser.getgroup("fancypipe", "the conformance kit of fancypipe")
-        group.addoption("--backend", metavar="NAME", help="the installed backend to be tested")
         group.addoption(
-            "--backend-plugin",
-            metavar="MODULE:ATTRIBUTE",
-            help="a backend that is not installed: where its BackendPlugin is",
+            "--backend",
+            dest="fancypipe_backend",
+            metavar="NAME",
+            help="the backend to be tested: the name of an installed one, or MODULE:ATTRIBUTE "
+            "for where the BackendPlugin of another is",
         )
         group.addoption("--workers", type=int, default=2, help="its workers (2)")
         group.addoption(
@@ -64,7 +65,7 @@ def pytest_configure(config: pytest.Config) -> None:
     Raises:
         UsageError: There is no such backend.
     """
-    if not hasattr(config.option, "backend_plugin") or config.option.help:
+    if not hasattr(config.option, "fancypipe_backend") or config.option.help:
         return
     if config.option.workers < 1:
         raise pytest.UsageError("--workers must be at least 1")
@@ -91,19 +92,24 @@ def _find(config: pytest.Config) -> BackendPlugin:
     from fancypipe_core import _plugins
     from fancypipe_core.backend import BackendPlugin
 
-    name, place = config.option.backend, config.option.backend_plugin
-    if place:
-        module, _, attribute = place.partition(":")
+    name: str = config.option.fancypipe_backend or ""
+    module, colon, attribute = name.partition(":")
+    if colon:
         try:
-            plugin = getattr(import_module(module), attribute or "plugin")
-        except (ImportError, AttributeError) as error:
-            raise errors.PluginError(f"--backend-plugin {place}: {error}") from error
+            plugin = getattr(import_module(module), attribute)
+        except Exception as error:
+            hint = ""
+            if isinstance(error, ModuleNotFoundError) and error.name == module.partition(".")[0]:
+                hint = "; a module in the current folder is found with PYTHONPATH=."
+            raise errors.PluginError(
+                f"--backend {name}: {type(error).__name__}: {error}{hint}"
+            ) from error
         if not isinstance(plugin, BackendPlugin):
-            raise errors.PluginError(f"--backend-plugin {place} is not a BackendPlugin")
+            raise errors.PluginError(f"--backend {name} is not a BackendPlugin")
         return plugin
     if not name:
         raise errors.UsageError(
-            "say which backend is to be tested: --backend NAME; "
+            "say which backend is to be tested: --backend NAME or --backend MODULE:ATTRIBUTE; "
             f"installed are: {', '.join(_plugins.installed())}"
         )
     return _plugins.find(name)
