@@ -21,9 +21,10 @@ from fancypipe_core.backend import (
     BackendPlugin,
     Certificate,
     ChannelBackend,
+    Event,
     FuturesBackend,
-    JobId,
     Job,
+    JobId,
     Lost,
     Runner,
     Setup,
@@ -120,7 +121,7 @@ class Channelled:
         self._sink = sink
         self._end = self._far_end(theirs, self._name, self._options.workers)
         channel = SocketChannel(ours, blocking=False)
-        self.link = ChannelBackend(channel, channel, lambda events: self._sink(events), _ignore)
+        self.link = ChannelBackend(channel, channel, self._pass, _ignore)
         main = main_script()
         named = (main.kind, main.value) if main is not None else None
         self.link.setup(Setup(list(sys.path), list(sys.argv), named, self._options.directory))
@@ -161,6 +162,9 @@ class Channelled:
             os.write(self._wake_out, b"x")
         except BlockingIOError:
             return
+
+    def _pass(self, events: Sequence[Event]) -> None:
+        self._sink(events)
 
     def _gone(self) -> None:
         """The far end is gone, and with it all that was there."""

@@ -209,8 +209,7 @@ class ChannelBackend:
             for event in events:
                 # A result that nobody waits for any more is not passed on.
                 late = (
-                    isinstance(event, (Done, Lost))
-                    and self.outstanding.pop(event.id, None) is None
+                    isinstance(event, (Done, Lost)) and self.outstanding.pop(event.id, None) is None
                 )
                 if not late:
                     known.append(event)

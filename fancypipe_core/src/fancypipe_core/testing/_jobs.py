@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -40,24 +41,45 @@ def crash(kind: str) -> None:
     os._exit(3)
 
 
+def harm(kind: str) -> None:
+    """Do the worst at this place.
+
+    Args:
+        kind: One of `CRASHES`; `raise` or `sys.exit`; else a path: wait until it exists.
+    """
+    if kind in CRASHES:
+        crash(kind)
+    elif kind == "raise":
+        raise ValueError("on purpose")
+    elif kind == "sys.exit":
+        sys.exit(3)
+    else:
+        wait_for(lambda: os.path.exists(kind), 600, f"the file {kind}")
+
+
 class CrashWhenRead:
-    """Its reader dies."""
+    """Its reader dies, or does not go on."""
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return crash, (self.kind,)
+        return _read, (self.kind,)
+
+
+def _read(kind: str) -> CrashWhenRead:
+    harm(kind)
+    return CrashWhenRead(kind)
 
 
 class CrashWhenWritten:
-    """Its writer dies."""
+    """Its writer dies, or does not go on."""
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
 
     def __reduce__(self) -> tuple[Any, ...]:
-        crash(self.kind)
+        harm(self.kind)
         return CrashWhenWritten, (self.kind,)
 
 
@@ -103,12 +125,6 @@ def digest(x: Any) -> tuple[int, str]:
 @task
 def block(size: int) -> Block:
     return Block(os.urandom(1) * size)
-
-
-@task
-def where() -> tuple[int, int]:
-    """Return the process and the thread."""
-    return os.getpid(), threading.get_ident()
 
 
 @task
@@ -161,6 +177,14 @@ def meet(folder: str, number: int, limit: float) -> int:
 
 
 @task
+def where(folder: str, number: int, limit: float) -> tuple[int, int]:
+    """Return the process and the thread, when so many run at the same time, if ever."""
+    with suppress(TimeoutError):
+        meet.main(folder, number, limit)
+    return os.getpid(), threading.get_ident()
+
+
+@task
 def span(seconds: float) -> tuple[float, float]:
     """Work for some time; return when that was."""
     begin = time.monotonic()
@@ -171,12 +195,35 @@ def span(seconds: float) -> tuple[float, float]:
 
 @task
 def dies(kind: str) -> None:
-    crash(kind)
+    harm(kind)
 
 
 @task
 def dies_writing(kind: str) -> Any:
     return CrashWhenWritten(kind)
+
+
+def dies_loading(kind: str) -> Any:
+    """Return an instance of a task which travels by value and does harm when it is read."""
+    bomb = CrashWhenRead(kind)
+
+    @task
+    def loaded() -> str:
+        return bomb.kind
+
+    return loaded()
+
+
+@task
+def dies_later(kind: str, path: str) -> int:
+    """Return, and do harm when a file is there."""
+
+    def wait_and_die() -> None:
+        wait_for(lambda: os.path.exists(path), 600, path)
+        crash(kind)
+
+    threading.Thread(target=wait_and_die, daemon=True).start()
+    return os.getpid()
 
 
 @task

@@ -34,6 +34,8 @@ from fancypipe_core.testing._rules import broken
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+_TRIES = 6  # of a job that is lost without guilt
+
 __all__ = ["Gate", "Recorder", "Rig", "certificate", "short"]
 
 
@@ -95,6 +97,10 @@ class Recorder:
             return True
         self.problems.append(broken(3, seen))
         return False
+
+    def warnings(self) -> list[str]:
+        """Return what was said on the stream for warnings."""
+        return [note.text for note in self.notes if note.stream == "warning"]
 
     def forget(self) -> None:
         """Let go of all events so far, and of the values in them."""
@@ -252,28 +258,44 @@ class Rig:
         __tracebackhide__ = True
         return [self.value(end) for end in self.end(*self.submit(*instances))]
 
-    def settle(self, *instances: Instance[Any], tries: int = 5) -> list[Done | Lost]:
-        """Run jobs as the engine does: one that was lost without guilt is tried again.
+    def settle(self, *instances: Instance[Any] | Job, losses: int = 0) -> list[Done | Lost]:
+        """Run jobs as the engine does: what was lost without guilt is tried again.
 
         A pool that breaks as a whole loses the jobs of all its workers, and may
         not know which one did it; then it blames none, and finds out by and by.
+
+        Args:
+            instances: The jobs.
+            losses: How often a job may be lost with guilt and is tried again.
         """
         __tracebackhide__ = True
-        jobs = [self.job(instance) for instance in instances]
-        self.submit(*jobs)
-        for _ in range(tries):
-            ends = self.end(*[job.id for job in jobs], rule=6)
-            again = []
+        jobs = [one if isinstance(one, Job) else self.job(one) for one in instances]
+        return self.settled(jobs, self.submit(*jobs), losses)
+
+    def settled(
+        self, jobs: Sequence[Job], ids: Sequence[JobId], losses: int = 0
+    ) -> list[Done | Lost]:
+        """As `settle`, for jobs that were submitted by these ids."""
+        __tracebackhide__ = True
+        now = list(ids)
+        lost = [0] * len(now)
+        for _ in range(_TRIES):
+            ends = self.end(*now, rule=6)
+            again: dict[int, Job] = {}
             for place, end in enumerate(ends):
-                if isinstance(end, Lost) and not end.why.guilty:
-                    old = jobs[place]
-                    id = (old.id[0], old.id[1] + 1)
-                    jobs[place] = Job(id, old.call, old.inputs, old.time_limit)
-                    again.append(jobs[place])
+                if not isinstance(end, Lost) or end.why.reason == "cancelled":
+                    continue
+                lost[place] += end.why.guilty
+                if lost[place] > losses and end.why.guilty:
+                    continue
+                old = jobs[place]
+                task, attempt = now[place]
+                again[place] = Job((task, attempt + 1), old.call, old.inputs, old.time_limit)
             if not again:
                 return ends
-            self.submit(*again)
-        return self.end(*[job.id for job in jobs], rule=6)
+            for place, id in zip(again, self.submit(*again.values()), strict=True):
+                now[place] = id
+        return self.end(*now, rule=6)
 
     def value(self, end: Done | Lost) -> Any:
         """Return the result of a job that has ended well."""
@@ -351,7 +373,7 @@ class Gate:
 
 def certificate(end: Done | Lost) -> Certificate:
     """Return the certificate of a job that must have been lost."""
-    assert isinstance(end, Lost), f"expected Lost with a certificate, seen {short(end)}"
+    assert isinstance(end, Lost), broken(6, f"a job killed its worker, and ended with {short(end)}")
     return end.why
 
 

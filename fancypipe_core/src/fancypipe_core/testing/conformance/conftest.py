@@ -27,7 +27,7 @@ class Traits(NamedTuple):
     """What the kit found out about a backend before it tests it.
 
     Attributes:
-        isolates: Its jobs run in other processes.
+        isolates: Each of its workers is a process of its own.
         inline: Its jobs run in the thread that drives it.
     """
 
@@ -60,7 +60,12 @@ class Bench(NamedTuple):
     def needs_isolation(self, why: str) -> None:
         """Skip the test for a backend whose jobs run in this process."""
         if not self.traits.isolates:
-            pytest.skip(f"{self.plugin.name} runs jobs in this process: {why}")
+            pytest.skip(f"{self.plugin.name} has no process for each worker: {why}")
+
+    def needs_encoding(self, why: str) -> None:
+        """Skip the test for a backend that passes values as they are."""
+        if self.plugin.shares_memory:
+            pytest.skip(f"{self.plugin.name} passes values as they are: {why}")
 
     def needs_another_thread(self, why: str) -> None:
         """Skip the test for a backend that runs jobs in the caller's thread."""
@@ -84,17 +89,21 @@ def plugin(request: pytest.FixtureRequest) -> Iterator[BackendPlugin]:
 
 @pytest.fixture(scope="session")
 def traits(plugin: BackendPlugin, request: pytest.FixtureRequest) -> Traits:
-    """Try the backend with one job.  What it sets up once for all is set up then."""
+    """Try the backend with a few jobs.  What it sets up once for all is set up then."""
     folder = tempfile.mkdtemp(prefix="fancypipe-kit-")
+    meeting = tempfile.mkdtemp(prefix="fancypipe-kit-")
     limit = request.config.option.limit
-    rig = Rig(plugin, 1, folder, limit)
+    rig = Rig(plugin, 2, folder, limit)
     try:
         with rig:
-            pid, thread = rig.run(j.where())[0]
+            count = rig.slots.count
+            seen = rig.run(*[j.where(meeting, count, limit / 2) for _ in range(count)])
     finally:
         rig.stop(0.0)
-        shutil.rmtree(folder, ignore_errors=True)
-    return Traits(pid != os.getpid(), (pid, thread) == (os.getpid(), threading.get_ident()))
+        for path in (folder, meeting):
+            shutil.rmtree(path, ignore_errors=True)
+    processes = {os.getpid(), *(pid for pid, _ in seen)}
+    return Traits(len(processes) == count + 1, (os.getpid(), threading.get_ident()) in seen)
 
 
 @pytest.fixture

@@ -232,12 +232,30 @@ def test_rule_06_a_death_costs_its_own_job_only(rig: Rig, bench: Bench) -> None:
     good = [j.same(number) for number in range(20)]
     ends = rig.settle(*good, j.dies("kill"), *good)
     why: Certificate = certificate(ends.pop(len(good)))
-    assert why.guilty, broken(6, f"{why!r} is not guilty")
-    assert why.started, broken(6, f"{why!r} has not started")
+    assert why.guilty, broken(6, f"the job killed its worker, and guilty is False: {why!r}")
+    assert why.started, broken(6, f"the job killed its worker, and started is False: {why!r}")
     assert "SIGKILL" in why.detail, broken(6, f"killed by SIGKILL, the certificate says {why!r}")
-    assert why.pid > 0, broken(6, f"{why!r} names no process")
+    assert why.pid > 0, broken(6, f"the certificate names no process: {why!r}")
     for end in ends:
         assert isinstance(end, Done), broken(6, f"a neighbour ended with {short(end)}")
+
+
+def test_rule_06_what_runs_beside_a_death_is_not_blamed(rig: Rig, bench: Bench, gate: Gate) -> None:
+    """All workers but one are busy when that one dies: their jobs end well, sooner or later."""
+    bench.needs_isolation("a worker cannot die alone")
+    busy = [rig.job(gate.job(60.0)) for _ in range(rig.slots.count - 1)]
+    ids = rig.submit(*busy)
+    rig.wait(gate.reached, 7, f"fewer than {len(busy)} jobs began")
+    deadly = [rig.job(one) for one in (j.dies("kill"), *[j.same(n) for n in range(5)])]
+    ids += rig.submit(*deadly)
+    rig.end(ids[len(busy)], rule=6)
+    gate.open()
+    ends = rig.settled([*busy, *deadly], ids)
+    certificate(ends.pop(len(busy)))
+    for end in ends:
+        assert isinstance(end, Done), broken(
+            6, f"a job in another worker, or behind the deadly one, ended with {short(end)}"
+        )
 
 
 def test_rule_06_the_capacity_comes_back_or_is_reported(
@@ -397,10 +415,10 @@ def test_rule_10_limits_are_enforced_or_it_says_so_once(rig: Rig, bench: Bench, 
     (end,) = rig.end(slow)
     assert [rig.value(one) for one in rig.end(*fine)] == list(range(5))
     rig.run(rig.job(j.same(None), 30.0))
-    warnings = [note for note in rig.recorder.notes if note.stream == "warning"]
+    warnings = rig.recorder.warnings()
     if isinstance(end, Lost):
         assert end.why.reason == "timeout", broken(10, f"it was killed, and says {end.why!r}")
-        assert not warnings, broken(10, f"it kills, and says: {warnings[0].text}")
+        assert not warnings, broken(10, f"it kills, and says: {warnings[0]}")
     else:
         assert len(warnings) == 1, broken(
             10, f"a job ran past its limit of 0.3 s, and there were {len(warnings)} warnings"
