@@ -80,7 +80,7 @@ def test_a_module_can_be_an_observer(site: Path) -> None:
         ("raise SystemExit(3)", "cannot be loaded: SystemExit: 3"),
         ("this is no Python", "cannot be loaded: SyntaxError"),
         ("", "cannot be loaded: AttributeError"),
-        ("class x:\n    def __init__(self): 1 / 0", "cannot be loaded: ZeroDivisionError"),
+        ("class x:\n    def __init__(self): 1 / 0", "cannot be made: ZeroDivisionError"),
         (
             (
                 "from fancypipe_core.hooks import hookimpl\n"

@@ -23,6 +23,7 @@ Layers = Sequence[Sequence[str]]
 LAYERS: Layers = [
     # Words and tables; each alone.
     ["errors", "_table", "_files", "_spelling", "_collector", "_settings.cores", "_cli.docstring"],
+    ["_declare"],
     ["_faults"],
     # The machine's records; references; names of code; frames of bytes.
     ["_records", "_ref", "_names", "_channel", "_cli.kinds", "_cli.streams", "_cli.options"],
@@ -32,13 +33,15 @@ LAYERS: Layers = [
     ["_scheduler", "_plugins", "_context", "_codec", "_wire", "_cli.hints", "_cli.load"],
     # Values between tasks; failures in words; settings, line by line.
     ["_values", "_failure", "_exec", "_settings.setting", "_settings.config"],
-    # Both ends of a job; all settings.
-    ["_graph", "_runner", "_settings"],
+    # Both ends of a job; the settings of plugins.
+    ["_graph", "_runner", "_settings.record"],
+    # All settings.
+    ["_settings"],
     # The backend of this package; jobs in somebody's pool, and at the far end of a channel;
     # who watches.
     ["_inline", "_batch", "_outpost", "_observers"],
-    # Any backend behind a channel or a pool; what is told of a run.
-    ["_serve", "_futures", "_report"],
+    # Any backend behind a channel or a pool; what is told of a run; what is in force.
+    ["_serve", "_futures", "_report", "_configured"],
     # Modules, in the client.
     ["_compose"],
     # The loop.
@@ -52,6 +55,7 @@ LAYERS: Layers = [
     ["_cli", "_cli.inputs", "_cli.present"],
     ["_cli.explain"],
     ["_cli.commands"],
+    ["_cli.plugged"],
     ["cli"],
     # The public names.
     ["__init__"],
@@ -77,6 +81,8 @@ UPWARD: Mapping[tuple[str, str], str] = {
     ("backend", "_outpost"): "the same",
     ("backend", "_futures"): "hands authors of backends their helpers, when they ask",
     ("backend", "_runner"): "a backend is given a Runner: the type only",
+    ("backend", "_configured"): "hands authors of backends their helpers, when they ask",
+    ("backend", "cli"): "the same",
     ("_ref", "_task"): "an instance knows its definition; operators are small tasks",
     ("_ref", "_context"): "where a reference is made or awaited decides what it does",
     ("_task", "cli"): "`.cli()` is a method of what the user writes",

@@ -471,7 +471,7 @@ def test_an_error_of_ours_asks_for_a_report(place: Place) -> None:
         "broken.py",
         "from fancypipe_core import _session, errors, task\n"
         "def run(*args, **kwargs): raise errors.InternalError('lost my way')\n"
-        "_session.run = run\n"
+        "_session.Session.run = run\n"
         "@task\ndef f(): return 1\n",
     )
     over = place.fancypipe("broken.py")
@@ -624,11 +624,13 @@ def test_a_short_run_that_is_not_watched_does_not_pay_for_the_display(place: Pla
 def test_backends(place: Place) -> None:
     over = place.fancypipe("backends")
     rows = [line.split() for line in over.stdout.splitlines()]
-    assert rows[0] == ["NAME", "ALIASES", "DISTRIBUTION", "VERSION", "STATE"]
-    found = {row[0]: (row[1].rstrip(","), row[-3], row[-1]) for row in rows[1:]}
-    assert found["procs"] == ("P", "fancypipe-procs", "ok")
-    assert found["threads"] == ("T", "fancypipe-threads", "ok")
-    assert found["serial"] == ("S", "fancypipe-core", "ok")
+    assert rows[0] == ["NAME", "ALIASES", "DISTRIBUTION", "VERSION", "API", "CAN", "STATE"]
+    found = {row[0]: (row[1].rstrip(","), *row[row.index("ok:") - 5 : row.index("ok:")])
+             for row in rows[1:]}  # fmt: skip
+    assert found["procs"][-4:] == ("1", "kill,", "time", "limits")
+    for name, alias in (("threads", "T"), ("serial", "S")):
+        assert found[name] == (alias, f"fancypipe-{name}".replace("serial", "core"),
+                               *found[name][2:3], "1", "share", "memory")  # fmt: skip
 
 
 def test_a_broken_backend_is_named_and_harmless(place: Place) -> None:

@@ -131,8 +131,10 @@ def test_all_backends_are_listed_and_the_broken_say_why(site: Path, tmp_path: Pa
     assert over.returncode == 0, over.stderr
     assert over.stderr == ""
     rows = {line.split()[0]: line for line in over.stdout.splitlines()}
-    assert rows["pool"].split() == ["pool", "X", "fancypipe-example-pool", "0.1.0", "ok"]
-    assert rows["serial"].endswith("ok")
+    assert rows["pool"].split()[:6] == ["pool", "X", "fancypipe-example-pool", "0.1.0", "1", "ok:"]
+    assert rows["pool"].endswith("ok: the process pool of the standard library; an example")
+    assert " share memory " in rows["serial"]
+    assert " kill, time limits " in rows["procs"]
     reasons = {
         "aaa-import": "ModuleNotFoundError: No module named 'no_such_module_anywhere'",
         "aaa-exit": "SystemExit: leave me alone",

@@ -371,7 +371,7 @@ class Driver:
         reply = event.reply
         if type(reply) is Err:
             self._report.failed(node, event.id[1], reply, event.seconds)
-            self._handle(table.Failed(event.id, reply.final))
+            self._failed(node, event.id, reply, reply.final)
             return
         assert type(reply) is More
         self._report.finished(node, event.id[1], event.seconds)
@@ -450,9 +450,15 @@ class Driver:
             self._in_user_code -= not node.hidden
 
     def _fail(self, node: Node, id: JobId, error: BaseException) -> None:
-        self._report.failed(node, id[1], _failure.describe(error, Live), None)
-        final = isinstance(error, (errors.CodecError, errors.GraphError))
-        self._handle(table.Failed(id, final))
+        why = _failure.describe(error, Live)
+        self._report.failed(node, id[1], why, None)
+        self._failed(node, id, why, isinstance(error, (errors.CodecError, errors.GraphError)))
+
+    def _failed(self, node: Node, id: JobId, why: Err, final: bool) -> None:
+        again = False
+        if self._report.decides_retries and not (final or node.hidden):
+            final, again = self._report.retry(node, id[1], why)
+        self._handle(table.Failed(id, final, again))
 
     def _cancel(self, action: table.Cancel) -> None:
         self.backend.cancel(action.ids)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from time import monotonic
 from typing import Any
 
 import pluggy
 
-from fancypipe_core import _plugins, hooks
+from fancypipe_core import _plugins, errors, hooks
 from fancypipe_core._graph import Node
 from fancypipe_core.backend import Job
-from fancypipe_core.hooks import EventKind, Outcome, RunInfo, TaskEvent
+from fancypipe_core.hooks import EventKind, Outcome, RunInfo, TaskEvent, TaskFailure
 
 __all__ = ["Observers"]
 
@@ -40,10 +40,38 @@ class Observers:
             except (Exception, SystemExit) as error:  # noqa: BLE001 - not what the user asked for
                 _plugins.complain(name, f"is left out: {_plugins.one_line(error)}")
         for plugin in plugins:
-            self._plugins.append((type(plugin).__name__, _manager_for(plugin)))
+            self.add(plugin)
         self._events: list[TaskEvent] = []
         self._seconds: dict[int, float] = {}
         self._flushed = monotonic()
+
+    def add(self, plugin: object) -> None:
+        """Have one more look on."""
+        self._plugins.append((type(plugin).__name__, _manager_for(plugin)))
+
+    def configure(self, settings: Mapping[str, object]) -> Iterator[tuple[str, dict[str, object]]]:
+        """Yield what each plugin wants to have changed in the settings, with its name.
+
+        Args:
+            settings: Those in force; the caller may change it between two answers.
+        """
+        for name, manager in self._plugins:
+            answer = _asked(name, manager, "fancypipe_configure", settings=dict(settings))
+            if answer:
+                yield name, answer
+
+    @property
+    def decides_retries(self) -> bool:
+        """Whether somebody wants to be asked if a task is tried again."""
+        return any(manager.hook.fancypipe_retry.get_hookimpls() for _, manager in self._plugins)
+
+    def retry(self, failure: TaskFailure) -> bool | None:
+        """Return what the first that has an opinion says of a failed attempt."""
+        for name, manager in self._plugins:
+            answer = _asked(name, manager, "fancypipe_retry", failure=failure)
+            if answer is not None:
+                return bool(answer)
+        return None
 
     def run_started(self, run: RunInfo) -> None:
         """Tell that a run begins."""
@@ -100,6 +128,21 @@ class Observers:
                     f"fancypipe: observer {name} failed in {hook} and is not asked again:\n"
                     f"{traceback.format_exc()}"
                 )
+
+
+def _asked(name: str, manager: pluggy.PluginManager, hook: str, **arguments: Any) -> Any:
+    # What nobody implements is not called.
+    caller = getattr(manager.hook, hook)
+    if not caller.get_hookimpls():
+        return None
+    try:
+        return caller(**arguments)
+    except (Exception, SystemExit) as error:
+        raise errors.PluginError(
+            f"plugin {name!r} failed in {hook}: {_plugins.one_line(error)}; without the installed "
+            "plugins: -no-plugins",
+            plugin=name,
+        ) from error
 
 
 def _manager_for(plugin: object) -> pluggy.PluginManager:

@@ -1,30 +1,41 @@
-"""Finding backends and observers: entry points, guarded, and loaded only when asked for."""
+"""Finding backends, observers and their commands: guarded, and loaded only when asked for."""
 
 from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from importlib import util
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fancypipe_core import errors
+from fancypipe_core._declare import is_record
+from fancypipe_core._spelling import plain
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
+    from fancypipe_core._declare import Command
     from fancypipe_core.backend import BackendPlugin
 
 __all__ = [
     "BackendEntry",
+    "CommandEntry",
     "backends",
+    "commands",
     "complain",
     "find",
     "installed",
     "is_installed",
+    "known",
+    "make",
     "observers",
     "one_line",
+    "others",
+    "records_of",
     "say",
+    "told_names",
 ]
 
 _GROUP = "fancypipe.backends"
@@ -40,6 +51,9 @@ _OWN = {"procs": "fancypipe_procs", "threads": "fancypipe_threads", "serial": "f
 _SHORT = {"S": "serial", "T": "threads", "P": "procs", "R": "remote"}
 
 
+_BAD_RECORD = "its settings must be a dataclass of which each field has a default"
+
+
 class BackendEntry(NamedTuple):
     """An installed backend, for `fancypipe backends`.
 
@@ -48,7 +62,7 @@ class BackendEntry(NamedTuple):
         aliases: Its short names.
         dist: The distribution that brought it.
         version: That distribution's version.
-        help: One line.
+        plugin: What it says of itself; None if it cannot be used.
         error: Why it cannot be used; None if it can.
     """
 
@@ -56,7 +70,7 @@ class BackendEntry(NamedTuple):
     aliases: tuple[str, ...]
     dist: str
     version: str
-    help: str
+    plugin: BackendPlugin | None
     error: str | None
 
 
@@ -68,6 +82,15 @@ def _entry_points(group: str = _GROUP) -> dict[str, EntryPoint]:
     for point in metadata.entry_points(group=group):
         found.setdefault(point.name, point)
     return found
+
+
+def known() -> set[str]:
+    """Return the names that plugins have, for all that can be told without loading them.
+
+    Also those that the project brings itself, whether they are installed or not:
+    a file may be shared by machines of which some lack one.
+    """
+    return told_names(_GROUP) | told_names(_OBSERVERS) | set(_SHORT.values())
 
 
 def is_installed(name: str) -> bool:
@@ -98,6 +121,11 @@ def _load(point: EntryPoint) -> BackendPlugin:
         raise errors.PluginError(
             f"backend {point.name!r} is written for version {plugin.api} of the backend contract; "
             f"this fancypipe-core has version {API_VERSION}",
+            plugin=point.name,
+        )
+    if plugin.settings is not None and not is_record(plugin.settings):
+        raise errors.PluginError(
+            f"backend {point.name!r}: {_BAD_RECORD}, not {plugin.settings!r}",
             plugin=point.name,
         )
     return plugin
@@ -153,10 +181,18 @@ def backends() -> list[BackendEntry]:
         try:
             plugin = _load(point)
         except errors.PluginError as error:
-            entries.append(BackendEntry(name, (), *who, "", str(error)))
+            entries.append(BackendEntry(name, (), *who, None, str(error)))
         else:
-            entries.append(BackendEntry(name, plugin.aliases, *who, plugin.help, None))
+            entries.append(BackendEntry(name, plugin.aliases, *who, plugin, None))
     return entries
+
+
+def others(name: str) -> Iterator[BackendPlugin]:
+    """Yield the installed backends but that one; what is broken is left out."""
+    for other, point in sorted(_entry_points().items()):
+        if other != name:
+            with suppress(errors.PluginError):
+                yield find(other) if other in _OWN else _load(point)
 
 
 def _distribution(point: EntryPoint) -> tuple[str, str]:
@@ -171,47 +207,129 @@ def _distribution(point: EntryPoint) -> tuple[str, str]:
 
 # ---- observers ----------------------------------------------------------------
 
-# The files to look into, by the `sys.path` for which they were looked for.
-_looked: dict[tuple[str, ...], bool] = {}
 _complained: set[str] = set()
 
 
-def observers() -> list[tuple[str, object]]:
-    """Return the installed observers with their names; one that cannot be loaded is named once.
+def observers(only: str = "") -> list[tuple[str, Any]]:
+    """Return what the entry points of observers name, by name; what is broken is said once.
 
-    An entry point names an object or a module with hooks, or a class: then a
-    new object is made for each session.
+    Args:
+        only: Leave out those whose name `only` does not begin with, if given.
+    """
+    found: list[tuple[str, Any]] = []
+    if not told_names(_OBSERVERS):
+        return found
+    for name, point in sorted(_entry_points(_OBSERVERS).items()):
+        if only and not plain(only).startswith(f"{plain(name)}_"):
+            continue
+        try:
+            plugin: Any = point.load()
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - what is imported may do anything
+            complain(name, f"({point.value}) cannot be loaded: {one_line(error)}")
+            continue
+        record = getattr(plugin, "settings", None)
+        if isinstance(plugin, type) and record is not None and not is_record(record):
+            complain(name, f"({point.value}) is left out: {_BAD_RECORD}, not {record!r}")
+            continue
+        found.append((name, plugin))
+    return found
+
+
+def make(name: str, plugin: Any, settings: Any = None) -> list[tuple[str, object]]:
+    """Return the observer of an entry point with its name; nothing if it cannot be made.
+
+    An entry point names an object or a module with hooks, or a class: then a new
+    object is made for each session, of its settings if it brings some.
+    """
+    try:
+        if not isinstance(plugin, type):
+            return [(name, plugin)]
+        return [(name, plugin() if settings is None else plugin(settings))]
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - it is a stranger's
+        complain(name, f"cannot be made: {one_line(error)}")
+        return []
+
+
+# ---- commands -----------------------------------------------------------------
+
+
+class CommandEntry(NamedTuple):
+    """A command that is brought by a plugin.
+
+    Attributes:
+        owner: The plugin's name.
+        command: What it says of the command.
+        records: All the records of this plugin's settings.
+    """
+
+    owner: str
+    command: Command
+    records: tuple[type[Any], ...]
+
+
+def commands() -> tuple[dict[str, list[CommandEntry]], list[str]]:
+    """Return the commands that plugins bring, by name.
+
+    Also what is wrong with the backends that cannot be loaded: one of them may
+    be the one that brings what is looked for.  The project's own local backends
+    bring none, so that most help is made without loading anything.
+    """
+    plugins: list[tuple[str, Any]] = []
+    broken: list[str] = []
+    if told_names(_GROUP) - set(_OWN):
+        for name, point in sorted(_entry_points().items()):
+            try:
+                plugins += [] if name in _OWN else [(name, _load(point))]
+            except errors.PluginError as error:
+                broken.append(str(error))
+    found: dict[str, list[CommandEntry]] = {}
+    for name, plugin in [*plugins, *observers()]:
+        brought = getattr(plugin, "commands", None)
+        if isinstance(brought, Mapping):
+            for command, how in brought.items():
+                entry = CommandEntry(name, how, records_of(plugin))
+                found.setdefault(command, []).append(entry)
+    return found, broken
+
+
+def records_of(plugin: Any) -> tuple[type[Any], ...]:
+    """Return the records of the settings of a plugin and of its commands."""
+    brought = getattr(plugin, "commands", None) or {}
+    records = [command.settings for command in brought.values()]
+    return tuple(filter(is_record, [getattr(plugin, "settings", None), *records]))
+
+
+# ---- a quick look -------------------------------------------------------------
+
+# The names that entry points have, by group, and the `sys.path` for which they were
+# looked for.
+_looked: dict[tuple[str, ...], dict[str, set[str]]] = {}
+
+
+def told_names(group: str) -> set[str]:
+    """Return the names in a group of entry points, without `importlib.metadata`.
+
+    Every session asks, and nearly always there is nothing but our own.  To read
+    the files of the distributions is some ten times cheaper than to import what
+    reads them properly.  An archive on the path may hold anything: it is there
+    as the name "?".
     """
     path = tuple(sys.path)
     if path not in _looked:
         _looked.clear()
-        _looked[path] = _may_have_observers(path)
-    if not _looked[path]:
-        return []
-    found: list[tuple[str, object]] = []
-    for name, point in sorted(_entry_points(_OBSERVERS).items()):
-        try:
-            plugin: Any = point.load()
-            found.append((name, plugin() if isinstance(plugin, type) else plugin))
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - what is imported may do anything
-            complain(name, f"({point.value}) cannot be loaded: {one_line(error)}")
-    return found
+        _looked[path] = _look(path)
+    return _looked[path].get(group, set())
 
 
-def _may_have_observers(path: tuple[str, ...]) -> bool:
-    """Tell whether an installed distribution has observers, without `importlib.metadata`.
-
-    Every session asks, and nearly always the answer is no.  To look for the
-    group's name in the files of the distributions is some ten times cheaper than
-    to import what reads them properly.
-    """
-    group = f"[{_OBSERVERS}]".encode()
+def _look(path: tuple[str, ...]) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {_GROUP: set(), _OBSERVERS: set()}
     for folder in path:
         try:
             names = os.listdir(folder or ".")
         except OSError:
             if os.path.isfile(folder):
-                return True  # an archive; it may hold anything
+                for group in found.values():
+                    group.add("?")
             continue
         for name in names:
             if not name.endswith((".dist-info", ".egg-info", ".egg")):
@@ -220,9 +338,19 @@ def _may_have_observers(path: tuple[str, ...]) -> bool:
             with suppress(OSError):
                 file = os.path.join(folder, name, inner, "entry_points.txt")
                 with open(file, "rb", buffering=0) as opened:
-                    if group in opened.read():
-                        return True
-    return False
+                    _read_names(opened.read(), found)
+    return found
+
+
+def _read_names(data: bytes, found: dict[str, set[str]]) -> None:
+    if b"[fancypipe." not in data:
+        return
+    group: set[str] | None = None
+    for line in data.decode(errors="replace").splitlines():
+        if line.startswith("["):
+            group = found.get(line.strip(" []"))
+        elif group is not None and "=" in line:
+            group.add(line.partition("=")[0].strip())
 
 
 def complain(name: str, why: str) -> None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["Report"]
 
 _LAST_LINES = 25  # of a dead worker's output, in the error
+_MOST_ATTEMPTS = 1000  # at a task, where a plugin has each failure followed by another
 
 
 class Report:
@@ -34,6 +35,7 @@ class Report:
         self, observers: Observers | None, opener: Callable[[Any], Any], max_losses: int
     ) -> None:
         self.observed = observers is not None
+        self.decides_retries = observers is not None and observers.decides_retries
         self._observers = observers
         self._open = opener
         self._max_losses = max_losses
@@ -87,6 +89,21 @@ class Report:
         self._causes[node.id] = (why, attempt)
         if self._observers is not None:
             self._observers.ran(node, seconds)
+
+    def retry(self, node: Node, attempt: int, why: Err) -> tuple[bool, bool]:
+        """Ask whether an attempt that failed is the last, or is followed by another in any case.
+
+        Raises:
+            PluginError: Who is asked failed.
+        """
+        from fancypipe_core.hooks import TaskFailure
+
+        assert self._observers is not None
+        answer = self._observers.retry(
+            TaskFailure(node.name, node.path, attempt, node.retries, why.type_name, why.message)
+        )
+        # Nothing goes on for ever, whatever they say.
+        return answer is False, answer is True and attempt < _MOST_ATTEMPTS
 
     def lost(self, node: Node, attempt: int, why: Certificate) -> None:
         if not why.guilty and why.reason == "cancelled":

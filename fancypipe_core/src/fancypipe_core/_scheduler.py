@@ -239,8 +239,8 @@ class Scheduler:
         record = self._landed(event.id)
         if record is None:
             return
-        if record.retries > 0 and not event.final:
-            record.retries -= 1
+        if (record.retries > 0 or event.again) and not event.final:
+            record.retries = max(0, record.retries - 1)
             self._again(event.id, record)
         else:
             self._needs.fail(event.id[0], event.id[0])

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from fancypipe_core import _plugins, _settings, errors
+from fancypipe_core import _configured, errors
 from fancypipe_core._driver import Driver
 from fancypipe_core._files import Keeper
 from fancypipe_core._inline import InlineBackend
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
+    from fancypipe_core._configured import Configured
     from fancypipe_core._observers import Observers
 
 __all__ = ["Session", "run", "run_inline"]
@@ -48,7 +49,8 @@ class Session:
             process may use cores.
         observers: Objects with hooks of `fancypipe_core.hooks`.
         **settings: As `fancypipe config` lists them: `max_losses`, `keep_going`,
-            `tempdir`, `grace`, `debug`, `progress`.
+            `tempdir`, `grace`, `debug`, `progress`, `no_plugins`, and what the
+            backend and the installed plugins bring.
 
     Raises:
         ConfigError: A setting is unknown or cannot have that value.
@@ -67,8 +69,18 @@ class Session:
         refuse_in_worker()
         given = {"backend": backend, "workers": workers, **settings}
         given = {name: value for name, value in given.items() if value is not None}
-        self.settings = _settings.resolve(given).settings
-        plugin = _plugins.find(self.settings.backend)
+        self._set_up(_configured.configure(_configured.Given(given), observers))
+
+    @classmethod
+    def of(cls, configured: Configured) -> Self:
+        """Return a session with what is in force; for the command line, which has resolved it."""
+        session = cls.__new__(cls)
+        session._set_up(configured)
+        return session
+
+    def _set_up(self, configured: Configured) -> None:
+        plugin = configured.plugin
+        self.settings = configured.core.settings
         self._name = plugin.name
         self.id = os.urandom(6).hex()
         base = os.path.abspath(self.settings.tempdir or tempfile.gettempdir())
@@ -78,9 +90,10 @@ class Session:
             self.settings.workers,
             self.directory,
             lambda: Runner(self.directory, live=live, interrupted=self._is_interrupted),
+            configured.own,
         )
         self._values = LiveValues() if live else EncodedValues()
-        self._observers = self._watch(observers)
+        self._observers = self._watch(configured.observers)
         self._files = Keeper(self.directory)
         self._report = Report(self._observers, self._values.open, self.settings.max_losses)
         self._driver = Driver(
@@ -99,18 +112,15 @@ class Session:
     def _make_scheduler(self) -> Scheduler:
         return Scheduler(max_losses=self.settings.max_losses, keep_going=self.settings.keep_going)
 
-    def _watch(self, observers: Sequence[object]) -> Observers | None:
-        watching = list(observers)
-        if self.settings.progress:
-            from fancypipe_core.plugins.console import Console
-
-            watching.append(Console())
-        installed = _plugins.observers()
-        if not watching and not installed:
-            return None
+    def _watch(self, observers: Observers | None) -> Observers | None:
+        if not self.settings.progress:
+            return observers
         from fancypipe_core._observers import Observers
+        from fancypipe_core.plugins.console import Console
 
-        return Observers(watching, installed)
+        observers = observers or Observers(())
+        observers.add(Console())
+        return observers
 
     def _start(self) -> None:
         try:

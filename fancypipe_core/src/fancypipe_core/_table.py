@@ -161,10 +161,15 @@ class Unfolded(NamedTuple):
 
 
 class Failed(NamedTuple):
-    """This attempt raised an exception.  `final`: trying again cannot help."""
+    """This attempt raised an exception.
+
+    `final`: trying again cannot help.  `again`: it is tried again also where no
+    exception is forgiven any more.
+    """
 
     id: Id
     final: bool = False
+    again: bool = False
 
 
 class Lost(NamedTuple):

@@ -29,13 +29,17 @@ Version of this contract: `API_VERSION`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import msgspec
 
+from fancypipe_core._declare import Command, setting
+
 if TYPE_CHECKING:
     from fancypipe_core._channel import SocketChannel
+    from fancypipe_core._configured import local_backend
     from fancypipe_core._faults import fault
     from fancypipe_core._futures import FuturesBackend
     from fancypipe_core._inline import InlineBackend
@@ -44,6 +48,7 @@ if TYPE_CHECKING:
     from fancypipe_core._runner import Runner
     from fancypipe_core._serve import ChannelBackend, serve
     from fancypipe_core._wire import Setup, decode_command
+    from fancypipe_core.cli import run_command
 
 __all__ = [
     "API_VERSION",
@@ -53,6 +58,7 @@ __all__ = [
     "Call",
     "Certificate",
     "ChannelBackend",
+    "Command",
     "Done",
     "Driven",
     "Encoded",
@@ -79,10 +85,13 @@ __all__ = [
     "Started",
     "decode_command",
     "fault",
+    "local_backend",
     "main_script",
+    "run_command",
     "serve",
     "serve_backend",
     "set_main_script",
+    "setting",
 ]
 
 # Helpers for authors, made of what lies above the contract; loaded when asked for.
@@ -95,7 +104,9 @@ _HELPERS = {
     "SocketChannel": "_channel",
     "decode_command": "_wire",
     "fault": "_faults",
+    "local_backend": "_configured",
     "main_script": "_names",
+    "run_command": "cli",
     "serve": "_serve",
     "serve_backend": "_outpost",
     "set_main_script": "_names",
@@ -407,11 +418,14 @@ class BackendOptions(NamedTuple):
         directory: The session's folder for temporary files.  It may not exist.
         runner: Makes a worker-side `Runner` for backends that run jobs in this
             process; one for each thread.
+        settings: The record of `BackendPlugin.settings` with the values in force;
+            None for a plugin that has none.
     """
 
     workers: int
     directory: str
     runner: Callable[[], Runner]
+    settings: Any = None
 
 
 class BackendPlugin(NamedTuple):
@@ -424,6 +438,12 @@ class BackendPlugin(NamedTuple):
         make: Makes the backend; import what is heavy in here.
         shares_memory: Whether values may be passed as they are.
         api: The `API_VERSION` that it was written for.
+        kills: Whether it can stop a job that runs, and so holds it to its time limit.
+        settings: The record of its own settings, a dataclass with fields that
+            `setting` makes.  Each is an option, an environment variable, a key in
+            the table of the plugin's name in a file, and an argument of `run()`.
+        commands: What it adds to the command `fancypipe`, by name.  If it has
+            `status`, then `fancypipe -workertype=NAME` without a pipeline calls it.
     """
 
     name: str
@@ -432,6 +452,9 @@ class BackendPlugin(NamedTuple):
     make: Callable[[BackendOptions], Backend]
     shares_memory: bool = False
     api: int = API_VERSION
+    kills: bool = False
+    settings: type[Any] | None = None
+    commands: Mapping[str, Command] = MappingProxyType({})
 
 
 class Pace:

@@ -12,24 +12,26 @@ import click
 from fancypipe_core import _settings, errors
 from fancypipe_core._cli import commands as _commands
 from fancypipe_core._cli import options as _options
+from fancypipe_core._cli import plugged as _plugged
 from fancypipe_core._cli import streams as _streams
 from fancypipe_core._cli.commands import Asked
-from fancypipe_core._cli.options import Option
-from fancypipe_core._spelling import dashed, plain
+from fancypipe_core._cli.options import Found, Option
+from fancypipe_core._spelling import dashed
 
 if TYPE_CHECKING:
     from fancypipe_core._cli.inputs import Input
     from fancypipe_core._task import Definition
+    from fancypipe_core.backend import BackendPlugin
 
-__all__ = ["cli_for", "main"]
+__all__ = ["cli_for", "main", "run_command"]
 
-_HELP = Option("help", ("help", "h"), is_flag=True)
+_HELP = _plugged.HELP
 _VERSION = Option("version", ("version",), is_flag=True)
 _EXPLAIN = Option("explain", ("explain",), is_flag=True)
 _OUTPUT = Option("output", ("output",))
 _SETTINGS = _settings.table(_settings.Settings)
 _ENGINE = (
-    *(Option(line.name, line.options, not line.value, line.off) for line in _SETTINGS),
+    *(_plugged.option_of(line) for line in _SETTINGS),
     _OUTPUT,
 )
 _ENGINE_KEYS = frozenset(option.key for option in _ENGINE)
@@ -56,15 +58,21 @@ class _Group(click.Group):
             (_HELP, _VERSION, *_ENGINE),
             stop_at_word=True,
             advice="; a pipeline's inputs stand behind its file",
+            more=_plugged.finder(args),
         )
+        engine = [found for found in line.options if _is_engine(found)]
+        ctx.obj = Asked(("fancypipe",), args, engine)
         _help_if_asked(ctx, line)
         if any(found.key == "version" for found in line.options):
             _streams.write(f"fancypipe {_commands.version()}")
             ctx.exit()
-        if line.rest == len(args):
+        if line.rest < len(args):
+            return super().parse_args(ctx, args[line.rest :])
+        status = _plugged.status_of(ctx.obj)
+        if status is None:
             raise errors.UsageError("there is no pipeline to run; write: " + _USAGE)
-        ctx.obj = Asked(("fancypipe",), args, line.options)
-        return super().parse_args(ctx, args[line.rest :])
+        self.add_command(status)
+        return super().parse_args(ctx, ["status", *ctx.obj.without("backend")])
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         command = super().get_command(ctx, cmd_name)
@@ -72,7 +80,16 @@ class _Group(click.Group):
             return command
         from fancypipe_core._cli import load as _load
 
-        file, name = _load.split(cmd_name, tuple(self.commands))
+        if _load.may_be_command(cmd_name):
+            command = _plugged.find_command(cmd_name)
+            if command is not None and ctx.obj.engine:
+                spelled = ctx.obj.engine[0].spelled
+                raise errors.UsageError(f"options of the command {cmd_name} stand behind it, as "
+                                        f"{spelled} should")  # fmt: skip
+            if command is not None:
+                return command
+        others = [name for name, _ in _plugged.listed()]
+        file, name = _load.split(cmd_name, (*self.commands, *others))
         with _streams.aside():
             module = _load.load(file)
         return _Pipeline(cmd_name, _load.choose(module, file, name))
@@ -82,8 +99,9 @@ class _Group(click.Group):
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         rows = [(one.name or "", one.get_short_help_str(80)) for one in self.commands.values()]
-        _section(formatter, "Commands", rows)
+        _section(formatter, "Commands", [*rows, *_plugged.listed()])
         _section(formatter, "Options", [*_engine_rows(), ("--version", "Show the version.")])
+        _backend_section(ctx, formatter)
         formatter.write_paragraph()
         formatter.write_text(_FORMS)
 
@@ -99,10 +117,11 @@ class _Builtin(click.Command):
         self._own = own
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        line = _options.read(args, (*self._own, _HELP, *_ENGINE))
+        more = _plugged.finder(ctx.obj.argv)
+        line = _options.read(args, (*self._own, _HELP, *_ENGINE), more=more)
         _help_if_asked(ctx, line)
-        ctx.obj.add([found for found in line.options if found.key in _ENGINE_KEYS], args)
-        ctx.args = [found.key for found in line.options if found.key not in _ENGINE_KEYS]
+        ctx.obj.add([found for found in line.options if _is_engine(found)], args)
+        ctx.args = [found.key for found in line.options if not _is_engine(found)]
         return ctx.args
 
     def invoke(self, ctx: click.Context) -> None:
@@ -144,14 +163,14 @@ class _Pipeline(click.Command):
             any_option="others" in roles,
             any_words="words" in roles,
             advice=f"; {self.definition.name} has these inputs: {listed}",
+            # A task that takes any option has first claim to what other backends bring.
+            more=_plugged.finder(ctx.obj.argv, chosen_only="others" in roles),
         )
+        engine = [found for found in line.options if _is_engine(found)]
+        ctx.obj.add(engine, args)
         _help_if_asked(ctx, line)
-        ctx.obj.add([found for found in line.options if found.key in _ENGINE_KEYS], args)
-        ctx.params = {
-            key.removeprefix(_INPUT): values
-            for key, values in line.given().items()
-            if key not in _ENGINE_KEYS
-        }
+        mine_only = line._replace(options=[one for one in line.options if one not in engine])
+        ctx.params = {key.removeprefix(_INPUT): values for key, values in mine_only.given().items()}
         ctx.args = line.words
         return ctx.args
 
@@ -169,8 +188,13 @@ class _Pipeline(click.Command):
         _section(formatter, "Inputs", [(_form(one), one.explanation) for one in self.inputs])
         taken = {one.name for one in self.inputs}
         _section(formatter, "Engine options", _engine_rows(taken))
+        _backend_section(ctx, formatter)
         formatter.write_paragraph()
         formatter.write_text(_FORMS)
+
+
+def _is_engine(found: Found) -> bool:
+    return found.key in _ENGINE_KEYS or found.key.startswith(_commands.PLUGIN)
 
 
 # ---- help --------------------------------------------------------------------
@@ -188,17 +212,19 @@ def _section(formatter: click.HelpFormatter, title: str, rows: Sequence[tuple[st
             formatter.write_dl(rows, col_max=32)
 
 
+def _backend_section(ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    """Show the options of the backend that was chosen; no other is imported for help."""
+    name, rows = _plugged.backend_rows(ctx.obj)
+    if name:
+        _section(formatter, f"Options of the backend {name}", rows or [("none", "")])
+    else:
+        formatter.write_paragraph()
+        formatter.write_text("The options of a backend: fancypipe -workertype=NAME --help")
+
+
 def _engine_rows(taken: Iterable[str] = ()) -> list[tuple[str, str]]:
     """Return the engine's options for help, without the names that a pipeline has taken."""
-    rows = []
-    for line in _SETTINGS:
-        # What is off is shown as what turns it on, and the other way round.
-        spellings = line.off if line.off_help else line.options
-        names = [dashed(name) for name in spellings if plain(name) not in taken]
-        if names:
-            form = ", ".join(names) + (f" {line.value}" if line.value else "")
-            default = f" [default: {line.default}]" if line.value else ""
-            rows.append((form, line.off_help or line.help + default))
+    rows = _plugged.rows(_SETTINGS, frozenset(taken))
     if "output" not in taken:
         rows.append(("--output FILE", _OUTPUT_HELP))
     rows.append(("-h, --help", "Show this."))
@@ -258,6 +284,19 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     """
     words = list(sys.argv[1:] if argv is None else argv)
     sys.exit(_ended(_group(), "fancypipe", words, None))
+
+
+def run_command(plugin: BackendPlugin, name: str, argv: Sequence[str] | None = None) -> NoReturn:
+    """Run a command of a backend as a program of its own, then exit.
+
+    Args:
+        plugin: The backend.
+        name: Which of its commands.
+        argv: The arguments; None for those of this process.
+    """
+    command = _plugged.command_of(plugin, name)
+    words = list(sys.argv[1:] if argv is None else argv)
+    sys.exit(_ended(command, os.path.basename(sys.argv[0]) or name, words, None))
 
 
 def cli_for(definition: Definition, argv: Sequence[str] | None = None) -> NoReturn:

@@ -1,23 +1,40 @@
-"""Hooks for observers of runs: what a plugin may implement, and what it is given.
+"""Hooks for plugins: what one may implement, and what it is given.
 
 A plugin is any object or module with functions marked `@hookimpl`.  Installed
 plugins are found by the entry-point group `fancypipe.plugins`; further objects
 are passed as `observers=[...]` to `run()` or `Session`.
 
-Observers cannot break a run: an exception in one is reported once, and that
-observer is not called again in the run.  All hooks are called in the thread
-that called `run()`, so an observer that is slow slows the run.
+Most hooks observe.  Observers cannot break a run: an exception in one is
+reported once, and that observer is not called again in the session.  A few
+hooks decide (`fancypipe_configure`, `fancypipe_retry`): what they raise ends the
+run with a `PluginError`, since nobody knows what they would have decided.  All
+are called in the thread that called `run()`, so a slow one slows the run.
+
+A class that an entry point names may bring settings: an attribute `settings`,
+the record that `setting` describes.  It is then called with one of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import pluggy
 
-__all__ = ["EventKind", "Outcome", "RunInfo", "TaskEvent", "hookimpl", "hookspec"]
+from fancypipe_core._declare import Command, setting
+
+__all__ = [
+    "Command",
+    "EventKind",
+    "Outcome",
+    "RunInfo",
+    "TaskEvent",
+    "TaskFailure",
+    "hookimpl",
+    "hookspec",
+    "setting",
+]
 
 hookspec = pluggy.HookspecMarker("fancypipe")
 hookimpl = pluggy.HookimplMarker("fancypipe")
@@ -70,6 +87,26 @@ class TaskEvent(NamedTuple):
     message: str
 
 
+class TaskFailure(NamedTuple):
+    """An attempt at a task has raised an exception.
+
+    Attributes:
+        name: The task's name.
+        path: Its path in the graph.
+        attempt: Which attempt it was, from 1.
+        retries: How many exceptions the task itself asks to be forgiven.
+        type_name: The exception's class.
+        message: The exception's text.
+    """
+
+    name: str
+    path: str
+    attempt: int
+    retries: int
+    type_name: str
+    message: str
+
+
 @dataclass(frozen=True)
 class Outcome:
     """How a run ended.
@@ -85,6 +122,26 @@ class Outcome:
     seconds: float
     counts: dict[str, int]
     message: str = ""
+
+
+@hookspec(firstresult=True)
+def fancypipe_configure(settings: Mapping[str, object]) -> Mapping[str, object] | None:
+    """Decides: a session is opened with these settings; return those to be changed.
+
+    They are the engine's, by name, as `fancypipe config` shows them.  What is
+    returned counts more than anything else, and is checked as any other value.
+    """
+
+
+@hookspec(firstresult=True)
+def fancypipe_retry(failure: TaskFailure) -> bool | None:
+    """Decides: whether an attempt that raised an exception is followed by another.
+
+    True for another, also where the task's `retries` are used up, though never
+    for more than a thousand; False for none; None to leave it to others, and at
+    last to `retries`.  It is not asked where trying again cannot help, and not
+    about workers that died.
+    """
 
 
 @hookspec

@@ -22,4 +22,5 @@ plugin = BackendPlugin(
     aliases=("P",),
     help="processes of this machine; for Python code that computes",
     make=_make,
+    kills=True,
 )

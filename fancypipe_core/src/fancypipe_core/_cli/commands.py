@@ -13,9 +13,14 @@ from fancypipe_core._cli.options import Found
 from fancypipe_core._spelling import dashed
 
 if TYPE_CHECKING:
+    from fancypipe_core._configured import Configured, Given
     from fancypipe_core._task import Definition
+    from fancypipe_core.backend import BackendPlugin
 
-__all__ = ["Asked", "backends", "config", "ended", "run_task", "version"]
+__all__ = ["PLUGIN", "Asked", "backends", "config", "ended", "run_task", "version"]
+
+PLUGIN = "plugin:"
+"""What the key of an option that a plugin brings begins with."""
 
 # What the command line has for a default where run() has another.
 _DEFAULTS = {"progress": True}
@@ -45,24 +50,32 @@ class Asked(NamedTuple):
         """Return the file for the result."""
         return {found.key: found.value for found in self.engine}.get("output")
 
-    def resolve(self) -> _settings.Resolved[_settings.Settings]:
-        """Return the settings that are in force."""
-        last = {found.key: found for found in self.engine if found.key != "output"}
-        return _settings.resolve(
+    def given(self) -> Given:
+        """Return the settings among what was typed."""
+        from fancypipe_core._configured import Given
+
+        last = {
+            found.key.removeprefix(PLUGIN): found for found in self.engine if found.key != "output"
+        }
+        return Given(
             {key: found.value for key, found in last.items()},
-            defaults=_DEFAULTS,
-            spelled={key: found.spelled for key, found in last.items()},
+            {key: found.spelled for key, found in last.items()},
+            _DEFAULTS,
         )
 
-    def in_series(self) -> str:
-        """Return the command that runs the same in series."""
+    def without(self, *starts: str) -> list[str]:
+        """Return what was typed without the options whose keys begin so."""
         skip = {
             place
             for found in self.engine
-            if found.key == "backend"
+            if found.key.startswith(starts)
             for place in range(found.first, found.last)
         }
-        left = [word for place, word in enumerate(self.argv) if place not in skip]
+        return [word for place, word in enumerate(self.argv) if place not in skip]
+
+    def in_series(self) -> str:
+        """Return the command that runs the same in series."""
+        left = self.without("backend", PLUGIN)
         return shlex.join([*self.program, "-workertype=S", *left])
 
 
@@ -80,25 +93,54 @@ def backends() -> None:
     """List the backends that are installed."""
     from fancypipe_core import _plugins
 
-    rows = [("NAME", "ALIASES", "DISTRIBUTION", "VERSION", "STATE")]
+    rows = [("NAME", "ALIASES", "DISTRIBUTION", "VERSION", "API", "CAN", "STATE")]
     for entry in _plugins.backends():
-        state = f"broken: {entry.error}" if entry.error else "ok"
-        aliases = ", ".join(entry.aliases)
-        rows.append((entry.name, aliases, entry.dist, entry.version, " ".join(state.split())))
+        head = (entry.name, ", ".join(entry.aliases), entry.dist, entry.version)
+        if entry.plugin is None:
+            rows.append((*head, "", "", f"broken: {' '.join((entry.error or '').split())}"))
+        else:
+            api, state = str(entry.plugin.api), f"ok: {' '.join(entry.plugin.help.split())}"
+            rows.append((*head, api, _abilities(entry.plugin), state))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
         _streams.write("  ".join(cells).rstrip())
 
 
+def _abilities(plugin: BackendPlugin) -> str:
+    # What can stop a task holds it to its time limit, and what cannot does not.
+    can = [("share memory", plugin.shares_memory), ("kill, time limits", plugin.kills)]
+    return ", ".join(word for word, is_so in can if is_so)
+
+
 def config(asked: Asked, explain: bool) -> None:
     """Show the settings that are in force, as a configuration file."""
-    resolved = asked.resolve()
-    for line in _settings.table(_settings.Settings):
+    from fancypipe_core import _configured
+
+    given = asked.given()
+    try:
+        configured = _configured.configure(given)
+    except (errors.BackendNotFound, errors.PluginError):
+        # What is in force is to be seen all the more.
+        _list(_settings.table(_settings.Settings), _configured.core_settings(given), explain)
+        raise
+    _list(_settings.table(_settings.Settings), configured.core, explain)
+    for table, resolved in configured.tables:
+        _streams.write(f"[{table.owner}]" if explain else f"\n[{table.owner}]")
+        _list(table.lines, resolved, explain)
+    _remark(configured)
+
+
+def _list(
+    lines: Sequence[_settings.Setting], resolved: _settings.Resolved[Any], explain: bool
+) -> None:
+    for line in lines:
         value = getattr(resolved.settings, line.name)
-        text = f"{line.name} = {_settings.toml(value)}"
+        text = f"{line.name} = {_settings.shown(line, value)}"
         if value is None:
             text = f"# {line.name} is not set"
+        elif line.secret:
+            text = f"# {line.name} is set; it is a secret"
         if explain:
             flags = ", ".join(dashed(name) for name in (*line.options, *line.off))
             _streams.write(f"# {line.help}")
@@ -106,11 +148,10 @@ def config(asked: Asked, explain: bool) -> None:
             _streams.write(f"{text}  # {resolved.origins[line.name]}\n")
         else:
             _streams.write(text)
-    _remark(resolved)
 
 
-def _remark(resolved: _settings.Resolved[_settings.Settings]) -> None:
-    for remark in resolved.remarks:
+def _remark(configured: Configured) -> None:
+    for remark in configured.remarks:
         _streams.say(f"fancypipe: {remark}")
 
 
@@ -123,21 +164,27 @@ def run_task(
     output = asked.output()
     if output is not None:
         _present.check_output(output)
-    resolved = asked.resolve()
-    settings = vars(resolved.settings)
-    if resolved.settings.progress:
-        _remark(resolved)
     with _streams.aside():
-        from fancypipe_core._session import run
+        from fancypipe_core import _configured
+
+        # Plugins are imported in here, and may print.
+        configured = _configured.configure(asked.given())
+    settings = configured.core.settings
+    if settings.progress:
+        _remark(configured)
+    with _streams.aside():
+        from fancypipe_core._session import Session
 
         # Messages say where an instance was made; the best we have is where it is defined.
         before = "\n" * (definition.line - 1)
         make = compile(f"{before}target(*args, **kwargs)", definition.file or "-", "eval")
         names = {"target": definition.target, "args": args, "kwargs": kwargs}
         try:
-            value = run(_made(definition, lambda: eval(make, names)), **settings)
+            target = _made(definition, lambda: eval(make, names))
+            with Session.of(configured) as session:
+                value = session.run(target)
         except errors.FancyPipeError as error:
-            raise _Failed(asked, resolved.settings) from error
+            raise _Failed(asked, settings) from error
     if output is None:
         _show(value)
         return
@@ -150,7 +197,7 @@ def run_task(
         raise errors.FancyPipeError(
             f"{output} could not be written ({why}); the result is on standard output instead"
         ) from error
-    if resolved.settings.progress:
+    if settings.progress:
         _streams.say(f"fancypipe: the result is in {output}")
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from fancypipe_core import _task, errors
 from fancypipe_core._spelling import near
 
-__all__ = ["NAME", "LoadError", "choose", "load", "loading", "split"]
+__all__ = ["NAME", "LoadError", "choose", "load", "loading", "may_be_command", "split"]
 
 NAME = "__mp_main__"
 """The module's name.  A `__name__ == "__main__"` guard does not fire under it, and workers
@@ -27,6 +27,13 @@ class LoadError(Exception):
 def loading() -> str | None:
     """Return the file that is being loaded, if one is."""
     return _loading
+
+
+def may_be_command(target: str) -> bool:
+    """Tell whether a word that is no file looks like the name of a command."""
+    return not (
+        os.path.exists(target) or os.sep in target or ":" in target or target.endswith(".py")
+    )
 
 
 def split(target: str, commands: tuple[str, ...] = ()) -> tuple[str, str]:

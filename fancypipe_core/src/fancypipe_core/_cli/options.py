@@ -9,7 +9,7 @@ work as ever.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from fancypipe_core import errors
@@ -84,6 +84,7 @@ def read(
     any_option: bool = False,
     any_words: bool = False,
     advice: str = "",
+    more: Callable[[str], Option | None] = lambda _name: None,
 ) -> Line:
     """Read a command line.
 
@@ -94,6 +95,7 @@ def read(
         any_option: Whether unknown options are welcome; they take a value.
         any_words: Whether words that belong to no option are welcome.
         advice: Added to the message about an unknown option or word.
+        more: Finds an option that is not among these by its name.
 
     Raises:
         UsageError: An option is unknown or lacks its value, or a word is not welcome.
@@ -114,6 +116,9 @@ def read(
             continue
         spelled, equals, value = word.partition("=")
         name = spelled.removeprefix("-").removeprefix("-")
+        if plain(name) not in names:
+            further = more(name)
+            names |= _names([further] if further is not None else [])
         option, switch = names.get(plain(name), (None, True))
         if option is None and not any_option:
             hint = near(name, [dashed(known) for known, (_, on) in names.items() if on])

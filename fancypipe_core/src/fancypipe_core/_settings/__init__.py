@@ -4,7 +4,8 @@ The fields of `Settings` are the table.  Each says in its metadata how it is
 spelled on the command line, what values it takes and how a text becomes one;
 the command line, the environment, the configuration files and
 `fancypipe config --explain` are made from that.  `resolve` works on any such
-record, so that a plugin can bring a record of its own.
+record; what a plugin brings (`fancypipe_core._declare`) stands in a table of its
+own in the files.
 
 A value is looked for in this order, and the last one found counts: default,
 the user's file (`fancypipe/config.toml` in the folder for configuration), the
@@ -23,7 +24,7 @@ from fancypipe_core import errors
 from fancypipe_core._settings import config as _config
 from fancypipe_core._settings import cores as _cores
 from fancypipe_core._settings import setting as _setting
-from fancypipe_core._settings.setting import Setting, setting, toml
+from fancypipe_core._settings.setting import Setting, setting, shown, toml
 from fancypipe_core._spelling import near, plain
 
 __all__ = [
@@ -31,10 +32,14 @@ __all__ = [
     "Resolved",
     "Setting",
     "Settings",
+    "Table",
+    "remarks",
     "resolve",
     "setting",
+    "shown",
     "table",
     "toml",
+    "unknown",
 ]
 
 R = TypeVar("R")
@@ -126,6 +131,16 @@ class Settings:
             default="true on the command line, false for run()",
         ),
     )
+    no_plugins: bool = setting(
+        False,
+        Setting(
+            help="Do without the installed observers (entry points fancypipe.plugins).",
+            expected="true or false",
+            parse=_setting.switch,
+            options=("no-plugins",),
+            off=("plugins",),
+        ),
+    )
     debug: bool = setting(
         False,
         Setting(
@@ -174,11 +189,30 @@ class Resolved(Generic[R]):
         origins: By field.
         remarks: What looks like a mistake but is none for sure, such as a
             variable `FANCYPIPE_WORKER`.
+        tables: (file, name) of each table in the files, which some plugin brings.
     """
 
     settings: R
     origins: Mapping[str, Origin]
     remarks: tuple[str, ...]
+    tables: tuple[tuple[str, str], ...] = ()
+
+
+class Table(NamedTuple):
+    """The settings that a plugin brings.
+
+    Attributes:
+        owner: The plugin's name, which is also that of its table in a file.
+        record: The dataclass.
+        lines: What it has, line by line.
+        others: Further keys that may stand in the file's table: those of the
+            plugin's commands, or of the plugin itself for one of its commands.
+    """
+
+    owner: str
+    record: type[Any]
+    lines: tuple[Setting, ...]
+    others: frozenset[str] = frozenset()
 
 
 @overload
@@ -199,6 +233,7 @@ def resolve(
     defaults: Mapping[str, object] = ...,
     spelled: Mapping[str, str] = ...,
     record: type[R],
+    plugin: Table | None = ...,
 ) -> Resolved[R]: ...
 def resolve(
     arguments: Mapping[str, object],
@@ -208,6 +243,7 @@ def resolve(
     defaults: Mapping[str, object] | None = None,
     spelled: Mapping[str, str] | None = None,
     record: type[Any] = Settings,
+    plugin: Table | None = None,
 ) -> Resolved[Any]:
     """Return the settings that are in force, and where each came from.
 
@@ -218,24 +254,37 @@ def resolve(
         defaults: Defaults of the caller's own.
         spelled: How the caller's user spelled an argument, for messages.
         record: Whose table it is.
+        plugin: The table, if a plugin brings it.
 
     Raises:
         ConfigError: A setting is unknown or cannot have that value.
     """
     env = os.environ if env is None else env
-    lines = {line.name: line for line in table(record)}
+    lines = {line.name: line for line in (table(record) if plugin is None else plugin.lines)}
     values = dict(defaults or {})
     origins = {name: Origin("default", line.default) for name, line in lines.items()}
     origins.update({name: Origin("default", toml(value)) for name, value in values.items()})
+    others: list[tuple[str, str]] = []
 
     for kind, file, content in _config.files(env, cwd):
-        for key, value in content.items():
-            line = _line_of(key, lines, file)
-            parsed = _parsed(line, value, f"{file}: {key}")
+        if plugin is None:
+            prefix, own = "", _without_tables(content, lines, file, others)
+        else:
+            prefix, own = f"{plugin.owner}.", _own_table(content, plugin.owner, file)
+        for key, value in own.items():
+            line = _line_of(key, lines)
+            if line is None:
+                if plugin is not None and plain(key) in plugin.others:
+                    continue
+                what = f"{file}: key"
+                raise errors.ConfigError(unknown(prefix + key, what, lines.values()))
+            parsed = _parsed(line, value, f"{file}: {prefix}{key}")
             values[line.name] = (
-                os.path.join(os.path.dirname(file), parsed) if line.is_path else parsed
+                type(parsed)(os.path.join(os.path.dirname(file), parsed))
+                if line.is_path
+                else parsed
             )
-            origins[line.name] = Origin(kind, f"{file}, key {key}")
+            origins[line.name] = Origin(kind, f"{file}, key {prefix}{key}")
     for line in lines.values():
         if env.get(line.variable):
             text = env[line.variable]
@@ -243,21 +292,68 @@ def resolve(
             origins[line.name] = Origin("environment", line.variable)
     for name, value in arguments.items():
         if name not in lines:
-            raise errors.ConfigError(_unknown(name, "argument", lines, lines.values()))
+            raise errors.ConfigError(unknown(name, "argument", lines.values()))
         place = (spelled or {}).get(name, name)
         values[name] = _parsed(lines[name], value, f"argument {place}")
         origins[name] = Origin("argument", place)
-    return Resolved(record(**values), origins, tuple(_remarks(env, lines)))
+    said = tuple(remarks(env, lines.values())) if plugin is None else ()
+    return Resolved(_made(record, values, plugin), origins, said, tuple(others))
 
 
-def _line_of(key: str, lines: Mapping[str, Setting], file: str) -> Setting:
+def _without_tables(
+    content: Mapping[str, Any],
+    lines: Mapping[str, Setting],
+    file: str,
+    tables: list[tuple[str, str]],
+) -> dict[str, Any]:
+    # A table is a plugin's, which may not even be in use here.
+    own = {}
+    for key, value in content.items():
+        if isinstance(value, dict) and _line_of(key, lines) is None:
+            tables.append((file, key))
+        else:
+            own[key] = value
+    return own
+
+
+def _own_table(content: Mapping[str, Any], owner: str, file: str) -> dict[str, Any]:
+    for key, value in content.items():
+        if plain(key) == plain(owner):
+            if not isinstance(value, dict):
+                raise errors.ConfigError(
+                    f"{file}: {key} must be a table of the settings that {owner!r} brings, "
+                    f"not {value!r}"
+                )
+            return value
+    return {}
+
+
+def _made(record: type[Any], values: Mapping[str, object], plugin: Table | None) -> Any:
+    if plugin is None:
+        return record(**values)
+    try:
+        return record(**values)
+    except ValueError as error:  # what the fields alone cannot say
+        raise errors.ConfigError(f"the settings of {plugin.owner!r}: {error}") from None
+    except Exception as error:
+        raise errors.PluginError(
+            f"the settings of {plugin.owner!r} cannot be made: {type(error).__name__}: {error}",
+            plugin=plugin.owner,
+        ) from error
+
+
+def _line_of(key: str, lines: Mapping[str, Setting]) -> Setting | None:
     for line in lines.values():
-        if plain(key) in map(plain, (line.name, *line.options)):
+        names = line.also if line.owner else line.options
+        if plain(key) in map(plain, (line.name, *names)):
             return line
-    raise errors.ConfigError(_unknown(key, f"{file}: key", lines, lines.values()))
+    return None
 
 
-def _unknown(name: str, what: str, known: Iterable[str], lines: Iterable[Setting]) -> str:
+def unknown(name: str, what: str, lines: Iterable[Setting]) -> str:
+    """Return the message about a name that is no setting."""
+    lines = list(lines)
+    known = [line.argument or line.name for line in lines]
     hint = near(name, [*known, *(option for line in lines for option in line.options)])
     return f"{what} {name!r} is not a setting{hint or '; there are: ' + ', '.join(known)}"
 
@@ -266,18 +362,21 @@ def _parsed(line: Setting, value: object, where: str) -> Any:
     try:
         return line.parse(value)
     except (ValueError, TypeError):
-        raise errors.ConfigError(f"{where} must be {line.expected}, not {value!r}") from None
+        got = "what was given, which is a secret" if line.secret else repr(value)
+        raise errors.ConfigError(f"{where} must be {line.expected}, not {got}") from None
 
 
-def _remarks(env: Mapping[str, str], lines: Mapping[str, Setting]) -> Iterable[str]:
+def remarks(env: Mapping[str, str], lines: Iterable[Setting]) -> Iterable[str]:
+    """Yield a sentence for each variable that looks like one of these settings and is none."""
     # Not errors: other programs and later versions may have variables of their own.
-    variables = {line.variable: line.variable for line in lines.values()}
+    lines = list(lines)
+    variables = {line.variable: line.variable for line in lines}
     unknown = [name for name in env if name.startswith("FANCYPIPE_") and name not in variables]
     if not unknown:
         return
     import difflib
 
-    for line in lines.values():
+    for line in lines:
         for option in line.options:
             variables.setdefault(f"FANCYPIPE_{plain(option).upper()}", line.variable)
     for name in unknown:

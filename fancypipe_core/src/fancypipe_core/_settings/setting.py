@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import math
 import os
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from dataclasses import field
 from typing import Any, NamedTuple
 
 from fancypipe_core._settings import cores as _cores
+from fancypipe_core._spelling import plain
 
 __all__ = [
     "Setting",
@@ -17,6 +19,7 @@ __all__ = [
     "name",
     "seconds",
     "setting",
+    "shown",
     "switch",
     "toml",
     "workers_or_auto",
@@ -31,13 +34,20 @@ class Setting(NamedTuple):
         expected: What values it takes, to follow "must be".
         parse: Makes a value of a text or of a value from a file or a caller;
             raises `ValueError` or `TypeError` if it cannot be one.
-        options: How it is spelled on the command line, the usual one first.
+        options: How it is spelled on the command line, the usual one first; the
+            engine's own may be spelled so in a file as well.
         off: How it is turned off on the command line, for what is on or off.
         off_help: What turning it off does, for what is on by default there.
         value: What help shows for its value; empty for what is on or off.
         default: The default in words; empty for what `name` has in the record.
         is_path: Whether it is a path, which in a file begins at that file's folder.
-        name: The field, the argument of `run()` and the key in a file.
+        name: The field and the key in a file; for the engine's own also the
+            argument of `run()`.
+        owner: The plugin that brings it; empty for the engine's own.
+        argument: The argument of `run()`; empty if that is the name.
+        also: Further keys in a file, for what a plugin brings.
+        secret: Whether its value is never shown.
+        implies: Whether giving it chooses the backend that brings it.
     """
 
     help: str
@@ -50,11 +60,21 @@ class Setting(NamedTuple):
     default: str = ""
     is_path: bool = False
     name: str = ""
+    owner: str = ""
+    argument: str = ""
+    also: tuple[str, ...] = ()
+    secret: bool = False
+    implies: bool = False
 
     @property
     def variable(self) -> str:
         """The environment variable."""
-        return f"FANCYPIPE_{self.name.upper()}"
+        return "_".join(filter(None, ("FANCYPIPE", plain(self.owner), self.name))).upper()
+
+
+def shown(line: Setting, value: object) -> str:
+    """Return a setting's value for a human, and nothing of a secret."""
+    return "a secret" if line.secret and value is not None else toml(value)
 
 
 def setting(default: Any, line: Setting) -> Any:
@@ -73,7 +93,10 @@ def toml(value: object) -> str:
         return str(value).lower()
     if isinstance(value, (int, float)):
         return repr(value)
-    text = str(value).replace("\\", "\\\\").replace('"', '\\"')
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return f"[{', '.join(map(toml, value))}]"
+    text = value.name if isinstance(value, enum.Enum) else str(value)
+    text = text.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{text}"'
 
 

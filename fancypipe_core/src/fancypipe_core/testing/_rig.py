@@ -9,6 +9,7 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from fancypipe_core._configured import own_settings
 from fancypipe_core._ref import Instance
 from fancypipe_core._runner import Runner
 from fancypipe_core._values import EncodedValues, LiveValues
@@ -155,7 +156,9 @@ class Rig:
         live = plugin.shares_memory
         self.recorder = Recorder()
         self.values = LiveValues() if live else EncodedValues()
-        options = BackendOptions(workers, directory, lambda: Runner(directory, live=live))
+        options = BackendOptions(
+            workers, directory, lambda: Runner(directory, live=live), own_settings(plugin)
+        )
         self.backend = plugin.make(options)
         self.drive: Callable[[float | None], None] | None
         self.drive = getattr(self.backend, "drive", None)
