@@ -24,7 +24,7 @@ LAYERS: Layers = [
     # Words and tables; each alone.
     ["errors", "_table", "_files", "_spelling", "_collector", "_settings.cores", "_cli.docstring"],
     ["_declare"],
-    ["_faults"],
+    ["_faults", "_machine"],
     # The machine's records; references; names of code; frames of bytes.
     ["_records", "_ref", "_names", "_channel", "_cli.kinds", "_cli.streams", "_cli.options"],
     # Who needs whom; the contracts; what users define; code by value.
@@ -33,6 +33,8 @@ LAYERS: Layers = [
     ["_scheduler", "_plugins", "_context", "_codec", "_wire", "_cli.hints", "_cli.load"],
     # Values between tasks; failures in words; settings, line by line.
     ["_values", "_failure", "_exec", "_settings.setting", "_settings.config"],
+    # Why a worker could not read a task.
+    ["_unreadable"],
     # Both ends of a job; the settings of plugins.
     ["_graph", "_runner", "_settings.record"],
     # All settings.

@@ -44,6 +44,8 @@ class _Worker:
         self.main: MainScript | None = None
         self.lock = threading.Lock()
         self.loading = False
+        # What importing the script raised, and its traceback, which grows when it is raised again.
+        self.failed: tuple[BaseException, types.TracebackType | None] | None = None
 
 
 _worker = _Worker()
@@ -169,6 +171,10 @@ def _load_main() -> Any:
             return module
         if _worker.main is None:
             raise errors.DecodeError("a name of the main script came, but no main script was named")
+        if _worker.failed is not None:
+            # It would fail again, and do what it does before that again.
+            error, trace = _worker.failed
+            raise error.with_traceback(trace)
         import runpy
 
         made = types.ModuleType(_MP_MAIN)
@@ -180,8 +186,10 @@ def _load_main() -> Any:
                 content = runpy.run_module(_worker.main.value, run_name=_MP_MAIN, alter_sys=True)
             else:
                 content = runpy.run_path(_worker.main.value, run_name=_MP_MAIN)
-        except BaseException:
+        except BaseException as error:
             sys.modules.pop(_MP_MAIN, None)
+            if not isinstance(error, KeyboardInterrupt):
+                _worker.failed = (error, error.__traceback__)
             raise
         finally:
             _worker.loading = False

@@ -6,7 +6,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from fancypipe_core import errors
 from fancypipe_core._graph import Node
@@ -16,7 +16,9 @@ from fancypipe_core.backend import Certificate, Err, Job, Live, Note
 if TYPE_CHECKING:
     from fancypipe_core._observers import Observers
 
-__all__ = ["Report"]
+__all__ = ["Report", "alike", "too"]
+
+E = TypeVar("E", bound=errors.FancyPipeError)
 
 _LAST_LINES = 25  # of a dead worker's output, in the error
 _MOST_ATTEMPTS = 1000  # at a task, where a plugin has each failure followed by another
@@ -162,10 +164,11 @@ class Report:
         skipped = self.counts["skipped"]
         text = f"{len(failures)} of the tasks failed"
         text += f", and {skipped} could not run because of them" if skipped > 0 else ""
-        for error in failures[:20]:
-            text += f"\n  {error}"
-        if len(failures) > 20:
-            text += f"\n  and {len(failures) - 20} more"
+        kinds = alike(failures)
+        for error, more in kinds[:20]:
+            text += f"\n  {error}" + (f" ({too(more)})" if more else "")
+        if len(kinds) > 20:
+            text += f"\n  and {sum(1 + more for _, more in kinds[20:])} more"
         error = errors.RunFailed(text, failures=only, skipped=max(skipped, 0))
         error.__cause__ = failures[0] if failures else None
         return error
@@ -239,6 +242,26 @@ class Report:
         )
         lost.certificate = why
         return lost
+
+
+def alike(failures: Sequence[E]) -> list[tuple[E, int]]:
+    """Return failures, and of how many more each stands for.
+
+    What a worker could not read, it could not read for all tasks of a definition.
+    """
+    kinds: dict[str, tuple[E, int]] = {}
+    for number, error in enumerate(failures):
+        cause = error.__cause__
+        shared = isinstance(cause, (errors.DecodeError, errors.UsageError))
+        key = str(cause) if shared else str(number)
+        first, more = kinds.get(key, (error, -1))
+        kinds[key] = (first, more + 1)
+    return list(kinds.values())
+
+
+def too(more: int) -> str:
+    """Say of how many more tasks something is true."""
+    return f"and {more} more task{'s' if more > 1 else ''} for this reason"
 
 
 def _at(error: errors.FancyPipeError, node: Node) -> errors.FancyPipeError:

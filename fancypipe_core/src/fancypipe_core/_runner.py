@@ -7,7 +7,7 @@ from contextvars import Token
 from time import perf_counter
 from typing import Any
 
-from fancypipe_core import _codec, _context, _failure, errors
+from fancypipe_core import _codec, _context, _failure, _unreadable, errors
 from fancypipe_core._codec import Packed
 from fancypipe_core._names import loading_main
 from fancypipe_core._ref import Instance
@@ -53,6 +53,7 @@ class Runner:
         self._interrupted = interrupted
         self._scope = _context.TaskScope(directory, self._notify)
         self._calls: dict[Call, Callable[..., Any]] = {}
+        self._unreadable: dict[Call, Err] = {}
         self._sink: Sink | None = None
 
     def connect(self, sink: Sink) -> None:
@@ -108,6 +109,8 @@ class Runner:
             raise error
 
     def _load(self, call: Call) -> Callable[..., Any]:
+        if call in self._unreadable:
+            raise errors.DecodeError("it could not be read before")
         body = call.body
         loaded: Callable[..., Any]
         loaded = body.value if isinstance(body, Live) else entry(_codec.decode(body))
@@ -115,23 +118,16 @@ class Runner:
         return loaded
 
     def _undecodable(self, job: Job, error: BaseException) -> Err:
-        wrapped: BaseException
-        if isinstance(error, (errors.UsageError, errors.DecodeError)):
-            wrapped = error
-        else:
-            hint = ""
-            if isinstance(error, ModuleNotFoundError):
-                hint = (
-                    "; a worker has the sys.path that the client had when the session was opened "
-                    "(install the module, or extend sys.path before)"
-                )
-            wrapped = errors.DecodeError(
-                f"the worker could not read the task {job.call.label} or its inputs: "
-                f"{type(error).__name__}: {_failure.text_of(error)}{hint}"
-            )
-            wrapped.__cause__ = error
-            wrapped.__traceback__ = error.__traceback__
-        return _failure.describe(wrapped, self._carry, final=True)
+        known = self._unreadable.get(job.call)
+        if known is not None:
+            return known
+        in_inputs = job.call in self._calls
+        wrapped = _unreadable.explain(error, job.call.label, in_inputs)
+        reply = _failure.describe(wrapped, self._carry, final=True)
+        if not in_inputs:
+            # So it will be for all its jobs: what is imported is not imported again for each.
+            self._unreadable[job.call] = reply
+        return reply
 
     def _ok(self, packed: Packed) -> Ok:
         if isinstance(packed.body, Live):

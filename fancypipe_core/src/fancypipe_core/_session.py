@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from fancypipe_core import _configured, errors
+from fancypipe_core import _configured, _machine, errors
 from fancypipe_core._driver import Driver
 from fancypipe_core._files import Keeper
 from fancypipe_core._inline import InlineBackend
@@ -129,6 +129,11 @@ class Session:
             self._driver.stop(0.0)
             raise
         self._open = True
+        if isinstance(self._values, EncodedValues):
+            # While the workers come up.
+            folder = os.path.dirname(self.directory)
+            for warning in _machine.forewarnings(folder, self.settings.workers):
+                self._report.warn(warning)
 
     def run(self, *targets: Any) -> Any:
         """Run what the targets need, and return their values.

@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Iterator
 
 from fancypipe_core import _failure, errors
+from fancypipe_core._report import alike, too
 
 __all__ = ["explain", "explain_load", "user_text"]
 
@@ -82,13 +83,16 @@ def explain_load(error: BaseException, file: str) -> Iterator[str]:
 
 
 def _run_failed(error: errors.RunFailed, serial: str, is_serial: bool) -> Iterator[str]:
-    for failure in error.failures[:_FULL]:
+    kinds = alike(error.failures)
+    for failure, _ in kinds[:_FULL]:
         yield from _traceback(failure)
     yield f"fancypipe: the run failed: {_first_line(error)}"
-    for failure in error.failures[:_LISTED]:
+    for failure, more in kinds[:_LISTED]:
         yield from _facts(failure)
-    if len(error.failures) > _LISTED:
-        yield f"  and {len(error.failures) - _LISTED} more"
+        if more:
+            yield f"         {too(more)}"
+    if len(kinds) > _LISTED:
+        yield f"  and {sum(1 + more for _, more in kinds[_LISTED:])} more"
     if error.failures:
         yield f"  next:  {_next(error.failures[0], serial, is_serial)}"
 
@@ -97,7 +101,7 @@ def _traceback(error: errors.TaskError) -> Iterator[str]:
     text = error.traceback
     if not text and error.__cause__ is not None:
         text = "".join(traceback.format_exception(error.__cause__))
-    if text:
+    if 'File "' in text:
         yield user_text(text)
         yield ""
 
@@ -138,6 +142,10 @@ def _next(error: errors.FancyPipeError, serial: str, is_serial: bool) -> str:
         return "give the task a longer `timeout`, or see in series where it stays: " + serial
     if isinstance(error, errors.TaskLost):
         return _after_death(str(error.certificate), serial)
+    if isinstance(cause, errors.DecodeError):
+        # What to do is the last line of the message: only the worker knows the script.
+        advice = str(cause).splitlines()[1:]
+        return advice[-1] if advice else f"run it in series: {serial}"
     if isinstance(cause, errors.CodecError):
         return (
             "pass what can be written down, such as a path for an open file; "

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Iterator
 
-__all__ = ["quota", "usable"]
+__all__ = ["groups", "quota", "read", "usable"]
 
 
 def usable() -> int:
@@ -28,40 +29,53 @@ def quota(root: str = "/") -> float | None:
     Args:
         root: Where `proc` and `sys` are; for tests.
     """
-    limits = []
-    for line in _read(os.path.join(root, "proc/self/cgroup")).splitlines():
+    limits = (
+        (_version_2 if version == 2 else _version_1)(os.path.join(base, folder))
+        for base, folder, version in groups(root, "cpu")
+    )
+    return min((limit for limit in limits if limit is not None), default=None)
+
+
+def groups(root: str, controller: str) -> Iterator[tuple[str, str, int]]:
+    """Yield this process's control groups and those around them, which bind it as well.
+
+    Args:
+        root: Where `proc` and `sys` are.
+        controller: `cpu`, `memory` or another one.
+
+    Yields:
+        The folder in which groups are, the group's folder in it (empty for the
+        outermost), and the version of control groups.
+    """
+    for line in read(os.path.join(root, "proc/self/cgroup")).splitlines():
         controllers, _, group = line.partition(":")[2].partition(":")
-        names = controllers.split(",")
         if not controllers:
-            base, limit = os.path.join(root, "sys/fs/cgroup"), _version_2
-        elif "cpu" in names:
-            base, limit = os.path.join(root, "sys/fs/cgroup", controllers), _version_1
+            base, version = os.path.join(root, "sys/fs/cgroup"), 2
+        elif controller in controllers.split(","):
+            base, version = os.path.join(root, "sys/fs/cgroup", controllers), 1
             if not os.path.isdir(base):
-                base = os.path.join(root, "sys/fs/cgroup/cpu")
+                base = os.path.join(root, "sys/fs/cgroup", controller)
         else:
             continue
-        # A group is bound by the groups around it as well.  Inside a container
-        # its own name may not be there; then the root of the mount is the group.
+        # Inside a container its own name may not be there; then the root of the
+        # mount is the group.
         folder = group.strip("/")
         while True:
-            found = limit(os.path.join(base, folder))
-            if found is not None:
-                limits.append(found)
+            yield base, folder, version
             if not folder:
                 break
             folder = os.path.dirname(folder)
-    return min(limits, default=None)
 
 
 def _version_2(folder: str) -> float | None:
-    limit, period, *_ = [*_read(os.path.join(folder, "cpu.max")).split(), "", ""]
+    limit, period, *_ = [*read(os.path.join(folder, "cpu.max")).split(), "", ""]
     return _ratio(limit, period)
 
 
 def _version_1(folder: str) -> float | None:
     return _ratio(
-        _read(os.path.join(folder, "cpu.cfs_quota_us")),
-        _read(os.path.join(folder, "cpu.cfs_period_us")),
+        read(os.path.join(folder, "cpu.cfs_quota_us")),
+        read(os.path.join(folder, "cpu.cfs_period_us")),
     )
 
 
@@ -73,7 +87,8 @@ def _ratio(quota: str, period: str) -> float | None:
         return None
 
 
-def _read(path: str) -> str:
+def read(path: str) -> str:
+    """Return what stands in a small file; nothing if it cannot be read."""
     try:
         with open(path, encoding="ascii", errors="replace") as file:
             return file.read()
