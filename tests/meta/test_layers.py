@@ -56,8 +56,24 @@ LAYERS: Layers = [
     # The command line.
     ["_cli", "_cli.inputs", "_cli.present"],
     ["_cli.explain"],
+    # What would keep a pipeline from running.
+    ["_doctor", "_doctor.finding", "_doctor.records"],
+    ["_doctor.child", "_doctor.clean", "_doctor.compose", "_doctor.guarded"],
+    [
+        "_doctor.importing",
+        "_doctor.travel",
+        "_doctor.probe",
+        "_doctor.machine",
+        "_doctor.installed",
+    ],
+    ["_doctor.examine"],
+    # What the commands do.
     ["_cli.commands"],
+<<<<<<< HEAD
     ["_cli.plugged"],
+=======
+    ["_cli.doctor"],
+>>>>>>> 9b4446f (fancypipe doctor: what would keep a pipeline from running in workers, before it runs)
     ["cli"],
     # The public names.
     ["__init__"],

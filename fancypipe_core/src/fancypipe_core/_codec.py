@@ -181,6 +181,19 @@ class Encoder:
 
         return self._encode((args, kwargs, state), named, "inputs")
 
+    def encode_code(self, target: Any, main: Any, name: str) -> Packed:
+        """Write down what a task calls.
+
+        Args:
+            target: What travels.
+            main: The function in it, for messages.
+            name: The task's name, for messages.
+
+        Raises:
+            EncodeError: As in `encode_inputs`.
+        """
+        return self._encode(target, lambda: main, name)
+
     def encode_result(self, value: Any) -> Packed:
         """Write down what a task returned; an `Outputs` output by output.
 

@@ -18,7 +18,15 @@ from typing import Any, NamedTuple
 
 from fancypipe_core import errors
 
-__all__ = ["MainScript", "in_worker", "loading_main", "main_script", "reference", "set_main_script"]
+__all__ = [
+    "MainScript",
+    "in_worker",
+    "load_main",
+    "loading_main",
+    "main_script",
+    "reference",
+    "set_main_script",
+]
 
 _MAIN = "__main__"
 _MP_MAIN = "__mp_main__"
@@ -151,7 +159,7 @@ def _find(name: str) -> bool:
 
 def _from_main(qualname: str) -> Any:
     """Find a name of the main module; in a worker, import the main script first."""
-    module = _load_main() if _worker.is_one else sys.modules.get(_MP_MAIN) or sys.modules[_MAIN]
+    module = load_main() if _worker.is_one else sys.modules.get(_MP_MAIN) or sys.modules[_MAIN]
     found = _walk(module, qualname)
     if found is None and not _worker.is_one:
         found = _walk(sys.modules[_MAIN], qualname)
@@ -164,7 +172,13 @@ def _from_main(qualname: str) -> Any:
     return found
 
 
-def _load_main() -> Any:
+def load_main() -> Any:
+    """In a worker: import the client's main script, or take it if it was imported.
+
+    Raises:
+        DecodeError: The client has none.
+        BaseException: Whatever the script raises.
+    """
     with _worker.lock:
         module = sys.modules.get(_MP_MAIN)
         if module is not None:

@@ -55,7 +55,7 @@ class EncodedValues:
     def call(self, definition: Definition) -> Call:
         known = self._calls.get(id(definition))
         if known is None:
-            packed = self._encoder.encode_result(definition.target)
+            packed = self._encoder.encode_code(definition.target, definition.main, definition.name)
             assert not isinstance(packed.body, Live)
             known = self._calls[id(definition)] = (definition, Call(definition.name, packed.body))
             if _names.reference(definition.target) is None:

@@ -40,6 +40,8 @@ _FORMS = (
     "Options take one dash or two, hyphens or underscores, -option value or -option=value. "
     "Lists and objects are written as JSON; what may be repeated also takes its items one by one."
 )
+_DOCTOR = (Option("limit", ("limit",)), Option("json", ("json",), is_flag=True))
+_LIMIT_HELP = "How long a worker may take to import the file. [default: 60]"
 _FORMAT = {"max_content_width": 100}
 _INPUT = "input:"
 _EXPLAIN_HELP = "Also say what each setting does, and where its value comes from."
@@ -130,6 +132,56 @@ class _Builtin(click.Command):
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         if self._own:
             _section(formatter, "Options", [("--explain", _EXPLAIN_HELP)])
+
+
+class _Doctor(click.Command):
+    """`fancypipe doctor`: options of its own, and then a pipeline with its inputs."""
+
+    def __init__(self) -> None:
+        text = "Look for what would keep a pipeline from running in worker processes."
+        super().__init__("doctor", help=text, add_help_option=False, context_settings=_FORMAT)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        line = _options.read(args, (*_DOCTOR, _HELP, *_ENGINE), stop_at_word=True)
+        _help_if_asked(ctx, line)
+        ctx.obj.add([found for found in line.options if found.key in _ENGINE_KEYS], args)
+        ctx.params = {found.key: found.value for found in line.options}
+        ctx.args = args[line.rest :]
+        return ctx.args
+
+    def invoke(self, ctx: click.Context) -> int:
+        from fancypipe_core._cli import doctor as _doctor
+        from fancypipe_core._cli import inputs as _inputs
+
+        def read(definition: Definition | None, words: Sequence[str]) -> _doctor.Read:
+            if definition is None:
+                # What the inputs are is not known; the engine's options are.
+                line = _options.read(words, _ENGINE, any_option=True, any_words=True)
+                ctx.obj.add([one for one in line.options if one.key in _ENGINE_KEYS], words)
+                return _doctor.Read((), {}, None)
+            command = _Pipeline(ctx.info_name or "", definition)
+            inner = command.make_context(ctx.info_name, list(words), parent=ctx)
+            try:
+                args, kwargs = _inputs.bind(
+                    definition.name, command.inputs, inner.params, inner.args
+                )
+            except errors.BadInput as error:
+                if inner.params or inner.args:
+                    raise
+                return _doctor.Read((), {}, error)
+            return _doctor.Read(args, kwargs, None)
+
+        limit = _doctor.seconds(ctx.params.get("limit", "60"))
+        as_json = ctx.params.get("json") == "true"
+        return _doctor.doctor(ctx.obj, ctx.args, limit, as_json, read)
+
+    def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
+        return ["[options] [FILE[:NAME] [inputs]]"]
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        own = [("--limit SECONDS", _LIMIT_HELP), ("--json", "Write it for programs.")]
+        _section(formatter, "Options", own)
+        _section(formatter, "Engine options", _engine_rows())
 
 
 class _Pipeline(click.Command):
@@ -269,7 +321,7 @@ def _group() -> _Group:
     )
     return _Group(
         "fancypipe",
-        commands=[backends, config],
+        commands=[backends, config, _Doctor()],
         help="Run the pipeline in FILE: the only module or task in it, or the one called NAME.",
         add_help_option=False,
         context_settings=_FORMAT,

@@ -1,0 +1,1 @@
+"""`fancypipe doctor`: finds what would keep a pipeline from running in worker processes."""

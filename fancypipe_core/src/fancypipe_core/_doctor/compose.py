@@ -1,0 +1,120 @@
+"""Composes a pipeline as far as that goes without running its tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from fancypipe_core import _codec, _context, _failure, errors
+from fancypipe_core._ref import Instance, Ref
+from fancypipe_core._task import entry
+from fancypipe_core._values import EncodedValues, LiveValues
+from fancypipe_core.backend import Encoded
+
+__all__ = ["Composed", "Met", "compose"]
+
+_MOST = 20_000  # instances that are looked at
+
+
+class Met(NamedTuple):
+    """A task instance that was met.
+
+    Attributes:
+        instance: The instance.
+        inputs: Its inputs, with holes; None if they cannot be written down.
+        wants: Whose values go into the holes.
+        error: Why they cannot be written down.
+    """
+
+    instance: Instance[Any]
+    inputs: Encoded | None
+    wants: Sequence[Instance[Any]]
+    error: errors.FancyPipeError | None = None
+
+
+class Composed(NamedTuple):
+    """How far it went.
+
+    Attributes:
+        met: The tasks and modules, each once.
+        closed: Modules that wait for results of tasks, and were not looked into.
+        failed: Modules that raised, and what.
+        all: Whether all was looked at that there is to be seen.
+    """
+
+    met: list[Met]
+    closed: list[Instance[Any]]
+    failed: list[tuple[Instance[Any], BaseException]]
+    all: bool
+
+
+class _Waits(BaseException):
+    """A module waits for a result; not an `Exception`, so that no module takes it for its own."""
+
+
+class _Scope:
+    """Where modules run that are only looked at."""
+
+    def resolve(self, ref: Ref[Any]) -> Any:
+        raise _Waits
+
+    def context(self) -> None:
+        return None
+
+
+def compose(root: Instance[Any], values: EncodedValues) -> Composed:
+    """Compose what an instance stands for.
+
+    Args:
+        root: A module or task with its inputs.
+        values: Writes inputs down.
+    """
+    done = Composed([], [], [], True)
+    waiting: list[Instance[Any]] = [root]
+    seen = {id(root)}
+    while waiting:
+        if len(done.met) >= _MOST:
+            return done._replace(all=False)
+        instance = waiting.pop()
+        one = _meet(instance, values)
+        done.met.append(one)
+        found = list(one.wants)
+        if instance._definition.is_module:
+            if one.inputs is None or one.wants:
+                done.closed.append(instance)
+            else:
+                found += _made_by(one.inputs, instance, values, done)
+        for other in reversed(found):
+            if id(other) not in seen:
+                seen.add(id(other))
+                waiting.append(other)
+    return done
+
+
+def _meet(instance: Instance[Any], values: EncodedValues) -> Met:
+    try:
+        packed = values.pack_inputs(instance)
+    except errors.FancyPipeError as error:
+        # What can be found without writing it down is found all the same.
+        return Met(instance, None, LiveValues().pack_inputs(instance).wants, error)
+    assert isinstance(packed.body, tuple), "encoded values are payloads"
+    return Met(instance, packed.body, packed.wants)
+
+
+def _made_by(
+    inputs: Encoded, instance: Instance[Any], values: EncodedValues, done: Composed
+) -> Sequence[Instance[Any]]:
+    """Return what a module's result refers to."""
+    token = _context.scope.set(_Scope())
+    try:
+        args, kwargs, state = _codec.decode(inputs)
+        result = entry(instance._definition.target)(args, kwargs, state)
+        return values.pack_result(result).wants
+    except _Waits:
+        done.closed.append(instance)
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - it is the user's code
+        error.__traceback__ = _failure.user_traceback(error)
+        done.failed.append((instance, error))
+    finally:
+        _context.scope.reset(token)
+    return ()
