@@ -523,7 +523,12 @@ def test_what_is_typed_wrong(place: Place, line: str, said: str) -> None:
 
 
 def started(place: Place) -> subprocess.Popen[str]:
-    place.write("import pathlib, time\npathlib.Path(__file__ + '.on').touch()\ntime.sleep(1000)\n")
+    place.write(
+        "import pathlib, subprocess, time\n"
+        "subprocess.Popen(['sleep', '1000'])\n"
+        "pathlib.Path(__file__ + '.on').touch()\n"
+        "time.sleep(1000)\n"
+    )
     process = place.start("--limit 600 pipeline.py", start_new_session=True)
     wait_until((place.folder / "pipeline.py.on").exists)
     return process
