@@ -69,11 +69,7 @@ LAYERS: Layers = [
     ["_doctor.examine"],
     # What the commands do.
     ["_cli.commands"],
-<<<<<<< HEAD
-    ["_cli.plugged"],
-=======
-    ["_cli.doctor"],
->>>>>>> 9b4446f (fancypipe doctor: what would keep a pipeline from running in workers, before it runs)
+    ["_cli.plugged", "_cli.doctor"],
     ["cli"],
     # The public names.
     ["__init__"],

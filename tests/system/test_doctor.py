@@ -183,7 +183,7 @@ def test_on_threads_nothing_has_to_travel(place: Place) -> None:
     assert "a generator" in place.found(code=1).one("problem")
     found = place.found("pipeline.py -workertype=T", code=0)
     found.is_well()
-    assert "nothing has to travel: T shares memory with this process" in found.of("ok")
+    assert "nothing has to travel: the workers share this process's memory" in found.of("ok")
 
 
 def test_what_has_no_name_goes_whole(place: Place) -> None:

@@ -142,9 +142,10 @@ class _Doctor(click.Command):
         super().__init__("doctor", help=text, add_help_option=False, context_settings=_FORMAT)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        line = _options.read(args, (*_DOCTOR, _HELP, *_ENGINE), stop_at_word=True)
+        more = _plugged.finder(ctx.obj.argv)
+        line = _options.read(args, (*_DOCTOR, _HELP, *_ENGINE), stop_at_word=True, more=more)
         _help_if_asked(ctx, line)
-        ctx.obj.add([found for found in line.options if found.key in _ENGINE_KEYS], args)
+        ctx.obj.add([found for found in line.options if _is_engine(found)], args)
         ctx.params = {found.key: found.value for found in line.options}
         ctx.args = args[line.rest :]
         return ctx.args
@@ -157,7 +158,7 @@ class _Doctor(click.Command):
             if definition is None:
                 # What the inputs are is not known; the engine's options are.
                 line = _options.read(words, _ENGINE, any_option=True, any_words=True)
-                ctx.obj.add([one for one in line.options if one.key in _ENGINE_KEYS], words)
+                ctx.obj.add([one for one in line.options if _is_engine(one)], words)
                 return _doctor.Read((), {}, None)
             command = _Pipeline(ctx.info_name or "", definition)
             inner = command.make_context(ctx.info_name, list(words), parent=ctx)

@@ -68,10 +68,11 @@ def doctor(
     """
     from fancypipe_core._doctor import examine as _examine
     from fancypipe_core._doctor import finding as _finding
+    from fancypipe_core._doctor import probe as _probe
 
     found: _examine.Pipeline | None = None
     target: Target = _examine.Target(None)
-    asked.resolve()  # what is wrong with the settings is said first
+    _probe.in_force(asked.given())  # what is wrong with the settings is said first
     with _streams.aside():
         if words:
             file, name = _load.split(words[0])
@@ -80,7 +81,7 @@ def doctor(
                 target = _target(found, name, words[1:], read)
             else:
                 read(None, words[1:])
-        chapters = _examine.examine(found, target, asked.resolve(), limit)
+        chapters = _examine.examine(found, target, _probe.in_force(asked.given()), limit)
     if as_json:
         _streams.write(_finding.as_json(chapters))
     else:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from fancypipe_core import _failure, _plugins, _settings, _task, errors
+from fancypipe_core import _failure, _task
 from fancypipe_core._cli import load as _load
 from fancypipe_core._doctor import compose as _compose
 from fancypipe_core._doctor import guarded as _guarded
@@ -70,7 +70,7 @@ def pipeline(file: str, limit: float) -> Pipeline:
 def examine(
     found: Pipeline | None,
     target: Target,
-    resolved: _settings.Resolved[_settings.Settings],
+    force: _probe.InForce,
     limit: float,
 ) -> list[Chapter]:
     """Return all that was found.
@@ -78,12 +78,11 @@ def examine(
     Args:
         found: What is known of the file; None if there is none.
         target: What the run would be asked for.
-        resolved: The settings of the run.
+        force: The settings of the run, and its backend.
         limit: Seconds that a worker may take for the tasks and their inputs.
     """
-    settings = resolved.settings
+    settings, live = force.core.settings, force.live
     chapters: list[Chapter] = []
-    live = _shares_memory(settings.backend)
     if found is not None:
         about = found.findings
         if live and found.unguarded:  # it hurts workers only
@@ -93,25 +92,15 @@ def examine(
             broken = any(finding.mark == "problem" for finding in about)
             findings = list(_tasks(found, found.module, target, live or broken, limit))
             if live:
-                text = f"nothing has to travel: {settings.backend} shares memory with this process"
-                findings.append(Finding("ok", text))
+                findings.append(
+                    Finding("ok", "nothing has to travel: the workers share this process's memory")
+                )
             chapters.append(Chapter("tasks and inputs", findings))
-    origin = resolved.origins["workers"].kind
-    origin = (
-        "by default" if origin == "default" else f"{origin}: {resolved.origins['workers'].place}"
-    )
-    chapters.append(Chapter("workers", list(_probe.look(settings, origin))))
+    chapters.append(Chapter("workers", list(_probe.look(force))))
     memory = found.memory if found is not None and not live else 0
     chapters.append(Chapter("this machine", list(_machine.look(settings, memory))))
     chapters.append(Chapter("installed", list(_installed.look(settings.backend))))
     return chapters
-
-
-def _shares_memory(backend: str) -> bool:
-    try:
-        return _plugins.find(backend).shares_memory
-    except errors.PluginError:
-        return False  # it is broken, and the probe says how
 
 
 def _tasks(

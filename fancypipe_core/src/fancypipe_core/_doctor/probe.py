@@ -5,16 +5,18 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from time import perf_counter
-from typing import Any
+from typing import Any, NamedTuple
 
-from fancypipe_core import _plugins, _settings, errors
+from fancypipe_core import _configured, _settings, errors
+from fancypipe_core._configured import Configured, Given
 from fancypipe_core._doctor.finding import Finding, several
-from fancypipe_core._session import run
+from fancypipe_core._session import Session
 from fancypipe_core._settings import cores as _cores
 from fancypipe_core._task import task
 
-__all__ = ["look"]
+__all__ = ["InForce", "in_force", "look"]
 
 _THREADS = (
     "OMP_NUM_THREADS",
@@ -36,27 +38,55 @@ def tell() -> dict[str, Any]:
     }
 
 
-def look(settings: _settings.Settings, origin: str) -> Iterator[Finding]:
-    """Yield what is found.
+class InForce(NamedTuple):
+    """What the run would have.
 
-    Args:
-        settings: Those of the run.
-        origin: Where the number of workers comes from.
+    Attributes:
+        core: The engine's settings, and where each came from.
+        configured: All that is in force; None if the backend is broken.
+        error: How it is broken.
     """
-    begin = perf_counter()
-    given = {**vars(settings), "progress": False}
+
+    core: _settings.Resolved[_settings.Settings]
+    configured: Configured | None
+    error: str = ""
+
+    @property
+    def live(self) -> bool:
+        """Whether the backend shares memory with this process."""
+        return self.configured is not None and self.configured.plugin.shares_memory
+
+
+def in_force(given: Given) -> InForce:
+    """Return what the run would have.
+
+    Raises:
+        ConfigError: A setting is unknown, belongs elsewhere, or cannot have that value.
+        BackendNotFound: The backend is not installed.
+    """
+    given = replace(given, defaults={})  # no progress is shown here
     try:
-        told = run(tell(), **given)
-    except errors.BackendNotFound:
-        raise
-    except (errors.FancyPipeError, OSError) as error:
-        yield Finding(
-            "problem",
-            f"the backend {settings.backend} does not work: {' '.join(str(error).split())}",
-            "take another one: -workertype=NAME (fancypipe backends lists them)",
-        )
+        configured = _configured.configure(given)
+    except errors.PluginError as error:
+        return InForce(_configured.core_settings(given), None, str(error))
+    # Observers look at runs of the user's.
+    return InForce(configured.core, replace(configured, observers=None))
+
+
+def look(force: InForce) -> Iterator[Finding]:
+    """Yield what is found."""
+    settings = force.core.settings
+    begin = perf_counter()
+    if force.configured is None:
+        yield _broken(settings.backend, force.error)
         return
-    name = _plugins.find(settings.backend).name
+    name = force.configured.plugin.name
+    try:
+        with Session.of(force.configured) as session:
+            told = session.run(tell())
+    except (errors.FancyPipeError, OSError) as error:
+        yield _broken(name, str(error))
+        return
     took = perf_counter() - begin
     yield Finding("ok", f"the backend {name} starts, and a task on it answers, in {took:.2g} s")
     if told["python"] != sys.version.split()[0]:
@@ -66,13 +96,22 @@ def look(settings: _settings.Settings, origin: str) -> Iterator[Finding]:
             f"{sys.version.split()[0]}",
             "use the same Python everywhere",
         )
-    yield from _counts(settings.workers, origin)
+    yield from _counts(settings.workers, force.core.origins["workers"])
     yield from _threads(told["threads"], settings.workers)
 
 
-def _counts(workers: int, origin: str) -> Iterator[Finding]:
+def _broken(name: str, why: str) -> Finding:
+    return Finding(
+        "problem",
+        f"the backend {name} does not work: {' '.join(why.split())}",
+        "take another one: -workertype=NAME (fancypipe backends lists them)",
+    )
+
+
+def _counts(workers: int, origin: _settings.Origin) -> Iterator[Finding]:
     usable, there = _cores.usable(), os.cpu_count() or 1
-    text = f"{several(workers, 'worker')} ({origin}) on {several(usable, 'core')}"
+    by = "by default" if origin.kind == "default" else str(origin)
+    text = f"{several(workers, 'worker')} ({by}) on {several(usable, 'core')}"
     if usable < there:
         quota = _cores.quota()
         why = f"a quota of {quota:g}" if quota is not None and quota < there else "the affinity"
