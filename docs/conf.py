@@ -21,6 +21,7 @@ _CONTENTS = """
 tutorial
 concepts
 howto/debugging
+howto/when-it-does-not-run
 howto/errors-and-retries
 howto/settings
 howto/write-a-backend

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ast
 import dis
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import CodeType, FunctionType, ModuleType
 
 from fancypipe_core._doctor.finding import Finding
@@ -61,19 +61,27 @@ def look(module: ModuleType, definitions: list[Definition], file: str) -> Iterat
 
 def _set_below(tree: ast.Module) -> dict[str, int]:
     """Return the names that are set below the guard, with their lines."""
-    names: dict[str, int] = {}
+    below: dict[str, int] = {}
+    instead: dict[str, int] = {}  # for everybody else, by an `else`
     for node in tree.body:
         if isinstance(node, ast.If) and _is_guard(node.test):
-            for inner in node.body:
-                for one in _own_scope(inner):
-                    if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Store):
-                        names.setdefault(one.id, one.lineno)
-                    elif isinstance(one, (ast.FunctionDef, ast.ClassDef)):
-                        names.setdefault(one.name, one.lineno)
-                    elif isinstance(one, (ast.Import, ast.ImportFrom)):
-                        for alias in one.names:
-                            name = alias.asname or alias.name.partition(".")[0]
-                            names.setdefault(name, one.lineno)
+            below.update(_set_by(node.body))
+            instead.update(_set_by(node.orelse))
+    return {name: line for name, line in below.items() if name not in instead}
+
+
+def _set_by(statements: Sequence[ast.stmt]) -> dict[str, int]:
+    names: dict[str, int] = {}
+    for statement in statements:
+        for one in _own_scope(statement):
+            if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Store):
+                names.setdefault(one.id, one.lineno)
+            elif isinstance(one, (ast.FunctionDef, ast.ClassDef)):
+                names.setdefault(one.name, one.lineno)
+            elif isinstance(one, (ast.Import, ast.ImportFrom)):
+                for alias in one.names:
+                    name = alias.asname or alias.name.partition(".")[0]
+                    names.setdefault(name, one.lineno)
     return names
 
 
