@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import resource
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -121,3 +123,17 @@ def test_what_is_too_much_is_not_all_looked_at(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(doctor_compose, "_MOST", 50)
     composed = compose(many(), EncodedValues())
     assert (len(composed.met), composed.all) == (50, False)
+
+
+def test_too_few_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    def limits(kind: int) -> tuple[int, int]:
+        return (20, 20) if kind == resource.RLIMIT_NPROC else (100_000, 100_000)
+
+    monkeypatch.setattr(resource, "getrlimit", limits)
+    monkeypatch.setattr(os, "getuid", lambda: 987_654)  # who has no process
+    assert marks(list(machine.limits(4))) == ["ok"]
+    _, bad = machine.limits(6)
+    assert bad.mark == "warning"
+    assert (
+        bad.text == "20 more processes and threads may be started here, and 6 workers need some 24"
+    )

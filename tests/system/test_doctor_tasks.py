@@ -66,14 +66,14 @@ def test_what_is_heavy_is_named(place: Place) -> None:
         "def made():\n"
         "    rows = b'1' * 2_000_000\n"
         "    @task\n"
-        "    def look_up(x): return TABLE[x] + rows[x]\n"
+        "    def look_up(x, more=b'2' * 1_500_000): return TABLE[x] + rows[x] + more[x]\n"
         "    return look_up\n"
         "@module\n"
         "def m(): return made()(1)\n"
     )
     assert place.found(code=0).one("warning") == (
-        "the code of task look_up (pipeline.py:5) takes 5.0 MB along to each worker: TABLE 3.0 MB, "
-        "rows 2.0 MB -> pass it to the task as an input, or read it in the task"
+        "the code of task look_up (pipeline.py:5) takes 6.5 MB along to each worker: TABLE 3.0 MB, "
+        "rows 2.0 MB, more 1.5 MB -> pass it to the task as an input, or read it in the task"
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import socket
 import sys
 import traceback
@@ -88,6 +87,8 @@ def doctor_command() -> str:
     main = _names.main_script()
     if main is None or main.kind != "file":
         return ""
+    import shlex
+
     return f"fancypipe doctor {shlex.quote(relative(main.value))}"
 
 

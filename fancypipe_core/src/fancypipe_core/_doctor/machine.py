@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 
 from fancypipe_core import _machine, _settings
 from fancypipe_core._doctor.finding import Finding
@@ -134,8 +135,13 @@ def limits(workers: int) -> Iterator[Finding]:
         )
 
 
-def _processes_left(root: str = "/") -> int | None:
-    """Return how many processes and threads the control groups allow besides; None if unknown."""
+def _processes_left() -> int | None:
+    """Return how many more processes and threads may be started here; None if there is no limit."""
+    left = [_left_by_groups("/"), _left_to_user()]
+    return min((one for one in left if one is not None), default=None)
+
+
+def _left_by_groups(root: str) -> int | None:
     left = []
     for base, folder, _ in _cores.groups(root, "pids"):
         texts = [_cores.read(os.path.join(base, folder, f"pids.{n}")) for n in ("max", "current")]
@@ -143,3 +149,19 @@ def _processes_left(root: str = "/") -> int | None:
         if most.isdigit() and now.isdigit():
             left.append(max(0, int(most) - int(now)))
     return min(left, default=None)
+
+
+def _left_to_user() -> int | None:
+    import resource
+
+    most, _ = resource.getrlimit(resource.RLIMIT_NPROC)
+    me = os.getuid()
+    if most == resource.RLIM_INFINITY or me == 0:  # root has no such limit
+        return None
+    now = 0
+    for entry in os.scandir("/proc") if os.path.isdir("/proc") else ():
+        if entry.name.isdigit():
+            with suppress(OSError):  # it has just ended
+                if entry.stat().st_uid == me:
+                    now += len(os.listdir(f"{entry.path}/task"))
+    return max(0, most - now)

@@ -196,7 +196,9 @@ def _held(function: Any) -> Iterator[tuple[int, str]]:
     if not isinstance(function, FunctionType):
         return
     used = inspect.getclosurevars(function)
-    for name, value in {**used.globals, **used.nonlocals}.items():
+    parameters = inspect.signature(function).parameters.values()
+    defaults = {one.name: one.default for one in parameters if one.default is not one.empty}
+    for name, value in {**defaults, **used.globals, **used.nonlocals}.items():
         try:
             body = Encoder().encode_result(value).body
         except errors.FancyPipeError:
