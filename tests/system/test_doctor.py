@@ -72,8 +72,11 @@ def test_on_threads_nothing_has_to_travel(place: Place) -> None:
         HEALTHY.replace("square(x1)", "square((n for n in 'ab'))"),
     )
     assert "a generator" in place.found(code=1).one("problem")
+    text = (place.folder / "pipeline.py").read_text(encoding="utf-8")
+    place.write(text.replace("x * x", "unit").replace("sum_of_squares.cli", "unit = max; print"))
     found = place.found("pipeline.py -workertype=T", code=0)
     found.is_well()
+    assert "composed 3 tasks and 1 module" in found.of("ok")
     assert "nothing has to travel: the workers share this process's memory" in found.of("ok")
 
 

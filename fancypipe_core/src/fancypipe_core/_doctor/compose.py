@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 from fancypipe_core import _codec, _context, _failure, errors
 from fancypipe_core._ref import Instance, Ref
 from fancypipe_core._task import entry
-from fancypipe_core._values import EncodedValues, LiveValues
-from fancypipe_core.backend import Encoded
+from fancypipe_core._values import LiveValues, Values
+from fancypipe_core.backend import Encoded, Live
 
 __all__ = ["Composed", "Met", "compose"]
 
@@ -27,7 +27,7 @@ class Met(NamedTuple):
     """
 
     instance: Instance[Any]
-    inputs: Encoded | None
+    inputs: Encoded | Live | None
     wants: Sequence[Instance[Any]]
     error: errors.FancyPipeError | None = None
 
@@ -62,12 +62,12 @@ class _Scope:
         return None
 
 
-def compose(root: Instance[Any], values: EncodedValues) -> Composed:
+def compose(root: Instance[Any], values: Values) -> Composed:
     """Compose what an instance stands for.
 
     Args:
         root: A module or task with its inputs.
-        values: Writes inputs down.
+        values: Writes inputs down, or takes them as they are.
     """
     done = Composed([], [], [], True)
     waiting: list[Instance[Any]] = [root]
@@ -80,9 +80,9 @@ def compose(root: Instance[Any], values: EncodedValues) -> Composed:
         done.met.append(one)
         found = list(one.wants)
         if instance._definition.is_module:
-            if one.inputs is None or one.wants:
+            if one.wants:
                 done.closed.append(instance)
-            else:
+            elif one.inputs is not None:
                 found += _made_by(one.inputs, instance, values, done)
         for other in reversed(found):
             if id(other) not in seen:
@@ -91,23 +91,22 @@ def compose(root: Instance[Any], values: EncodedValues) -> Composed:
     return done
 
 
-def _meet(instance: Instance[Any], values: EncodedValues) -> Met:
+def _meet(instance: Instance[Any], values: Values) -> Met:
     try:
         packed = values.pack_inputs(instance)
     except errors.FancyPipeError as error:
         # What can be found without writing it down is found all the same.
         return Met(instance, None, LiveValues().pack_inputs(instance).wants, error)
-    assert isinstance(packed.body, tuple), "encoded values are payloads"
     return Met(instance, packed.body, packed.wants)
 
 
 def _made_by(
-    inputs: Encoded, instance: Instance[Any], values: EncodedValues, done: Composed
+    inputs: Encoded | Live, instance: Instance[Any], values: Values, done: Composed
 ) -> Sequence[Instance[Any]]:
     """Return what a module's result refers to."""
     token = _context.scope.set(_Scope())
     try:
-        args, kwargs, state = _codec.decode(inputs)
+        args, kwargs, state = inputs.value if isinstance(inputs, Live) else _codec.decode(inputs)
         result = entry(instance._definition.target)(args, kwargs, state)
         return values.pack_result(result).wants
     except _Waits:

@@ -20,7 +20,7 @@ from fancypipe_core._doctor import travel as _travel
 from fancypipe_core._doctor.finding import Chapter, Finding, several
 from fancypipe_core._task import Definition
 from fancypipe_core._unreadable import relative
-from fancypipe_core._values import EncodedValues
+from fancypipe_core._values import EncodedValues, LiveValues
 
 __all__ = ["Pipeline", "Target", "examine", "pipeline"]
 
@@ -89,13 +89,8 @@ def examine(
             about = [finding._replace(mark="warning") for finding in about]
         chapters.append(Chapter(found.file, about))
         if found.module is not None:
-            broken = any(finding.mark == "problem" for finding in about)
-            findings = list(_tasks(found, found.module, target, live or broken, limit))
-            if live:
-                findings.append(
-                    Finding("ok", "nothing has to travel: the workers share this process's memory")
-                )
-            chapters.append(Chapter("tasks and inputs", findings))
+            findings = _tasks(found, found.module, target, live, limit)
+            chapters.append(Chapter("tasks and inputs", list(findings)))
     chapters.append(Chapter("workers", list(_probe.look(force))))
     memory = found.memory if found is not None and not live else 0
     chapters.append(Chapter("this machine", list(_machine.look(settings, memory))))
@@ -104,20 +99,23 @@ def examine(
 
 
 def _tasks(
-    found: Pipeline, module: ModuleType, target: Target, here: bool, limit: float
+    found: Pipeline, module: ModuleType, target: Target, live: bool, limit: float
 ) -> Iterator[Finding]:
-    """Look at the tasks of a file; `here`: not at whether they can travel."""
     values = EncodedValues()
     definitions = _defined(found.file)
-    composed = _compose.compose(target.instance, values) if target.instance is not None else None
-    if composed is not None:
+    composed = None
+    if target.instance is not None:
+        composed = _compose.compose(target.instance, LiveValues() if live else values)
         yield from _composition(composed)
         definitions += [one.instance._definition for one in composed.met]
     else:
         yield Finding("note", f"nothing was composed: {target.why}")
     definitions = list({id(one): one for one in definitions}.values())
+    if live:
+        yield Finding("ok", "nothing has to travel: the workers share this process's memory")
+        return
     yield from _guarded.look(module, definitions, found.file)
-    if not here:
+    if not any(finding.mark == "problem" for finding in found.findings):
         sent = [one for one in definitions if not one.is_module]
         yield from _travel.look(sent, composed, values, limit)
 

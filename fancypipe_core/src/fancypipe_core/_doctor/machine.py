@@ -66,8 +66,9 @@ def disk(folder: str, kind: str) -> Iterator[Finding]:
     other = "name a folder on a disk of this machine: -tempdir FOLDER"
     if not _machine.writable(folder):
         yield Finding(
-            "problem",
-            f"the folder for temporary files, {folder}, cannot be written",
+            "warning",
+            f"the folder for temporary files, {folder}, cannot be written: tasks that make some "
+            "will fail",
             "name another one: -tempdir FOLDER",
         )
         return

@@ -62,7 +62,7 @@ def look(
     yield from _heavy_inputs(met)
     sent = len(jobs)
     for one in _sample(met, bad):
-        assert one.inputs is not None
+        assert isinstance(one.inputs, tuple), "they are encoded"
         filled = assemble(one.inputs, [_anything(values)] * len(one.wants))
         call = values.call(one.instance._definition)
         labels[len(jobs)] = one.instance._definition
@@ -104,7 +104,7 @@ def _sample(met: Iterable[Met], bad: set[Definition]) -> Iterator[Met]:
     sent = 0
     for one in met:
         definition = one.instance._definition
-        if one.inputs is None or definition.is_module or definition in bad:
+        if not isinstance(one.inputs, tuple) or definition.is_module or definition in bad:
             continue
         sent += _bytes(one.inputs)
         if counts[definition] < _MOST_TRIED and (sent < _MOST_SENT or not counts[definition]):
@@ -210,7 +210,7 @@ def _held(function: Any) -> Iterator[tuple[int, str]]:
 def _heavy_inputs(met: Sequence[Met]) -> Iterator[Finding]:
     sizes: dict[Definition, list[int]] = {}
     for one in met:
-        if one.inputs is not None and not one.instance._definition.is_module:
+        if isinstance(one.inputs, tuple) and not one.instance._definition.is_module:
             sizes.setdefault(one.instance._definition, []).append(_bytes(one.inputs))
     for definition, each in sizes.items():
         if sum(each) > _MUCH_IN_ALL and sum(each) / len(each) > _MUCH_INPUT:
