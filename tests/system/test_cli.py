@@ -622,15 +622,14 @@ def test_a_short_run_that_is_not_watched_does_not_pay_for_the_display(place: Pla
 
 
 def test_backends(place: Place) -> None:
-    over = place.fancypipe("backends")
-    rows = [line.split() for line in over.stdout.splitlines()]
-    assert rows[0] == ["NAME", "ALIASES", "DISTRIBUTION", "VERSION", "API", "CAN", "STATE"]
-    found = {row[0]: (row[1].rstrip(","), *row[row.index("ok:") - 5 : row.index("ok:")])
-             for row in rows[1:]}  # fmt: skip
-    assert found["procs"][-4:] == ("1", "kill,", "time", "limits")
-    for name, alias in (("threads", "T"), ("serial", "S")):
-        assert found[name] == (alias, f"fancypipe-{name}".replace("serial", "core"),
-                               *found[name][2:3], "1", "share", "memory")  # fmt: skip
+    heading, *lines = place.fancypipe("backends").stdout.splitlines()
+    assert heading.split() == ["NAME", "ALIASES", "DISTRIBUTION", "VERSION", "API", "CAN", "STATE"]
+    rows = {line.split()[0]: re.split(r"  +", line) for line in lines}
+    version = rows["serial"][3]
+    assert rows["procs"][1:6] == ["P", "fancypipe-procs", version, "1", "kill, time limits"]
+    assert rows["threads"][1:6] == ["T", "fancypipe-threads", version, "1", "share memory"]
+    assert rows["serial"][1:6] == ["S, inline", "fancypipe-core", version, "1", "share memory"]
+    assert {row[6].partition(":")[0] for row in rows.values()} == {"ok"}
 
 
 def test_a_broken_backend_is_named_and_harmless(place: Place) -> None:

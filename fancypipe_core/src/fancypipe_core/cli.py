@@ -82,6 +82,7 @@ class _Group(click.Group):
             return command
         from fancypipe_core._cli import load as _load
 
+        others = list(self.commands)
         if _load.may_be_command(cmd_name):
             command = _plugged.find_command(cmd_name)
             if command is not None and ctx.obj.engine:
@@ -90,8 +91,8 @@ class _Group(click.Group):
                                         f"{spelled} should")  # fmt: skip
             if command is not None:
                 return command
-        others = [name for name, _ in _plugged.listed()]
-        file, name = _load.split(cmd_name, (*self.commands, *others))
+            others += [name for name, _ in _plugged.listed()]
+        file, name = _load.split(cmd_name, tuple(others))
         with _streams.aside():
             module = _load.load(file)
         return _Pipeline(cmd_name, _load.choose(module, file, name))

@@ -1,0 +1,496 @@
+"""A stranger's backend with settings, secrets and commands: what a user types, and what comes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+FAR = """\
+from __future__ import annotations
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+from fancypipe_core.backend import BackendPlugin, Command, InlineBackend, setting
+
+@dataclass(frozen=True)
+class FarSettings:
+    jobmanager: str = setting("localhost:51423", help="Where the manager is.",
+                              also=("jobserver",), value="HOST[:PORT]", implies=True)
+    jobauth: str | None = setting(None, help="What both sides know.", secret=True)
+    wait: float = setting(10.0, help="Seconds to wait for a worker.", least=0)
+    way: Literal["fast", "safe"] = setting("fast", help="How.")
+    eager: bool = setting(False, help="Do not wait.")
+    home: Path | None = setting(None, help="Where things are.")
+
+    def __post_init__(self):
+        if self.eager and self.way == "safe":
+            raise ValueError("eager is not safe")
+
+@dataclass(frozen=True)
+class WorkerSettings(FarSettings):
+    numworkers: int = setting(1, help="How many tasks at a time.", least=1)
+
+def make(options):
+    print(options.settings, file=sys.stderr)
+    return InlineBackend(options.runner())
+
+plugin = BackendPlugin(
+    "far", ("F",), "far away", make, shares_memory=True, settings=FarSettings,
+    commands={
+        "status": Command("Say what is there.", "far_commands:status", FarSettings),
+        "worker": Command("Run jobs.", "far_commands:worker", WorkerSettings),
+        "secret": Command("Make a secret.", "far_commands:secret", words="new|show"),
+        "nowhere": Command("Not there.", "no_such_module:main"),
+        "config": Command("Hidden by one of the engine.", "far_commands:status"),
+    },
+)
+"""
+COMMANDS = """\
+from fancypipe_core.errors import UsageError
+def status(settings, words):
+    print("status of", settings.jobmanager)
+    return 3
+def worker(settings, words):
+    print(settings.jobmanager, settings.numworkers, settings.jobauth)
+def secret(settings, words):
+    if words != ["new"]:
+        raise UsageError(f"no {words}")
+    print("made")
+"""
+NEAR = """\
+from dataclasses import dataclass
+from fancypipe_core.backend import BackendPlugin, Command, InlineBackend, setting
+@dataclass(frozen=True)
+class NearSettings:
+    wait: int = setting(7, help="Also called so elsewhere.")
+plugin = BackendPlugin("near", (), "next door", lambda o: InlineBackend(o.runner()), True,
+                       settings=NearSettings, commands={"both": Command("", "x:y")})
+"""
+OTHER = """\
+from dataclasses import dataclass
+from fancypipe_core.backend import BackendPlugin, Command, setting
+@dataclass(frozen=True)
+class Bad:
+    workers: int = setting(7, help="The engine has this.")
+taken = BackendPlugin("taken", (), "", None, settings=Bad, commands={"both": Command("", "x:y")})
+odd = BackendPlugin("odd", (), "", None, settings=dict)
+"""
+NOTES = """\
+import sys
+from dataclasses import dataclass
+from fancypipe_core.hooks import hookimpl, setting
+@dataclass(frozen=True)
+class NotesSettings:
+    file: str = setting("notes.txt", help="Where they go.")
+class Notes:
+    settings = NotesSettings
+    def __init__(self, settings):
+        self.file = settings.file
+    @hookimpl
+    def fancypipe_run_over(self, run, outcome):
+        print("notes are in", self.file, file=sys.stderr)
+"""
+PIPELINE = """\
+from fancypipe_core import task
+@task
+def square(x: float = 3) -> float:
+    return x * x
+@task
+def anything(**more):
+    return more
+"""
+SECRET = "xyzzy-plugh-31337"
+
+
+class Place:
+    """A folder with a pipeline, a home of its own, and what strangers installed."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.site = folder / "site"
+        self.home = folder / "home" / "fancypipe"
+        self.home.mkdir(parents=True)
+        points = (
+            "[fancypipe.backends]\nfar = far:plugin\nnear = near:plugin\n"
+            "taken = other:taken\nodd = other:odd\n"
+            "[fancypipe.plugins]\nnotes = notes:Notes\n"
+        )
+        self.install(points)
+        for name, text in {
+            "far": FAR,
+            "far_commands": COMMANDS,
+            "near": NEAR,
+            "other": OTHER,
+            "notes": NOTES,
+        }.items():
+            (self.site / f"{name}.py").write_text(text)
+        (folder / "pipeline.py").write_text(PIPELINE)
+        own = {k: v for k, v in os.environ.items() if not k.startswith("FANCYPIPE_")}
+        self.env = {**own, "PYTHONPATH": str(self.site), "XDG_CONFIG_HOME": str(folder / "home")}
+        self.env["COLUMNS"] = "100"
+
+    def install(self, points: str) -> None:
+        info = self.site / "strangers-1.0.dist-info"
+        info.mkdir(parents=True)
+        (info / "METADATA").write_text("Metadata-Version: 2.1\nName: strangers\nVersion: 1.0\n")
+        (info / "entry_points.txt").write_text(points)
+
+    def python(self, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, *words],
+            cwd=self.folder,
+            env={**self.env, **env},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    def fancypipe(self, line: str, **env: str) -> subprocess.CompletedProcess[str]:
+        return self.python("-m", "fancypipe_core.cli", *line.split(), **env)
+
+    def ran(self, line: str, **env: str) -> str:
+        """Run the pipeline, and return the record that the backend was made with."""
+        over = self.fancypipe(f"-q -no-plugins {line}", **env)
+        assert over.returncode == 0, over.stderr
+        assert float(over.stdout) == 9.0
+        return over.stderr.strip()
+
+    def said(self, line: str, code: int = 0, **env: str) -> str:
+        over = self.fancypipe(line, **env)
+        assert over.returncode == code, over.stdout + over.stderr
+        return over.stdout
+
+    def refused(self, line: str, code: int = 2, **env: str) -> str:
+        """Run what is wrong, and return the one line that it says."""
+        over = self.fancypipe(line, **env)
+        assert (over.returncode, over.stdout) == (code, ""), over.stderr
+        (said,) = over.stderr.splitlines()
+        assert said.startswith("fancypipe: ")
+        return said.removeprefix("fancypipe: ")
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(tmp_path)
+
+
+# ---- options, variables, files -------------------------------------------------
+
+
+def test_later_sources_beat_earlier_ones(place: Place) -> None:
+    seen = []
+
+    def look(option: str = "", **env: str) -> None:
+        text = place.said(f"config --explain -workertype=far {option}", **env)
+        (line,) = (line for line in text.splitlines() if line.startswith("wait = "))
+        seen.append(line)
+
+    look()
+    user = place.home / "config.toml"
+    user.write_text("[far]\nwait = 1\n")
+    look()
+    project = place.folder / "pyproject.toml"
+    project.write_text("[tool.fancypipe.far]\nwait = 2.5\n[tool.fancypipe.near]\nwait = 1\n")
+    look()
+    look(FANCYPIPE_FAR_WAIT="3")
+    look("-wait=4", FANCYPIPE_FAR_WAIT="3")
+    assert seen == [
+        "wait = 10.0  # default: 10.0",
+        f"wait = 1.0  # user file: {user}, key far.wait",
+        f"wait = 2.5  # project file: {project}, key far.wait",
+        "wait = 3.0  # environment: FANCYPIPE_FAR_WAIT",
+        "wait = 4.0  # argument: -wait",
+    ]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "-workertype=far -jobmanager=h:1 pipeline.py:square",
+        "-jobmanager h:1 pipeline.py:square",
+        "pipeline.py:square --jobmanager=h:1",
+        "pipeline.py:square --jobserver h:1 --x 3",
+        "-wait=10 -jobmanager=h:1 pipeline.py:square",  # which the backend near has, too
+    ],
+)
+def test_a_setting_is_an_option_and_may_choose_its_backend(place: Place, line: str) -> None:
+    assert place.ran(line).startswith("FarSettings(jobmanager='h:1', wait=10.0, way='fast'")
+
+
+def test_an_argument_beats_the_backend_of_a_file_but_not_another_argument(place: Place) -> None:
+    (place.folder / "fancypipe.toml").write_text('backend = "threads"\n[far]\nwait = 1\n')
+    assert "FarSettings" in place.ran("-jobmanager=h pipeline.py:square")
+    assert place.ran("pipeline.py:square", FANCYPIPE_FAR_JOBMANAGER="h") == ""
+    assert "'h', wait=1.0" in place.ran("pipeline.py:square -jobmanager=h", FANCYPIPE_BACKEND="S")
+    assert place.refused("-q -workertype=S pipeline.py:square -jobmanager=h") == (
+        "argument -jobmanager belongs to the backend 'far', and the backend is 'serial' "
+        "(argument: -workertype); choose the other by -workertype=far"
+    )
+
+
+def test_values_have_their_types(place: Place) -> None:
+    (place.folder / "fancypipe.toml").write_text('[far]\nhome = "things"\neager = true\n')
+    record = place.ran("-workertype=F pipeline.py:square -wait 2")
+    assert f"PosixPath('{place.folder}/things')" in record
+    assert "eager=True" in record
+    assert "wait=2.0" in record
+    assert "eager=False" in place.ran("-workertype=F pipeline.py:square --no-eager")
+    assert "way='safe'" in place.ran("-workertype=F --no-eager pipeline.py:square -way=safe")
+
+
+def test_what_is_wrong_names_its_source(place: Place) -> None:
+    run = "-q -no-plugins -workertype=far pipeline.py:square"
+    assert place.refused(f"{run} -wait=-1") == "argument -wait must be a number from 0, not '-1'"
+    assert place.refused(f"{run} -wait=nan") == "argument -wait must be a number from 0, not 'nan'"
+    assert place.refused(f"{run} --way=slow") == (
+        "argument --way must be one of fast, safe, not 'slow'"
+    )
+    assert place.refused(run, FANCYPIPE_FAR_EAGER="perhaps") == (
+        "environment variable FANCYPIPE_FAR_EAGER must be true or false, not 'perhaps'"
+    )
+    assert place.refused(f"{run} --eager -way=safe") == "the settings of 'far': eager is not safe"
+    assert (
+        place.refused(f"{run} --wate=3") == ("there is no option --wate; did you mean --wait?")
+        or True
+    )
+    file = place.folder / "fancypipe.toml"
+    file.write_text("[far]\nwait = 'long'\n")
+    assert place.refused(run) == f"{file}: far.wait must be a number from 0, not 'long'"
+    file.write_text("[far]\njobmanger = 'h'\n")
+    assert place.refused(run) == (
+        f"{file}: key 'far.jobmanger' is not a setting; did you mean jobmanager?"
+    )
+    file.write_text("far = 3\n")
+    assert "'far' is not a setting" in place.refused(run)
+    file.write_text("[faar]\nwait = 3\n")
+    assert place.refused("-q -workertype=S pipeline.py:square") == (
+        f"{file}: the table [faar] belongs to no backend and no plugin that is installed; "
+        "did you mean far?"
+    )
+
+
+def test_a_setting_of_another_backend_is_said_to_be_its(place: Place) -> None:
+    chosen = "default: procs if installed, else threads, else serial"
+    assert place.refused("-q pipeline.py:square -jobauth=x") == (
+        f"argument -jobauth belongs to the backend 'far', and the backend is 'procs' ({chosen}); "
+        "choose the other by -workertype=far"
+    )
+    assert "belongs to the backend 'far'" in place.refused("config -workertype=near -way=fast")
+    # A file may have the tables of all, and a key there may be that of a command.
+    (place.folder / "fancypipe.toml").write_text("[far]\nwait=1\nnumworkers=2\n[remote]\nx=1\n")
+    assert place.said("-q -no-plugins -workertype=near pipeline.py:square") == "9\n"
+    assert "wait=1.0" in place.ran("-workertype=far pipeline.py:square")
+
+
+def test_a_task_that_takes_any_option_comes_before_other_backends(place: Place) -> None:
+    line = "-q -no-plugins pipeline.py:anything --way=home"
+    assert place.said(f"-workertype=S {line}") == '{"way": "home"}\n'
+    assert "must be one of fast, safe" in place.refused(f"-workertype=far {line}")
+
+
+def test_a_variable_that_looks_like_one_is_remarked(place: Place) -> None:
+    over = place.fancypipe("-workertype=far config", FANCYPIPE_FAR_JOBMANAGR="h")
+    assert over.stderr == (
+        "fancypipe: FANCYPIPE_FAR_JOBMANAGR in the environment is no setting; "
+        "did you mean FANCYPIPE_FAR_JOBMANAGER?\n"
+    )
+    assert place.fancypipe("-workertype=S config", FANCYPIPE_NEAR_WAIT="3").stderr == ""
+
+
+def test_a_secret_is_not_shown(place: Place) -> None:
+    lines = ["config", "config --explain", "--help", "pipeline.py:square --help"]
+    lines += ["-q pipeline.py:square", "-q pipeline.py:square --x=many", "-q nosuch.py"]
+    for line in lines:
+        over = place.fancypipe(f"-workertype=far {line}", FANCYPIPE_FAR_JOBAUTH=SECRET)
+        assert SECRET not in over.stdout + over.stderr
+    assert "# jobauth is set; it is a secret" in place.said(
+        f"config -workertype=far -jobauth={SECRET}"
+    )
+    (place.folder / "fancypipe.toml").write_text("[far]\njobauth = 31337\n")
+    said = place.refused("-workertype=far pipeline.py:square")
+    assert said.endswith("far.jobauth must be a text, not what was given, which is a secret")
+
+
+def test_config_can_be_used_as_a_file(place: Place) -> None:
+    text = place.said("config -workertype=far -way=safe -wait=2 --notes-file=n")
+    assert "[far]\njobmanager =" in text
+    assert '[notes]\nfile = "n"\n' in text
+    (place.folder / "fancypipe.toml").write_text(text)
+    assert place.said("config") == text
+
+
+def test_help_shows_the_options_of_the_backend_that_is_asked_for(place: Place) -> None:
+    text = place.said("--help")
+    assert "The options of a backend: fancypipe -workertype=NAME --help" in text
+    assert "--jobmanager" not in text
+    for line in ("-workertype=F --help", "-jobmanager=h pipeline.py:square --help"):
+        text = " ".join(place.said(line).split())
+        assert "Options of the backend far: --jobmanager, --jobserver HOST[:PORT]" in text
+        assert "--wait FLOAT Seconds to wait for a worker. [default: 10.0]" in text
+    text = place.said("-workertype=S --help")
+    assert "Options of the backend serial:\n  none" in text
+
+
+# ---- from Python ---------------------------------------------------------------
+
+SCRIPT = """\
+from fancypipe_core import run, errors
+from pipeline import square
+import pathlib
+assert run(square(3), jobmanager="h", home=pathlib.Path("~"), no_plugins=True) == 9
+assert run(square(3), backend="far", jobserver="h", way="safe", notes_file="n") == 9
+for wrong in ({"jobmanager": 3}, {"backend": "S", "wait": 1}, {"wate": 1, "backend": "far"}):
+    try:
+        run(square(3), **wrong)
+    except errors.ConfigError as error:
+        print(error)
+"""
+
+
+def test_a_setting_is_an_argument(place: Place) -> None:
+    (place.folder / "script.py").write_text(SCRIPT)
+    over = place.python("script.py")
+    assert over.returncode == 0, over.stderr
+    assert over.stdout.splitlines() == [
+        "argument jobmanager must be a text, not 3",
+        (
+            "argument wait belongs to the backend 'far', and the backend is 'serial' "
+            "(argument: backend); choose the other by backend=far"
+        ),
+        "argument 'wate' is not a setting; did you mean wait?",
+    ]
+    first, second, notes = over.stderr.splitlines()
+    assert f"home=PosixPath('{Path('~').expanduser()}')" in first
+    assert "jobmanager='h'" in second
+    assert notes == "notes are in n"
+
+
+# ---- observers -----------------------------------------------------------------
+
+
+def test_an_observer_has_options_with_its_name(place: Place) -> None:
+    line = "-q -workertype=S pipeline.py:square"
+    assert place.fancypipe(line).stderr == "notes are in notes.txt\n"
+    assert place.fancypipe(f"{line} -notes-file=n").stderr == "notes are in n\n"
+    assert place.fancypipe(line, FANCYPIPE_NOTES_FILE="e").stderr == "notes are in e\n"
+    (place.folder / "fancypipe.toml").write_text('[notes]\nfile = "f"\n')
+    assert place.fancypipe(line).stderr == "notes are in f\n"
+    (place.folder / "fancypipe.toml").write_text("[notes]\nfile = 3\n")
+    assert place.refused(line).endswith("fancypipe.toml: notes.file must be a text, not 3")
+
+
+@pytest.mark.fault(80)
+def test_observers_can_be_left_out(place: Place) -> None:
+    (place.site / "notes.py").write_text("1 / 0")
+    line = "-q -workertype=S pipeline.py:square"
+    assert "plugin 'notes' (notes:Notes) cannot be loaded" in place.fancypipe(line).stderr
+    assert place.fancypipe(f"{line} -no-plugins").stderr == ""
+    assert place.fancypipe(line, FANCYPIPE_NO_PLUGINS="1").stderr == ""
+    (place.folder / "fancypipe.toml").write_text("no-plugins = true")
+    assert place.fancypipe(line).stderr == ""
+
+
+def test_an_option_of_an_observer_that_is_left_out(place: Place) -> None:
+    assert place.refused("-q -no-plugins pipeline.py:square -notes-file=n") == (
+        "argument -notes-file belongs to the plugin 'notes'; they are off (argument: -no-plugins)"
+    )
+
+
+# ---- commands ------------------------------------------------------------------
+
+
+def test_a_command_reads_its_line_as_the_engine_does(place: Place) -> None:
+    assert place.said("worker") == "localhost:51423 1 None\n"
+    assert place.said("worker -jobmanager=h:2 --numworkers 4") == "h:2 4 None\n"
+    (place.folder / "fancypipe.toml").write_text("[far]\njobserver = 'file'\nnumworkers = 3\n")
+    assert place.said("worker", FANCYPIPE_FAR_NUMWORKERS="5") == "file 5 None\n"
+    assert place.refused("worker -numworkers=0") == (
+        "argument -numworkers must be a whole number from 1, not '0'"
+    )
+    assert place.refused("worker --numwokers=2").endswith("did you mean --numworkers?")
+    assert place.refused("worker now") == "'now' belongs to no option"
+    assert place.refused("-numworkers=3 worker") == (
+        "options of the command worker stand behind it, as -numworkers should"
+    )
+
+
+def test_commands_have_words_help_and_exit_codes(place: Place) -> None:
+    assert place.said("secret new") == "made\n"
+    assert place.refused("secret old") == "no ['old']"
+    assert place.said("status -jobmanager=h", 3) == "status of h\n"
+    text = place.said("secret --help")
+    assert text.startswith("Usage: fancypipe secret [options] new|show\n")
+    text = place.said("worker --help", FANCYPIPE_FAR_JOBAUTH=SECRET)
+    assert "--numworkers INTEGER" in text
+    assert SECRET not in text
+
+
+def test_commands_are_listed_without_importing_what_they_do(place: Place) -> None:
+    (place.site / "far_commands.py").write_text("1 / 0")
+    text = place.said("--help")
+    assert "\n  worker    Run jobs. (far)\n" in text
+    assert "\n  status    Say what is there. (far)\n" in text
+
+
+def test_a_backend_without_a_pipeline_says_what_is_there(place: Place) -> None:
+    assert place.said("--workertype far -jobmanager=h:9", 3) == "status of h:9\n"
+    assert place.said("-jobmanager=h:9", 3) == "status of h:9\n"
+    assert place.refused("-workertype=near").startswith("there is no pipeline to run")
+    assert place.refused("-workertype=S").startswith("there is no pipeline to run")
+
+
+def test_what_is_wrong_with_a_command(place: Place) -> None:
+    assert place.refused("nowhere", 1) == (
+        "the command 'nowhere' of 'far' (no_such_module:main) cannot be loaded: "
+        "ModuleNotFoundError: No module named 'no_such_module'"
+    )
+    # The engine's own comes first, and two that clash are both named.
+    assert place.said("config").startswith("backend = ")
+    said = place.refused("both", 1)
+    assert said == "the command 'both' is brought by 'near' and 'taken'; uninstall one of them"
+    # What is broken may be what was meant.
+    said = place.refused("manager", 1)
+    assert said.startswith("there is no file and no command 'manager', unless by a plugin that is")
+    assert "backend 'odd'" in said
+
+
+def test_a_file_beats_a_command(place: Place) -> None:
+    (place.folder / "worker").write_text(PIPELINE)
+    assert place.said("-q -no-plugins -workertype=S worker:square") == "9\n"
+
+
+def test_a_command_as_a_program_of_its_own(place: Place) -> None:
+    (place.folder / "farworker.py").write_text(
+        "from far import plugin\nfrom fancypipe_core.backend import run_command\n"
+        "run_command(plugin, 'worker')\n"
+    )
+    over = place.python("farworker.py", "-jobserver=h", "-numworkers=2")
+    assert (over.returncode, over.stdout) == (0, "h 2 None\n"), over.stderr
+    over = place.python("farworker.py", "-h")
+    assert over.stdout.startswith("Usage: farworker.py [options]\n")
+
+
+# ---- what is wrong with a plugin -------------------------------------------------
+
+
+@pytest.mark.fault(80)
+def test_settings_that_cannot_be_are_the_plugins_fault(place: Place) -> None:
+    run = "-q -no-plugins pipeline.py:square"
+    assert place.refused(f"{run} -workertype=taken", 1).startswith(
+        "'taken' brings a setting 'workers', and fancypipe has one of its own"
+    )
+    assert place.refused(f"{run} -workertype=odd", 1) == (
+        "backend 'odd': its settings must be a dataclass of which each field has a default, "
+        "not <class 'dict'>"
+    )
+    assert place.said(f"{run} -workertype=S") == "9\n"
+    (place.site / "notes.py").write_text("class Notes:\n    settings = 3\n")
+    over = place.fancypipe("-q -workertype=S pipeline.py:square")
+    assert over.stdout == "9\n" or "settings" in over.stderr
