@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from fancypipe_core import _plugins, errors, run
-from fancypipe_core.hooks import Outcome, RunInfo, hookimpl
+from fancypipe_core import Session, _plugins, errors, run, task
+from fancypipe_core.hooks import Outcome, RunInfo, TaskFailure, hookimpl
 from tests.conformance import pipelines as p
 from tests.meta.repo import python
 
@@ -194,3 +196,189 @@ def test_a_run_without_installed_observers_does_not_read_all_metadata() -> None:
     )
     over = python(code)
     assert over.returncode == 0, over.stderr
+
+
+# ---- plugins that decide -----------------------------------------------------
+
+
+class Policy:
+    """Changes settings."""
+
+    def __init__(self, *changes: dict[str, object]) -> None:
+        self.changes = list(changes)
+        self.seen: list[object] = []
+
+    @hookimpl
+    def fancypipe_configure(self, settings: Mapping[str, object]) -> dict[str, object] | None:
+        self.seen.append((settings["workers"], settings["backend"]))
+        return self.changes.pop(0) if self.changes else None
+
+
+def test_a_plugin_may_change_the_settings_before_anything_starts() -> None:
+    first = Policy({"workers": "3", "backend": "T"})
+    second = Policy({"keep_going": True})
+    with Session(backend="serial", workers=7, observers=[first, second]) as session:
+        assert session.settings.workers == 3
+        assert session.settings.keep_going is True
+        assert "on threads, 3 workers" in repr(session)
+    assert (first.seen, second.seen) == ([(7, "serial")], [(3, "T")])
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"workers": 0}, "plugin 'Policy' returned from fancypipe_configure what cannot be set: "),
+        ({"nosuch": 1}, "{'nosuch': 1} (KeyError: 'nosuch')"),
+        ([3], "what cannot be set: [3] (TypeError"),
+    ],
+)
+def test_what_cannot_be_changed_is_the_plugins_fault(changes: Any, text: str) -> None:
+    with pytest.raises(errors.PluginError, match=re.escape(text)) as caught:
+        run(p.square(3), backend="serial", observers=[Policy(changes)])
+    assert caught.value.plugin == "Policy"
+
+
+class Fails:
+    """Cannot decide."""
+
+    @hookimpl
+    def fancypipe_configure(self, settings: Mapping[str, object]) -> None:
+        raise SystemExit("no idea")
+
+
+@pytest.mark.fault(80)
+def test_a_plugin_that_fails_to_decide_ends_the_run() -> None:
+    with pytest.raises(errors.PluginError) as caught:
+        run(p.square(3), backend="serial", observers=[Fails()])
+    assert str(caught.value) == (
+        "plugin 'Fails' failed in fancypipe_configure: SystemExit: no idea; "
+        "without the installed plugins: -no-plugins"
+    )
+
+
+class Judge:
+    """Says of each failure whether it is followed by another attempt."""
+
+    def __init__(self, *answers: object) -> None:
+        self.answers = list(answers)
+        self.asked: list[TaskFailure] = []
+
+    @hookimpl
+    def fancypipe_retry(self, failure: TaskFailure) -> object:
+        self.asked.append(failure)
+        answer = self.answers.pop(0) if self.answers else None
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+@task
+def third_time(path: str) -> int:
+    """Works at the third attempt."""
+    with open(path, "a+") as file:
+        file.write("x")
+        file.seek(0)
+        count = len(file.read())
+    if count < 3:
+        raise OSError(f"only {count}")
+    return count
+
+
+@task(retries=5)
+def patient_third_time(path: str) -> int:
+    """As that, and it is worth trying."""
+    return third_time.main(path)
+
+
+@pytest.mark.parametrize("backend", ["serial", "threads", "procs"])
+def test_a_plugin_decides_whether_to_try_again(tmp_path: Path, backend: str) -> None:
+    judge, shy = Judge(True, True, True), Judge()
+    value = run(third_time(str(tmp_path / "a")), backend=backend, observers=[shy, judge])
+    assert value == 3
+    assert [failure.attempt for failure in judge.asked] == [1, 2]
+    first = judge.asked[0]
+    assert first == ("third_time", first.path, 1, 0, "OSError", "only 1")
+    assert "third_time" in first.path
+    assert len(shy.asked) == 2
+
+
+def test_a_plugin_may_say_that_trying_again_is_no_use(tmp_path: Path) -> None:
+    judge = Judge(None, False)
+    with pytest.raises(OSError, match="only 2"):
+        run(patient_third_time(str(tmp_path / "a")), backend="serial", observers=[judge])
+    assert [failure.retries for failure in judge.asked] == [5, 5]
+    assert (
+        run(patient_third_time(str(tmp_path / "b")), backend="serial", observers=[Judge(None)]) == 3
+    )
+
+
+def test_a_plugin_cannot_have_a_task_tried_for_ever() -> None:
+    class Stubborn:
+        @hookimpl
+        def fancypipe_retry(self, failure: TaskFailure) -> bool:
+            return True
+
+    with pytest.raises(ValueError, match="always") as caught:
+        run(fails(), backend="serial", observers=[Stubborn()])
+    assert "on attempt 1000" in str(caught.value)
+
+
+@task
+def fails() -> None:
+    """Raises."""
+    raise ValueError("always")
+
+
+@pytest.mark.fault(80)
+@pytest.mark.parametrize("backend", ["serial", "threads", "procs"])
+def test_a_plugin_that_fails_to_decide_on_a_retry_ends_the_run(backend: str) -> None:
+    judge = Judge(KeyError("lost"))
+    with Session(backend=backend, observers=[judge]) as session:
+        with pytest.raises(errors.PluginError, match=r"'Judge' failed in fancypipe_retry: KeyErr"):
+            session.run([fails(), p.square(2)])
+        # The session is as good as before.
+        assert session.run(p.square(3)) == 9
+
+
+class Raises:
+    """Raises in one hook."""
+
+    def __init__(self, hook: str) -> None:
+        self.hook = hook
+        self.calls: list[str] = []
+
+    def _called(self, hook: str) -> None:
+        self.calls.append(hook)
+        if hook == self.hook:
+            raise RuntimeError("a mistake")
+
+    @hookimpl
+    def fancypipe_run_started(self) -> None:
+        self._called("fancypipe_run_started")
+
+    @hookimpl
+    def fancypipe_task_events(self) -> None:
+        self._called("fancypipe_task_events")
+
+    @hookimpl
+    def fancypipe_run_over(self) -> None:
+        self._called("fancypipe_run_over")
+
+
+@pytest.mark.fault(80)
+@pytest.mark.parametrize("backend", ["serial", "threads", "procs"])
+@pytest.mark.parametrize(
+    "hook", ["fancypipe_run_started", "fancypipe_task_events", "fancypipe_run_over"]
+)
+def test_an_exception_in_an_observer_is_said_once_and_the_engine_goes_on(
+    backend: str, hook: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad, good = Raises(hook), Raises("")
+    with Session(backend=backend, workers=1, observers=[bad, good]) as session:
+        for _ in range(2):
+            assert session.run([p.square(x) for x in range(20)]) == [x * x for x in range(20)]
+    said = capsys.readouterr().err
+    assert said.count(f"observer Raises failed in {hook} and is not asked again") == 1
+    assert said.count("RuntimeError: a mistake") == 1
+    assert bad.calls.count(hook) == 1
+    assert good.calls.count("fancypipe_run_over") == 2

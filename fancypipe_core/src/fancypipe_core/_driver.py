@@ -80,6 +80,7 @@ class Driver:
         self._in_user_code = 0
         self._live = Live if isinstance(values.call(_GATHER).body, Live) else None
         self._closing = False
+        self._undecided: errors.PluginError | None = None
         self._composer = Composer(self.graph, values, report, files, self.resolve)
         self._drive: Callable[[float | None], None] | None = getattr(backend, "drive", None)
         # Serial: the user's tasks run in this thread, and Ctrl-C must reach them.
@@ -141,6 +142,7 @@ class Driver:
             Interrupted: The user pressed Ctrl-C.
         """
         self.interrupts = 0
+        self._undecided = None
         self._scheduler = self._make_scheduler()
         self._actions.clear()
         self._handle(self._slots)
@@ -217,6 +219,8 @@ class Driver:
             while actions:
                 action = actions.popleft()
                 self._perform[type(action)](action)
+            if self._undecided is not None:
+                raise self._undecided
             if over():
                 return
             self._stop_if_interrupted()
@@ -457,7 +461,11 @@ class Driver:
     def _failed(self, node: Node, id: JobId, why: Err, final: bool) -> None:
         again = False
         if self._report.decides_retries and not (final or node.hidden):
-            final, again = self._report.retry(node, id[1], why)
+            try:
+                final, again = self._report.retry(node, id[1], why)
+            except errors.PluginError as error:
+                # Raised by the loop: what else the backend has reported counts first.
+                self._undecided, final = error, True
         self._handle(table.Failed(id, final, again))
 
     def _cancel(self, action: table.Cancel) -> None:
