@@ -52,8 +52,8 @@ BUGS: dict[str, tuple[str, str, str]] = {
     ),
     "a final failure is tried again": (
         SCHEDULER,
-        "if record.retries > 0 and not event.final:",
-        "if record.retries > 0:",
+        "if forgiven and not event.final:",
+        "if forgiven:",
     ),
     "jobs go out before what they need is told": (
         SCHEDULER,

@@ -133,6 +133,14 @@ def test_two_budgets() -> None:
     assert settled(story.send(Lost((1, 4), guilty=True))) == {1: State.FAILED}
 
 
+def test_another_attempt_may_be_granted_where_none_is_left() -> None:
+    story = Story({})
+    story.send(Slots(1, 0), Demand([1]))
+    assert submitted(story.send(Failed((1, 1), again=True))) == [(1, 2)]
+    assert submitted(story.send(Failed((1, 2), again=True))) == [(1, 3)]
+    assert settled(story.send(Failed((1, 3)))) == {1: State.FAILED}
+
+
 @pytest.mark.fault(1)
 def test_a_failure_is_told_to_all_that_need_it_with_its_root() -> None:
     story = Story({1: (2, 4), 2: (3,)})

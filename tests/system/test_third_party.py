@@ -112,7 +112,7 @@ def fancypipe(
 ) -> subprocess.CompletedProcess[str]:
     env = {name: text for name, text in os.environ.items() if not name.startswith("FANCYPIPE_")}
     env |= {"PYTHONPATH": str(site), "HOME": str(folder), "XDG_CONFIG_HOME": str(folder)}
-    env |= {"TIMELINE_FILE": timeline}
+    env |= {"FANCYPIPE_TIMELINE_FILE": timeline}
     (folder / "pipeline.py").write_text(PIPELINE)
     return subprocess.run(
         [sys.executable, "-m", "fancypipe_core.cli", *words],
@@ -149,6 +149,7 @@ def test_all_backends_are_listed_and_the_broken_say_why(site: Path, tmp_path: Pa
         assert reason in rows[name]
 
 
+@pytest.mark.fault(80)
 @pytest.mark.parametrize("name", ["pool", "X", "x", "serial"])
 def test_a_pipeline_runs_whatever_is_broken_beside_it(
     site: Path, tmp_path: Path, name: str
@@ -169,6 +170,20 @@ def test_a_pipeline_runs_whatever_is_broken_beside_it(
     assert {row["end"] for row in rows} == {"done"}
     assert len({row["run"] for row in rows}) == 1
     assert all(float(row["sent"]) <= float(row["over"]) for row in tasks)
+
+
+def test_the_settings_of_the_examples(site: Path, tmp_path: Path) -> None:
+    run = ("-q", "-workertype=X", "pipeline.py")
+    over = fancypipe(site, tmp_path, *run, "-start=forkserver", "-timeline-file=t", timeline="")
+    assert (over.returncode, over.stdout) == (0, "25\n"), over.stderr
+    assert (tmp_path / "t").exists()
+    over = fancypipe(site, tmp_path, *run, "-no-plugins", "-start=fork", timeline="")
+    assert (over.returncode, over.stdout) == (2, "")
+    assert over.stderr == (
+        "fancypipe: argument -start must be one of spawn, forkserver, not 'fork'\n"
+    )
+    over = fancypipe(site, tmp_path, "-no-plugins", *run, "-timeline-file=t")
+    assert "belongs to the plugin 'timeline'; they are off" in over.stderr
 
 
 def test_asking_for_a_broken_one_says_what_is_wrong(site: Path, tmp_path: Path) -> None:

@@ -239,7 +239,8 @@ class Scheduler:
         record = self._landed(event.id)
         if record is None:
             return
-        if (record.retries > 0 or event.again) and not event.final:
+        forgiven = record.retries > 0 or event.again
+        if forgiven and not event.final:
             record.retries = max(0, record.retries - 1)
             self._again(event.id, record)
         else:

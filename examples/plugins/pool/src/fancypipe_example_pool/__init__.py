@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
-from fancypipe_core.backend import Backend, BackendOptions, BackendPlugin
+from dataclasses import dataclass
+from typing import Literal
+
+from fancypipe_core.backend import Backend, BackendOptions, BackendPlugin, setting
 
 __all__ = ["plugin"]
+
+
+@dataclass(frozen=True)
+class _Settings:
+    # Not "fork": the engine has threads, and a fork copies their locks as they are.
+    start: Literal["spawn", "forkserver"] = setting("spawn", help="How a worker is started.")
 
 
 def _make(options: BackendOptions) -> Backend:
@@ -15,8 +24,7 @@ def _make(options: BackendOptions) -> Backend:
     from fancypipe_core.backend import FuturesBackend
 
     def make_pool(count: int) -> ProcessPoolExecutor:
-        # Not "fork": the engine has threads, and a fork copies their locks as they are.
-        return ProcessPoolExecutor(count, mp_context=get_context("spawn"))
+        return ProcessPoolExecutor(count, mp_context=get_context(options.settings.start))
 
     return FuturesBackend(make_pool, options)
 
@@ -26,4 +34,5 @@ plugin = BackendPlugin(
     aliases=("X",),
     help="the process pool of the standard library; an example",
     make=_make,
+    settings=_Settings,
 )

@@ -5,19 +5,27 @@ from __future__ import annotations
 import csv
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from fancypipe_core.hooks import Outcome, RunInfo, TaskEvent, hookimpl
+from fancypipe_core.hooks import Outcome, RunInfo, TaskEvent, hookimpl, setting
 
 __all__ = ["Timeline"]
 
 _ENDS = {"done", "failed", "retried", "lost", "cancelled"}
 
 
-class Timeline:
-    """Adds a line for each attempt that has ended to the file that `TIMELINE_FILE` names."""
+@dataclass(frozen=True)
+class _Settings:
+    file: str | None = setting(None, help="Add a line for each attempt to this CSV file.")
 
-    def __init__(self) -> None:
-        self._file = os.environ.get("TIMELINE_FILE", "")
+
+class Timeline:
+    """Adds a line for each attempt that has ended to the file of its setting."""
+
+    settings = _Settings  # --timeline-file, FANCYPIPE_TIMELINE_FILE, [timeline] file
+
+    def __init__(self, settings: _Settings) -> None:
+        self._file = settings.file
         self._sent: dict[int, float] = {}  # by task: when its last attempt was sent out
         self._rows: list[list[object]] = []
 
