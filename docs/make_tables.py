@@ -249,6 +249,9 @@ MADE: dict[str, Callable[[], str]] = {
     ),
     "hooks": hook_list,
     "TaskEvent": lambda: part("TaskEvent", hooks.TaskEvent, called=False),
+    "TaskFailure": lambda: part("TaskFailure", hooks.TaskFailure, called=False),
+    "setting": lambda: part("setting", backend.setting),
+    "Command": lambda: part("Command", backend.Command, called=False),
     "backend-rules": lambda: (
         (inspect.getdoc(backend) or "")
         .partition("same numbers:\n\n")[2]

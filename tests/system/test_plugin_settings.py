@@ -57,6 +57,8 @@ def status(settings, words):
     return 3
 def worker(settings, words):
     print(settings.jobmanager, settings.numworkers, settings.jobauth)
+def notes(settings, words):
+    print(settings.file)
 def secret(settings, words):
     if words != ["new"]:
         raise UsageError(f"no {words}")
@@ -83,12 +85,13 @@ odd = BackendPlugin("odd", (), "", None, settings=dict)
 NOTES = """\
 import sys
 from dataclasses import dataclass
-from fancypipe_core.hooks import hookimpl, setting
+from fancypipe_core.hooks import Command, hookimpl, setting
 @dataclass(frozen=True)
 class NotesSettings:
     file: str = setting("notes.txt", help="Where they go.")
 class Notes:
     settings = NotesSettings
+    commands = {"notes": Command("Show them.", "far_commands:notes", NotesSettings)}
     def __init__(self, settings):
         self.file = settings.file
     @hookimpl
@@ -162,7 +165,7 @@ class Place:
         assert float(over.stdout) == 9.0
         return over.stderr.strip()
 
-    def said(self, line: str, code: int = 0, **env: str) -> str:
+    def said(self, line: str, code: int = 0, /, **env: str) -> str:
         over = self.fancypipe(line, **env)
         assert over.returncode == code, over.stdout + over.stderr
         return over.stdout
@@ -451,12 +454,31 @@ def test_what_is_wrong_with_a_command(place: Place) -> None:
     )
     # The engine's own comes first, and two that clash are both named.
     assert place.said("config").startswith("backend = ")
+    (row,) = (row for row in place.said("backends").splitlines() if row.startswith("far "))
+    assert row.endswith("ok: far away (fancypipe has a command of its own for its config)")
+    assert "Hidden by one" not in place.said("--help")
     said = place.refused("both", 1)
     assert said == "the command 'both' is brought by 'near' and 'taken'; uninstall one of them"
     # What is broken may be what was meant.
     said = place.refused("manager", 1)
     assert said.startswith("there is no file and no command 'manager', unless by a plugin that is")
     assert "backend 'odd'" in said
+
+
+def test_an_observer_may_bring_a_command(place: Place) -> None:
+    assert place.said("notes", 0, FANCYPIPE_NOTES_FILE="e") == "e\n"
+    assert place.said("notes -file=n", 0, FANCYPIPE_NOTES_FILE="e") == "n\n"
+
+
+def test_a_local_backend_has_its_settings_from_variables_and_files(place: Place) -> None:
+    (place.folder / "worker.py").write_text(
+        "from fancypipe_core.backend import local_backend\n"
+        "print(type(local_backend('F', 2, '.')).__name__)\n"
+    )
+    (place.folder / "fancypipe.toml").write_text("[far]\nwait = 2\n")
+    over = place.python("worker.py", FANCYPIPE_FAR_WAY="safe")
+    assert (over.returncode, over.stdout) == (0, "InlineBackend\n")
+    assert "wait=2.0, way='safe'" in over.stderr
 
 
 def test_a_file_beats_a_command(place: Place) -> None:

@@ -102,7 +102,8 @@ class _Group(click.Group):
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         rows = [(one.name or "", one.get_short_help_str(80)) for one in self.commands.values()]
-        _section(formatter, "Commands", [*rows, *_plugged.listed()])
+        rows += [row for row in _plugged.listed() if row[0] not in self.commands]
+        _section(formatter, "Commands", rows)
         _section(formatter, "Options", [*_engine_rows(), ("--version", "Show the version.")])
         _backend_section(ctx, formatter)
         formatter.write_paragraph()
@@ -313,7 +314,9 @@ def _ended(command: click.Command, program: str, words: list[str], obj: Asked | 
 
 def _group() -> _Group:
     backends = _Builtin(
-        "backends", _commands.backends.__doc__ or "", lambda _asked, _own: _commands.backends()
+        "backends",
+        _commands.backends.__doc__ or "",
+        lambda _asked, _own: _commands.backends(group.commands),
     )
     config = _Builtin(
         "config",
@@ -321,13 +324,14 @@ def _group() -> _Group:
         lambda asked, own: _commands.config(asked, explain="explain" in own),
         _EXPLAIN,
     )
-    return _Group(
+    group = _Group(
         "fancypipe",
         commands=[backends, config, _Doctor()],
         help="Run the pipeline in FILE: the only module or task in it, or the one called NAME.",
         add_help_option=False,
         context_settings=_FORMAT,
     )
+    return group
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fancypipe_core import _settings, errors
@@ -89,7 +89,7 @@ def version() -> str:
     return metadata.version("fancypipe-core")
 
 
-def backends() -> None:
+def backends(taken: Container[str]) -> None:
     """List the backends that are installed."""
     from fancypipe_core import _plugins
 
@@ -100,6 +100,9 @@ def backends() -> None:
             rows.append((*head, "", "", f"broken: {' '.join((entry.error or '').split())}"))
         else:
             api, state = str(entry.plugin.api), f"ok: {' '.join(entry.plugin.help.split())}"
+            hidden = [name for name in entry.plugin.commands if name in taken]
+            if hidden:
+                state += f" (fancypipe has a command of its own for its {', '.join(hidden)})"
             rows.append((*head, api, _abilities(entry.plugin), state))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
