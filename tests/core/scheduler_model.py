@@ -285,8 +285,9 @@ class World:
             self._learn(task, event.needs)
             return
         if isinstance(event, Failed):
-            task.failures += 1
-            over = event.final or task.failures > task.retries
+            forgiven = task.failures < task.retries
+            task.failures += forgiven
+            over = event.final or not (forgiven or event.again)
         else:
             task.losses += event.guilty
             over = event.guilty and task.losses >= self.max_losses

@@ -50,6 +50,11 @@ BUGS: dict[str, tuple[str, str, str]] = {
         "record.losses >= self.max_losses",
         "record.losses > self.max_losses",
     ),
+    "an attempt that was granted is not made": (
+        SCHEDULER,
+        "forgiven = record.retries > 0 or event.again",
+        "forgiven = record.retries > 0",
+    ),
     "a final failure is tried again": (
         SCHEDULER,
         "if forgiven and not event.final:",

@@ -6,6 +6,7 @@ import re
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -333,9 +334,12 @@ def fails() -> None:
 @pytest.mark.parametrize("backend", ["serial", "threads", "procs"])
 def test_a_plugin_that_fails_to_decide_on_a_retry_ends_the_run(backend: str) -> None:
     judge = Judge(KeyError("lost"))
-    with Session(backend=backend, observers=[judge]) as session:
+    with Session(backend=backend, observers=[judge], grace=100) as session:
+        begin = monotonic()
         with pytest.raises(errors.PluginError, match=r"'Judge' failed in fancypipe_retry: KeyErr"):
             session.run([fails(), p.square(2)])
+        # The attempt is over, and nobody waits for it.
+        assert monotonic() - begin < 50
         # The session is as good as before.
         assert session.run(p.square(3)) == 9
 

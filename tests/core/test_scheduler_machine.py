@@ -153,7 +153,7 @@ class Machine(RuleBasedStateMachine):
             return Unfolded(id, self.world.make(id[0]))
         if kind is Lost:
             return Lost(id, guilty=rnd.random() < 0.6)
-        return Failed(id, final=rnd.random() < 0.2)
+        return Failed(id, final=rnd.random() < 0.2, again=rnd.random() < 0.2)
 
     @rule(chance=chances)
     def stale(self, chance: int) -> None:
