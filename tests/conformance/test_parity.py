@@ -262,6 +262,22 @@ def test_keep_going(backend: str, tmp_path: Path) -> None:
     assert caught.value.skipped == 1
 
 
+def test_a_failed_run_that_went_on_hands_out_what_there_is(backend: str) -> None:
+    failed = p.raises(1)
+    targets = {"good": [p.square(i) for i in range(20)], "bad": failed, "item": failed[0]}
+    with pytest.raises(errors.RunFailed) as caught:
+        run(targets, p.add(failed, 1), backend=backend, workers=2, keep_going=True)
+    results, skipped = caught.value.results
+    assert results["good"] == [i * i for i in range(20)]
+    assert results["bad"] is results["item"] is not None
+    assert isinstance(results["bad"], errors.TaskError)
+    assert results["bad"].code == 1  # type: ignore[attr-defined]
+    assert isinstance(skipped, errors.DependencyFailed)
+    assert skipped.root == "raises"
+    assert "did not run: it needs task raises, which failed" in str(skipped)
+    assert skipped.__cause__ is not None
+
+
 def test_the_context(session: Session) -> None:
     assert session.run(p.who()) == ("who", 1)
     with pytest.raises(errors.UsageError, match="no task runs"):

@@ -141,6 +141,20 @@ def test_another_attempt_may_be_granted_where_none_is_left() -> None:
     assert settled(story.send(Failed((1, 3)))) == {1: State.FAILED}
 
 
+@pytest.mark.parametrize(
+    ("max_losses", "suspected"), [(1, []), (2, [2]), (3, [3]), (5, [5])], ids=str
+)
+def test_who_may_lose_only_once_more_is_a_suspect(max_losses: int, suspected: list[int]) -> None:
+    story = Story({}, max_losses=max_losses)
+    story.send(Slots(1, 0), Demand([1]))
+    found = []
+    for attempt in range(1, max_losses + 1):
+        if story.scheduler.suspect((1, attempt)):
+            found.append(attempt)
+        story.send(Lost((1, attempt), guilty=True))
+    assert found == suspected
+
+
 @pytest.mark.fault(1)
 def test_a_failure_is_told_to_all_that_need_it_with_its_root() -> None:
     story = Story({1: (2, 4), 2: (3,)})

@@ -64,7 +64,7 @@ def run_batch(batch: tuple[bytes, str, bytes, list[bytearray]]) -> Frame:
         # The same call as in earlier batches, so that the runner has it ready.
         key = (job.call.label, tuple(payload.head for payload in job.call.body))  # type: ignore[union-attr]
         call = room.calls.setdefault(key, job.call)
-        jobs.append(Job(job.id, call, job.inputs, job.time_limit))
+        jobs.append(Job(job.id, call, job.inputs, job.time_limit, job.alone))
     events, returned = run_jobs(room.runner, jobs)
     head, found = _wire.encode_report([*room.notes, *events], returned)
     room.notes.clear()

@@ -152,17 +152,34 @@ class Driver:
 
     def _run(self, root: int, grace: float) -> Any:
         try:
-            value = self._demand(root, 0, None)
             if self._scheduler.keep_going:
-                self._loop(lambda: not self._scheduler.unsettled)
-            return value
-        except errors.TaskError:
-            if self._scheduler.keep_going:
-                self._loop(lambda: not self._scheduler.unsettled)
-                raise self._report.run_failed() from None
-            raise
+                return self._run_all(root)
+            return self._demand(root, 0, None)
         finally:
             self._clear_away(grace)
+
+    def _run_all(self, root: int) -> Any:
+        """Go on after failures; what was asked for is kept until it is handed out."""
+        scheduler = self._scheduler
+        try:
+            wanted = self.graph.grow(root)
+        except Exception:  # noqa: BLE001 - it is told below, when the scheduler asks the same
+            wanted = ()
+        self._handle(table.Demand([*wanted, root]))
+        try:
+            value = self._demand(root, 0, None)
+        except errors.TaskError:
+            self._loop(lambda: not scheduler.unsettled)
+            node = self.graph.nodes[root]
+            failed: dict[int, Exception] = {}
+            for need in wanted:
+                if scheduler.state(need) is table.State.DONE:
+                    self._files.keep(need)
+                else:
+                    failed[need] = self._report.failure(self.graph.nodes[need])
+            raise self._report.run_failed(self.graph.gather_partly(node, failed)) from None
+        self._loop(lambda: not scheduler.unsettled)
+        return value
 
     def wake(self) -> None:
         """Make the loop look around; from a signal handler or another thread."""
@@ -394,7 +411,7 @@ class Driver:
     def _lost(self, event: Lost) -> None:
         node = self.graph.nodes.get(event.id[0])
         if node is not None and self._scheduler.expects(event.id):
-            self._report.lost(node, event.id[1], event.why)
+            self._report.lost(node, event.id[1], event.why, self._scheduler.suspect(event.id))
         # A task that was killed for its time limit is not tried as a loss is.
         if event.why.reason == "timeout":
             self._handle(table.Failed(event.id))
@@ -425,10 +442,11 @@ class Driver:
         jobs = []
         graph = self.graph
         live = self._live
+        suspect = self._scheduler.suspect
         for id in action.ids:
             node = graph.nodes[id[0]]
             try:
-                jobs.append(graph.job(node, id[1], live))
+                jobs.append(graph.job(node, id[1], live, suspect(id)))
             except Exception as error:  # noqa: BLE001 - an output or item that is not there
                 self._fail(node, id, error)
         if jobs:

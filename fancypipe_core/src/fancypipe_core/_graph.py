@@ -7,15 +7,15 @@ scheduler releases it.  What a value looks like is the business of `Values`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from fancypipe_core import errors
+from fancypipe_core import _codec, errors
 from fancypipe_core._codec import Packed
-from fancypipe_core._ref import Instance
+from fancypipe_core._ref import Instance, Item, Ref
 from fancypipe_core._task import Definition
-from fancypipe_core._values import LiveValues, Values
-from fancypipe_core.backend import Call, Job, More, Payload
+from fancypipe_core._values import LiveValues, Values, filled
+from fancypipe_core.backend import Call, Job, Live, More, Payload
 
 __all__ = ["Broken", "Graph", "Node"]
 
@@ -217,13 +217,47 @@ class Graph:
         args, _, _ = _AS_IT_IS.fill(packed, [opened[need] for need in node.needs])
         return args[0]
 
-    def job(self, node: Node, attempt: int, live: type | None) -> Job:
-        """Return the job for an attempt at a node."""
+    def gather_partly(self, node: Node, failed: Mapping[int, Exception]) -> Any:
+        """Return what was asked for, with exceptions where values are missing.
+
+        Args:
+            node: As for `gather`.
+            failed: The nodes that have no value, with what to put in its place.
+        """
+        packed = node.packed
+        assert packed is not None
+        there = [need for need in dict.fromkeys(node.needs) if need not in failed]
+        values: dict[int, Any] = dict(failed)
+        for need in there:
+            try:
+                values[need] = self.values.open(self.nodes[need].value)
+            except Exception as error:  # noqa: BLE001 - the user's objects may raise anything
+                values[need] = error
+        place = {
+            id(instance): need for instance, need in zip(packed.wants, node.needs, strict=True)
+        }
+
+        def look_up(ref: Ref[Any]) -> Any:
+            number = place[id(ref._origin())]
+            value = values[number]
+            if number in failed:
+                return value  # nothing has items that is not there
+            try:
+                for key in ref._keys() if type(ref) is Item else ():
+                    value = _codec.item(value, key)
+            except errors.GraphError as error:
+                return error
+            return value
+
+        assert isinstance(packed.body, Live)
+        return filled(packed.body.value[0][0], look_up)
+
+    def job(self, node: Node, attempt: int, live: type | None, alone: bool = False) -> Job:
+        """Return the job for an attempt at a node; `alone` as in `Job`."""
         assert node.call is not None
         inputs = self.inputs(node)
-        return Job(
-            (node.id, attempt), node.call, inputs if live is None else live(inputs), node.timeout
-        )
+        body = inputs if live is None else live(inputs)
+        return Job((node.id, attempt), node.call, body, node.timeout, alone)
 
     def unfold(self, node: Node, returned: Packed) -> Sequence[int]:
         """A node returned references that are instances of this process."""

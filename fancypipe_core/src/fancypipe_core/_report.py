@@ -6,7 +6,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from time import monotonic
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from fancypipe_core import errors
 from fancypipe_core._graph import Node
@@ -22,6 +22,18 @@ E = TypeVar("E", bound=errors.FancyPipeError)
 
 _LAST_LINES = 25  # of a dead worker's output, in the error
 _MOST_ATTEMPTS = 1000  # at a task, where a plugin has each failure followed by another
+
+
+class _Death(NamedTuple):
+    """A loss of a task that counted."""
+
+    attempt: int
+    why: Certificate
+    alone: bool
+
+    def __str__(self) -> str:
+        alone = ", alone in a fresh process" if self.alone else ""
+        return f"attempt {self.attempt}{alone}: {self.why}"
 
 
 class Report:
@@ -43,6 +55,7 @@ class Report:
         self._max_losses = max_losses
         self._nodes: dict[int, Node] = {}
         self._causes: dict[int, tuple[Err | Certificate, int]] = {}
+        self._deaths: dict[int, list[_Death]] = {}
         self._failures: list[int] = []
         self._roots: dict[int, int] = {}
         self.counts: Counter[str] = Counter()
@@ -52,6 +65,7 @@ class Report:
         """A run begins."""
         self._nodes.clear()
         self._causes.clear()
+        self._deaths.clear()
         self._failures.clear()
         self._roots.clear()
         self.counts.clear()
@@ -107,9 +121,11 @@ class Report:
         # Nothing goes on for ever, whatever they say.
         return answer is False, answer is True and attempt < _MOST_ATTEMPTS
 
-    def lost(self, node: Node, attempt: int, why: Certificate) -> None:
+    def lost(self, node: Node, attempt: int, why: Certificate, alone: bool = False) -> None:
         if not why.guilty and why.reason == "cancelled":
             return
+        if why.guilty and why.reason != "timeout":
+            self._deaths.setdefault(node.id, []).append(_Death(attempt, why, alone))
         self._nodes[node.id] = node
         self._causes[node.id] = (why, attempt)
         if self._observers is not None:
@@ -157,8 +173,29 @@ class Report:
         root = self._roots.get(number) or number
         return self._error_of(root)
 
-    def run_failed(self) -> errors.RunFailed:
-        """Return the error for a run that went on after failures."""
+    def failure(self, node: Node) -> errors.FancyPipeError:
+        """Return what stands for the value of a task that is not done."""
+        root = self._roots.get(node.id) or node.id
+        error = self._error_of(root)
+        if root == node.id:
+            return error
+        culprit = self._nodes[root].path
+        skipped = errors.DependencyFailed(
+            f"task {node.path} (made at {node.where}) did not run: it needs task {culprit}, "
+            "which failed",
+            task=node.path,
+            where=node.where,
+        )
+        skipped.root = culprit
+        skipped.__cause__ = error
+        return skipped
+
+    def run_failed(self, results: Any = None) -> errors.RunFailed:
+        """Return the error for a run that went on after failures.
+
+        Args:
+            results: What was asked for, with exceptions where values are missing.
+        """
         failures = [self._error_of(number) for number in self._failures]
         only = [error for error in failures if isinstance(error, errors.TaskError)]
         skipped = self.counts["skipped"]
@@ -169,7 +206,7 @@ class Report:
             text += f"\n  {error}" + (f" ({too(more)})" if more else "")
         if len(kinds) > 20:
             text += f"\n  and {sum(1 + more for _, more in kinds[20:])} more"
-        error = errors.RunFailed(text, failures=only, skipped=max(skipped, 0))
+        error = errors.RunFailed(text, failures=only, skipped=max(skipped, 0), results=results)
         error.__cause__ = failures[0] if failures else None
         return error
 
@@ -233,14 +270,19 @@ class Report:
                 f"pid {why.pid})",
                 **facts,
             )
-        said = "".join(f"\n  | {line}" for line in why.output[-_LAST_LINES:])
-        lost = errors.TaskLost(
+        text = (
             f"task {node.path} (made at {node.where}) was given up: its worker died "
             f"{self._max_losses} times, at last by {why}"
-            + (f"; the last that it printed:{said}" if said else ""),
-            **facts,
         )
+        deaths = self._deaths.get(node.id, [])
+        if len(deaths) > 1:
+            text += "".join(f"\n  {death}" for death in deaths)
+        if why.output:
+            text += ("\n  " if len(deaths) > 1 else "; ") + "the last that it printed:"
+            text += "".join(f"\n  | {line}" for line in why.output[-_LAST_LINES:])
+        lost = errors.TaskLost(text, **facts)
         lost.certificate = why
+        lost.certificates = tuple(death.why for death in deaths)
         return lost
 
 

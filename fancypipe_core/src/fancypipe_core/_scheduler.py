@@ -25,7 +25,8 @@ What nobody holds
 Budgets
     `retries` pays for exceptions of the user's code, `max_losses` for deaths of
     workers.  A job that was lost without guilt (it only waited in the worker
-    that died) pays nothing.
+    that died) pays nothing.  A task whose next death would be its last is a suspect:
+    its job asks to be run alone.
 
 Levels
     A module that waits for a result inside its `main` blocks the driver's thread;
@@ -155,6 +156,13 @@ class Scheduler:
         """Return the number of a task's latest attempt, 0 before the first."""
         record = self._tasks.get(task)
         return 0 if record is None else record.attempt
+
+    def suspect(self, id: Id) -> bool:
+        """Tell whether one more death of this attempt's worker is the task's last."""
+        if id[1] == 1:
+            return False  # it has not been tried before
+        record = self._tasks.get(id[0])
+        return record is not None and record.losses >= max(1, self.max_losses - 1)
 
     def explain(self, task: int) -> str:
         """Say in a sentence why a task is where it is."""

@@ -15,7 +15,7 @@ from fancypipe_core._ref import Instance, Item, Outputs, Ref
 from fancypipe_core._task import Definition, entry
 from fancypipe_core.backend import Call, Encoded, Live, Payload
 
-__all__ = ["EncodedValues", "LiveValues", "Values", "assemble"]
+__all__ = ["EncodedValues", "LiveValues", "Values", "assemble", "filled"]
 
 
 class Values(Protocol):
@@ -183,7 +183,7 @@ class LiveValues:
                 value = _codec.item(value, key)
             return value
 
-        return _replace(packed.body.value, look_up, {})
+        return filled(packed.body.value, look_up)
 
     def open(self, value: Any) -> Any:
         return value
@@ -219,6 +219,11 @@ def _search(value: Any, refs: list[Ref[Any]], files: list[str]) -> None:
             )
     # In the order in which they were written: what is first is demanded first.
     refs.reverse()
+
+
+def filled(value: Any, look_up: Callable[[Ref[Any]], Any]) -> Any:
+    """Return `value` with what `look_up` says where references were."""
+    return _replace(value, look_up, {})
 
 
 def _replace(value: Any, look_up: Callable[[Ref[Any]], Any], done: dict[int, Any]) -> Any:

@@ -73,6 +73,7 @@ class _Job(msgspec.Struct, array_like=True, gc=False):
     head: bytes
     inputs: _Value | None
     time_limit: float | None
+    alone: bool
 
 
 class Setup(msgspec.Struct, tag="setup"):
@@ -268,11 +269,12 @@ class ToWorker:
             inputs = job.inputs
             assert type(inputs) is tuple, "live values cannot be sent"
             number = numbers[job.call]
+            limit, alone = job.time_limit, job.alone
             if _is_small(inputs):
-                made.append(_Job(task, attempt, number, inputs[0].head, None, job.time_limit))
+                made.append(_Job(task, attempt, number, inputs[0].head, None, limit, alone))
             else:
                 value = _written(inputs, buffers)
-                made.append(_Job(task, attempt, number, b"", value, job.time_limit))
+                made.append(_Job(task, attempt, number, b"", value, limit, alone))
         return _encode(Jobs(calls, made)), buffers
 
 
@@ -297,7 +299,8 @@ class FromWorker:
             called = self._calls.get(job.call)
             if called is None:
                 raise ProtocolError(f"job {job.task} calls {job.call}, which was never sent")
-            made.append(Job((job.task, job.attempt), called, inputs, job.time_limit))
+            id = (job.task, job.attempt)
+            made.append(Job(id, called, inputs, job.time_limit, job.alone))
         return made
 
 

@@ -182,12 +182,15 @@ class Job(msgspec.Struct, frozen=True, gc=False):
         inputs: `(args, kwargs, state)`: the arguments, and for a `Task` object
             its own attributes or None.
         time_limit: Seconds that it may take; None for no limit.
+        alone: Run it in a fresh worker with no other job beside it there, where
+            you can: it is suspected of killing its workers.
     """
 
     id: JobId
     call: Call
     inputs: Encoded | Live
     time_limit: float | None = None
+    alone: bool = False
 
 
 class NewTask(msgspec.Struct, frozen=True):
@@ -271,7 +274,8 @@ class Certificate(msgspec.Struct, frozen=True, array_like=True):
     """What is known of a worker's death.
 
     Attributes:
-        reason: `signal`, `exit`, `timeout`, `cancelled` or `start`.
+        reason: `signal`, `exit`, `timeout`, `cancelled`, `start`, `protocol` (its
+            channel was closed or spoilt) or `frozen` (it did nothing).
         detail: Such as `SIGSEGV` or `exit code 3`.
         host: The machine's name.
         pid: The dead process.

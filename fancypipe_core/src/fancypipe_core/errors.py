@@ -155,9 +155,11 @@ class TaskLost(TaskError):
 
     Attributes:
         certificate: What is known of the last death: a `backend.Certificate`.
+        certificates: The same of all deaths that counted, in their order.
     """
 
     certificate: Any = None
+    certificates: tuple[Any, ...] = ()
 
 
 class DependencyFailed(TaskError):
@@ -176,14 +178,23 @@ class RunFailed(FancyPipeError):
     Attributes:
         failures: One `TaskError` for each task that failed by itself.
         skipped: How many tasks did not run because of them.
+        results: What `run()` would have returned, with an exception wherever it
+            has no value: the task's `TaskError`, or `DependencyFailed` for a
+            task that did not run.
     """
 
     def __init__(
-        self, message: str, *, failures: Sequence[TaskError] = (), skipped: int = 0
+        self,
+        message: str,
+        *,
+        failures: Sequence[TaskError] = (),
+        skipped: int = 0,
+        results: Any = None,
     ) -> None:
         super().__init__(message)
         self.failures = tuple(failures)
         self.skipped = skipped
+        self.results = results
 
 
 class CodecError(FancyPipeError):
