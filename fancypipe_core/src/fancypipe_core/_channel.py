@@ -3,8 +3,12 @@
 A frame is a head and any number of buffers, which are neither joined nor copied
 on their way out, and are received into memory of their own.  On the wire:
 
-    head length (8 bytes), number of buffers (4 bytes), each buffer's length
-    (8 bytes), the head, the buffers; all numbers little-endian and unsigned.
+    a mark (4 bytes), head length (8 bytes), number of buffers (4 bytes), each
+    buffer's length (8 bytes), the head, the buffers; all numbers little-endian
+    and unsigned.
+
+What somebody else writes into the socket, such as a task that writes to all
+descriptors that it finds, has no mark, or what comes behind it has none.
 """
 
 from __future__ import annotations
@@ -24,7 +28,8 @@ __all__ = ["Frame", "SocketChannel"]
 Frame = tuple[bytes, Sequence[Any]]
 """(head, buffers)"""
 
-_START = struct.Struct("<QI")
+_START = struct.Struct("<4sQI")
+_MARK = b"\xfapf\x01"
 _LENGTH = struct.Struct("<Q")
 _READ = 256 * 1024  # bytes asked for in one read
 _PARTS = min(1024, os.sysconf("SC_IOV_MAX") if hasattr(os, "sysconf") else 16)
@@ -68,6 +73,10 @@ class SocketChannel:
         """End both directions: who waits in `receive`, here or there, gets `ConnectionLost`."""
         with suppress(OSError):  # the other end was first
             self._sock.shutdown(socket.SHUT_RDWR)
+    def hang_up(self) -> None:
+        """Say that nothing more will be sent: the other end reads to here, and no further."""
+        with suppress(OSError):  # the other end was first
+            self._sock.shutdown(socket.SHUT_WR)
 
     def close(self) -> None:
         """Close the socket.  May be called twice."""
@@ -84,7 +93,7 @@ class SocketChannel:
         """
         views = [memoryview(buffer).cast("B") for buffer in buffers]
         lengths = b"".join(_LENGTH.pack(view.nbytes) for view in views)
-        start = _START.pack(len(head), len(views)) + lengths
+        start = _START.pack(_MARK, len(head), len(views)) + lengths
         if len(head) < _READ:
             self._out.append(memoryview(start + head))
         else:
@@ -173,9 +182,11 @@ class SocketChannel:
         at = 0
         while True:
             if self._head is None:
+                if data[at : at + 4] != _MARK[: len(data) - at]:
+                    raise errors.ProtocolError("bytes that are no frame")
                 if len(data) - at < _START.size:
                     break
-                size, count = _START.unpack_from(data, at)
+                _, size, count = _START.unpack_from(data, at)
                 if size > _MOST_HEAD or count > _MOST_BUFFERS:
                     raise errors.ProtocolError(f"a frame of {size} bytes and {count} buffers")
                 begin = at + _START.size + _LENGTH.size * count

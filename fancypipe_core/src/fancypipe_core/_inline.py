@@ -39,14 +39,21 @@ class InlineBackend:
         begin: Called with each job right before it runs; False means that it must
             not run: it stays, and `drive` comes back.
         kills: Whether somebody else enforces time limits.
+        end: Called when no job runs any more, or none for the moment, right before
+            the results are reported.
     """
 
     def __init__(
-        self, runner: Runner, begin: Callable[[Job], bool] | None = None, kills: bool = False
+        self,
+        runner: Runner,
+        begin: Callable[[Job], bool] | None = None,
+        kills: bool = False,
+        end: Callable[[], None] = lambda: None,
     ) -> None:
         self._runner = runner
         self._begin = begin
         self._kills = kills
+        self._end = end
         self._ended: deque[Event] = deque()
         self._typical: dict[Call, float] = {}  # seconds
         self._jobs: deque[Job] = deque()
@@ -124,6 +131,7 @@ class InlineBackend:
                 usual = typical.get(job.call, 1.0)
                 if usual > _SHORT and ended:
                     # It may take long; nobody must wait for what is done already.
+                    self._end()
                     self.report()
                 if job.time_limit is not None and not self._kills and not self._warned:
                     self._warned = True
@@ -144,6 +152,7 @@ class InlineBackend:
                     return
         finally:
             self._runner.leave(token)
+            self._end()
             self.report()
 
     def wake(self) -> None:

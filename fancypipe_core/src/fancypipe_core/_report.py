@@ -56,6 +56,7 @@ class Report:
         self._nodes: dict[int, Node] = {}
         self._causes: dict[int, tuple[Err | Certificate, int]] = {}
         self._deaths: dict[int, list[_Death]] = {}
+        self._errors: dict[int, errors.FancyPipeError] = {}
         self._failures: list[int] = []
         self._roots: dict[int, int] = {}
         self.counts: Counter[str] = Counter()
@@ -66,6 +67,7 @@ class Report:
         self._nodes.clear()
         self._causes.clear()
         self._deaths.clear()
+        self._errors.clear()
         self._failures.clear()
         self._roots.clear()
         self.counts.clear()
@@ -176,7 +178,7 @@ class Report:
     def failure(self, node: Node) -> errors.FancyPipeError:
         """Return what stands for the value of a task that is not done."""
         root = self._roots.get(node.id) or node.id
-        error = self._error_of(root)
+        error = self._one_error_of(root)
         if root == node.id:
             return error
         culprit = self._nodes[root].path
@@ -196,7 +198,7 @@ class Report:
         Args:
             results: What was asked for, with exceptions where values are missing.
         """
-        failures = [self._error_of(number) for number in self._failures]
+        failures = [self._one_error_of(number) for number in self._failures]
         only = [error for error in failures if isinstance(error, errors.TaskError)]
         skipped = self.counts["skipped"]
         text = f"{len(failures)} of the tasks failed"
@@ -209,6 +211,13 @@ class Report:
         error = errors.RunFailed(text, failures=only, skipped=max(skipped, 0), results=results)
         error.__cause__ = failures[0] if failures else None
         return error
+
+    def _one_error_of(self, number: int) -> errors.FancyPipeError:
+        """Return always the same error for a task."""
+        known = self._errors.get(number)
+        if known is None:
+            known = self._errors[number] = self._error_of(number)
+        return known
 
     def _error_of(self, number: int) -> errors.FancyPipeError:
         node = self._nodes.get(number)

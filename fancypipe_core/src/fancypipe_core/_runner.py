@@ -55,6 +55,7 @@ class Runner:
         self._calls: dict[Call, Callable[..., Any]] = {}
         self._unreadable: dict[Call, Err] = {}
         self._sink: Sink | None = None
+        self.out_of_memory = False  # whether a task ever was: its process is better replaced
 
     def connect(self, sink: Sink) -> None:
         """Say where the notes of tasks go."""
@@ -104,7 +105,14 @@ class Runner:
             self._let_pass(error)
             return _failure.describe(error, self._carry, final=True)
 
+    def tell(self, notes: Sequence[Note]) -> None:
+        """Send notes where those of tasks go."""
+        if self._sink is not None:
+            self._sink(notes)
+
     def _let_pass(self, error: BaseException) -> None:
+        if isinstance(error, MemoryError):
+            self.out_of_memory = True
         if isinstance(error, KeyboardInterrupt) and self._interrupted():
             raise error
 

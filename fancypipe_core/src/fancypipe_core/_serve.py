@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 
 from fancypipe_core import _wire, errors
 from fancypipe_core._channel import Frame, SocketChannel
+from fancypipe_core._faults import fault
 from fancypipe_core._inline import InlineBackend
 from fancypipe_core.backend import Done, Event, Job, JobId, Lost
 
@@ -25,6 +26,7 @@ def serve(
     control: SocketChannel,
     backend: InlineBackend,
     called_back: Callable[[], bool] = lambda: False,
+    goes_on: Callable[[bool], bool] = lambda _idle: True,
 ) -> None:
     """Run jobs that come over a channel, until told to stop or the other end is gone.
 
@@ -35,8 +37,13 @@ def serve(
         called_back: Tells, once, that the jobs which have not begun are to be
             given back: for clients that have a way to say so which works while
             a task keeps the control thread from running.
+        goes_on: Asked between bursts of jobs, with whether there is nothing to do
+            now; False ends it.  What has not begun stays undone.
+
+    Raises:
+        ConnectionLost: The channel is gone, so nobody has asked for the end.
     """
-    _Server(channel, control, backend, called_back).serve()
+    _Server(channel, control, backend, called_back, goes_on).serve()
 
 
 class _Server:
@@ -46,11 +53,14 @@ class _Server:
         control: SocketChannel,
         backend: InlineBackend,
         called_back: Callable[[], bool],
+        goes_on: Callable[[bool], bool],
     ) -> None:
         self._channel = channel
         self._control = control
         self._backend = backend
         self._called_back = called_back
+        self._goes_on = goes_on
+        self._lost: errors.ConnectionLost | None = None
         self._reader = _wire.FromWorker()
         self._sending = threading.Lock()
         self._receiving = threading.Lock()
@@ -63,19 +73,31 @@ class _Server:
         while not self._stopping.is_set():
             if backend.waiting:
                 backend.drive(0)
+                if not self._goes_on(False):
+                    break
                 if self._called_back():
                     self._give_back()
             else:
                 for stream in (sys.stdout, sys.stderr):
                     _flush(stream)
+                if not self._goes_on(True):
+                    break
                 self._wait_for_jobs()
         backend.stop(0.0)
+        if self._lost is not None:
+            raise self._lost
 
     def _wait_for_jobs(self) -> None:
         try:
             with self._receiving:
                 self._take(self._channel.receive())
-        except errors.ConnectionLost:
+        except errors.ConnectionLost as error:
+            self._stop(error)
+
+    def _stop(self, error: errors.ConnectionLost) -> None:
+        """Nobody is there any more."""
+        if not self._stopping.is_set():
+            self._lost = error
             self._stopping.set()
 
     def _take(self, frame: Frame) -> None:
@@ -107,8 +129,8 @@ class _Server:
             try:
                 for frame in self._channel.received():
                     self._take(frame)
-            except errors.ConnectionLost:
-                self._stopping.set()
+            except errors.ConnectionLost as error:
+                self._stop(error)
             finally:
                 self._receiving.release()
         ids = [job.id for job in self._backend.withdraw()]
@@ -120,11 +142,13 @@ class _Server:
 
     def _send(self, events: Sequence[Event], returned: Sequence[JobId] | None = None) -> None:
         frame = _wire.encode_report(events, returned)
+        fault("child.report")
         with self._sending:
             try:
                 self._channel.send(*frame)
-            except errors.ConnectionLost:
-                self._stopping.set()
+            except errors.ConnectionLost as error:
+                self._stop(error)
+        fault("child.reported")
 
 
 def _flush(stream: object) -> None:

@@ -9,7 +9,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
 from time import monotonic
 
@@ -24,22 +23,15 @@ from fancypipe_core.backend import (
     main_script,
 )
 from fancypipe_core.errors import ConnectionLost, ProtocolError
-from fancypipe_procs import _memory
+from fancypipe_procs import _memory, _spawn
 from fancypipe_procs._output import Output
-from fancypipe_procs.child import CELL, CELL_SIZE, FLAG
+from fancypipe_procs._strays import boot_clock
+from fancypipe_procs.child import BUSY, CELL, CELL_SIZE, CHANNEL_LOST, FLAG
 
-__all__ = ["Worker"]
+__all__ = ["SPOILT", "Worker"]
 
+SPOILT = "a task closed its worker's channel to the client, or wrote into it"
 _LAST_LINES = 50  # of its output, in a death certificate
-
-_THREAD_VARIABLES = (
-    "OMP_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "BLIS_NUM_THREADS",
-    "VECLIB_MAXIMUM_THREADS",
-    "NUMEXPR_NUM_THREADS",
-)
 
 
 class Worker:
@@ -48,8 +40,22 @@ class Worker:
     Args:
         directory: The session's folder for temporary files.
         threads: How many threads numerical libraries may use in it.
+        mark: By which its descendants are known.
         sink: Takes its events.
         gave_back: Takes the jobs that it returned.
+
+    Attributes:
+        born: When it was started, on the monotonic clock.
+        heard: When it last reported, took something, or got work while idle.
+        ready: Whether it has come up.
+        alone: Whether it has a job that must have no other beside it.
+        retiring: Whether it gets nothing more, so that it can be replaced when idle.
+        may_end: Whether its end is in order.
+        called_back: When it was asked to give jobs back.
+        kill_at: When to kill it, for each cancelled job that may run in it.
+        gone_by: When it must have ended, once it is on its way out.
+        killed_at: When it was killed by us.
+        silent: For how long it has been stopped or has done nothing, in seconds.
 
     Raises:
         OSError: It cannot be started.
@@ -59,13 +65,16 @@ class Worker:
         self,
         directory: str,
         threads: int,
+        mark: str,
         sink: Callable[[Sequence[Event]], None],
         gave_back: Callable[[Worker, Sequence[Job]], None],
     ) -> None:
         ours, theirs = socket.socketpair()
         our_control, their_control = socket.socketpair()
         watch, self._lifeline = os.pipe()
-        cell = _shared_memory(CELL_SIZE)
+        self.mark = mark
+        self.since_boot = boot_clock()
+        cell = _spawn.shared_memory(CELL_SIZE)
         self._cell = mmap.mmap(cell, CELL_SIZE)
         passed = (theirs.fileno(), their_control.fileno(), cell, watch)
         read_out, write_out = os.pipe()
@@ -73,7 +82,7 @@ class Worker:
         self.outputs = (Output("stdout", read_out), Output("stderr", read_err))
         try:
             self.process = subprocess.Popen(
-                [*_interpreter(), "-m", "fancypipe_procs.child", *map(str, passed)],
+                [*_spawn.interpreter(), "-m", "fancypipe_procs.child", *map(str, passed)],
                 stdin=subprocess.DEVNULL,
                 stdout=write_out,
                 stderr=write_err,
@@ -81,7 +90,7 @@ class Worker:
                 # A group and session of its own: the terminal's Ctrl-C is not for it,
                 # and what its tasks start can be killed with it.
                 start_new_session=True,
-                env=_environment(threads),
+                env=_spawn.environment(threads, mark),
             )
         except BaseException:
             for end in (ours, our_control, *self.outputs):
@@ -96,12 +105,18 @@ class Worker:
                 os.close(descriptor)
         self.pid = self.process.pid
         self._memory_kills = _memory.kills()
-        self.sentinel = _sentinel(self.pid)
-        self.heard = monotonic()  # when it last reported, or got work while idle
-        self.called_back: float | None = None  # when it was asked to give jobs back
+        self.sentinel = _spawn.sentinel(self.pid)
+        self.born = self.heard = monotonic()
+        self.ready = self.alone = self.retiring = self.may_end = False
+        self.called_back: float | None = None
         self.kill_at: dict[JobId, float] = {}
+        self.gone_by: float | None = None
+        self.gone_reason = ("", "")
+        self.killed_at: float | None = None
         self.killed_for = ""
-        self.has_reported = False
+        self._killed_why = ""
+        self.silent = 0.0
+        self._heard_at_look = 0.0
         self.link = ChannelBackend(
             SocketChannel(ours, blocking=False),
             SocketChannel(our_control, blocking=False),
@@ -111,7 +126,8 @@ class Worker:
         main = main_script()
         named = (main.kind, main.value) if main is not None else None
         setup = Setup(list(sys.path), list(sys.argv), named, directory)
-        self.link.setup(setup)
+        with contextlib.suppress(ConnectionLost):  # its death is seen by its sentinel
+            self.link.setup(setup)
 
     @property
     def load(self) -> int:
@@ -123,6 +139,41 @@ class Worker:
         """The job that began last, if it has not been reported yet."""
         task, attempt = CELL.unpack_from(self._cell, 0)
         return self.link.outstanding.get((task, attempt))
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether it has ever begun a job."""
+        return CELL.unpack_from(self._cell, 0) != (0, 0)
+
+    def look(self, seconds: float) -> str:
+        """See whether it lives; called now and then.
+
+        Args:
+            seconds: How long it has been since the last look, at most 1: so that
+                time in which the client itself was stopped does not count.
+
+        Returns:
+            What is wrong with it; empty if nothing is.
+        """
+        stopped = self.is_stopped()
+        moved = self.heard != self._heard_at_look
+        self._heard_at_look = self.heard
+        # A task may do what it likes for as long as it likes, and keep the
+        # interpreter for itself.  Between tasks there is no reason for silence.
+        idles = self.ready and self.load and not self._cell[BUSY] and not moved
+        self.silent = self.silent + seconds if stopped or idles else 0.0
+        if stopped:
+            return "it was stopped by a signal and not continued"
+        return "it had jobs, and ran none of them" if idles else ""
+
+    def is_stopped(self) -> bool:
+        """Tell whether a signal has stopped it."""
+        if self.process.returncode is not None or not hasattr(os, "waitid"):
+            return False
+        with contextlib.suppress(ChildProcessError):
+            look = os.WSTOPPED | os.WNOHANG | os.WNOWAIT
+            return os.waitid(os.P_PID, self.pid, look) is not None
+        return False
 
     def call_back(self) -> None:
         """Ask for the jobs that have not begun, and for all results so far.
@@ -145,34 +196,37 @@ class Worker:
 
     def take_last_words(self) -> None:
         """What it reported before its death counts."""
-        try:
-            while self._is_dead():
-                self.link.read()
-        except (ConnectionLost, ProtocolError):
-            return  # that was all
+        # Once is all: nobody writes any more, or only a process that its tasks have
+        # forked, which holds the other end open.
+        with contextlib.suppress(ConnectionLost, ProtocolError):
+            self.link.read()
 
-    def kill(self, reason: str) -> None:
-        """Kill it with all that its tasks started.
+    def kill(self, reason: str = "", why: str = "") -> None:
+        """Kill it with its process group.
 
         Args:
-            reason: Goes into the certificate: `timeout`, `cancelled` or empty.
+            reason: Goes into the certificate, as does `why`; empty if it is dead
+                already, and only its group is left.
+            why: A phrase; empty for the signal's name.
         """
-        self.killed_for = self.killed_for or reason
-        try:
-            os.killpg(self.pid, signal.SIGKILL)
-        except (ProcessLookupError, PermissionError):
-            return  # dead already
+        if reason and not self.killed_for:
+            self.killed_for, self._killed_why = reason, why
+            self.killed_at = monotonic()
+        # Before it is reaped: afterwards its number may be somebody else's.
+        if self.process.returncode is None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pid, signal.SIGKILL)
 
     def bury(self) -> Certificate:
-        """Reap it when it is dead; return what is known of its death."""
+        """Reap it when it is dead, or give it up; return what is known of its death."""
+        if not self.is_dead():
+            self._killed_why = "it was killed, but hangs in the kernel and is not gone"
+            self.process.returncode = -signal.SIGKILL  # nobody will ask for it again
+            return self._certificate(-signal.SIGKILL, 0)
         peak = self._reap()
-        code = self.process.wait()
-        # Its tasks may have left processes behind, which nobody else would end.
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.pid, signal.SIGKILL)
-        return self._certificate(code, peak)
+        return self._certificate(self.process.wait(), peak)
 
-    def _is_dead(self) -> bool:
+    def is_dead(self) -> bool:
         """Tell whether it has ended, and leave it to be reaped."""
         if self.process.returncode is None and hasattr(os, "waitid"):
             look = os.WEXITED | os.WNOHANG | os.WNOWAIT
@@ -192,22 +246,17 @@ class Worker:
         return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
     def _certificate(self, code: int, peak: int) -> Certificate:
-        if code < 0:
-            try:
-                detail = signal.Signals(-code).name
-            except ValueError:
-                detail = f"signal {-code}"
-            reason = "signal"
-            if -code == signal.SIGKILL and not self.killed_for:
-                kills = _memory.kills()
-                if kills is not None and kills > (self._memory_kills or 0):
-                    detail += ", out of memory: the kernel killed it"
-        else:
-            detail = f"exit code {code}"
-            reason = "exit"
+        reason = self.killed_for or ("signal" if code < 0 else "exit")
+        detail = self._killed_why or _cause_of_death(code)
+        if code == -signal.SIGKILL and not self.killed_for:
+            kills = _memory.kills()
+            if kills is not None and kills > (self._memory_kills or 0):
+                detail += ", out of memory: the kernel killed it"
+        elif code == CHANNEL_LOST and self.has_begun and not self.killed_for:
+            reason, detail = "protocol", SPOILT
         last = [line for output in self.outputs for line in output.last]
         return Certificate(
-            self.killed_for or reason,
+            reason,
             detail,
             socket.gethostname(),
             self.pid,
@@ -226,41 +275,10 @@ class Worker:
             os.close(self.sentinel)
 
 
-def _shared_memory(size: int) -> int:
-    """Return the descriptor of memory that a child can map."""
-    if hasattr(os, "memfd_create"):
-        descriptor = os.memfd_create("fancypipe-cell", 0)
-    else:
-        with tempfile.TemporaryFile() as file:
-            descriptor = os.dup(file.fileno())
-    os.ftruncate(descriptor, size)
-    return descriptor
-
-
-def _sentinel(pid: int) -> int:
-    """Return a descriptor that is readable when the process has ended; -1 where there is none.
-
-    Without one its death is seen by the end of its channel.
-    """
-    if not hasattr(os, "pidfd_open"):
-        return -1
+def _cause_of_death(code: int) -> str:
+    if code >= 0:
+        return f"exit code {code}"
     try:
-        return os.pidfd_open(pid)
-    except OSError:
-        return -1
-
-
-def _interpreter() -> list[str]:
-    """Return this interpreter with the options it was started with."""
-    flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
-    if sys.version_info >= (3, 11) and "-P" not in flags and "-I" not in flags:
-        # A file in the current folder must not stand in for a module of ours.
-        flags.append("-P")
-    return [sys.executable, *flags]
-
-
-def _environment(threads: int) -> dict[str, str]:
-    environment = dict(os.environ)
-    for name in _THREAD_VARIABLES:
-        environment.setdefault(name, str(threads))
-    return environment
+        return signal.Signals(-code).name
+    except ValueError:
+        return f"signal {-code}"

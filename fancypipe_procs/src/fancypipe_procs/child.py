@@ -11,18 +11,23 @@ import signal
 import socket
 import struct
 import sys
+from collections.abc import Callable
+from contextlib import suppress
 
 from fancypipe_core.backend import (
     InlineBackend,
     Job,
+    Note,
     Runner,
     Setup,
     SocketChannel,
     decode_command,
+    fault,
     serve,
     set_main_script,
 )
 from fancypipe_core.errors import ChannelError
+from fancypipe_procs._household import Household
 
 CELL = struct.Struct("<QQ")
 """What the shared cell holds first: task and attempt of the job that began last.
@@ -32,9 +37,19 @@ writes its job and then looks at the flag; the client sets the flag, waits far
 longer than a store takes to be seen, and then reads the job.  So whatever
 stands behind that job in the order of sending has not begun and never will,
 also when a task keeps the child from answering.
+
+The next byte is the child's: whether it is among tasks, so that its silence
+means nothing.
 """
 FLAG = CELL.size
+BUSY = FLAG + 1
 CELL_SIZE = CELL.size + 8
+
+CHANNEL_LOST = 76
+"""The exit code of a child that lost its channel; the client sees it only if it is not gone."""
+
+_F_ADD_SEALS = 1033  # of Linux; `fcntl` has names for them only in new Pythons
+_F_SEAL_FUTURE_WRITE = 0x10
 
 
 def _die_with_parent(lifeline: int) -> None:
@@ -58,6 +73,95 @@ def _die_with_parent(lifeline: int) -> None:
         os._exit(0)
 
 
+def _map_cell(descriptor: int) -> mmap.mmap:
+    """Map the cell; afterwards nobody can write to it through the descriptor."""
+    cell = mmap.mmap(descriptor, CELL_SIZE)
+    if sys.platform == "linux":
+        import fcntl
+
+        # A task that writes junk to all descriptors must not reach it.
+        with suppress(OSError):  # an old kernel
+            fcntl.fcntl(descriptor, _F_ADD_SEALS, _F_SEAL_FUTURE_WRITE)
+    return cell
+
+
+class _Work:
+    """What happens around jobs: the cell is written, and the house is kept.
+
+    Args:
+        cell: Shared with the client.
+        runner: Runs the jobs.
+        channel: To the client.
+    """
+
+    def __init__(self, cell: mmap.mmap, runner: Runner, channel: SocketChannel) -> None:
+        self._cell = cell
+        self._runner = runner
+        self._channel = channel
+        self._household: Household | None = None
+        self._is_due: Callable[[], bool] = lambda: False
+        self._label = ""  # of the job that began last
+        self._ends = ""  # why this process is to be replaced; empty if it is not
+        self._pack = CELL.pack_into
+        self.backend = InlineBackend(runner, self._begin, kills=True, end=self._end)
+
+    def _begin(self, job: Job) -> bool:
+        if self._is_due() and not self._is_in_order(idle=False):
+            return False
+        self._label = job.call.label
+        cell = self._cell
+        cell[BUSY] = 1
+        self._pack(cell, 0, *job.id)
+        fault("child.begun")
+        return not cell[FLAG]
+
+    def _end(self) -> None:
+        """No task runs now."""
+        self._cell[BUSY] = 0
+        fault("child.ended")
+
+    def called_back(self) -> bool:
+        """Whether the client has set its flag; it is taken down."""
+        was = self._cell[FLAG] != 0
+        self._cell[FLAG] = 0
+        return was
+
+    def goes_on(self, idle: bool) -> bool:
+        """Whether there is to be another job; when idle, there is time to look around."""
+        if self._household is None:
+            # Now all is there that is ours, such as the thread for commands.
+            self._household = Household()
+            self._is_due = self._household.is_due
+        if idle:
+            fault("child.idle")
+        if idle and not self._ends:
+            self._is_in_order(idle=True)
+        return not self._ends
+
+    def _is_in_order(self, idle: bool) -> bool:
+        """See what the last job has left, and put it right; else this process is to end."""
+        if self._household is None or not self._label:
+            return True
+        found = self._household.put_right(self._label, idle)
+        if self._runner.out_of_memory:
+            found.end = "a task ran out of memory"
+        if found.end:
+            self._ends = found.end
+            found.notes.append(
+                f"the worker process {os.getpid()} is replaced after {self._label}: {found.end}"
+            )
+        if found.notes:
+            self._runner.tell([Note(None, "warning", text) for text in found.notes])
+        return not self._ends
+
+    def hang_up(self) -> None:
+        """Tell the client that nothing more comes, if this process ends on its own."""
+        if self._ends:
+            self._channel.hang_up()
+        if self._household is not None:
+            self._household.clear()
+
+
 def main(argv: list[str]) -> None:
     """Serve jobs until told to stop.
 
@@ -69,9 +173,10 @@ def main(argv: list[str]) -> None:
     for number in descriptors:
         os.set_inheritable(number, False)  # they are not for what tasks start
     _die_with_parent(descriptors[3])
+    fault("child.start")
     channel = SocketChannel(socket.socket(fileno=descriptors[0]), blocking=True)
     control = SocketChannel(socket.socket(fileno=descriptors[1]), blocking=True)
-    cell = mmap.mmap(descriptors[2], CELL_SIZE)
+    cell = _map_cell(descriptors[2])
     # The stack of a crash goes to stderr, and from there into the death certificate.
     faulthandler.enable(all_threads=False)
     for stream in (sys.stdout, sys.stderr):
@@ -86,22 +191,12 @@ def main(argv: list[str]) -> None:
         sys.path[:] = setup.path
         sys.argv[:] = setup.argv
         set_main_script(setup.main)
-        pack = CELL.pack_into
-
-        def begin(job: Job) -> bool:
-            pack(cell, 0, *job.id)
-            return not cell[FLAG]
-
-        def called_back() -> bool:
-            was = cell[FLAG] != 0
-            cell[FLAG] = 0
-            return was
-
-        runner = Runner(setup.directory, live=False)
-        serve(channel, control, InlineBackend(runner, begin, kills=True), called_back)
+        work = _Work(cell, Runner(setup.directory, live=False), channel)
+        serve(channel, control, work.backend, work.called_back, work.goes_on)
     except ChannelError:
-        # The client is gone; there is nobody to tell.
-        os._exit(0)
+        # The client is gone, and there is nobody to tell; or a task has done it.
+        os._exit(CHANNEL_LOST)
+    work.hang_up()
     # What tasks registered and printed is done; the rest of a shutdown is not
     # needed, and threads that tasks left behind must not hold us up.
     atexit._run_exitfuncs()

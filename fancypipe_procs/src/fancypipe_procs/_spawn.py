@@ -1,0 +1,69 @@
+"""What a worker process is started with: the interpreter, its environment, shared memory."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+
+from fancypipe_procs._strays import VARIABLE
+
+__all__ = ["environment", "interpreter", "sentinel", "shared_memory"]
+
+_THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "BLIS_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+)
+
+
+def shared_memory(size: int) -> int:
+    """Return the descriptor of memory that a child can map, and seal then."""
+    if hasattr(os, "memfd_create"):
+        descriptor = os.memfd_create("fancypipe-cell", os.MFD_ALLOW_SEALING)
+    else:
+        with tempfile.TemporaryFile() as file:
+            descriptor = os.dup(file.fileno())
+    os.ftruncate(descriptor, size)
+    return descriptor
+
+
+def sentinel(pid: int) -> int:
+    """Return a descriptor that is readable when the process has ended; -1 where there is none.
+
+    Without one its death is seen by the end of its channel.
+    """
+    if not hasattr(os, "pidfd_open"):
+        return -1
+    try:
+        return os.pidfd_open(pid)
+    except OSError:
+        return -1
+
+
+def interpreter() -> list[str]:
+    """Return this interpreter with the options it was started with."""
+    flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
+    if sys.version_info >= (3, 11) and "-P" not in flags and "-I" not in flags:
+        # A file in the current folder must not stand in for a module of ours.
+        flags.append("-P")
+    return [sys.executable, *flags]
+
+
+def environment(threads: int, mark: str) -> dict[str, str]:
+    """Return a worker's environment.
+
+    Args:
+        threads: How many threads numerical libraries may use, where the user has
+            not said.
+        mark: By which its descendants are known.
+    """
+    variables = dict(os.environ)
+    for name in _THREAD_VARIABLES:
+        variables.setdefault(name, str(threads))
+    variables[VARIABLE] = mark
+    return variables
