@@ -25,6 +25,14 @@ def mix(*values: int) -> int:
     return sum(values) % 1_000_003
 
 
+def sleep_10_ms(value: Any) -> Any:
+    """Wait; give back what came."""
+    import time
+
+    time.sleep(0.01)
+    return value
+
+
 def load_numpy(number: int) -> int:
     """Import numpy, and take long enough that the other workers get their share."""
     import time

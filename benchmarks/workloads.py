@@ -13,6 +13,7 @@ from typing import Any
 
 from benchmarks import jobs, memory
 from benchmarks.contenders import Contender, Node, Ours
+from benchmarks.storm import Storm
 
 __all__ = ["WORKLOADS", "Measure", "Workload"]
 
@@ -26,7 +27,7 @@ class Measure:
     Attributes:
         key: Its name in the figures that a run gives.
         title: Its heading.
-        form: How a number is written: `time`, `rate` (n per second), `bytes`.
+        form: How a number is written: `time`, `rate` (n per second), `bytes`, `count`.
         ratio: Whether contenders are compared by it; one column is.
     """
 
@@ -188,6 +189,20 @@ def memory_per_task(contender: Contender, n: int) -> Figures:
     return {"bytes": (after - before) / n}
 
 
+def storm(contender: Contender, n: int) -> Figures:
+    """Tasks of 10 ms, undisturbed, and with a random child killed every half second."""
+    warm(contender)
+    begin = perf_counter()
+    _check(contender.many(jobs.sleep_10_ms, range(n)), list(range(n)))
+    calm = perf_counter() - begin
+    with Storm(0.5) as weather:
+        begin = perf_counter()
+        values = contender.many(jobs.sleep_10_ms, range(n))
+        seconds = perf_counter() - begin
+    _check(values, list(range(n)))
+    return {"seconds": seconds, "calm": calm, "hits": float(weather.hits)}
+
+
 def brain(contender: Contender, n: int) -> Figures:
     """The brain example with its first n volumes; 0 for its quick look."""
     assert isinstance(contender, Ours)
@@ -228,6 +243,17 @@ WORKLOADS: dict[str, Workload] = {
         [100_000],
         [Measure("bytes", "per task", "bytes", ratio=True)],
         memory_per_task,
+    ),
+    "storm": Workload(
+        "{n:,} tasks of 10 ms, a random child killed every 0.5 s",
+        [2_000],
+        [
+            SECONDS,
+            Measure("calm", "undisturbed", "time"),
+            Measure("hits", "kills", "count"),
+        ],
+        storm,
+        only_ours=True,
     ),
     "brain": Workload(
         "brain example, {n} volumes", [2], [SECONDS], brain, only_ours=True, folder=_BRAIN

@@ -37,6 +37,7 @@ def gone(pid: int) -> bool:
         return True
 
 
+@pytest.mark.fault(8, 9)
 @pytest.mark.parametrize(
     ("task", "detail"),
     [
@@ -61,6 +62,7 @@ def test_a_deadly_task_is_given_up_with_a_certificate(
     assert session.run([t.fine(i) for i in range(10)]) == list(range(10))
 
 
+@pytest.mark.fault(10)
 def test_a_kill_for_memory_is_told(tmp_path: Path) -> None:
     """The kernel kills for memory in a control group that is too small."""
     group = Path(f"/sys/fs/cgroup/memory/fancypipe-test-{os.getpid()}")
@@ -103,16 +105,19 @@ def test_a_kill_for_memory_is_told(tmp_path: Path) -> None:
     assert "SIGKILL, out of memory" in done.stdout, done.stderr
 
 
+@pytest.mark.fault(31)
 def test_a_loss_is_made_good(session: Session, tmp_path: Path) -> None:
     assert session.run(t.die_until(str(tmp_path / "marks"), 2)) == 3
 
 
+@pytest.mark.fault(24)
 def test_max_losses_is_a_setting(tmp_path: Path) -> None:
     with pytest.raises(errors.TaskLost, match="died 1 times"):
         run(t.die_until(str(tmp_path / "marks"), 1), backend="procs", workers=1, max_losses=1)
     assert (tmp_path / "marks").read_text() == "x"
 
 
+@pytest.mark.fault(31, 77)
 def test_a_death_costs_only_its_own_job(session: Session, tmp_path: Path) -> None:
     """Neighbours that waited in the same process pay nothing, whatever the budget."""
     with Session("procs", 2, max_losses=2, debug=True) as single_loss:
@@ -125,6 +130,7 @@ def test_a_death_costs_only_its_own_job(session: Session, tmp_path: Path) -> Non
     assert (tmp_path / "77").read_text() == "xx"
 
 
+@pytest.mark.fault(31)
 def test_every_worker_can_be_killed_from_outside(session: Session) -> None:
     with Session("procs", 2, debug=True) as mine:
         pids = {mine.run(t.pid()) for _ in range(10)}
@@ -134,12 +140,14 @@ def test_every_worker_can_be_killed_from_outside(session: Session) -> None:
         assert mine.run(t.pid()) not in pids
 
 
+@pytest.mark.fault(12)
 def test_a_timeout_kills_also_what_cannot_be_interrupted(session: Session) -> None:
     with pytest.raises(errors.TaskTimeout, match=r"timeout of 0\.5 s"):
         session.run(t.hold_the_interpreter())
     assert session.run([t.quick() for _ in range(50)]) == [1] * 50
 
 
+@pytest.mark.fault(12, 16)
 def test_a_timeout_kills_grandchildren(session: Session, tmp_path: Path) -> None:
     with pytest.raises(errors.TaskTimeout):
         session.run(t.start_and_hang(str(tmp_path / "pid")))
@@ -173,6 +181,7 @@ def test_jobs_are_called_back_from_a_busy_worker(tmp_path: Path) -> None:
         assert time.monotonic() - begin < 50
 
 
+@pytest.mark.fault(30)
 def test_children_die_with_their_client(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(
@@ -195,12 +204,14 @@ def test_children_die_with_their_client(tmp_path: Path) -> None:
         wait_until(lambda name=name: gone(int((tmp_path / name).read_text())), 10.0)  # type: ignore[misc]
 
 
+@pytest.mark.fault(79)
 def test_a_session_leaves_no_process() -> None:
     with Session("procs", 2) as mine:
         pids = {mine.run(t.pid()) for _ in range(10)}
     assert all(gone(pid) for pid in pids)
 
 
+@pytest.mark.fault(18, 22)
 def test_the_environment_of_tasks(session: Session, capfd: pytest.CaptureFixture[str]) -> None:
     assert session.run(t.standard_streams()) == ("", False)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
@@ -208,6 +219,7 @@ def test_the_environment_of_tasks(session: Session, capfd: pytest.CaptureFixture
     assert session.run(t.environment("OMP_NUM_THREADS")) == expected
 
 
+@pytest.mark.fault(5)
 def test_inputs_that_cannot_travel_take_no_slot(session: Session) -> None:
     import threading
 
@@ -217,6 +229,7 @@ def test_inputs_that_cannot_travel_take_no_slot(session: Session) -> None:
     assert "task fine, made at" in str(caught.value)
 
 
+@pytest.mark.fault(5, 6)
 def test_results_that_cannot_travel(session: Session) -> None:
     from tests.conformance import pipelines as p
 

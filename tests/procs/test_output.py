@@ -21,6 +21,7 @@ def test_output_comes_under_the_tasks_name(capsys: pytest.CaptureFixture[str]) -
     assert (shown.out + rest.out).endswith("line 0 line 1 \n"), "a line without an end is shown too"
 
 
+@pytest.mark.fault(8)
 def test_last_words(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(errors.TaskLost, match="SIGABRT") as caught:
         run(t.prints_and_dies(), backend="procs", workers=1, max_losses=1)
@@ -29,6 +30,7 @@ def test_last_words(capsys: pytest.CaptureFixture[str]) -> None:
     assert "[prints_and_dies] before the end\n" in capsys.readouterr().out
 
 
+@pytest.mark.fault(19)
 def test_much_output_is_cut_and_memory_is_flat(capsys: pytest.CaptureFixture[str]) -> None:
     with Session("procs", 1) as session:
         session.run(t.prints_much(1))
