@@ -22,6 +22,8 @@ def written(value: float, form: str, n: int) -> str:
             if value >= size:
                 return f"{_digits(value / size)} {unit}"
         return f"{value:.0f} B"
+    if form == "count":
+        return f"{value:,.0f}"
     for unit, size in (("s", 1.0), ("ms", 1e-3)):
         if value >= size:
             return f"{_digits(value / size)} {unit}"

@@ -243,3 +243,15 @@ def test_a_storm(tmp_path: Path) -> None:
     assert min(often) == 1
     assert storm.hits >= 3
     assert sum(often) - n <= storm.hits, "a hit costs the task that ran, and no other"
+
+
+@pytest.mark.fault(12, 32)
+def test_the_start_of_a_process_is_not_the_time_of_its_task(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = tmp_path / "python"
+    slow.write_text(f'#!/bin/sh\nsleep 1\nexec "{sys.executable}" "$@"\n')
+    slow.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(slow))
+    with Session("procs", 1, debug=True, max_losses=1) as session:
+        assert session.run(s.in_half_a_second()) == 1

@@ -43,6 +43,8 @@ class Watch:
 
     def begun(self, worker: Worker) -> None:
         """The first job that a worker has is the one that it runs: its time begins."""
+        if not worker.ready:
+            return  # its start is not the task's
         first = next(iter(worker.link.outstanding.values()), None)
         if first is not None and first.time_limit is not None:
             self._deadlines.setdefault(first.id, worker.heard + first.time_limit)
@@ -115,8 +117,12 @@ class Watch:
             if owner is None:
                 del self._deadlines[id]
             elif now >= deadline:
-                del self._deadlines[id]
-                owner.kill("timeout")
+                running = owner.running
+                if running is not None and running.id == id:
+                    del self._deadlines[id]
+                    owner.kill("timeout")
+                else:  # it has not begun: its inputs are on their way
+                    self._deadlines[id] = now + (owner.link.outstanding[id].time_limit or 0.0)
 
     def _alive(self, workers: Sequence[Worker], seconds: float) -> None:
         for worker in workers:
