@@ -80,3 +80,9 @@ def _mark_and_die(path: str, times: int) -> None:
 @task(timeout=0.5)
 def in_half_a_second() -> int:
     return current().attempt
+
+
+@task
+def divide(a: int, b: int) -> float:
+    time.sleep(0.1)
+    return a / b

@@ -126,7 +126,7 @@ def test_a_large_payload_takes_its_time(monkeypatch: pytest.MonkeyPatch) -> None
     ],
 )
 def test_no_child_comes_up(fault: str, says: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    hurry(monkeypatch, start=1.0, first_pause=0.01)
+    hurry(monkeypatch, start=1.0 if fault in ("freeze", "stop") else 60.0, first_pause=0.01)
     monkeypatch.setenv("FANCYPIPE_FAULTS", f"child.start={fault}")
     before = children_of("self")
     begin = time.monotonic()
@@ -255,3 +255,17 @@ def test_the_start_of_a_process_is_not_the_time_of_its_task(
     monkeypatch.setattr(sys, "executable", str(slow))
     with Session("procs", 1, debug=True, max_losses=1) as session:
         assert session.run(s.in_half_a_second()) == 1
+
+
+@pytest.mark.fault(32, 73)
+def test_nobody_waits_for_a_process_that_does_not_come_up(
+    planned: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other task fails: what was given to the process that hangs can be taken back."""
+    monkeypatch.setenv("FANCYPIPE_FAULTS", f"child.start=freeze!{planned}")
+    with Session("procs", 2, debug=True, grace=100.0) as session:
+        begin = time.monotonic()
+        with pytest.raises(ZeroDivisionError):
+            session.run([s.divide(1, 0), *[s.divide(n, 1) for n in range(6)]])
+        assert time.monotonic() - begin < 50
+    assert planned.exists()

@@ -73,6 +73,7 @@ class SocketChannel:
         """End both directions: who waits in `receive`, here or there, gets `ConnectionLost`."""
         with suppress(OSError):  # the other end was first
             self._sock.shutdown(socket.SHUT_RDWR)
+
     def hang_up(self) -> None:
         """Say that nothing more will be sent: the other end reads to here, and no further."""
         with suppress(OSError):  # the other end was first

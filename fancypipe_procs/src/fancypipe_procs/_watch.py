@@ -67,7 +67,7 @@ class Watch:
             elif not worker.ready:
                 times.append(worker.born + limits.start)
             if worker.called_back is not None:
-                if worker.load > 1:
+                if worker.load > 1 or (worker.load and worker.running is None):
                     times.append(worker.called_back + limits.take_back)
             elif may_call and worker.load > 1:
                 times.append(worker.heard + limits.call_back)
@@ -93,10 +93,10 @@ class Watch:
 
     def _for_jobs(self, worker: Worker, now: float, may_call: bool, seen: Seen) -> None:
         limits = self._limits
-        if worker.load < 2:
+        if not worker.load:
             return
         if worker.called_back is None:
-            if may_call and now >= worker.heard + limits.call_back:
+            if worker.load > 1 and may_call and now >= worker.heard + limits.call_back:
                 call_back(worker)
         elif now >= worker.called_back + limits.take_back:
             seen.taken_back.extend(worker.not_begun())

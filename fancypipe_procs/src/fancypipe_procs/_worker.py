@@ -189,10 +189,10 @@ class Worker:
     def not_begun(self) -> list[Job]:
         """Take the jobs that it cannot have begun, some time after `call_back`."""
         running = self.running
-        if running is None:
-            return []
         ids = list(self.link.outstanding)
-        return self.link.take(ids[ids.index(running.id) + 1 :])
+        # If the job that began last has been reported, none of these has begun.
+        begun = 0 if running is None else ids.index(running.id) + 1
+        return self.link.take(ids[begun:])
 
     def take_last_words(self) -> None:
         """What it reported before its death counts."""
