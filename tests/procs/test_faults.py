@@ -36,7 +36,8 @@ def children_of(pid: int | str) -> set[int]:
 
 def hurry(monkeypatch: pytest.MonkeyPatch, **limits: float) -> None:
     """Set limits of pools that are made from now on."""
-    monkeypatch.setattr(_pool, "Limits", lambda: Limits(**limits))  # type: ignore[arg-type]
+    chosen = Limits(**limits)  # type: ignore[arg-type]
+    monkeypatch.setattr(_pool, "_chosen", lambda _settings: chosen)
 
 
 @pytest.fixture
@@ -74,8 +75,14 @@ def test_a_child_is_killed(
     [
         ("idle=freeze@2", ""),
         ("idle=stop@2", ""),
-        ("report=freeze@3", "it had jobs, and ran none of them for 1 s, so it was killed"),
-        ("begun=stop@2", "it was stopped by a signal and not continued for 1 s, so it was killed"),
+        (
+            "report=freeze@3",
+            "it had jobs, and ran none of them",
+        ),
+        (
+            "begun=stop@2",
+            "it was stopped by a signal and not continued",
+        ),
     ],
 )
 def test_a_child_is_frozen(
@@ -97,7 +104,8 @@ def test_a_child_is_frozen(
         for _ in range(3):
             assert session.run([t.fine(n) for n in range(50)]) == list(range(50))
     assert planned.exists(), "the fault did not happen"
-    assert [text.partition(" (host")[0] for text in lost] == ([says] if says else [])
+    told = f"{says} for 1 s (the setting frozen_limit), so it was killed"
+    assert [text.partition(" (host")[0] for text in lost] == ([told] if says else [])
 
 
 @pytest.mark.fault(31)
@@ -121,8 +129,8 @@ def test_a_large_payload_takes_its_time(monkeypatch: pytest.MonkeyPatch) -> None
     [
         ("exit", "it ended with exit code 7 before its first task"),
         ("kill", "it ended with SIGKILL before its first task"),
-        ("freeze", "it did not come up within 1 s"),
-        ("stop", "it did not come up within 1 s"),
+        ("freeze", r"it did not come up within 1 s \(the setting start_limit\)"),
+        ("stop", r"it did not come up within 1 s \(the setting start_limit\)"),
     ],
 )
 def test_no_child_comes_up(fault: str, says: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,6 +163,15 @@ def test_what_a_broken_interpreter_says_is_told(
         errors.BackendStartError, match=r"no worker process could be started: .*nothing"
     ):
         run(t.fine(1), backend="procs", workers=1)
+
+
+@pytest.mark.fault(32)
+def test_the_limits_are_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FANCYPIPE_FAULTS", "child.start=freeze")
+    with pytest.raises(
+        errors.BackendStartError, match=r"within 0\.7 s \(the setting start_limit\)"
+    ):
+        run(t.fine(1), backend="procs", workers=1, start_limit=0.7)
 
 
 @pytest.mark.fault(32)
@@ -266,6 +283,7 @@ def test_nobody_waits_for_a_process_that_does_not_come_up(
     with Session("procs", 2, debug=True, grace=100.0) as session:
         begin = time.monotonic()
         with pytest.raises(ZeroDivisionError):
+            # Whichever of them is given to that process: another has time for it.
             session.run([s.divide(1, 0), *[s.divide(n, 1) for n in range(6)]])
         assert time.monotonic() - begin < 50
     assert planned.exists()

@@ -7,6 +7,7 @@ costs one job, and values travel encoded.
 from __future__ import annotations
 
 from fancypipe_core.backend import Backend, BackendOptions, BackendPlugin
+from fancypipe_procs._limits import ProcsSettings
 
 __all__ = ["plugin"]
 
@@ -23,4 +24,5 @@ plugin = BackendPlugin(
     help="processes of this machine; for Python code that computes",
     make=_make,
     kills=True,
+    settings=ProcsSettings,
 )

@@ -2,9 +2,30 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, NamedTuple
 
-__all__ = ["Limits"]
+from fancypipe_core.backend import setting
+
+__all__ = ["Limits", "ProcsSettings"]
+
+
+@dataclass(frozen=True)
+class ProcsSettings:
+    """The limits that a user may have a reason to change."""
+
+    start_limit: float = setting(
+        60.0,
+        help="Seconds that a new worker process has to come up.",
+        least=0.1,
+        value="SECONDS",
+    )
+    frozen_limit: float = setting(
+        20.0,
+        help="Seconds that a worker process may be stopped, or have tasks and run none.",
+        least=1.0,
+        value="SECONDS",
+    )
 
 
 class Limits(NamedTuple):

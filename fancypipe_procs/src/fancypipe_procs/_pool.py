@@ -29,7 +29,7 @@ from fancypipe_core.backend import (
 from fancypipe_core.errors import ConnectionLost, ProtocolError
 from fancypipe_procs._crew import Crew, Reader
 from fancypipe_procs._dealing import Queue
-from fancypipe_procs._limits import Limits
+from fancypipe_procs._limits import Limits, ProcsSettings
 from fancypipe_procs._watch import Watch, call_back
 from fancypipe_procs._worker import SPOILT, Worker
 
@@ -46,7 +46,7 @@ class ProcsBackend:
 
     def __init__(self, options: BackendOptions, limits: Limits | None = None) -> None:
         self._count = options.workers
-        self._limits = limits or Limits()
+        self._limits = limits or _chosen(options.settings)
         self._queue = Queue(self._count)
         self._watch = Watch(self._limits)
         self._crew = Crew(
@@ -254,7 +254,7 @@ class ProcsBackend:
             for worker in crew.workers
             if worker.called_back is None and not worker.alone and not worker.retiring
         ]
-        best = min(free, key=lambda worker: worker.load, default=None)
+        best = min(free, key=lambda worker: (worker.load, not worker.ready), default=None)
         if crew.is_full or (best is not None and not best.load):
             return best
         return crew.hire() or best  # fewer than asked for, but the work goes on
@@ -307,7 +307,7 @@ class ProcsBackend:
 
     def _may_call(self) -> bool:
         """Whether a worker is idle, and no job waits for it."""
-        return not self._queue and any(not worker.load for worker in self._crew.workers)
+        return not self._queue and any(w.ready and not w.load for w in self._crew.workers)
 
     def _patience(self, until: float | None) -> float | None:
         """Return for how long nothing needs to be looked at, in seconds."""
@@ -363,6 +363,13 @@ class ProcsBackend:
             self._warned = True
             text = f"a worker process did not come up: {detail}; the others go on"
             self._tell(Note(None, "warning", text))
+
+
+def _chosen(settings: ProcsSettings | None) -> Limits:
+    limits = Limits()
+    if settings is None:
+        return limits
+    return limits._replace(start=settings.start_limit, frozen=settings.frozen_limit)
 
 
 def _not_guilty(why: Certificate, started: bool) -> Certificate:

@@ -69,7 +69,7 @@ class Watch:
             if worker.called_back is not None:
                 if worker.load > 1 or (worker.load and worker.running is None):
                     times.append(worker.called_back + limits.take_back)
-            elif may_call and worker.load > 1:
+            elif may_call and worker.load > worker.ready:
                 times.append(worker.heard + limits.call_back)
         return min(times, default=None)
 
@@ -84,7 +84,10 @@ class Watch:
                 if now >= worker.killed_at + self._limits.unkillable:
                     seen.abandoned.append(worker)
             elif not worker.ready and now >= worker.born + self._limits.start:
-                worker.kill("start", f"it did not come up within {self._limits.start:g} s")
+                worker.kill(
+                    "start",
+                    f"it did not come up within {self._limits.start:g} s (the setting start_limit)",
+                )
         self._overdue(workers, now)
         if now >= self._looked + _LOOK:
             self._alive(workers, min(now - self._looked, _LOOK))
@@ -96,7 +99,8 @@ class Watch:
         if not worker.load:
             return
         if worker.called_back is None:
-            if worker.load > 1 and may_call and now >= worker.heard + limits.call_back:
+            # Of one that is not up, also the only job is called back.
+            if worker.load > worker.ready and may_call and now >= worker.heard + limits.call_back:
                 call_back(worker)
         elif now >= worker.called_back + limits.take_back:
             seen.taken_back.extend(worker.not_begun())
@@ -130,7 +134,8 @@ class Watch:
                 continue
             wrong = worker.look(seconds)
             if wrong and worker.silent >= self._limits.frozen:
-                worker.kill("frozen", f"{wrong} for {self._limits.frozen:g} s, so it was killed")
+                limit = f"{self._limits.frozen:g} s (the setting frozen_limit)"
+                worker.kill("frozen", f"{wrong} for {limit}, so it was killed")
 
 
 def call_back(worker: Worker) -> None:
