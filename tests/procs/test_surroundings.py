@@ -25,6 +25,17 @@ def test_a_task_finds_its_process_as_the_first_one_did(kind: str, tmp_path: Path
 
 
 @pytest.mark.fault(15)
+@pytest.mark.parametrize("kind", ["handlers", "mask", "timers", "environment", "locale", "limit"])
+def test_a_task_in_the_same_batch_finds_it_too(kind: str, tmp_path: Path) -> None:
+    """They run within a millisecond, and nobody reports in between."""
+    with Session("procs", 1, debug=True) as session:
+        before = session.run(p.probe())
+        session.run([p.pid() for _ in range(2000)])  # now they travel by the hundred
+        both = [(p.poison(kind, str(tmp_path)), p.probe()) for _ in range(30)]
+        assert [found for _, found in session.run(both)] == [before] * 30
+
+
+@pytest.mark.fault(15)
 def test_what_can_be_put_back_costs_no_process(tmp_path: Path) -> None:
     with Session("procs", 1) as session:
         pids = {session.run(p.poison(kind, str(tmp_path))) for kind in p.POISONS}
