@@ -156,7 +156,7 @@ class Driver:
             if self._scheduler.keep_going:
                 self._loop(lambda: not self._scheduler.unsettled)
             return value
-        except errors.TaskError:
+        except (errors.TaskError, errors.CodecError, errors.UsageError):
             if self._scheduler.keep_going:
                 self._loop(lambda: not self._scheduler.unsettled)
                 raise self._report.run_failed() from None
@@ -374,6 +374,8 @@ class Driver:
         """A job returned references, or raised."""
         reply = event.reply
         if type(reply) is Err:
+            if reply.final and reply.type_name == errors.DecodeError.__name__:
+                reply = self.graph.with_makers(node, reply)
             self._report.failed(node, event.id[1], reply, event.seconds)
             self._failed(node, event.id, reply, reply.final)
             return
@@ -386,7 +388,9 @@ class Driver:
                 needs = self.graph.unfold(node, self._values.pack_result(reply.outputs.value))
             else:
                 needs = self.graph.unfold_remote(node, reply)
-        except Exception as error:  # noqa: BLE001 - whatever is wrong with the references
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 - whatever is wrong with the references
             self._fail(node, event.id, error)
         else:
             self._handle(table.Unfolded(event.id, needs))
@@ -412,7 +416,9 @@ class Driver:
                 self._report.added(node)
             try:
                 needs = self.graph.grow(number)
-            except Exception as error:  # noqa: BLE001 - the user's objects may raise anything
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:  # noqa: BLE001 - the user's objects may raise anything
                 self._report.failed(node, 0, _failure.describe(error, Live, final=True), None)
                 grown.append(table.GrownTask(number, bad=True))
             else:
@@ -429,7 +435,9 @@ class Driver:
             node = graph.nodes[id[0]]
             try:
                 jobs.append(graph.job(node, id[1], live))
-            except Exception as error:  # noqa: BLE001 - an output or item that is not there
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:  # noqa: BLE001 - an output or item that is not there
                 self._fail(node, id, error)
         if jobs:
             self._report.submitted(jobs)
@@ -446,7 +454,7 @@ class Driver:
         except KeyboardInterrupt:
             self._stop_if_interrupted()
             raise
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - it is the user's code
+        except BaseException as error:  # noqa: BLE001 - it is the user's code
             self._fail(node, id, error)
         else:
             self._handle(event)
@@ -494,7 +502,9 @@ class Driver:
         self._files.inherit(node.id, node.needs)
         try:
             self.graph.complete(node)
-        except Exception as error:  # noqa: BLE001 - an output or item that is not there
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 - an output or item that is not there
             node.value = Broken(error)
 
     def _release(self, action: table.Release) -> None:

@@ -22,6 +22,7 @@ E = TypeVar("E", bound=errors.FancyPipeError)
 
 _LAST_LINES = 25  # of a dead worker's output, in the error
 _MOST_ATTEMPTS = 1000  # at a task, where a plugin has each failure followed by another
+_LONGEST_LINE = 500  # characters of an exception's message, in the error's first line
 
 
 class Report:
@@ -159,19 +160,28 @@ class Report:
 
     def run_failed(self) -> errors.RunFailed:
         """Return the error for a run that went on after failures."""
-        failures = [self._error_of(number) for number in self._failures]
-        only = [error for error in failures if isinstance(error, errors.TaskError)]
+        failures = [self._task_error_of(number) for number in self._failures]
         skipped = self.counts["skipped"]
         text = f"{len(failures)} of the tasks failed"
         text += f", and {skipped} could not run because of them" if skipped > 0 else ""
         kinds = alike(failures)
-        for error, more in kinds[:20]:
-            text += f"\n  {error}" + (f" ({too(more)})" if more else "")
+        for failure, more in kinds[:20]:
+            text += f"\n  {failure}" + (f" ({too(more)})" if more else "")
         if len(kinds) > 20:
             text += f"\n  and {sum(1 + more for _, more in kinds[20:])} more"
-        error = errors.RunFailed(text, failures=only, skipped=max(skipped, 0))
+        error = errors.RunFailed(text, failures=failures, skipped=max(skipped, 0))
         error.__cause__ = failures[0] if failures else None
         return error
+
+    def _task_error_of(self, number: int) -> errors.TaskError:
+        """Return the error for a task also where it could not even begin."""
+        error = self._error_of(number)
+        if isinstance(error, errors.TaskError):
+            return error
+        node = self._nodes[number]
+        return errors.with_cause(
+            errors.TaskError(str(error), task=node.path, where=node.where), error
+        )
 
     def _error_of(self, number: int) -> errors.FancyPipeError:
         node = self._nodes.get(number)
@@ -208,8 +218,8 @@ class Report:
         elif cause.error is not None:
             try:
                 value = self._open(cause.error)
-            except BaseException as error:  # noqa: BLE001 - the user's objects may raise anything
-                value = error
+            except BaseException:  # noqa: BLE001 - the user's objects may raise anything
+                value = None
         else:
             value = None
         if isinstance(value, BaseException):
@@ -278,7 +288,9 @@ def _nth(attempt: int) -> str:
 
 def _first_line(text: str) -> str:
     lines = text.strip().splitlines()
-    return lines[0][:500] if lines else "(no message)"
+    if not lines:
+        return "(no message)"
+    return lines[0] if len(lines[0]) <= _LONGEST_LINE else f"{lines[0][:_LONGEST_LINE]} ..."
 
 
 def _one_line(cause: tuple[Err | Certificate, int] | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from contextvars import Token
 from time import perf_counter
@@ -30,6 +31,8 @@ from fancypipe_core.backend import (
 )
 
 __all__ = ["Runner"]
+
+_LONGEST_CHAIN = 20  # exceptions behind one that cannot travel whole
 
 
 class Runner:
@@ -99,13 +102,13 @@ class Runner:
             return _failure.describe(error, self._carry)
         try:
             packed = self._values.pack_result(value)
-            return self._more(packed) if packed.wants else self._ok(packed)
+            return self._more(packed) if packed.wants else self._ok(packed, value)
         except BaseException as error:  # noqa: BLE001 - the user's objects may raise anything
             self._let_pass(error)
             return _failure.describe(error, self._carry, final=True)
 
     def _let_pass(self, error: BaseException) -> None:
-        if isinstance(error, KeyboardInterrupt) and self._interrupted():
+        if isinstance(error, KeyboardInterrupt) and self._interrupted() and _in_main_thread():
             raise error
 
     def _load(self, call: Call) -> Callable[..., Any]:
@@ -129,25 +132,13 @@ class Runner:
             self._unreadable[job.call] = reply
         return reply
 
-    def _ok(self, packed: Packed) -> Ok:
+    def _ok(self, packed: Packed, value: Any) -> Ok:
         if isinstance(packed.body, Live):
             return Ok(packed.body, tuple(packed.files))
         encoded = assemble(packed.body, ()) if len(packed.body) > 1 else packed.body
         if packed.odd:
-            self._read_back(encoded)
+            self._values.read_back(value, encoded)
         return Ok(encoded, tuple(packed.files))
-
-    def _read_back(self, encoded: Encoded) -> None:
-        """See that the other side will be able to read it."""
-        try:
-            _codec.decode(encoded)
-        except BaseException as error:
-            self._let_pass(error)
-            raise errors.EncodeError(
-                f"the result was written down but cannot be read back: {type(error).__name__}: "
-                f"{_failure.text_of(error)}",
-                path="result",
-            ) from error
 
     def _more(self, packed: Packed) -> More:
         """Describe the tasks that were returned, and those that they need."""
@@ -176,7 +167,7 @@ class Runner:
         return More(tuple(calls), tuple(tasks), outputs, tuple(packed.files))
 
     def _carry(self, error: BaseException) -> Encoded | Live | None:
-        """Write an exception down: whole; else without its attributes; else not at all."""
+        """Write an exception down: whole; else without what cannot travel; else not at all."""
         if isinstance(self._values, LiveValues):
             return Live(error)
         for attempt in (self._whole, self._bare):
@@ -194,14 +185,67 @@ class Runner:
         return packed.body
 
     def _bare(self, error: BaseException) -> Encoded:
-        bare: BaseException = type(error).__new__(type(error))
-        bare.args = tuple(arg for arg in error.args if type(arg) in _codec.PLAIN)
+        return self._whole(self._stripped(error, _LONGEST_CHAIN))
+
+    def _stripped(self, error: BaseException, more: int) -> BaseException:
+        """Return an exception of the same class that holds only what can travel.
+
+        Args:
+            error: The original.
+            more: How many exceptions may still be behind it.
+        """
+        cls = type(error)
+        if isinstance(error, errors.GROUPS):
+            members = [self._link(one, more) for one in error.exceptions]
+            bare: BaseException = cls.__new__(cls, error.message, members)
+        else:
+            bare = cls.__new__(cls)
+            bare.args = tuple(a if self._travels(a) else _failure.shown(a) for a in error.args)
+        errors.copy_members(error, bare, self._travels)
+        for name, held in vars(error).items():
+            if self._travels(held):
+                setattr(bare, name, held)
         bare.__traceback__ = error.__traceback__
-        return self._whole(bare)
+        bare.__cause__ = self._link(error.__cause__, more)
+        bare.__context__ = None if error.__cause__ else self._link(error.__context__, more)
+        bare.__suppress_context__ = error.__suppress_context__
+        return bare
+
+    def _link(self, error: BaseException | None, more: int) -> BaseException | None:
+        """Return what stands for a cause: without what cannot travel, or its name and text."""
+        if error is None or not more:
+            return None
+        try:
+            bare = self._stripped(error, more - 1)
+            self._whole(bare)
+        except BaseException as odd:  # noqa: BLE001 - the user's objects may raise anything
+            self._let_pass(odd)
+        else:
+            return bare
+        name = _failure.name_of(error)
+        return errors.RemoteError(f"{name}: {_failure.text_of(error)}", type_name=name)
+
+    def _travels(self, value: Any) -> bool:
+        if type(value) in _codec.PLAIN:
+            return True
+        try:
+            packed = self._values.pack_result(value)
+            assert not isinstance(packed.body, Live)
+            if not packed.wants:
+                _codec.decode(packed.body)
+        except BaseException as odd:  # noqa: BLE001 - the user's objects may raise anything
+            self._let_pass(odd)
+            return False
+        return not packed.wants
 
     def _notify(self, job: Job, stream: str, text: str) -> None:
         if self._sink is not None:
             self._sink([Note(job.id, stream, text)])
+
+
+def _in_main_thread() -> bool:
+    """Whether the user's Ctrl-C can be meant: Python has it nowhere else."""
+    return threading.current_thread() is threading.main_thread()
 
 
 class _Found:
