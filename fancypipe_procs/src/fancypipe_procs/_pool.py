@@ -220,6 +220,10 @@ class ProcsBackend:
         worker.has_reported = True
         self._bad_starts = 0
         self._set_deadline(worker)
+        running = worker.running
+        notes = [note for output in worker.outputs for note in output.settle(running)]
+        if notes and self._sink is not None:
+            self._sink(notes)
 
     def _take_events(self, events: Sequence[Event]) -> None:
         """Events of a worker: learn the pace from them and pass them on."""
