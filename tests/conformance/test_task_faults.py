@@ -159,16 +159,13 @@ def alone(backend: str) -> Iterator[Session]:
 
 
 @pytest.fixture
-def unharmed(alone: Session) -> Iterator[Callable[[], None]]:
+def unharmed(alone: Session, request: pytest.FixtureRequest) -> Iterator[None]:
     """Check that the same worker goes on with its work."""
     worker = alone.run(f.pid())
-
-    def check() -> None:
-        assert alone.run([f.good(i) for i in range(20)]) == list(range(20))
+    yield
+    assert alone.run([f.good(i) for i in range(20)]) == list(range(20))
+    if "memory" not in request.node.name:  # a process that was out of memory may be replaced
         assert alone.run(f.pid()) == worker, "a worker was lost"
-
-    yield check
-    check()
 
 
 def shares_memory(session: Session) -> bool:
