@@ -370,6 +370,16 @@ class ReadingExitsIn:
         return (_exit_in, (self.pid,))
 
 
+class ReadingLoopsUnless:
+    """Is never read to its end, but by one process."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (_loop_unless, (self.pid,))
+
+
 class ReadingRaisesSecond:
     """Its second reading in the same process fails."""
 
@@ -387,6 +397,11 @@ def _exit_in(pid: int) -> Any:
     if os.getpid() == pid:
         sys.exit(3)
     return ReadingExitsIn(pid)
+
+
+def _loop_unless(pid: int) -> Any:
+    while os.getpid() != pid:
+        pass
 
 
 _readings = [0]
@@ -620,3 +635,23 @@ def leaves_threads(path: str) -> int:
 @task
 def attempt() -> int:
     return current().attempt
+
+
+@task
+def forks(how: str) -> int:
+    """The fork returns from the task as well, or raises; return how it ended."""
+    sys.stdout.flush()
+    child = os.fork()
+    if child == 0:
+        if how == "exits":
+            sys.exit(5)
+        if how == "raises":
+            raise ValueError("in the fork")
+        return -1
+    _, status = os.waitpid(child, 0)
+    return os.waitstatus_to_exitcode(status)
+
+
+@task(timeout=0.5)
+def loops_when_read(client: int) -> Any:
+    return ReadingLoopsUnless(client)

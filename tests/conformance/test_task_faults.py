@@ -429,6 +429,16 @@ def test_a_result_that_cannot_be_read_where_it_is_asked_for(
     )
 
 
+@pytest.mark.fault(6)
+def test_a_result_that_is_never_read_to_its_end() -> None:
+    """It is read back in the worker, on the task's own time."""
+    with Session("procs", 1, debug=True) as session:
+        error = raised(session, f.loops_when_read(HERE))
+        assert isinstance(error, errors.TaskTimeout)
+        assert error.task == "loops_when_read"
+        assert session.run(f.good(1)) == 1
+
+
 @pytest.mark.fault(6, 7)
 @pytest.mark.usefixtures("unharmed")
 def test_a_result_that_cannot_be_read_where_it_is_used(alone: Session) -> None:
@@ -543,6 +553,18 @@ def test_tasks_that_wait_for_tasks_in_one_slot(alone: Session) -> None:
     assert error.code == 5
     assert alone.run(f.catches(5)) == 5
     assert alone.run(f.runs(5)) == 5
+
+
+@pytest.mark.fault(23)
+@pytest.mark.usefixtures("unharmed")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of a fork while threads run
+def test_a_fork_that_comes_back_from_its_task_is_no_worker(
+    alone: Session, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert alone.run(f.forks("returns")) == 0
+    assert alone.run(f.forks("exits")) == 5
+    assert alone.run(f.forks("raises")) == 1
+    assert "ValueError: in the fork" in capfd.readouterr().err
 
 
 @pytest.mark.usefixtures("unharmed")

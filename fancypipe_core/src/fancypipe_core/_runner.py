@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from contextvars import Token
 from time import perf_counter
-from typing import Any
+from typing import Any, NoReturn
 
 from fancypipe_core import _codec, _context, _failure, _unreadable, errors
 from fancypipe_core._codec import Packed
@@ -74,6 +77,8 @@ class Runner:
         begin = perf_counter()
         reply = self._run(job)
         seconds = perf_counter() - begin
+        if scope.in_fork:
+            _end_fork(reply)
         folder = scope.end()
         return Done(job.id, reply, seconds, folder)
 
@@ -243,6 +248,21 @@ class Runner:
             self._sink([Note(job.id, stream, text)])
 
 
+def _end_fork(reply: Reply) -> NoReturn:
+    """End a fork that has come back from its task: it is no worker, and must not report."""
+    code = 0
+    if isinstance(reply, Err):
+        code = 1
+        if reply.type_name == "SystemExit" and reply.message.isdecimal():
+            code = int(reply.message)
+        elif reply.type_name != "SystemExit":
+            print(reply.text, file=sys.stderr)  # noqa: T201 - as Python does
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError, AttributeError):
+            stream.flush()
+    os._exit(code)
+
+
 def _in_main_thread() -> bool:
     """Whether the user's Ctrl-C can be meant: Python has it nowhere else."""
     return threading.current_thread() is threading.main_thread()
@@ -284,8 +304,6 @@ def refuse_in_worker() -> None:
     script = loading_main()
     if script is None:
         return
-    import sys
-
     frame = sys._getframe(1)
     while frame.f_back is not None and frame.f_code.co_filename != script:
         frame = frame.f_back
