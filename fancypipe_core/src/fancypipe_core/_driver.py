@@ -332,9 +332,7 @@ class Driver:
                     self._handle(table.Failed(id))  # stale, but out of flight
                     continue
                 if ended.folder:
-                    if not isinstance(reply, Err):
-                        self._files.hold(id[0], reply.files)
-                    self._files.made(ended.folder)
+                    self._sort_files(id[0], ended)
                 if isinstance(reply, Ok):
                     outputs = reply.outputs
                     node.value = outputs.value if isinstance(outputs, Live) else outputs
@@ -356,6 +354,15 @@ class Driver:
             self._told(event)
         if done:
             self._handle(table.Done(done))
+
+    def _sort_files(self, number: int, ended: Done) -> None:
+        """A job has made temporary files: hold what is to be kept, and remove the others."""
+        reply = ended.reply
+        if not isinstance(reply, Err):
+            self._files.hold(number, reply.files)
+        if isinstance(reply, More):
+            self._files.hold_inputs(number, reply.passed)
+        self._files.made(ended.folder)
 
     def _told(self, event: Event) -> None:
         """The backend reported something else than the end of a job by itself."""
@@ -423,7 +430,7 @@ class Driver:
                 grown.append(table.GrownTask(number, bad=True))
             else:
                 if node.packed is not None and node.packed.files:
-                    self._files.hold(number, node.packed.files)
+                    self._files.hold_inputs(number, node.packed.files)
                 grown.append(table.GrownTask(number, needs, node.is_module, node.retries))
         self._handle(table.Grown(grown))
 

@@ -51,10 +51,6 @@ class Report:
 
     def run_started(self) -> None:
         """A run begins."""
-        self._nodes.clear()
-        self._causes.clear()
-        self._failures.clear()
-        self._roots.clear()
         self.counts.clear()
         self._begin = monotonic()
 
@@ -67,7 +63,11 @@ class Report:
         """A run has ended; `left` jobs of it could not be ended."""
         if left:
             self.warn(f"{left} tasks are still running; they could not be stopped")
+        # Errors have frames, and frames have values: all that goes with the error.
         self._nodes.clear()
+        self._causes.clear()
+        self._failures.clear()
+        self._roots.clear()
 
     def warn(self, text: str) -> None:
         """Say something to the user."""

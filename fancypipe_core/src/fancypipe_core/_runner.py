@@ -148,18 +148,18 @@ class Runner:
     def _more(self, packed: Packed) -> More:
         """Describe the tasks that were returned, and those that they need."""
         if isinstance(packed.body, Live):
-            return More((), (), packed.body, (*packed.files, *self._passed_on(packed)))
+            return More((), (), packed.body, tuple(packed.files), self._passed(packed))
         found = _Found()
         outer = found.places(packed.wants)
         calls: dict[Call, int] = {}
         tasks: list[NewTask] = []
-        files = list(packed.files)
+        passed: list[str] = []
         for instance in found.instances:  # grows while we walk it
             definition = instance._definition
             call = calls.setdefault(self._values.call(definition), len(calls))
             inner = self._values.pack_inputs(instance)
             assert not isinstance(inner.body, Live)
-            files += inner.files
+            passed += inner.files
             places = found.places(inner.wants)
             inputs = _with_holes(inner.body[0], places.__getitem__)
             retries, timeout = definition.options.retries, definition.options.timeout
@@ -171,12 +171,12 @@ class Runner:
             return outer[index] if index < own else index - own + len(tasks)
 
         outputs = tuple(_with_holes(payload, place) for payload in packed.body)
-        return More(tuple(calls), tuple(tasks), outputs, tuple(files))
+        return More(tuple(calls), tuple(tasks), outputs, tuple(packed.files), tuple(passed))
 
-    def _passed_on(self, packed: Packed) -> list[str]:
+    def _passed(self, packed: Packed) -> tuple[str, ...]:
         """Return the temporary files that are inputs of the tasks that were returned."""
         if not self._scope.folder:
-            return []  # this job has made none
+            return ()  # this job has made none
         found = _Found()
         found.places(packed.wants)
         files: list[str] = []
@@ -184,7 +184,7 @@ class Runner:
             inner = self._values.pack_inputs(instance)
             found.places(inner.wants)
             files += inner.files
-        return files
+        return tuple(files)
 
     def _carry(self, error: BaseException) -> Encoded | Live | None:
         """Write an exception down: whole; else without what cannot travel; else not at all."""
