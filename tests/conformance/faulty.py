@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from fancypipe_core import current, module, run, task
+from fancypipe_core import module, run, task
 
 
 class TwoArguments(Exception):
@@ -467,39 +467,8 @@ def appends(items: list[int]) -> list[int]:
 
 
 @task
-def reads_stdin() -> str:
-    return sys.stdin.read() + os.read(0, 10).decode()
-
-
-@task
 def reads_line() -> str:
     return sys.stdin.readline()
-
-
-@task
-def closes_standard_descriptors() -> int:
-    for number in range(3):
-        os.close(number)
-    return 3
-
-
-@task
-def replaces_stdout() -> int:
-    class Bad:
-        def write(self, text: str) -> int:
-            raise OSError("a bad stream")
-
-        def flush(self) -> None:
-            raise OSError("a bad stream")
-
-    sys.stdout = Bad()
-    return 1
-
-
-@task
-def closes_stdout() -> int:
-    sys.stdout.close()
-    return 1
 
 
 @task
@@ -571,25 +540,6 @@ def logs() -> int:
 
 
 @task
-def installs_hooks() -> int:
-    def hook(*args: Any) -> Any:
-        raise RuntimeError("a bad hook")
-
-    sys.excepthook = hook
-    sys.setrecursionlimit(5000)
-    return 1
-
-
-@task
-def traces() -> int:
-    def tracer(*args: Any) -> Any:
-        raise RuntimeError("a bad tracer")
-
-    sys.settrace(tracer)
-    return 1
-
-
-@task
 def runs(depth: int) -> Any:
     """Calls `run()` itself."""
     return run(good(depth), backend="serial")
@@ -622,22 +572,6 @@ def catches(depth: int) -> int:
 
 
 @task
-def leaves_threads(path: str) -> int:
-    def stay() -> None:
-        while not os.path.exists(path):
-            time.sleep(0.01)
-
-    for _ in range(3):
-        threading.Thread(target=stay).start()
-    return 3
-
-
-@task
-def attempt() -> int:
-    return current().attempt
-
-
-@task
 def forks(how: str) -> int:
     """The fork returns from the task as well, or raises; return how it ended."""
     sys.stdout.flush()
@@ -655,3 +589,10 @@ def forks(how: str) -> int:
 @task(timeout=0.5)
 def loops_when_read(client: int) -> Any:
     return ReadingLoopsUnless(client)
+
+
+@task
+def marks_and_dies(path: str) -> None:
+    with open(path, "a") as file:
+        file.write("x")
+    os._exit(1)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import linecache
+import logging
 import os
 import re
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -565,6 +567,37 @@ def test_a_fork_that_comes_back_from_its_task_is_no_worker(
     assert alone.run(f.forks("exits")) == 5
     assert alone.run(f.forks("raises")) == 1
     assert "ValueError: in the fork" in capfd.readouterr().err
+
+
+@pytest.mark.fault(23)
+def test_workers_start_while_another_thread_holds_locks() -> None:
+    """They are no forks: a lock that is held here is free there."""
+    held, done = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with logging._lock:  # type: ignore[attr-defined]
+            held.set()
+            done.wait(60)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    try:
+        assert held.wait(60)
+        with Session("procs", 2) as session:
+            assert session.run([f.logs() for _ in range(20)]) == [1] * 20
+    finally:
+        done.set()
+        holder.join()
+
+
+@pytest.mark.fault(24)
+def test_what_must_not_run_twice_does_not(tmp_path: Path) -> None:
+    marks = tmp_path / "marks"
+    with Session("procs", 1, max_losses=1) as session:
+        error = raised(session, f.marks_and_dies(str(marks)))
+        assert isinstance(error, errors.TaskLost)
+        assert error.attempt == 1
+    assert marks.read_text() == "x"
 
 
 @pytest.mark.usefixtures("unharmed")
