@@ -122,6 +122,17 @@ def test_a_result_that_cannot_be_read_where_it_is_asked_for(
 
 
 @pytest.mark.fault(6)
+def test_a_result_that_the_client_cannot_read_stops_nobody(tmp_path: Path) -> None:
+    good = [f.touches(str(tmp_path / str(i))) for i in range(20)]
+    bad = v.call(v.ReadingRaisesIn, HERE)
+    with Session("procs", 1, keep_going=True) as session:
+        error = raised(session, [bad, *good])
+    assert isinstance(error, errors.DecodeError)
+    assert error.task == "call"
+    assert len(list(tmp_path.iterdir())) == 20
+
+
+@pytest.mark.fault(6)
 def test_a_result_that_is_never_read_to_its_end() -> None:
     """It is read back in the worker, on the task's own time."""
     with Session("procs", 1, debug=True) as session:
