@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import resource
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -92,6 +94,29 @@ def test_ten_megabytes_without_a_line_end(
     assert head == ("schön " * 1_500_000)[: len(head)], "no character was torn apart"
     assert CUT <= len(head.encode()) < 1.1 * CUT
     assert "bytes were cut out here" in lines[-2]
+
+
+@pytest.mark.fault(19)
+def test_what_the_clients_stream_cannot_show_is_spelled_out() -> None:
+    script = (
+        "from fancypipe_core import run\n"
+        "from tests.conformance import faulty as f\n"
+        "if __name__ == '__main__':\n"
+        "    print(run(f.writes_bytes('schön\\n'.encode()), backend='procs', workers=1))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={
+            **os.environ,
+            "PYTHONPATH": str(Path(f.__file__).parents[2]),
+            "PYTHONIOENCODING": "ascii",
+        },
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=100,
+    )
+    assert done.stdout == "[writes_bytes] sch\\xf6n\n7\n"
 
 
 def test_what_comes_late_comes_all_the_same(

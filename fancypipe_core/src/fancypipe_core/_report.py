@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from time import monotonic
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 from fancypipe_core import errors
 from fancypipe_core._graph import Node
@@ -71,7 +72,7 @@ class Report:
 
     def warn(self, text: str) -> None:
         """Say something to the user."""
-        print(f"fancypipe: {text}", file=sys.stderr)  # noqa: T201 - it is for the terminal
+        _write(sys.stderr, f"fancypipe: {text}")
 
     # ---- while it runs ----
 
@@ -126,7 +127,7 @@ class Report:
             # Where a task of this process would have printed it, under the task's name.
             name = note.name or (node.name if node is not None else "")
             who = f"[{name}] " if name else ""
-            print(f"{who}{note.text}", file=getattr(sys, note.stream))
+            _write(getattr(sys, note.stream), f"{who}{note.text}")
         elif note.stream != "progress":
             who = f"{node.path}: " if node is not None else ""
             self.warn(f"{who}{note.text}")
@@ -272,6 +273,18 @@ def alike(failures: Sequence[E]) -> list[tuple[E, int]]:
 def too(more: int) -> str:
     """Say of how many more tasks something is true."""
     return f"and {more} more task{'s' if more > 1 else ''} for this reason"
+
+
+def _write(stream: TextIO | None, text: str) -> None:
+    """Write a line, if anybody is there to read it: a run does not end for want of readers."""
+    if stream is None:
+        return
+    with suppress(OSError, ValueError):  # the terminal is gone, or it is closed
+        try:
+            print(text, file=stream)
+        except UnicodeEncodeError:  # what a task prints may be more than this stream can show
+            encoding = getattr(stream, "encoding", None) or "ascii"
+            print(text.encode(encoding, "backslashreplace").decode(encoding), file=stream)
 
 
 def _at(error: errors.FancyPipeError, node: Node) -> errors.FancyPipeError:
