@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -152,8 +153,9 @@ def test_a_result_that_cannot_be_read_where_it_is_used(alone: Session) -> None:
     error = raised(alone, instance)
     assert isinstance(error, errors.DecodeError)
     assert str(error) == (
-        "task takes failed: DecodeError: the worker could not read the task takes or its inputs: "
-        "ValueError: not a second time; in them are the results of: call "
+        "task takes failed: DecodeError: the inputs of task takes could not be read by the worker "
+        f"on host {socket.gethostname()}: ValueError: not a second time; "
+        "in them are the results of: call "
         f"(at {error.where})"
     )
     assert error.attempt == 1, "trying again cannot help"

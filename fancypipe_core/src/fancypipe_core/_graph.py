@@ -213,7 +213,8 @@ class Graph:
 
     def with_makers(self, node: Node, why: Err) -> Err:
         """Return the failure of a node whose inputs a worker could not read, with `makers`."""
-        message = why.message + self.makers(node)
+        what, line_end, advice = why.message.partition("\n")
+        message = what + self.makers(node) + line_end + advice
         return Err(
             why.type_name, message, why.text, why.where, why.error, why.host, why.pid, why.final
         )
