@@ -137,6 +137,7 @@ def test_a_result_that_the_client_cannot_read_stops_nobody(tmp_path: Path) -> No
 def test_a_result_that_is_never_read_to_its_end() -> None:
     """It is read back in the worker, on the task's own time."""
     with Session("procs", 1, debug=True) as session:
+        assert session.run(f.good(1)) == 1  # the process is up
         error = raised(session, v.loops_when_read(HERE))
         assert isinstance(error, errors.TaskTimeout)
         assert error.task == "loops_when_read"
