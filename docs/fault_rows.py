@@ -50,8 +50,8 @@ TASK_CODE = [
     Row(
         2,
         "The exception cannot be pickled",
-        "The same, with less: it comes without its attributes, or a `RemoteError` with its class, "
-        "its text and its traceback stands in for it.",
+        "The same, with less: it comes without the attributes that cannot travel, or a "
+        "`RemoteError` with its class, its text and its traceback stands in for it.",
     ),
     Row(
         3,
@@ -75,7 +75,8 @@ TASK_CODE = [
         6,
         "The result raises, exits or never ends when it is unpickled",
         "The worker reads back what is more than plain data, so it fails there, for this task "
-        "alone; the client never sees it.",
+        "alone, on the task's own time. What only the client cannot read is a `DecodeError` that "
+        "names the task which made it.",
     ),
     Row(
         7,
@@ -165,7 +166,8 @@ TASK_CODE = [
     Row(
         23,
         "A fork while another thread holds a lock",
-        "There is none: each worker is a fresh interpreter.",
+        "There is none: each worker is a fresh interpreter. A fork that a task makes, and that "
+        "comes back from the task, ends there.",
     ),
     Row(
         24,

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from fancypipe_core import Session
+from tests.conformance import faulty as f
 
 BACKENDS = ("serial", "threads", "procs")
 
@@ -30,3 +31,21 @@ def single(backend: str) -> Iterator[Session]:
     """One worker."""
     with Session(backend, 1) as opened:
         yield opened
+
+
+@pytest.fixture(scope="module")
+def alone(backend: str) -> Iterator[Session]:
+    """One worker: what one task leaves behind, the next one meets."""
+    with Session(backend, 1, debug=True, grace=5.0) as session:
+        session.run(f.good(0))
+        yield session
+
+
+@pytest.fixture
+def unharmed(alone: Session, request: pytest.FixtureRequest) -> Iterator[None]:
+    """Check that the same worker goes on with its work."""
+    worker = alone.run(f.pid())
+    yield
+    assert alone.run([f.good(i) for i in range(20)]) == list(range(20))
+    if "memory" not in request.node.name:  # a process that was out of memory may be replaced
+        assert alone.run(f.pid()) == worker, "a worker was lost"

@@ -227,6 +227,15 @@ def read(path: Path) -> str:
 
 
 @task
+def writes_for_others(first: str, second: str) -> Any:
+    """Returns what it has written only by way of tasks that read it."""
+    one, two = current().tempfile(), current().tempfile()
+    one.write_text(first)
+    two.write_text(second)
+    return add(read(one), same(read(two)))
+
+
+@task
 def exists(path: str) -> bool:
     return os.path.exists(path)
 

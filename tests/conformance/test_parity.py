@@ -297,6 +297,10 @@ def test_temporary_files_live_as_long_as_their_values(session: Session) -> None:
     assert (folder / "a.txt").read_text() == "deep"
 
 
+def test_temporary_files_are_there_for_the_tasks_that_a_task_returns(session: Session) -> None:
+    assert session.run(p.writes_for_others("a", "b")) == "ab"
+
+
 def test_sessions_are_not_entered_twice_and_end(backend: str) -> None:
     with Session(backend, 1) as session:
         assert session.run(p.square(2)) == 4

@@ -27,8 +27,8 @@ LAYERS: Layers = [
     ["_faults", "_machine"],
     # The machine's records; references; names of code; frames of bytes.
     ["_records", "_ref", "_names", "_channel", "_cli.kinds", "_cli.streams", "_cli.options"],
-    # Who needs whom; the contracts; what users define; code by value.
-    ["_needs", "backend", "hooks", "_task", "_byvalue", "_cli.structures"],
+    # Who needs whom; the contracts; what users define; code by value, and what cannot travel.
+    ["_needs", "backend", "hooks", "_task", "_byvalue", "_culprit", "_cli.structures"],
     # The machine; what is installed; what a task may ask for; objects to payloads.
     ["_scheduler", "_plugins", "_context", "_codec", "_wire", "_cli.hints", "_cli.load"],
     # Values between tasks; failures in words; settings, line by line.

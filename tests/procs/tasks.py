@@ -132,6 +132,14 @@ def prints_much(megabytes: int) -> None:
 
 
 @task
+def prints_much_and_dies() -> None:
+    for _ in range(300):
+        sys.stdout.write("x" * 60_000 + "\n")
+    print("before the end")
+    os.abort()
+
+
+@task
 def prints_at_exit() -> None:
     atexit.register(print, "at exit")
 

@@ -18,7 +18,7 @@ from pickle import PickleBuffer
 from types import FunctionType, ModuleType, TracebackType
 from typing import Any
 
-from fancypipe_core import _byvalue, _files, _names, errors
+from fancypipe_core import _byvalue, _culprit, _files, _names, errors
 from fancypipe_core._ref import Instance, Item, Outputs, Ref
 from fancypipe_core.backend import Encoded, Hole, Live, Payload
 
@@ -103,7 +103,10 @@ class _Pickler(pickle.Pickler):
 
         if isinstance(obj, TracebackType):
             return pickling_support.pickle_traceback(obj)
-        return pickling_support.pickle_exception(obj)
+        reduced = pickling_support.pickle_exception(obj)
+        slots = _culprit.slots_of(obj)
+        # What exceptions write of themselves leaves slots out.
+        return (_with_slots, (*reduced[:2], slots)) if slots else reduced
 
     def _function(self, function: FunctionType) -> Any:
         named = _names.reference(function)
@@ -194,8 +197,12 @@ class Encoder:
         """
         return self._encode(target, lambda: main, name)
 
-    def encode_result(self, value: Any) -> Packed:
+    def encode_result(self, value: Any, what: str = "result") -> Packed:
         """Write down what a task returned; an `Outputs` output by output.
+
+        Args:
+            value: What it returned.
+            what: What it is called in messages.
 
         Raises:
             EncodeError: As in `encode_inputs`.
@@ -204,17 +211,17 @@ class Encoder:
         if kind in PLAIN:
             return Packed((Payload(pickle.dumps(value, _PROTOCOL)),))
         if kind is Outputs:
-            return self._encode_outputs(value)
+            return self._encode_outputs(value, what)
         if isinstance(value, Ref):
             keys = value._keys()
             if not keys or (len(keys) == 1 and type(keys[0]) is str):
                 # An empty head: the value is what fills the hole.
                 hole = (0, keys[0] if keys else None)
                 return Packed((Payload(b"", (), (hole,)),), [value._origin()])
-        return self._encode(value, lambda: value, "result")
+        return self._encode(value, lambda: value, what)
 
-    def _encode_outputs(self, outputs: Outputs) -> Packed:
-        parts = [self.encode_result(value) for value in outputs.values()]
+    def _encode_outputs(self, outputs: Outputs, what: str) -> Packed:
+        parts = [self.encode_result(part, f"{what}[{name!r}]") for name, part in outputs.items()]
         wants = [instance for part in parts for instance in part.wants]
         payloads: list[Payload] = []
         roots: list[Hole] = []
@@ -234,9 +241,9 @@ class Encoder:
     def _encode(self, value: Any, shown: Callable[[], Any], what: str) -> Packed:
         try:
             return self._write(value)
-        except errors.GraphError:
+        except (errors.GraphError, KeyboardInterrupt):
             raise
-        except Exception as error:
+        except BaseException as error:
             raise self._explain(shown(), what, error) from error
 
     def _write(self, value: Any) -> Packed:
@@ -246,27 +253,37 @@ class Encoder:
         payload = Payload(file.getvalue(), tuple(pickler.buffers), tuple(pickler.holes))
         return Packed((payload,), pickler.reached, pickler.files, pickler.odd)
 
-    def _explain(self, value: Any, what: str, error: Exception) -> errors.EncodeError:
-        path, culprit = self._culprit(value, what, set())
-        kind = f"{type(culprit).__module__}.{type(culprit).__qualname__}".removeprefix("builtins.")
+    def _explain(self, value: Any, what: str, error: BaseException) -> errors.EncodeError:
+        path, culprit = _culprit.find(value, what, self._write)
         return errors.EncodeError(
-            f"{path} cannot be sent to another process: it is a {kind} "
-            f"({type(error).__name__}: {_first_line(error)}); {_advice(culprit, error)}",
+            f"{path} cannot be sent to another process: it is a {_culprit.kind_of(culprit)} "
+            f"({_said(error)}); {_culprit.advice(culprit, error)}",
             path=path,
         )
 
-    def _culprit(self, value: Any, path: str, seen: set[int]) -> tuple[str, Any]:
-        """Return the path to the deepest thing that cannot be written, and the thing."""
-        seen.add(id(value))
-        if len(seen) < 10_000:
-            for step, child in _children(value):
-                if id(child) in seen or type(child) in PLAIN:
-                    continue
-                try:
-                    self._write(child)
-                except Exception:  # noqa: BLE001 - that it fails is what we look for
-                    return self._culprit(child, path + step, seen)
-        return path, value
+    def read_back(self, value: Any, encoded: Encoded) -> None:
+        """See that the other side will be able to read a result.
+
+        Raises:
+            EncodeError: It will not; the message has the path to the culprit.
+        """
+        try:
+            decode(encoded)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            path, culprit = _culprit.find(value, "result", self._there_and_back)
+            raise errors.EncodeError(
+                f"{path} can be written down, but not read back: it is a "
+                f"{_culprit.kind_of(culprit)} ({_said(error)}); look at its __reduce__, "
+                "__setstate__ or __init__",
+                path=path,
+            ) from error
+
+    def _there_and_back(self, value: Any) -> None:
+        body = self._write(value).body
+        assert not isinstance(body, Live)
+        decode(body)
 
 
 def decode(encoded: Encoded) -> Any:
@@ -341,13 +358,15 @@ def item(value: Any, key: Any) -> Any:
     """
     try:
         return value[key]
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         if isinstance(value, Outputs):
             raise errors.GraphError(no_output(key, list(value))) from error
         kind = type(value).__name__
         raise errors.GraphError(
             f"the item {key!r} is asked of an output that has none such: it is a {kind} "
-            f"({type(error).__name__}: {_first_line(error)})"
+            f"({_said(error)})"
         ) from error
 
 
@@ -359,57 +378,18 @@ def no_output(name: object, names: Sequence[str]) -> str:
     )
 
 
+def _with_slots(make: Callable[..., Any], args: tuple[Any, ...], slots: dict[str, Any]) -> Any:
+    made = make(*args)
+    for name, value in slots.items():
+        setattr(made, name, value)
+    return made
+
+
 def _import(name: str) -> ModuleType:
     import importlib
 
     return importlib.import_module(name)
 
 
-def _children(value: Any) -> list[tuple[str, Any]]:
-    """Return what a value holds, each with the step of a path that leads there."""
-    if isinstance(value, (dict, Outputs)):
-        return [(f"[{key!r}]", item) for key, item in value.items()]
-    if isinstance(value, (list, tuple)):
-        return [(f"[{index}]", item) for index, item in enumerate(value)]
-    if isinstance(value, (set, frozenset)):
-        return [("{...}", item) for item in value]
-    if isinstance(value, FunctionType):
-        cells = zip(value.__code__.co_freevars, value.__closure__ or (), strict=False)
-        held = [(f".<closure {name}>", cell.cell_contents) for name, cell in cells if _full(cell)]
-        used = [
-            (f".<global {n}>", value.__globals__[n])
-            for n in value.__code__.co_names
-            if n in value.__globals__
-        ]
-        return held + used
-    if isinstance(value, type):
-        return []
-    names = [*getattr(value, "__dict__", ()), *getattr(type(value), "__slots__", ())]
-    return [(f".{name}", getattr(value, name)) for name in names if hasattr(value, name)]
-
-
-def _full(cell: Any) -> bool:
-    try:
-        cell.cell_contents  # noqa: B018 - an empty cell raises
-    except ValueError:
-        return False
-    return True
-
-
-def _first_line(error: BaseException) -> str:
-    text = str(error).strip() or "no message"
-    return text.splitlines()[0][:300]
-
-
-def _advice(culprit: Any, error: Exception) -> str:
-    kind = type(culprit).__name__
-    if kind == "generator" or kind.endswith("_iterator"):
-        return "make a list of it"
-    if isinstance(error, RecursionError):
-        return (
-            "it is nested too deeply, or functions without an importable home refer to each other; "
-            "put the code into a file that can be imported"
-        )
-    if callable(culprit):
-        return "put it into a file that can be imported, at the top level"
-    return "make it inside the task that uses it, or use the threads or serial backend"
+def _said(error: BaseException) -> str:
+    return f"{type(error).__name__}: {_culprit.first_line(error)}"

@@ -53,7 +53,7 @@ class Composer:
         token = _context.scope.set(_ModuleScope(self._resolve, node))
         begin = monotonic()
         try:
-            args, kwargs, state = self._values.open(self._graph.inputs(node))
+            args, kwargs, state = self._graph.read_inputs(node)
             value = self._main_of(node)(args, kwargs, state)
         finally:
             _context.scope.reset(token)

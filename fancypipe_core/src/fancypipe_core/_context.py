@@ -61,7 +61,7 @@ def current() -> Context:
 class TaskScope:
     """The scope of one worker; it goes from job to job."""
 
-    __slots__ = ("_context", "directory", "folder", "job", "notify")
+    __slots__ = ("_context", "directory", "folder", "in_fork", "job", "notify")
 
     def __init__(self, directory: str, notify: Callable[[Job, str, str], None]) -> None:
         self.directory = directory
@@ -69,6 +69,7 @@ class TaskScope:
         self.job: Job | None = None
         self._context: Context | None = None
         self.folder = ""  # the folder that the job made; empty if it made none
+        self.in_fork = False  # whether this process is a fork that the job made
 
     def begin(self, job: Job) -> None:
         """A job begins."""
@@ -90,6 +91,16 @@ class TaskScope:
         from fancypipe_core._session import run_inline
 
         return run_inline(ref, self.directory)
+
+
+def _after_fork() -> None:
+    here = scope.get()
+    if isinstance(here, TaskScope) and here.job is not None:
+        here.in_fork = True
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 class Context:

@@ -168,8 +168,10 @@ class Driver:
         self._handle(table.Demand([*wanted, root]))
         try:
             value = self._demand(root, 0, None)
-        except errors.TaskError:
+        except (errors.TaskError, errors.CodecError, errors.UsageError):
             self._loop(lambda: not scheduler.unsettled)
+            if not self._report.counts["failed"]:
+                raise  # all have their values, which cannot be handed out
             node = self.graph.nodes[root]
             failed: dict[int, Exception] = {}
             for need in wanted:
@@ -349,9 +351,7 @@ class Driver:
                     self._handle(table.Failed(id))  # stale, but out of flight
                     continue
                 if ended.folder:
-                    if not isinstance(reply, Err):
-                        self._files.hold(id[0], reply.files)
-                    self._files.made(ended.folder)
+                    self._sort_files(id[0], ended)
                 if isinstance(reply, Ok):
                     outputs = reply.outputs
                     node.value = outputs.value if isinstance(outputs, Live) else outputs
@@ -374,6 +374,15 @@ class Driver:
         if done:
             self._handle(table.Done(done))
 
+    def _sort_files(self, number: int, ended: Done) -> None:
+        """A job has made temporary files: hold what is to be kept, and remove the others."""
+        reply = ended.reply
+        if not isinstance(reply, Err):
+            self._files.hold(number, reply.files)
+        if isinstance(reply, More):
+            self._files.hold_inputs(number, reply.passed)
+        self._files.made(ended.folder)
+
     def _told(self, event: Event) -> None:
         """The backend reported something else than the end of a job by itself."""
         if isinstance(event, Lost):
@@ -391,6 +400,8 @@ class Driver:
         """A job returned references, or raised."""
         reply = event.reply
         if type(reply) is Err:
+            if reply.final and reply.type_name == errors.DecodeError.__name__:
+                reply = self.graph.with_makers(node, reply)
             self._report.failed(node, event.id[1], reply, event.seconds)
             self._failed(node, event.id, reply, reply.final)
             return
@@ -403,7 +414,9 @@ class Driver:
                 needs = self.graph.unfold(node, self._values.pack_result(reply.outputs.value))
             else:
                 needs = self.graph.unfold_remote(node, reply)
-        except Exception as error:  # noqa: BLE001 - whatever is wrong with the references
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 - whatever is wrong with the references
             self._fail(node, event.id, error)
         else:
             self._handle(table.Unfolded(event.id, needs))
@@ -429,12 +442,14 @@ class Driver:
                 self._report.added(node)
             try:
                 needs = self.graph.grow(number)
-            except Exception as error:  # noqa: BLE001 - the user's objects may raise anything
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:  # noqa: BLE001 - the user's objects may raise anything
                 self._report.failed(node, 0, _failure.describe(error, Live, final=True), None)
                 grown.append(table.GrownTask(number, bad=True))
             else:
                 if node.packed is not None and node.packed.files:
-                    self._files.hold(number, node.packed.files)
+                    self._files.hold_inputs(number, node.packed.files)
                 grown.append(table.GrownTask(number, needs, node.is_module, node.retries))
         self._handle(table.Grown(grown))
 
@@ -447,7 +462,9 @@ class Driver:
             node = graph.nodes[id[0]]
             try:
                 jobs.append(graph.job(node, id[1], live, suspect(id)))
-            except Exception as error:  # noqa: BLE001 - an output or item that is not there
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:  # noqa: BLE001 - an output or item that is not there
                 self._fail(node, id, error)
         if jobs:
             self._report.submitted(jobs)
@@ -464,7 +481,7 @@ class Driver:
         except KeyboardInterrupt:
             self._stop_if_interrupted()
             raise
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - it is the user's code
+        except BaseException as error:  # noqa: BLE001 - it is the user's code
             self._fail(node, id, error)
         else:
             self._handle(event)
@@ -512,7 +529,9 @@ class Driver:
         self._files.inherit(node.id, node.needs)
         try:
             self.graph.complete(node)
-        except Exception as error:  # noqa: BLE001 - an output or item that is not there
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 - an output or item that is not there
             node.value = Broken(error)
 
     def _release(self, action: table.Release) -> None:

@@ -77,7 +77,7 @@ def describe(
     carry: Callable[[BaseException], Encoded | Live | None],
     final: bool = False,
 ) -> Err:
-    """Make the reply for an exception.
+    """Make the reply for an exception.  It never raises, whatever the exception is like.
 
     Args:
         error: What was raised.
@@ -86,29 +86,47 @@ def describe(
     """
     from fancypipe_core.backend import Err
 
-    error.__traceback__ = user_traceback(error)
     try:
+        error.__traceback__ = user_traceback(error)
         text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
-    except Exception as odd:  # noqa: BLE001 - a __str__ that raises
-        text = f"(its traceback cannot be shown: {type(odd).__name__})\n"
+        place, carried = where(error), carry(error)
+    except BaseException as odd:  # noqa: BLE001 - its class may replace all that was used here
+        text = f"(its traceback cannot be shown: {name_of(odd)})\n"
+        place, carried = "", None
     return Err(
-        type_name=type(error).__qualname__,
+        type_name=name_of(error),
         message=cut(text_of(error)),
         text=cut(text),
-        where=where(error),
-        error=carry(error),
+        where=place,
+        error=carried,
         host=socket.gethostname(),
         pid=os.getpid(),
         final=final,
     )
 
 
+def name_of(error: BaseException) -> str:
+    """Return the name of an exception's class, whatever its metaclass does."""
+    name: str = type.__dict__["__qualname__"].__get__(type(error))
+    return name
+
+
 def text_of(error: BaseException) -> str:
-    """Return an exception's text, whatever its `__str__` does."""
+    """Return an exception's text, whatever its `__str__` does: it may call `sys.exit()`."""
     try:
-        return str(error)
-    except Exception as odd:  # noqa: BLE001 - it is the user's __str__
-        return f"(its text cannot be shown: __str__ raised {type(odd).__name__})"
+        text = str(error)
+    except BaseException as odd:  # noqa: BLE001 - it is the user's __str__
+        return f"(its text cannot be shown: __str__ raised {name_of(odd)})"
+    # A subclass of `str` may do odd things as well.
+    return text if type(text) is str else str.__str__(text)
+
+
+def shown(value: object) -> str:
+    """Return a value's `repr`, cut, whatever its `__repr__` does."""
+    try:
+        return cut(repr(value))
+    except BaseException as odd:  # noqa: BLE001 - it is the user's __repr__
+        return f"<{type(value).__name__}, which cannot be shown: {name_of(odd)}>"
 
 
 def cut(text: str) -> str:

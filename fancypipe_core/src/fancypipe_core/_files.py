@@ -46,6 +46,11 @@ class Keeper:
             self._holders[file] += 1
         held |= mine
 
+    def hold_inputs(self, task: int, files: Sequence[str]) -> None:
+        """A task, or those that it made, are given these files; their values need not name them."""
+        if files:
+            self.hold(-task, files)
+
     def inherit(self, task: int, needs: Sequence[int]) -> None:
         """A task's value is made of those of others, so it names their files too."""
         if self._held:
@@ -57,7 +62,7 @@ class Keeper:
         if not self._held:
             return
         for task in tasks:
-            for file in self._held.pop(task, ()):
+            for file in (*self._held.pop(task, ()), *self._held.pop(-task, ())):
                 self._holders[file] -= 1
                 if not self._holders[file]:
                     del self._holders[file]

@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from fancypipe_core import _codec, errors
+from fancypipe_core import _codec, _failure, errors
 from fancypipe_core._codec import Packed
 from fancypipe_core._ref import Instance, Item, Ref
 from fancypipe_core._task import Definition
 from fancypipe_core._values import LiveValues, Values, filled
-from fancypipe_core.backend import Call, Job, Live, More, Payload
+from fancypipe_core.backend import Call, Err, Job, Live, More, Payload
 
 __all__ = ["Broken", "Graph", "Node"]
 
@@ -80,6 +80,11 @@ class Node:
 
 
 _AS_IT_IS = LiveValues()
+_MOST_NAMED = 5  # tasks in a message
+
+
+def _said(error: BaseException) -> str:
+    return f"{_failure.name_of(error)}: {_failure.text_of(error)}"
 
 
 class Broken:
@@ -87,7 +92,7 @@ class Broken:
 
     __slots__ = ("error",)
 
-    def __init__(self, error: Exception) -> None:
+    def __init__(self, error: BaseException) -> None:
         self.error = error
 
 
@@ -181,6 +186,39 @@ class Graph:
             return body if type(body) is tuple else body.value  # type: ignore[union-attr]
         return self._fill(node, packed)
 
+    def read_inputs(self, node: Node) -> Any:
+        """Return a grown node's inputs as objects of this process.
+
+        Raises:
+            DecodeError: They cannot be read.
+            GraphError: As for `inputs`.
+        """
+        inputs = self.inputs(node)
+        try:
+            return self.values.open(inputs)
+        except (errors.GraphError, KeyboardInterrupt):
+            raise
+        except BaseException as error:
+            raise errors.DecodeError(
+                f"its inputs cannot be read in the client: {_said(error)}{self.makers(node)}"
+            ) from error
+
+    def makers(self, node: Node) -> str:
+        """Return a phrase that names the tasks whose results are in a node's inputs."""
+        paths = dict.fromkeys(self.nodes[n].path for n in node.needs if n in self.nodes)
+        if not paths:
+            return ""
+        named = ", ".join(list(paths)[:_MOST_NAMED]) + (", ..." if len(paths) > _MOST_NAMED else "")
+        return f"; in them are the results of: {named}"
+
+    def with_makers(self, node: Node, why: Err) -> Err:
+        """Return the failure of a node whose inputs a worker could not read, with `makers`."""
+        what, line_end, advice = why.message.partition("\n")
+        message = what + self.makers(node) + line_end + advice
+        return Err(
+            why.type_name, message, why.text, why.where, why.error, why.host, why.pid, why.final
+        )
+
     def _fill(self, node: Node, packed: Packed) -> Any:
         given = self._given(node)
         try:
@@ -213,9 +251,24 @@ class Graph:
         opened: dict[int, Any] = {}
         for need, value in zip(node.needs, self._given(node), strict=True):
             if need not in opened:
-                opened[need] = self.values.open(value)
+                opened[need] = self._open(need, value)
         args, _, _ = _AS_IT_IS.fill(packed, [opened[need] for need in node.needs])
         return args[0]
+
+    def _open(self, number: int, value: Any) -> Any:
+        try:
+            return self.values.open(value)
+        except (errors.GraphError, KeyboardInterrupt):
+            raise
+        except BaseException as error:
+            raise self._unreadable(self.nodes[number], error) from error
+
+    def _unreadable(self, node: Node, error: BaseException) -> errors.TaskError:
+        """The error for a result that this process cannot read, though the worker could."""
+        cause = errors.DecodeError(f"its result cannot be read in the client: {_said(error)}")
+        cause.__cause__ = error
+        text = f"task {node.path} failed: DecodeError: {cause} (made at {node.where})"
+        return errors.with_cause(errors.TaskError(text, task=node.path, where=node.where), cause)
 
     def gather_partly(self, node: Node, failed: Mapping[int, Exception]) -> Any:
         """Return what was asked for, with exceptions where values are missing.
@@ -230,7 +283,7 @@ class Graph:
         values: dict[int, Any] = dict(failed)
         for need in there:
             try:
-                values[need] = self.values.open(self.nodes[need].value)
+                values[need] = self._open(need, self.nodes[need].value)
             except Exception as error:  # noqa: BLE001 - the user's objects may raise anything
                 values[need] = error
         place = {

@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from time import monotonic
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TextIO, TypeVar
 
 from fancypipe_core import errors
 from fancypipe_core._graph import Node
@@ -22,6 +23,7 @@ E = TypeVar("E", bound=errors.FancyPipeError)
 
 _LAST_LINES = 25  # of a dead worker's output, in the error
 _MOST_ATTEMPTS = 1000  # at a task, where a plugin has each failure followed by another
+_LONGEST_LINE = 500  # characters of an exception's message, in the error's first line
 
 
 class _Death(NamedTuple):
@@ -64,12 +66,6 @@ class Report:
 
     def run_started(self) -> None:
         """A run begins."""
-        self._nodes.clear()
-        self._causes.clear()
-        self._deaths.clear()
-        self._errors.clear()
-        self._failures.clear()
-        self._roots.clear()
         self.counts.clear()
         self._begin = monotonic()
 
@@ -82,11 +78,17 @@ class Report:
         """A run has ended; `left` jobs of it could not be ended."""
         if left:
             self.warn(f"{left} tasks are still running; they could not be stopped")
+        # Errors have frames, and frames have values: all that goes with the error.
         self._nodes.clear()
+        self._causes.clear()
+        self._deaths.clear()
+        self._errors.clear()
+        self._failures.clear()
+        self._roots.clear()
 
     def warn(self, text: str) -> None:
         """Say something to the user."""
-        print(f"fancypipe: {text}", file=sys.stderr)  # noqa: T201 - it is for the terminal
+        _write(sys.stderr, f"fancypipe: {text}")
 
     # ---- while it runs ----
 
@@ -143,7 +145,7 @@ class Report:
             # Where a task of this process would have printed it, under the task's name.
             name = note.name or (node.name if node is not None else "")
             who = f"[{name}] " if name else ""
-            print(f"{who}{note.text}", file=getattr(sys, note.stream))
+            _write(getattr(sys, note.stream), f"{who}{note.text}")
         elif note.stream != "progress":
             who = f"{node.path}: " if node is not None else ""
             self.warn(f"{who}{note.text}")
@@ -198,17 +200,16 @@ class Report:
         Args:
             results: What was asked for, with exceptions where values are missing.
         """
-        failures = [self._one_error_of(number) for number in self._failures]
-        only = [error for error in failures if isinstance(error, errors.TaskError)]
+        failures = [self._task_error_of(number) for number in self._failures]
         skipped = self.counts["skipped"]
         text = f"{len(failures)} of the tasks failed"
         text += f", and {skipped} could not run because of them" if skipped > 0 else ""
         kinds = alike(failures)
-        for error, more in kinds[:20]:
-            text += f"\n  {error}" + (f" ({too(more)})" if more else "")
+        for failure, more in kinds[:20]:
+            text += f"\n  {failure}" + (f" ({too(more)})" if more else "")
         if len(kinds) > 20:
             text += f"\n  and {sum(1 + more for _, more in kinds[20:])} more"
-        error = errors.RunFailed(text, failures=only, skipped=max(skipped, 0), results=results)
+        error = errors.RunFailed(text, failures=failures, skipped=max(skipped, 0), results=results)
         error.__cause__ = failures[0] if failures else None
         return error
 
@@ -218,6 +219,16 @@ class Report:
         if known is None:
             known = self._errors[number] = self._error_of(number)
         return known
+
+    def _task_error_of(self, number: int) -> errors.TaskError:
+        """Return the error for a task also where it could not even begin."""
+        error = self._one_error_of(number)
+        if isinstance(error, errors.TaskError):
+            return error
+        node = self._nodes[number]
+        return errors.with_cause(
+            errors.TaskError(str(error), task=node.path, where=node.where), error
+        )
 
     def _error_of(self, number: int) -> errors.FancyPipeError:
         node = self._nodes.get(number)
@@ -254,8 +265,8 @@ class Report:
         elif cause.error is not None:
             try:
                 value = self._open(cause.error)
-            except BaseException as error:  # noqa: BLE001 - the user's objects may raise anything
-                value = error
+            except BaseException:  # noqa: BLE001 - the user's objects may raise anything
+                value = None
         else:
             value = None
         if isinstance(value, BaseException):
@@ -315,6 +326,18 @@ def too(more: int) -> str:
     return f"and {more} more task{'s' if more > 1 else ''} for this reason"
 
 
+def _write(stream: TextIO | None, text: str) -> None:
+    """Write a line, if anybody is there to read it: a run does not end for want of readers."""
+    if stream is None:
+        return
+    with suppress(OSError, ValueError):  # the terminal is gone, or it is closed
+        try:
+            print(text, file=stream)
+        except UnicodeEncodeError:  # what a task prints may be more than this stream can show
+            encoding = getattr(stream, "encoding", None) or "ascii"
+            print(text.encode(encoding, "backslashreplace").decode(encoding), file=stream)
+
+
 def _at(error: errors.FancyPipeError, node: Node) -> errors.FancyPipeError:
     """Add to an error of ours which task it is about."""
     text = str(error)
@@ -329,7 +352,9 @@ def _nth(attempt: int) -> str:
 
 def _first_line(text: str) -> str:
     lines = text.strip().splitlines()
-    return lines[0][:500] if lines else "(no message)"
+    if not lines:
+        return "(no message)"
+    return lines[0] if len(lines[0]) <= _LONGEST_LINE else f"{lines[0][:_LONGEST_LINE]} ..."
 
 
 def _one_line(cause: tuple[Err | Certificate, int] | None) -> str:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from contextvars import Token
 from time import perf_counter
-from typing import Any
+from typing import Any, NoReturn
 
 from fancypipe_core import _codec, _context, _failure, _unreadable, errors
 from fancypipe_core._codec import Packed
@@ -30,6 +34,8 @@ from fancypipe_core.backend import (
 )
 
 __all__ = ["Runner"]
+
+_LONGEST_CHAIN = 20  # exceptions behind one that cannot travel whole
 
 
 class Runner:
@@ -72,6 +78,8 @@ class Runner:
         begin = perf_counter()
         reply = self._run(job)
         seconds = perf_counter() - begin
+        if scope.in_fork:
+            _end_fork(reply)
         folder = scope.end()
         return Done(job.id, reply, seconds, folder)
 
@@ -100,7 +108,7 @@ class Runner:
             return _failure.describe(error, self._carry)
         try:
             packed = self._values.pack_result(value)
-            return self._more(packed) if packed.wants else self._ok(packed)
+            return self._more(packed) if packed.wants else self._ok(packed, value)
         except BaseException as error:  # noqa: BLE001 - the user's objects may raise anything
             self._let_pass(error)
             return _failure.describe(error, self._carry, final=True)
@@ -113,7 +121,7 @@ class Runner:
     def _let_pass(self, error: BaseException) -> None:
         if isinstance(error, MemoryError):
             self.out_of_memory = True
-        if isinstance(error, KeyboardInterrupt) and self._interrupted():
+        if isinstance(error, KeyboardInterrupt) and self._interrupted() and _in_main_thread():
             raise error
 
     def _load(self, call: Call) -> Callable[..., Any]:
@@ -137,39 +145,29 @@ class Runner:
             self._unreadable[job.call] = reply
         return reply
 
-    def _ok(self, packed: Packed) -> Ok:
+    def _ok(self, packed: Packed, value: Any) -> Ok:
         if isinstance(packed.body, Live):
             return Ok(packed.body, tuple(packed.files))
         encoded = assemble(packed.body, ()) if len(packed.body) > 1 else packed.body
         if packed.odd:
-            self._read_back(encoded)
+            self._values.read_back(value, encoded)
         return Ok(encoded, tuple(packed.files))
-
-    def _read_back(self, encoded: Encoded) -> None:
-        """See that the other side will be able to read it."""
-        try:
-            _codec.decode(encoded)
-        except BaseException as error:
-            self._let_pass(error)
-            raise errors.EncodeError(
-                f"the result was written down but cannot be read back: {type(error).__name__}: "
-                f"{_failure.text_of(error)}",
-                path="result",
-            ) from error
 
     def _more(self, packed: Packed) -> More:
         """Describe the tasks that were returned, and those that they need."""
         if isinstance(packed.body, Live):
-            return More((), (), packed.body, tuple(packed.files))
+            return More((), (), packed.body, tuple(packed.files), self._passed(packed))
         found = _Found()
         outer = found.places(packed.wants)
         calls: dict[Call, int] = {}
         tasks: list[NewTask] = []
+        passed: list[str] = []
         for instance in found.instances:  # grows while we walk it
             definition = instance._definition
             call = calls.setdefault(self._values.call(definition), len(calls))
             inner = self._values.pack_inputs(instance)
             assert not isinstance(inner.body, Live)
+            passed += inner.files
             places = found.places(inner.wants)
             inputs = _with_holes(inner.body[0], places.__getitem__)
             retries, timeout = definition.options.retries, definition.options.timeout
@@ -181,10 +179,23 @@ class Runner:
             return outer[index] if index < own else index - own + len(tasks)
 
         outputs = tuple(_with_holes(payload, place) for payload in packed.body)
-        return More(tuple(calls), tuple(tasks), outputs, tuple(packed.files))
+        return More(tuple(calls), tuple(tasks), outputs, tuple(packed.files), tuple(passed))
+
+    def _passed(self, packed: Packed) -> tuple[str, ...]:
+        """Return the temporary files that are inputs of the tasks that were returned."""
+        if not self._scope.folder:
+            return ()  # this job has made none
+        found = _Found()
+        found.places(packed.wants)
+        files: list[str] = []
+        for instance in found.instances:  # grows while we walk it
+            inner = self._values.pack_inputs(instance)
+            found.places(inner.wants)
+            files += inner.files
+        return tuple(files)
 
     def _carry(self, error: BaseException) -> Encoded | Live | None:
-        """Write an exception down: whole; else without its attributes; else not at all."""
+        """Write an exception down: whole; else without what cannot travel; else not at all."""
         if isinstance(self._values, LiveValues):
             return Live(error)
         for attempt in (self._whole, self._bare):
@@ -202,14 +213,82 @@ class Runner:
         return packed.body
 
     def _bare(self, error: BaseException) -> Encoded:
-        bare: BaseException = type(error).__new__(type(error))
-        bare.args = tuple(arg for arg in error.args if type(arg) in _codec.PLAIN)
+        return self._whole(self._stripped(error, _LONGEST_CHAIN))
+
+    def _stripped(self, error: BaseException, more: int) -> BaseException:
+        """Return an exception of the same class that holds only what can travel.
+
+        Args:
+            error: The original.
+            more: How many exceptions may still be behind it.
+        """
+        cls = type(error)
+        if isinstance(error, errors.GROUPS):
+            members = [self._link(one, more) for one in error.exceptions]
+            bare: BaseException = cls.__new__(cls, error.message, members)
+        else:
+            bare = cls.__new__(cls)
+            bare.args = tuple(a if self._travels(a) else _failure.shown(a) for a in error.args)
+        errors.copy_members(error, bare, self._travels)
+        for name, held in vars(error).items():
+            if self._travels(held):
+                setattr(bare, name, held)
         bare.__traceback__ = error.__traceback__
-        return self._whole(bare)
+        bare.__cause__ = self._link(error.__cause__, more)
+        bare.__context__ = None if error.__cause__ else self._link(error.__context__, more)
+        bare.__suppress_context__ = error.__suppress_context__
+        return bare
+
+    def _link(self, error: BaseException | None, more: int) -> BaseException | None:
+        """Return what stands for a cause: without what cannot travel, or its name and text."""
+        if error is None or not more:
+            return None
+        try:
+            bare = self._stripped(error, more - 1)
+            self._whole(bare)
+        except BaseException as odd:  # noqa: BLE001 - the user's objects may raise anything
+            self._let_pass(odd)
+        else:
+            return bare
+        name = _failure.name_of(error)
+        return errors.RemoteError(f"{name}: {_failure.text_of(error)}", type_name=name)
+
+    def _travels(self, value: Any) -> bool:
+        if type(value) in _codec.PLAIN:
+            return True
+        try:
+            packed = self._values.pack_result(value)
+            assert not isinstance(packed.body, Live)
+            if not packed.wants:
+                _codec.decode(packed.body)
+        except BaseException as odd:  # noqa: BLE001 - the user's objects may raise anything
+            self._let_pass(odd)
+            return False
+        return not packed.wants
 
     def _notify(self, job: Job, stream: str, text: str) -> None:
         if self._sink is not None:
             self._sink([Note(job.id, stream, text)])
+
+
+def _end_fork(reply: Reply) -> NoReturn:
+    """End a fork that has come back from its task: it is no worker, and must not report."""
+    code = 0
+    if isinstance(reply, Err):
+        code = 1
+        if reply.type_name == "SystemExit" and reply.message.isdecimal():
+            code = int(reply.message)
+        elif reply.type_name != "SystemExit":
+            print(reply.text, file=sys.stderr)  # noqa: T201 - as Python does
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError, AttributeError):
+            stream.flush()
+    os._exit(code)
+
+
+def _in_main_thread() -> bool:
+    """Whether the user's Ctrl-C can be meant: Python has it nowhere else."""
+    return threading.current_thread() is threading.main_thread()
 
 
 class _Found:
@@ -248,8 +327,6 @@ def refuse_in_worker() -> None:
     script = loading_main()
     if script is None:
         return
-    import sys
-
     frame = sys._getframe(1)
     while frame.f_back is not None and frame.f_code.co_filename != script:
         frame = frame.f_back

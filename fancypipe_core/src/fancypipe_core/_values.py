@@ -30,6 +30,9 @@ class Values(Protocol):
     def pack_result(self, value: Any) -> Packed:
         """Take what a task returned apart from the references in it."""
 
+    def read_back(self, value: Any, encoded: Encoded) -> None:
+        """See that a packed result can be read; raises `EncodeError`."""
+
     def fill(self, packed: Packed, given: Sequence[Any]) -> Any:
         """Put values where references were; `given` is in the order of `packed.wants`."""
 
@@ -69,6 +72,9 @@ class EncodedValues:
 
     def pack_result(self, value: Any) -> Packed:
         return self._encoder.encode_result(value)
+
+    def read_back(self, value: Any, encoded: Encoded) -> None:
+        self._encoder.read_back(value, encoded)
 
     def fill(self, packed: Packed, given: Sequence[Encoded]) -> Encoded:
         assert not isinstance(packed.body, Live)
@@ -170,6 +176,9 @@ class LiveValues:
         files: list[str] = []
         _search(value, refs, files)
         return Packed(Live(value), [ref._origin() for ref in refs], files)
+
+    def read_back(self, value: Any, encoded: Encoded) -> None:
+        """Nothing was written."""
 
     def fill(self, packed: Packed, given: Sequence[Any]) -> Any:
         assert isinstance(packed.body, Live)

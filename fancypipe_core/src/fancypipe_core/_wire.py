@@ -137,6 +137,7 @@ class _More(msgspec.Struct, tag="more", array_like=True, gc=False):
     tasks: tuple[_NewTask, ...]
     outputs: _Value
     files: tuple[str, ...]
+    passed: tuple[str, ...]
 
 
 class _Err(msgspec.Struct, tag="err", array_like=True, gc=False):
@@ -350,9 +351,8 @@ def _wired(reply: Ok | More | Err, buffers: list[Any]) -> _Ok | _More | _Err:
             )
             for task in reply.tasks
         )
-        return _More(
-            tuple(calls.values()), tasks, _written(_encoded(reply.outputs), buffers), reply.files
-        )
+        outputs = _written(_encoded(reply.outputs), buffers)
+        return _More(tuple(calls.values()), tasks, outputs, reply.files, reply.passed)
     assert type(reply) is Err
     error = reply.error
     value = None if error is None else _written(_encoded(error), buffers)
@@ -429,7 +429,7 @@ class Reports:
             )
             if any(task.call >= len(calls) for task in tasks):
                 raise ProtocolError("a new task that calls what was not sent")
-            return More(calls, tasks, deal.value(reply.outputs), reply.files)
+            return More(calls, tasks, deal.value(reply.outputs), reply.files, reply.passed)
         assert type(reply) is _Err
         error = None if reply.error is None else deal.value(reply.error)
         return Err(

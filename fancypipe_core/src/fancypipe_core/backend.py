@@ -131,6 +131,11 @@ Hole = tuple[int, str | None]
 """Where a payload takes another value in: (index, name of an output or None)."""
 
 
+# Of these records only `Payload` is none of the garbage collector's business: the others may hold
+# the user's objects.  A task's exception knows its frames, and these know the frames of the engine
+# that called them, where the records are: a circle, which would never be collected.
+
+
 class Payload(msgspec.Struct, frozen=True, gc=False):
     """A value as bytes, with holes where other values go.
 
@@ -153,7 +158,7 @@ Encoded = tuple[Payload, ...]
 """A value and the values in its holes.  The last payload is the value itself."""
 
 
-class Live(msgspec.Struct, frozen=True, gc=False):
+class Live(msgspec.Struct, frozen=True):
     """A value as it is, for backends that share memory with the engine."""
 
     value: Any
@@ -173,7 +178,7 @@ class Call(msgspec.Struct, frozen=True, eq=False, weakref=True):
     body: Encoded | Live
 
 
-class Job(msgspec.Struct, frozen=True, gc=False):
+class Job(msgspec.Struct, frozen=True):
     """One attempt at one task.
 
     Attributes:
@@ -213,7 +218,7 @@ class NewTask(msgspec.Struct, frozen=True):
     where: str
 
 
-class Ok(msgspec.Struct, frozen=True, gc=False):
+class Ok(msgspec.Struct, frozen=True):
     """The task returned a value.
 
     Attributes:
@@ -225,7 +230,7 @@ class Ok(msgspec.Struct, frozen=True, gc=False):
     files: tuple[str, ...] = ()
 
 
-class More(msgspec.Struct, frozen=True, gc=False):
+class More(msgspec.Struct, frozen=True):
     """The task returned references: it is settled by the tasks that it made.
 
     Attributes:
@@ -234,12 +239,14 @@ class More(msgspec.Struct, frozen=True, gc=False):
         outputs: What was returned.  Its holes point into `tasks` and, past
             their end, into the payloads of `outputs` itself.
         files: As in `Ok`.
+        passed: Temporary files that are inputs of the tasks that it made.
     """
 
     calls: tuple[Call, ...]
     tasks: tuple[NewTask, ...]
     outputs: Encoded | Live
     files: tuple[str, ...] = ()
+    passed: tuple[str, ...] = ()
 
 
 class Err(msgspec.Struct, frozen=True):
@@ -341,7 +348,7 @@ class Note(msgspec.Struct, frozen=True):
     name: str = ""
 
 
-class Done(msgspec.Struct, frozen=True, gc=False):
+class Done(msgspec.Struct, frozen=True):
     """A job has ended by itself.
 
     Attributes:

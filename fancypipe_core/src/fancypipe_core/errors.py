@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import builtins
 import types
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 __all__ = [
@@ -44,7 +44,7 @@ __all__ = [
 
 
 # New in Python 3.11; a group cannot be made without its members.
-_GROUPS = tuple(filter(None, [getattr(builtins, "BaseExceptionGroup", None)]))
+GROUPS = tuple(filter(None, [getattr(builtins, "BaseExceptionGroup", None)]))
 
 
 class FancyPipeError(Exception):
@@ -328,25 +328,44 @@ def with_cause(error: TaskError, cause: BaseException | None) -> TaskError:
 
 def _join(plain: type[TaskError], cause: BaseException) -> TaskError | None:
     user = type(cause)
-    if not isinstance(cause, Exception) or isinstance(cause, (TaskError, *_GROUPS)):
+    if not isinstance(cause, Exception) or isinstance(cause, (TaskError, *GROUPS)):
         return None
     try:
         name = f"{plain.__name__}[{user.__name__}]"
         cls = type(name, (plain, user), {"__module__": f"{__name__}.joined"})
         # Neither class's __init__ may run: the user's may ask for anything.
         builtin = next(base for base in user.__mro__ if base.__module__ == "builtins")
-        joined: TaskError = builtin.__new__(cls, *cause.args)
+        try:
+            joined: TaskError = builtin.__new__(cls, *cause.args)
+        except TypeError:  # MemoryError has a __new__ that is for itself only
+            joined = BaseException.__new__(cls, *cause.args)
     except Exception:  # noqa: BLE001 - any metaclass or layout trouble means: do without
         return None
     joined.args = cause.args
-    for base in user.__mro__:
-        for name, member in vars(base).items():
-            if isinstance(member, types.MemberDescriptorType) and not name.startswith("__"):
-                try:
-                    setattr(joined, name, getattr(cause, name))
-                except (AttributeError, TypeError):
-                    continue
+    copy_members(cause, joined)
     return joined
+
+
+def copy_members(
+    old: BaseException, new: BaseException, wanted: Callable[[object], bool] | None = None
+) -> None:
+    """Copy what an exception holds outside of `__dict__`: slots, and fields such as `errno`.
+
+    Args:
+        old: The original.
+        new: Another of its class, or of one below it.
+        wanted: Tells for a value whether it is to be copied; None for all.
+    """
+    for base in type(old).__mro__:
+        for name, member in vars(base).items():
+            if not isinstance(member, types.MemberDescriptorType) or name.startswith("__"):
+                continue
+            try:
+                value = getattr(old, name)
+                if wanted is None or wanted(value):
+                    setattr(new, name, value)
+            except (AttributeError, TypeError):
+                continue  # it is empty, or cannot be set
 
 
 def _restore(

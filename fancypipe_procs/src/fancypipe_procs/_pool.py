@@ -151,6 +151,9 @@ class ProcsBackend:
                 worker.ready = True
                 worker.alone = worker.alone and bool(worker.load)
                 self._watch.begun(worker)
+                running = worker.running
+                for output in worker.outputs:
+                    self._tell(*output.settle(running))
         except ConnectionLost:
             self._hung_up(worker)
         except ProtocolError:
