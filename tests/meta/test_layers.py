@@ -74,7 +74,7 @@ LAYERS: Layers = [
     # The public names.
     ["__init__"],
     # What authors of backends test theirs with.
-    ["testing", "testing._rules", "testing._leaks", "testing._jobs"],
+    ["testing", "testing._rules", "testing._leaks", "testing._jobs", "testing._hard"],
     ["testing._rig"],
     ["testing.pytest_plugin"],
     ["testing.conformance.conftest"],
@@ -84,6 +84,7 @@ LAYERS: Layers = [
         "testing.conformance.test_leaks",
         "testing.conformance.test_parity",
         "testing.conformance.test_rules",
+        "testing.conformance.test_values",
     ],
 ]
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import enum
-import threading
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -61,26 +59,6 @@ def outcome(call: Callable[[Any], Any], target: Any) -> Outcome:
         return Outcome(None, (type(cause).__name__, text), tuple(ours))
 
 
-class Colour(enum.Enum):
-    """To travel."""
-
-    RED = 1
-
-
-class Pair(NamedTuple):
-    """To travel."""
-
-    left: Any
-    right: Any
-
-
-def _closure(n: int) -> Callable[[int], int]:
-    def add_n(x: int) -> int:
-        return x + n
-
-    return add_n
-
-
 def _local_object(value: int) -> Any:
     class Local:
         def __init__(self, value: int) -> None:
@@ -91,13 +69,6 @@ def _local_object(value: int) -> Any:
 
 def _shared(x: Any) -> list[Any]:
     return [x, x, j.add(x, x)]
-
-
-def _deep(levels: int) -> list[Any]:
-    value: list[Any] = []
-    for _ in range(levels):
-        value = [value]
-    return value
 
 
 PIPELINES: dict[str, Callable[[], Any]] = {
@@ -121,16 +92,10 @@ PIPELINES: dict[str, Callable[[], Any]] = {
     "keyboard-interrupt": j.interrupts,
     "missing-output": lambda: j.same(j.parts(1.0)["nosuch"]),
     "missing-item": lambda: j.same([1])[5],
-    "lambda-as-input": lambda: j.calls(lambda x: x * 2, 21),
-    "closure-as-input": lambda: j.calls(_closure(3), 4),
     "object-of-a-local-class": lambda: j.attribute(_local_object(6), "value"),
-    "enum-and-named-tuple": lambda: j.same([Colour.RED, Pair(1, (2,)), {Colour.RED: {1}}]),
     "10-MB": lambda: j.same(bytes(range(256)) * (10 * MEBI // 256)),
     "10-MB-out-of-band": lambda: j.digest(j.same(j.Block(b"ab") * (5 * MEBI))),
-    "deep-nesting": lambda: j.depth(j.same(_deep(200))),
     "empty": lambda: [j.same(x) for x in EMPTY],
-    "odd-numbers": lambda: j.same([0.1 + 0.2, -0.0, 10**100, float("inf"), 1j, True]),
-    "surrogates-and-zeros": lambda: j.same(["\ud800", "\0", "é", b"\0\xff"]),
 }
 
 
@@ -153,52 +118,6 @@ def test_one_worker_is_enough(single: Session, name: str) -> None:
     make = PIPELINES[name]
     expected = outcome(lambda target: run(target, backend="serial"), make())
     assert outcome(single.run, make()) == expected
-
-
-def test_numpy_arrays(session: Session) -> None:
-    """They arrive bit-identical, of any layout and type."""
-    numpy = pytest.importorskip("numpy", reason="numpy is not installed")
-    arrays = [
-        numpy.arange(100_000.0),
-        numpy.asfortranarray(numpy.arange(60_000.0).reshape(200, 300)),
-        numpy.arange(1000)[::3],
-        numpy.zeros((0, 3)),
-        numpy.array(5.0),
-        numpy.array([float("nan"), -0.0]),
-        numpy.array(["text", "more"]),
-    ]
-    back = session.run(j.same(arrays))
-    for array, other in zip(arrays, back, strict=True):
-        assert (array.dtype, array.shape) == (other.dtype, other.shape)
-        assert array.tobytes() == other.tobytes(), f"an array {array.dtype} {array.shape} changed"
-    back[0][0] = 1.0  # what the user asked for is his to change
-
-
-def test_a_result_that_cannot_travel(session: Session, plugin: BackendPlugin) -> None:
-    """Where values are passed as they are it need not; else the error has the path to it."""
-    if plugin.shares_memory:
-        assert isinstance(session.run(j.lock()), type(threading.Lock()))
-        assert isinstance(session.run(j.unreadable()), j.RaisesWhenRead)
-        return
-    with pytest.raises(errors.TaskError, match="result") as caught:
-        session.run(j.lock())
-    assert isinstance(caught.value.__cause__, errors.EncodeError)
-    with pytest.raises(errors.TaskError, match="does not want to be read"):
-        session.run(j.unreadable())
-    assert session.run(j.same(1)) == 1
-
-
-def test_inputs_that_cannot_travel(session: Session, plugin: BackendPlugin) -> None:
-    """As for results."""
-    target = j.attribute({"deep": [threading.Lock()]}, "__len__")
-    if plugin.shares_memory:
-        assert session.run(target)() == 1
-        return
-    with pytest.raises(errors.FancyPipeError, match="deep"):
-        session.run(target)
-    with pytest.raises(errors.TaskError, match="does not want to be read"):
-        session.run(j.same(j.RaisesWhenRead()))
-    assert session.run(j.same(1)) == 1
 
 
 def test_keep_going(bench: Bench) -> None:
