@@ -231,6 +231,8 @@ process_pool = BackendPlugin(
     lambda options: FuturesBackend(_processes, options),
 )
 
+PLUGINS = [channel_threads, channel_procs, thread_pool, process_pool]
+
 if __name__ == "__main__":
     served = socket.socket(fileno=int(sys.argv[1]))
     served.set_inheritable(False)

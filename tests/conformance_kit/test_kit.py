@@ -5,14 +5,21 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
 import pytest
 
+from fancypipe_core import _plugins
+from fancypipe_core.backend import BackendPlugin
+from fancypipe_core.testing._jobs import same
+from fancypipe_core.testing._rig import Rig
 from fancypipe_core.testing._rules import rules
 from fancypipe_core.testing.pytest_plugin import KIT
-from tests.conformance_kit import planted
+from tests.conformance_kit import deaths, planted
+from tests.conformance_kit.backends import PLUGINS
+from tests.meta.repo import ROOT
 
 PLUGIN = "fancypipe_core.testing.pytest_plugin"
 
@@ -21,7 +28,9 @@ def pytest_knows_it() -> bool:
     return any(point.value == PLUGIN for point in metadata.entry_points(group="pytest11"))
 
 
-def kit(folder: Path, *words: str, by_name: bool = False) -> subprocess.CompletedProcess[str]:
+def kit(
+    folder: Path, *words: str, by_name: bool = False, path: Sequence[Path] = ()
+) -> subprocess.CompletedProcess[str]:
     """Run the kit as an author does, in a folder of its own."""
     load = () if pytest_knows_it() or by_name else ("-p", PLUGIN)
     environment = {name: value for name, value in os.environ.items() if "PYTEST" not in name}
@@ -29,7 +38,7 @@ def kit(folder: Path, *words: str, by_name: bool = False) -> subprocess.Complete
     return subprocess.run(
         [*command, "-p", "no:cacheprovider", "-rfEs"],
         cwd=folder,
-        env={**environment, "PYTHONPATH": str(folder)},
+        env={**environment, "PYTHONPATH": os.pathsep.join(map(str, (folder, *path)))},
         capture_output=True,
         text=True,
         timeout=170,
@@ -37,21 +46,62 @@ def kit(folder: Path, *words: str, by_name: bool = False) -> subprocess.Complete
     )
 
 
-def planted_kit(folder: Path, bug: planted.Bug | None, *words: str) -> tuple[int, str]:
-    (folder / "planted_backend.py").write_text(planted.source(bug), encoding="utf-8")
-    over = kit(folder, "--backend", "planted_backend:plugin", "--limit", "4", *words)
+def planted_kit(folder: Path, text: str, *words: str) -> tuple[int, str]:
+    (folder / "planted_backend.py").write_text(text, encoding="utf-8")
+    over = kit(folder, "--backend", "planted_backend:plugin", "--limit", "4", *words, path=(ROOT,))
     return over.returncode, over.stdout + over.stderr
 
 
-@pytest.mark.parametrize("backend", ["serial", "threads", "procs"])
-def test_our_backends_pass(backend: str, tmp_path: Path) -> None:
-    over = kit(tmp_path, "--backend", backend, "--workers", "2")
+HERE = "tests.conformance_kit.backends"
+STRANGER = ROOT / "examples" / "plugins" / "pool" / "src"
+
+# How the kit is told which, and the name that it then says.
+SUBJECTS = {
+    "serial": ("serial", "serial"),
+    "threads": ("threads", "threads"),
+    "procs": ("procs", "procs"),
+    "channel-threads": (f"{HERE}:channel_threads", "channel-threads"),
+    "channel-procs": (f"{HERE}:channel_procs", "channel-procs"),
+    "thread-pool": (f"{HERE}:thread_pool", "thread-pool"),
+    "process-pool": (f"{HERE}:process_pool", "process-pool"),
+    "example": ("fancypipe_example_pool:plugin", "pool"),
+}
+IN_ONE_PROCESS = ["serial", "threads", "channel-threads", "thread-pool"]
+# What is run in one go.  Where processes must be started for each test that takes its time;
+# and of the pools of processes, the example gets all tests.
+PARTS = [
+    *((subject, "") for subject in IN_ONE_PROCESS),
+    *(
+        (subject, part)
+        for subject in ("procs", "channel-procs", "example")
+        for part in ("rules", "crashes", "not rules and not crashes")
+    ),
+    ("process-pool", "rule_06 or rule_08 or rule_09"),
+]
+
+
+@pytest.mark.fault(2, 3, 5, 6, 8, 9, 12, 14, 21, 31)
+@pytest.mark.parametrize(("subject", "part"), PARTS)
+def test_sound_backends_pass(subject: str, part: str, tmp_path: Path) -> None:
+    backend, name = SUBJECTS[subject]
+    over = kit(tmp_path, "--backend", backend, "-k", part, path=(ROOT, STRANGER))
     assert over.returncode == 0, over.stdout + over.stderr
-    assert f"fancypipe conformance: {backend} " in over.stdout
+    assert f"fancypipe conformance: {name} " in over.stdout
     for line in over.stdout.splitlines():
         if line.startswith("SKIPPED"):
-            assert f": {backend} " in line, "a skip says what it is of this backend"
+            assert f": {name} " in line, "a skip says what it is of this backend"
+            assert subject in IN_ONE_PROCESS or "driven" in line, "all can be asked of processes"
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("plugin", [_plugins.find("threads"), _plugins.find("procs"), *PLUGINS])
+def test_sound_backends_do_as_many_at_once_as_they_were_asked_to(
+    plugin: BackendPlugin, tmp_path: Path
+) -> None:
+    """The kit takes a backend at its word, also when it says that it can do less."""
+    with Rig(plugin, 2, str(tmp_path / "session"), 60.0) as rig:
+        rig.feed([same(number) for number in range(100)])
+        assert {slots.count for slots in rig.recorder.slots} == {2}
 
 
 def test_the_command_is_as_documented(tmp_path: Path) -> None:
@@ -104,14 +154,27 @@ def test_each_rule_has_its_text_and_its_tests(tmp_path: Path) -> None:
 
 
 def test_a_sound_copy_passes(tmp_path: Path) -> None:
-    code, text = planted_kit(tmp_path, None, "-k", "rule")
+    code, text = planted_kit(tmp_path, planted.source(None), "-k", "rule")
     assert code == 0, text
+
+
+def is_told(rule: int, code: int, text: str) -> None:
+    """The report has the rule by its number and in its words, and what was seen."""
+    assert code == 1, f"not found\n{text}"
+    assert f"rule {rule} is broken.\n" in text, text
+    assert "  Seen: " in text, text
+    assert f"Rule {rule}: {rules()[rule]}" in text, text
 
 
 @pytest.mark.parametrize("name", planted.BUGS)
 def test_a_planted_bug_is_found(name: str, tmp_path: Path) -> None:
     bug = planted.BUGS[name]
-    code, text = planted_kit(tmp_path, bug, "-x", "-k", f"rule_{bug.rule:02}")
-    assert code == 1, f"not found: {name}\n{text}"
-    assert f"rule {bug.rule} is broken.\n" in text, text
-    assert f"Rule {bug.rule}: {rules()[bug.rule]}" in text, text
+    found = planted_kit(tmp_path, planted.source(bug), "-x", "-k", f"rule_{bug.rule:02}")
+    is_told(bug.rule, *found)
+
+
+@pytest.mark.parametrize("name", deaths.BUGS)
+def test_a_bug_in_telling_of_deaths_is_found(name: str, tmp_path: Path) -> None:
+    bug = deaths.BUGS[name]
+    text = f"from tests.conformance_kit.deaths import plugin_with\nplugin = plugin_with({name!r})\n"
+    is_told(bug.rule, *planted_kit(tmp_path, text, "-x", "-k", bug.tests))

@@ -16,7 +16,7 @@ from fancypipe_core import _wire, errors
 from fancypipe_core._channel import Frame, SocketChannel
 from fancypipe_core._faults import fault
 from fancypipe_core._inline import InlineBackend
-from fancypipe_core.backend import Done, Event, Job, JobId, Lost
+from fancypipe_core.backend import Done, Event, Job, JobId, Lost, Slots
 
 __all__ = ["ChannelBackend", "serve"]
 
@@ -138,7 +138,8 @@ class _Server:
         self._send([], ids)
 
     def _report(self, events: Sequence[Event]) -> None:
-        self._send(events)
+        # That it is up is news; its one slot is not, for it is one of the client's many.
+        self._send([] if isinstance(events[0], Slots) else events)
 
     def _send(self, events: Sequence[Event], returned: Sequence[JobId] | None = None) -> None:
         frame = _wire.encode_report(events, returned)

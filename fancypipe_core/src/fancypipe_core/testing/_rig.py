@@ -286,7 +286,7 @@ class Rig:
             ends = self.end(*now, rule=6)
             again: dict[int, Job] = {}
             for place, end in enumerate(ends):
-                if not isinstance(end, Lost) or end.why.reason == "cancelled":
+                if not isinstance(end, Lost) or end.why.reason in ("cancelled", "timeout"):
                     continue
                 lost[place] += end.why.guilty
                 if lost[place] > losses and end.why.guilty:
@@ -303,9 +303,9 @@ class Rig:
     def value(self, end: Done | Lost) -> Any:
         """Return the result of a job that has ended well."""
         __tracebackhide__ = True
-        assert isinstance(end, Done), broken(3, f"a good job ended with {short(end)}")
+        assert isinstance(end, Done), broken(6, f"a job that does no harm ended with {short(end)}")
         reply = end.reply
-        assert isinstance(reply, Ok), broken(3, f"a good job ended with {short(end)}")
+        assert isinstance(reply, Ok), broken(3, f"a job that should succeed: {short(end)}")
         outputs = reply.outputs
         return outputs.value if isinstance(outputs, Live) else self.values.open(outputs)
 

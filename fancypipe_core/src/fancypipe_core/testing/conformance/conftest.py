@@ -62,11 +62,6 @@ class Bench(NamedTuple):
         if not self.traits.isolates:
             pytest.skip(f"{self.plugin.name} has no process for each worker: {why}")
 
-    def needs_encoding(self, why: str) -> None:
-        """Skip the test for a backend that passes values as they are."""
-        if self.plugin.shares_memory:
-            pytest.skip(f"{self.plugin.name} passes values as they are: {why}")
-
     def needs_another_thread(self, why: str) -> None:
         """Skip the test for a backend that runs jobs in the caller's thread."""
         if self.traits.inline:

@@ -33,54 +33,58 @@ POINTS: dict[str, Callable[[str], Any]] = {
 }
 
 
+@pytest.fixture
+def points(bench: Bench) -> dict[str, Callable[[str], Any]]:
+    """The points that there are: where values are passed as they are, nothing is read."""
+    return {"running": j.dies} if bench.plugin.shares_memory else POINTS
+
+
 @pytest.mark.parametrize("kind", ["raise", "sys.exit"])
-@pytest.mark.parametrize("point", POINTS)
-def test_an_exception_is_an_answer(bench: Bench, point: str, kind: str) -> None:
+def test_an_exception_is_an_answer(
+    bench: Bench, points: dict[str, Callable[[str], Any]], kind: str
+) -> None:
     """The job is done, with an error; no worker is lost."""
-    if point != "running":
-        bench.needs_encoding("nothing is read or written there")
     with bench.rig() as rig:
-        good = [j.same(number) for number in range(10)]
-        ends = rig.end(*rig.submit(*good, POINTS[point](kind), *good))
-        end = ends.pop(len(good))
-        assert isinstance(end, Done), broken(3, f"a job that raised ended with {short(end)}")
-        assert isinstance(end.reply, Err), broken(3, f"a job that raised ended with {short(end)}")
-        assert [rig.value(end) for end in ends] == [*range(10), *range(10)]
+        good = rig.submit(*[j.same(number) for number in range(10)])
+        bad = rig.submit(*[make(kind) for make in points.values()])
+        good += rig.submit(*[j.same(number) for number in range(10)])
+        for point, end in zip(points, rig.end(*bad), strict=True):
+            answered = isinstance(end, Done) and isinstance(end.reply, Err)
+            assert answered, broken(3, f"a job that does {kind} ({point}) ended with {short(end)}")
+        assert [rig.value(end) for end in rig.end(*good)] == [*range(10), *range(10)]
 
 
 @pytest.mark.parametrize("kind", j.CRASHES)
-@pytest.mark.parametrize("point", POINTS)
-def test_a_crash_is_certified_and_neighbours_are_unharmed(
-    bench: Bench, point: str, kind: str
-) -> None:
-    """The job is lost with a certificate that says how; jobs before and behind it are done."""
+def test_a_crash_is_certified_and_neighbours_are_unharmed(bench: Bench, kind: str) -> None:
+    """The jobs are lost with certificates that say how; those between them are done."""
     bench.needs_isolation(WHY)
     with bench.rig() as rig:
-        good = [j.same(number) for number in range(10)]
-        ends = rig.settle(*good, POINTS[point](kind), *good)
-        why = certificate(ends.pop(len(good)))
-        for end in ends:
+        jobs = []
+        for make in POINTS.values():
+            jobs += [make(kind), *[j.same(number) for number in range(5)]]
+        ends = rig.settle(*jobs)
+    for number, end in enumerate(ends):
+        if number % 6:
             assert isinstance(end, Done), broken(6, f"a neighbour ended with {short(end)}")
-    assert j.CRASHES[kind] in why.detail, broken(
-        6, f"the worker died of {j.CRASHES[kind]}, and the certificate says {why.detail!r}"
-    )
-    assert why.started, broken(6, f"the job had begun, and the certificate denies it: {why!r}")
-    assert why.guilty, broken(6, f"the job did it, and the certificate acquits it: {why!r}")
+    for point, end in zip(POINTS, ends[::6], strict=True):
+        why = certificate(end)
+        assert j.CRASHES[kind] in why.detail, broken(
+            6, f"{point}: the worker died of {j.CRASHES[kind]}, the certificate says {why.detail!r}"
+        )
+        assert why.started, broken(6, f"{point}: the job had begun, the certificate denies it")
+        assert why.guilty, broken(6, f"{point}: the job did it, the certificate acquits it")
 
 
-@pytest.mark.parametrize("kind", j.CRASHES)
-def test_a_crash_after_the_result_takes_nothing_back(
-    bench: Bench, tmp_path: Path, kind: str
-) -> None:
+def test_a_crash_after_the_result_takes_nothing_back(bench: Bench, tmp_path: Path) -> None:
     """The job is done.  What runs in that worker later may be lost, and is tried again."""
     bench.needs_isolation(WHY)
-    go = tmp_path / "go"
     with bench.rig() as rig:
-        assert rig.run(j.dies_later(kind, str(go)))[0] > 0
-        go.touch()
-        jobs = [j.span(0.01) for _ in range(20)]
-        for end in rig.settle(*jobs, losses=2):
-            assert isinstance(end, Done), broken(6, f"a job that does no harm: {short(end)}")
+        for kind in j.CRASHES:
+            go = tmp_path / kind
+            assert rig.run(j.dies_later(kind, str(go)))[0] > 0
+            go.touch()
+            for end in rig.settle(*[j.span(0.01) for _ in range(20)], losses=2):
+                assert isinstance(end, Done), broken(6, f"a job that does no harm: {short(end)}")
 
 
 @pytest.mark.parametrize("kind", j.CRASHES)
@@ -95,39 +99,39 @@ def test_a_crash_at_exit_harms_nobody(bench: Bench, kind: str) -> None:
     assert not left, broken(9, f"left are: {', '.join(left)}")
 
 
-@pytest.mark.parametrize("point", POINTS)
-def test_a_job_that_hangs_is_killed_at_its_limit(bench: Bench, point: str, tmp_path: Path) -> None:
+def test_a_job_that_hangs_is_killed_at_its_limit(
+    bench: Bench, points: dict[str, Callable[[str], Any]], tmp_path: Path
+) -> None:
     """Wherever it hangs; who cannot kill says so, and then it hangs on."""
-    if point != "running":
-        bench.needs_encoding("nothing is read or written there")
     bench.needs_another_thread("a job that hangs there holds up everything")
     gate = tmp_path / "gate"
     with bench.rig() as rig:
-        slow = rig.job(POINTS[point](str(gate)), 0.5)
+        slow = [rig.job(make(str(gate)), 0.5) for make in points.values()]
         good = [rig.job(j.same(number), 600.0) for number in range(10)]
-        first, *ids = rig.submit(slow, *good)
+        ids = rig.submit(*slow, *good)
         warned = rig.recorder.warnings
 
         def over() -> bool:
-            return first in rig.recorder.ends or bool(warned())
+            return bool(warned()) or all(id in rig.recorder.ends for id in ids[: len(slow)])
 
-        rig.wait(over, 10, "neither was a job killed at its limit nor was it said that none is")
+        rig.wait(over, 10, "neither were jobs killed at their limits, nor was it said that none is")
         gate.touch()
-        end, *ends = rig.settled([slow, *good], [first, *ids])
-        assert [rig.value(end) for end in ends] == list(range(10))
-    if isinstance(end, Lost):
-        assert end.why.reason == "timeout", broken(10, f"it was killed, and says {end.why!r}")
-    else:
-        assert warned(), broken(10, f"a job that hangs until it is let go: {short(end)}")
+        ends = rig.settled([*slow, *good], ids)
+        assert [rig.value(end) for end in ends[len(slow) :]] == list(range(10))
+    for point, end in zip(points, ends, strict=False):
+        if isinstance(end, Lost):
+            assert end.why.reason == "timeout", broken(
+                10, f"{point}: it was killed at its limit, and the certificate says {end.why!r}"
+            )
+        else:
+            assert warned(), broken(10, f"{point}: a job that hangs ended with {short(end)}")
 
 
-@pytest.mark.parametrize("kind", j.CRASHES)
-def test_the_user_is_told(bench: Bench, kind: str) -> None:
+def test_the_user_is_told(bench: Bench) -> None:
     """The run ends with `TaskLost`, which names the task and how its worker died."""
     bench.needs_isolation(WHY)
-    with (
-        Session(bench.plugin.name, bench.workers, max_losses=1) as session,
-        pytest.raises(errors.TaskLost, match=j.CRASHES[kind]) as caught,
-    ):
-        session.run([j.same(1), j.dies(kind)])
-    assert "dies" in str(caught.value)
+    with Session(bench.plugin.name, bench.workers, max_losses=1) as session:
+        for kind, name in j.CRASHES.items():
+            with pytest.raises(errors.TaskLost, match=name) as caught:
+                session.run([j.same(1), j.dies(kind)])
+            assert "dies" in str(caught.value)

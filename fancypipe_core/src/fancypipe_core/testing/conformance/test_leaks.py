@@ -60,10 +60,10 @@ def test_a_session_leaves_nothing(
 
 
 def test_sessions_one_after_the_other_do_not_add_up(bench: Bench) -> None:
-    """After ten sessions as much is held as before them."""
+    """After five sessions as much is held as before them."""
     before = holdings()
-    for number in range(10):
+    for number in range(5):
         with bench.rig() as rig:
             assert rig.run(j.same(number)) == [number]
     left = holdings().more_than(before)
-    assert not left, f"after ten sessions there are: {', '.join(left)}"
+    assert not left, f"after five sessions there are: {', '.join(left)}"

@@ -269,10 +269,14 @@ def test_rule_06_the_capacity_comes_back_or_is_reported(
     meeting = tmp_path / "meeting"
     meeting.mkdir()
     count = rig.slots.count
-    assert (
-        rig.run(*[j.meet(str(meeting), count, rig.limit / 2) for _ in range(count)])
-        == [count] * count
-    ), broken(6, f"after the deaths not {count} jobs run at the same time")
+    jobs = [j.meet(str(meeting), count, rig.limit / 2) for _ in range(count)]
+    for end in rig.end(*rig.submit(*jobs)):
+        assert isinstance(end, Done), short(end)
+        assert isinstance(end.reply, Ok), broken(
+            6,
+            f"Slots says {count} at the same time, but after the deaths of workers "
+            f"{len(os.listdir(meeting))} ran: {short(end)}",
+        )
 
 
 # ---- 7: capacity ----
@@ -357,6 +361,18 @@ def test_rule_09_nothing_is_left_after_stop(bench: Bench) -> None:
     rig = bench.rig()
     with rig:
         rig.feed([j.same(number) for number in range(100)])
+    left = holdings().more_than(before)
+    assert not left, broken(9, f"left are: {', '.join(left)}")
+    assert not rig.left_files, broken(9, f"files are left: {rig.left_files}")
+
+
+def test_rule_09_nothing_is_left_after_deaths(bench: Bench) -> None:
+    """Nor of workers that died."""
+    bench.needs_isolation("a worker cannot die alone")
+    before = holdings()
+    with bench.rig() as rig:
+        for end in rig.settle(*[j.dies("kill") for _ in range(rig.slots.count)]):
+            certificate(end)
     left = holdings().more_than(before)
     assert not left, broken(9, f"left are: {', '.join(left)}")
     assert not rig.left_files, broken(9, f"files are left: {rig.left_files}")
