@@ -23,6 +23,9 @@ concepts
 howto/debugging
 howto/when-it-does-not-run
 howto/errors-and-retries
+howto/timeouts
+howto/nested-graphs
+howto/external-programs
 howto/settings
 howto/write-a-backend
 howto/observe-a-run

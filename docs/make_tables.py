@@ -234,6 +234,11 @@ MADE: dict[str, Callable[[], str]] = {
         part("Ref", _core.Ref, called=False) + "\n" + methods("Ref", _core.Ref, ["result"])
     ),
     "Outputs": lambda: part("Outputs(**items)", _core.Outputs, called=False),
+    "Exec": lambda: (
+        part("Exec", _core.Exec, called=False)
+        + "\n"
+        + methods("Exec", _core.Exec, ["main"]).replace("Exec.main(", "Exec(", 1)
+    ),
     "run": lambda: part("run", _core.run),
     "Session": lambda: (
         part("Session", _core.Session) + "\n" + methods("Session", _core.Session, ["run", "close"])
