@@ -109,6 +109,7 @@ OUTSIDE: Mapping[str, Sequence[str]] = {
     "click": ["cli", "_cli.*"],
     "dill": ["_byvalue", "_codec"],
     "msgspec": ["*"],
+    "numpy": ["testing._hard"],  # if it is there
     "pickle": ["_byvalue", "_codec", "_cli.present", "testing.*"],
     "pytest": ["testing.*"],
     "pluggy": ["_observers", "_plugins", "hooks", "plugins.*"],
