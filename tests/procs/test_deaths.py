@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from fancypipe_core import Session, errors, run
+from fancypipe_core.testing._leaks import holdings
 from tests.procs import tasks as t
 
 
@@ -209,6 +210,17 @@ def test_a_session_leaves_no_process() -> None:
     with Session("procs", 2) as mine:
         pids = {mine.run(t.pid()) for _ in range(10)}
     assert all(gone(pid) for pid in pids)
+
+
+@pytest.mark.fault(78)
+def test_many_runs_leave_nothing_behind() -> None:
+    with Session("procs", 2) as mine:
+        mine.run([t.fine(i) for i in range(100)])
+        before = holdings()
+        for turn in range(300):
+            assert mine.run(t.fine(turn), t.fine(turn) + 1) == (turn, turn + 1)
+        assert not holdings().more_than(before)
+        assert not os.path.exists(mine.directory)
 
 
 @pytest.mark.fault(18, 22)

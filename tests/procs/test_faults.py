@@ -117,7 +117,7 @@ def test_a_task_that_keeps_the_interpreter_is_not_frozen(monkeypatch: pytest.Mon
 
 @pytest.mark.fault(31)
 def test_a_large_payload_takes_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    hurry(monkeypatch, frozen=0.1)
+    hurry(monkeypatch, frozen=5.0)
     block = os.urandom(100_000_000)
     with Session("procs", 1, debug=True, max_losses=1) as session:
         assert session.run(t.fine(block)) == block

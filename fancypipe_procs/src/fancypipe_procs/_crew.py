@@ -212,13 +212,14 @@ class Crew:
             with suppress(ConnectionLost):  # it is dead already, or was asked before
                 worker.link.ask_to_stop()
         until = monotonic() + grace
+        # What their tasks registered for the end of the process takes its time.
+        calm = monotonic() + max(grace, 1.0)
         left = []
         for worker in everybody:
             if worker.load:
                 self._wait(worker, until, read)
             elif worker.ready:
-                # What its tasks registered for the end of the process takes its time.
-                self._wait(worker, monotonic() + max(grace, 1.0), read)
+                self._wait(worker, calm, read)
             worker.kill("exit")
         last = monotonic() + _LAST_WAIT
         kill_strays(self._mark, self._since_boot)
