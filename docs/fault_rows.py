@@ -103,7 +103,7 @@ TASK_CODE = [
     Row(
         11,
         "`MemoryError` in a task",
-        "A `TaskError` like others.",
+        "A `TaskError` like others; on processes the worker is replaced.",
     ),
     Row(
         12,
@@ -129,7 +129,7 @@ TASK_CODE = [
     Row(
         16,
         "A task starts daemons or children of children",
-        "They are killed with the worker's process group, at the latest when the session ends.",
+        "They are told, and killed when their worker ends, at the latest with the session.",
     ),
     Row(
         17,
