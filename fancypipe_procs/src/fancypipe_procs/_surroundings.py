@@ -1,6 +1,6 @@
 """What tasks may change in their process and must find unchanged: it is put back between them.
 
-Decision 0010 tells why it is watched in this way.  Functions that change the
+Decision 0011 tells why it is watched in this way.  Functions that change the
 process are replaced by ones that also note the call, so that looking costs
 nothing as long as nobody calls them.  What can be changed otherwise is compared,
 at the latest a millisecond later.  What an import changes belongs to the module
