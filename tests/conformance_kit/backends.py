@@ -140,6 +140,12 @@ class Channelled:
         except errors.ConnectionLost:
             self._gone()
 
+    def recall(self, ids: Sequence[JobId]) -> None:
+        try:
+            self.link.recall(ids)
+        except errors.ConnectionLost:
+            self._gone()
+
     def drive(self, timeout: float | None) -> None:
         channel = self.link.channel
         writes = selectors.EVENT_WRITE if channel.pending else 0

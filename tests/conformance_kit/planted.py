@@ -56,6 +56,7 @@ BUGS = {
     "the list of events is used again": Bug(4, _TOLD, _TOLD + "                events.clear()\n"),
     "cancelled jobs end without a word": Bug(5, "lost.append(Lost(job.id, why))", "continue"),
     "a cancelled job counts as guilty": Bug(5, "started=False, guilty=False", "started=False"),
+    "recall does nothing": Bug(5, "    recall = cancel", "    recall = lambda self, ids: None"),
     "one worker fewer than it says": Bug(
         7, "in range(self._count):", "in range(max(1, self._count - 1)):"
     ),

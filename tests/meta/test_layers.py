@@ -24,7 +24,7 @@ LAYERS: Layers = [
     # Words and tables; each alone.
     ["errors", "_table", "_files", "_spelling", "_collector", "_settings.cores", "_cli.docstring"],
     ["_declare"],
-    ["_faults", "_machine"],
+    ["_faults", "_machine", "_interrupts"],
     # The machine's records; references; names of code; frames of bytes.
     ["_records", "_ref", "_names", "_channel", "_cli.kinds", "_cli.streams", "_cli.options"],
     # Who needs whom; the contracts; what users define; code by value, and what cannot travel.
@@ -44,8 +44,8 @@ LAYERS: Layers = [
     ["_inline", "_batch", "_outpost", "_observers"],
     # Any backend behind a channel or a pool; what is told of a run; what is in force.
     ["_serve", "_futures", "_report", "_configured"],
-    # Modules, in the client.
-    ["_compose"],
+    # Modules, in the client; the end of a run.
+    ["_compose", "_ending"],
     # The loop.
     ["_driver"],
     # Built on the public hooks only.
@@ -71,6 +71,7 @@ LAYERS: Layers = [
     ["_cli.commands"],
     ["_cli.plugged", "_cli.doctor"],
     ["cli"],
+    ["__main__"],
     # The public names.
     ["__init__"],
     # What authors of backends test theirs with.

@@ -73,7 +73,7 @@ def test_the_command_can_be_loaded() -> None:
         if point.group == "console_scripts"
     ]
     assert [(point.name, point.value) for point in scripts] == [
-        ("fancypipe", "fancypipe_core.cli:main")
+        ("fancypipe", "fancypipe_core.__main__:main")
     ]
     assert callable(scripts[0].load())
 

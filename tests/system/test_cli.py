@@ -155,11 +155,16 @@ def test_quiet_is_quiet(place: Place) -> None:
     assert place.fancypipe("-workertype=T pipeline.py", FANCYPIPE_PROGRESS="0").stderr == ""
 
 
-def test_a_reader_that_leaves_is_no_error(place: Place) -> None:
+@pytest.mark.parametrize("quiet", ["", "-q"])
+def test_a_reader_that_leaves(place: Place, quiet: str) -> None:
     place.write("many.py", "from fancypipe_core import task\n@task\ndef many(): return [0] * 10**6")
-    line = f"{' '.join(FANCYPIPE)} -q -workertype=S many.py; echo $? >&2"
+    line = f"{' '.join(FANCYPIPE)} {quiet} -workertype=S many.py; echo $? >&2"
     over = place.call("sh", "-c", f"({line}) | head -c 5")
-    assert (over.stdout, over.stderr) == ("[0, 0", "0\n")
+    *said, code = over.stderr.splitlines()
+    assert (over.stdout, code) == ("[0, 0", "141")
+    told = "fancypipe: who reads standard output has left before the whole result was written; "
+    assert [line for line in said if line.startswith(told)] == said[1:]
+    assert len(said) == (0 if quiet else 2)
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
@@ -173,8 +178,11 @@ def test_a_result_that_cannot_be_written_is_an_error(place: Place) -> None:
 @pytest.mark.parametrize("closed", ["2>&-", "0<&-", ">&-", ">&- 2>&- <&-"])
 def test_streams_that_are_closed(place: Place, closed: str) -> None:
     over = place.call("sh", "-c", f"{' '.join(FANCYPIPE)} -workertype=P pipeline.py {closed}")
-    assert over.returncode == 0
-    assert over.stdout == ("" if closed.startswith(">") else "25\n")
+    if closed.startswith(">"):  # the result is lost, and that is said as well as it can be
+        assert (over.returncode, over.stdout) == (1, "")
+        assert ("standard output: it is closed" in over.stderr) == ("2>" not in closed)
+    else:
+        assert (over.returncode, over.stdout) == (0, "25\n")
 
 
 def test_a_console_without_unicode(place: Place) -> None:
@@ -529,7 +537,7 @@ def test_ctrl_c_while_the_file_is_loaded(place: Place) -> None:
             _, stderr = process.communicate(timeout=20)
         finally:
             process.kill()
-    assert (process.returncode, stderr.strip()) == (130, "fancypipe: interrupted")
+    assert (process.returncode, stderr.strip()) == (130, "fancypipe: interrupted (Ctrl-C)")
 
 
 def _until(reached: Callable[[], bool]) -> None:

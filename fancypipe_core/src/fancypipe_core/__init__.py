@@ -6,7 +6,8 @@ Names are imported on first use, so that `import fancypipe_core` costs little.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+# Not from typing, whose import takes as long as all else in here.
+TYPE_CHECKING = False
 
 if TYPE_CHECKING:
     from fancypipe_core import errors

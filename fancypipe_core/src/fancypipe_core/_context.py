@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Protocol
 
 from fancypipe_core import errors
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from fancypipe_core._files import TempPath
     from fancypipe_core._ref import Ref
     from fancypipe_core.backend import Job
 
-__all__ = ["Context", "Scope", "TaskScope", "current", "resolve", "scope"]
+__all__ = [
+    "Context",
+    "Scope",
+    "TaskScope",
+    "current",
+    "resolve",
+    "scope",
+    "stop_tasks",
+    "stopped_by",
+]
 
 
 class Scope(Protocol):
@@ -56,6 +65,31 @@ def current() -> Context:
             "(a module composes, it has no folder or progress of its own)"
         )
     return context
+
+
+_stoppers: dict[int, tuple[str, Callable[[], None]]] = {}
+
+
+@contextmanager
+def stopped_by(stop: Callable[[], None]) -> Iterator[None]:
+    """During the block, what the task of this thread does can be ended by calling this.
+
+    For what outlives a thread that cannot be killed, such as programs.
+    """
+    here = scope.get()
+    directory = here.directory if isinstance(here, TaskScope) else ""
+    _stoppers[id(stop)] = directory, stop
+    try:
+        yield
+    finally:
+        del _stoppers[id(stop)]
+
+
+def stop_tasks(directory: str) -> None:
+    """End what can be ended of the tasks that a session, known by its folder, runs in threads."""
+    for owner, stop in list(_stoppers.values()):
+        if owner == directory:
+            stop()
 
 
 class TaskScope:

@@ -12,16 +12,20 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
 from time import monotonic
+from types import FrameType
 from typing import Any, cast
 
 from fancypipe_core import _failure, errors
 from fancypipe_core import _table as table
 from fancypipe_core._collector import calm_collector
 from fancypipe_core._compose import Composer
+from fancypipe_core._ending import Ending
 from fancypipe_core._files import Keeper
 from fancypipe_core._graph import Broken, Graph, Node
+from fancypipe_core._interrupts import Interrupts, how
 from fancypipe_core._ref import Instance, Ref
 from fancypipe_core._report import Report
+from fancypipe_core._runner import Runner
 from fancypipe_core._scheduler import Scheduler
 from fancypipe_core._task import Definition, Options
 from fancypipe_core._values import Values
@@ -42,6 +46,8 @@ from fancypipe_core.backend import (
 
 __all__ = ["Driver"]
 
+_TICK = 0.2  # seconds; a signal that comes right before a wait does not end it
+
 
 class Driver:
     """Runs graphs on a backend that has been made, but not started.
@@ -52,6 +58,7 @@ class Driver:
         scheduler: Makes a scheduler for a run.
         report: Who is told of events.
         files: Keeps temporary files as long as their values.
+        interrupts: What the user has asked for by signals; by default nothing ever.
         check: Verify the scheduler's invariants after every event (slow).
     """
 
@@ -62,11 +69,12 @@ class Driver:
         scheduler: Callable[[], Scheduler],
         report: Report,
         files: Keeper,
+        interrupts: Interrupts | None = None,
         check: bool = False,
     ) -> None:
         self.backend = backend
         self.graph = Graph(values)
-        self.interrupts = 0
+        self.interrupts = interrupts or Interrupts()
         self._values = values
         self._make_scheduler = scheduler
         self._scheduler = scheduler()
@@ -77,7 +85,6 @@ class Driver:
         self._actions: deque[table.Action] = deque()
         self._slots = table.Slots(0, 0)
         self._level = 0
-        self._in_user_code = 0
         self._live = Live if isinstance(values.call(_GATHER).body, Live) else None
         self._closing = False
         self._undecided: errors.PluginError | None = None
@@ -104,22 +111,33 @@ class Driver:
         Raises:
             BackendStartError: It did not come up within `limit` seconds.
         """
-        self.backend.start(self._sink)
-        until = monotonic() + limit
-        while not self._slots.count:
-            if monotonic() > until:
-                raise errors.BackendStartError(
-                    f"the backend reported no worker within {limit:g} seconds"
-                )
-            self._wait(0.1)
+        # What is driven from here comes up at once; a pool of others may take its time,
+        # and what it does then is its own.
+        with self.interrupts.told_to(lambda _frame: self._drive is None):
+            self.backend.start(self._sink)
+        with self.interrupts.told_to(self._interrupted):
+            until = monotonic() + limit
+            while not self._slots.count:
+                if monotonic() > until:
+                    raise errors.BackendStartError(
+                        f"the backend reported no worker within {limit:g} seconds"
+                    )
+                self._stop_if_interrupted()
+                self._wait(0.1)
 
     def stop(self, grace: float) -> None:
         """Stop the backend, and pass on what it still has to say."""
-        self.backend.stop(grace)
+        with self.interrupts.only_counted():
+            self.backend.stop(grace)
         while not self._inbox.empty():
             for event in self._inbox.get_nowait():
                 if isinstance(event, Note):
                     self._told(event)
+
+    @property
+    def scheduler(self) -> Scheduler:
+        """The run's scheduler."""
+        return self._scheduler
 
     @property
     def slots(self) -> int:
@@ -141,22 +159,36 @@ class Driver:
             RunFailed: As that, with `keep_going`.
             Interrupted: The user pressed Ctrl-C.
         """
-        self.interrupts = 0
         self._undecided = None
         self._scheduler = self._make_scheduler()
         self._actions.clear()
         self._handle(self._slots)
         root = self._gatherer(target, None)
-        with calm_collector():
-            return self._run(root, grace)
+        ending = Ending(self, self._report, grace, self._files.directory, self._inline)
+        with calm_collector(), self.interrupts.told_to(self._interrupted):
+            try:
+                if self._scheduler.keep_going:
+                    return self._run_all(root)
+                return self._demand(root, 0, None)
+            except KeyboardInterrupt:
+                if not self.interrupts.count:
+                    raise
+            finally:
+                with self.interrupts.only_counted(self.wake):
+                    self._end(ending)
+        raise errors.Interrupted(ending.story())
 
-    def _run(self, root: int, grace: float) -> Any:
+    def _end(self, ending: Ending) -> None:
+        self._closing = True
         try:
-            if self._scheduler.keep_going:
-                return self._run_all(root)
-            return self._demand(root, 0, None)
+            ending.end()
         finally:
-            self._clear_away(grace)
+            self._report.run_over()
+            self.graph.clear()
+            self._files.end_run()
+            self._actions.clear()
+            self._level = 0
+            self._closing = False
 
     def _run_all(self, root: int) -> Any:
         """Go on after failures; what was asked for is kept until it is handed out."""
@@ -189,23 +221,18 @@ class Driver:
         if self._drive is not None:
             self.backend.wake()  # type: ignore[attr-defined]
 
-    @property
-    def in_user_code(self) -> bool:
-        """Whether a module's or an inline task's code is running in the driver's thread."""
-        return self._in_user_code > 0
-
     def resolve(self, ref: Ref[Any], parent: Node) -> Any:
         """Run what a reference needs, for a module that waits for it inside its main."""
         number = self._gatherer(ref, parent)
-        inside, self._in_user_code = self._in_user_code, 0
         self._level += 1
         self._handle(table.Level(self._level))
         try:
             return self._demand(number, self._level, parent)
         finally:
             self._level -= 1
-            self._in_user_code = inside
             self._handle(table.Level(self._level))
+            # Whoever goes on may go on for long.
+            self._stop_if_interrupted()
 
     # ---- the loop ----
 
@@ -221,6 +248,7 @@ class Driver:
             self._loop(lambda: scheduler.state(number) in table.SETTLED)
             node = self.graph.nodes[number]
             if scheduler.state(number) is not table.State.DONE:
+                self._stop_if_interrupted()  # what has failed may have failed by that
                 raise self._report.error(number)
             if parent is None:
                 self._files.keep(number)
@@ -228,8 +256,8 @@ class Driver:
                 self._files.pass_on(number, parent.id)
             return node.value
         finally:
-            # After a Ctrl-C what is under way may end; `_clear_away` sees to it.
-            if not self.interrupts:
+            # After a Ctrl-C what is under way may end; `Ending` sees to it.
+            if not self.interrupts.count:
                 self._handle(table.Drop([number]))
 
     def _loop(self, over: Callable[[], bool]) -> None:
@@ -249,18 +277,14 @@ class Driver:
                 )
             if self._report.observed and self._inbox.empty():
                 self._report.flush()  # nobody knows how long the wait will be
-            self._wait(None)
+            self._wait(_TICK)
 
     def _wait(self, timeout: float | None) -> None:
         """Take what the backend reports; wait for it if there is nothing yet."""
         inbox = self._inbox
         if self._drive is not None:
             if inbox.empty():
-                self._in_user_code += self._inline
-                try:
-                    self._drive(timeout)
-                finally:
-                    self._in_user_code -= self._inline
+                self._drive(timeout)
         else:
             try:
                 self._take(inbox.get(timeout=timeout))
@@ -281,55 +305,24 @@ class Driver:
         if self._check:
             self._scheduler.check()
 
+    handle, wait = _handle, _wait  # as `Ending` calls them
+
+    def finish_up(self) -> None:
+        """Do what the scheduler wants done, as far as that begins nothing new."""
+        while self._actions:
+            action = self._actions.popleft()
+            if type(action) in (table.Cancel, table.Settled, table.Release):
+                self._perform[type(action)](action)
+
     def _stop_if_interrupted(self) -> None:
-        if self.interrupts:
-            raise errors.Interrupted(
-                f"interrupted with {self._scheduler.in_flight} tasks under way "
-                f"and {self._scheduler.unsettled} not finished"
-            )
+        if self.interrupts.count:
+            raise errors.Interrupted(how(self.interrupts.signal))
 
-    def _clear_away(self, grace: float) -> None:
-        """End a run: nothing of it stays in flight, in the graph or on disk."""
-        scheduler = self._scheduler
-        until = monotonic() + grace
-        self._closing = True
-        if self.interrupts == 1 and not self._inline:
-            # Stop submitting; what runs may finish.
-            self._handle(table.Slots(0, 0))
-            if scheduler.in_flight:
-                self._report.warn(
-                    f"interrupted: waiting up to {grace:g} s for {scheduler.in_flight} tasks "
-                    "that were sent out; Ctrl-C again to stop them now"
-                )
-            self._drain(until, wanted=True)
-        self._handle(table.Halt())
-        # What can be killed is killed in this time.
-        self._drain(monotonic() + 0.5, wanted=False)
-        if scheduler.in_flight and until > monotonic() and self.interrupts < 2:
-            self._report.warn(
-                f"waiting up to {until - monotonic():.0f} s for {scheduler.in_flight} running "
-                "tasks that cannot be stopped"
-            )
-            self._drain(until, wanted=False)
-        self._report.run_over(scheduler.in_flight)
-        self.graph.clear()
-        self._files.end_run()
-        self._actions.clear()
-        self._level = 0
-        self._closing = False
-
-    def _drain(self, until: float, wanted: bool) -> None:
-        scheduler = self._scheduler
-        first = self.interrupts
-        while True:
-            while self._actions:
-                action = self._actions.popleft()
-                if type(action) in (table.Cancel, table.Settled, table.Release):
-                    self._perform[type(action)](action)
-            left = until - monotonic()
-            if not scheduler.in_flight or left <= 0 or (wanted and self.interrupts > first):
-                return
-            self._wait(min(left, 0.5))
+    def _interrupted(self, frame: FrameType | None) -> bool:
+        """A signal has come: tell whether to raise, or whether the loop will look at the count."""
+        self.wake()
+        # Not at the second one: an exception may be on its way already, and must arrive.
+        return _in_users_code(frame) or self.interrupts.is_stuck()
 
     def _story(self) -> str:
         scheduler = self._scheduler
@@ -445,6 +438,7 @@ class Driver:
             except KeyboardInterrupt:
                 raise
             except BaseException as error:  # noqa: BLE001 - the user's objects may raise anything
+                self._stop_if_interrupted()
                 self._report.failed(node, 0, _failure.describe(error, Live, final=True), None)
                 grown.append(table.GrownTask(number, bad=True))
             else:
@@ -473,20 +467,17 @@ class Driver:
     def _compute(self, action: table.Compute) -> None:
         id = action.id
         node = self.graph.nodes[id[0]]
-        self._in_user_code += not node.hidden
         try:
             event = self._composer.gather(node, id) if node.hidden else self._composer.run(node, id)
         except errors.Interrupted:
             raise
         except KeyboardInterrupt:
-            self._stop_if_interrupted()
             raise
         except BaseException as error:  # noqa: BLE001 - it is the user's code
+            self._stop_if_interrupted()
             self._fail(node, id, error)
         else:
             self._handle(event)
-        finally:
-            self._in_user_code -= not node.hidden
 
     def _fail(self, node: Node, id: JobId, error: BaseException) -> None:
         why = _failure.describe(error, Live)
@@ -546,6 +537,20 @@ class Driver:
         )
         for task in action.tasks:
             self._report.failed(self.graph.nodes[task], 0, _failure.describe(error, Live), None)
+
+
+# Where the user's code runs in the loop's thread, and so may be interrupted: the innermost
+# of these frames decides.  Nothing of ours is left half way by an exception in the former.
+_THEIRS = {one.__code__ for one in (Runner.run, Composer.run, Composer.gather, Graph.grow)}
+_OURS = {one.__code__ for one in (Driver.run, Driver._loop, Driver.resolve)}
+
+
+def _in_users_code(frame: FrameType | None) -> bool:
+    while frame is not None and frame.f_code not in _OURS:
+        if frame.f_code in _THEIRS:
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _gather(target: Any) -> Any:

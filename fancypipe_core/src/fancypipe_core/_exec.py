@@ -111,7 +111,12 @@ class _Program:
             )
         except OSError as error:
             raise errors.ExecError(_cannot_start(self._command, self._folder, error)) from error
-        with process:
+
+        def stop() -> None:
+            if own_group:
+                _kill_group(process.pid)
+
+        with process, _context.stopped_by(stop):
             try:
                 self._serve(process, stdin)
                 return process.wait()

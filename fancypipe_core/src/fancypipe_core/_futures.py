@@ -158,6 +158,8 @@ class FuturesBackend:
     def cancel(self, ids: Sequence[JobId]) -> None:
         self._inbox.put(partial(self._drop, frozenset(ids)))
 
+    recall = cancel  # nothing that runs can be stopped
+
     def stop(self, grace: float) -> None:
         self._sink = None
         thread, self._thread = self._thread, None

@@ -89,6 +89,8 @@ class InlineBackend:
         if events and self._sink is not None:
             self._sink(events)
 
+    recall = cancel  # it touches nothing that runs
+
     def withdraw(self) -> list[Job]:
         """Take back all jobs that have not begun.  May be called from another thread."""
         taken: deque[Job] = deque()

@@ -107,6 +107,9 @@ class _Outpost:
                     self._ask(partial(self._backend.submit, reader.jobs(command, frame[1])))
                 elif isinstance(command, _wire.Cancel):
                     self._ask(partial(self._backend.cancel, command.ids))
+                elif isinstance(command, _wire.Recall):
+                    if (recall := getattr(self._backend, "recall", None)) is not None:
+                        self._ask(partial(recall, command.ids))
                 elif isinstance(command, _wire.Stop):
                     self._ask(partial(self._end, command.grace))
         except errors.ConnectionLost:

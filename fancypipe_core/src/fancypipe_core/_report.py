@@ -74,10 +74,8 @@ class Report:
         if self._observers is not None:
             self._observers.flush()
 
-    def run_over(self, left: int) -> None:
-        """A run has ended; `left` jobs of it could not be ended."""
-        if left:
-            self.warn(f"{left} tasks are still running; they could not be stopped")
+    def run_over(self) -> None:
+        """A run has ended."""
         # Errors have frames, and frames have values: all that goes with the error.
         self._nodes.clear()
         self._causes.clear()
@@ -85,6 +83,14 @@ class Report:
         self._errors.clear()
         self._failures.clear()
         self._roots.clear()
+
+    def left_behind(self, count: int) -> None:
+        """So many jobs of a run could not be ended."""
+        tasks = "1 task goes" if count == 1 else f"{count} tasks go"
+        self.warn(
+            f"{tasks} on, since nothing can stop a running task of this backend; "
+            "what it does is lost, and ends with this program at the latest"
+        )
 
     def warn(self, text: str) -> None:
         """Say something to the user."""

@@ -44,8 +44,8 @@ class Runner:
     Args:
         directory: The session's folder for temporary files.
         live: Whether values come and go as they are.
-        interrupted: Tells whether a `KeyboardInterrupt` is the user's Ctrl-C and
-            not an exception of the task.
+        interrupted: Tells whether the user has pressed Ctrl-C, so that a
+            `KeyboardInterrupt` is no exception of the task.
     """
 
     def __init__(
@@ -73,6 +73,8 @@ class Runner:
         Raises:
             KeyboardInterrupt: The user pressed Ctrl-C.
         """
+        if self._interrupted():
+            raise KeyboardInterrupt
         scope = self._scope
         scope.begin(job)
         begin = perf_counter()

@@ -137,6 +137,10 @@ class Scheduler:
         """How many jobs are with the backend."""
         return len(self._flying)
 
+    def under_way(self) -> list[Id]:
+        """Return the jobs that are with the backend, in the order of their numbers."""
+        return sorted(self._flying)
+
     @property
     def unsettled(self) -> int:
         """How many known tasks have not come to their end."""

@@ -207,6 +207,14 @@ class ChannelBackend:
         """
         self.channel.send(_wire.encode_command(_wire.Cancel(list(ids))))
 
+    def recall(self, ids: Sequence[JobId]) -> None:
+        """Ask for these jobs as far as they have not begun; for a `serve_backend`, as above.
+
+        Raises:
+            ConnectionLost: The worker is gone.
+        """
+        self.channel.send(_wire.encode_command(_wire.Recall(list(ids))))
+
     def call_back(self) -> None:
         """Ask for the jobs that have not begun, and for all results so far."""
         self.control.send(_wire.encode_command(_wire.GiveBack()))

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import signal
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -15,6 +13,7 @@ from fancypipe_core import _configured, _machine, errors
 from fancypipe_core._driver import Driver
 from fancypipe_core._files import Keeper
 from fancypipe_core._inline import InlineBackend
+from fancypipe_core._interrupts import Interrupts
 from fancypipe_core._ref import Ref
 from fancypipe_core._report import Report
 from fancypipe_core._runner import Runner, refuse_in_worker
@@ -23,7 +22,7 @@ from fancypipe_core._values import EncodedValues, LiveValues
 from fancypipe_core.backend import BackendOptions
 
 if TYPE_CHECKING:
-    from types import FrameType, TracebackType
+    from types import TracebackType
 
     from typing_extensions import Self
 
@@ -85,11 +84,12 @@ class Session:
         self.id = os.urandom(6).hex()
         base = os.path.abspath(self.settings.tempdir or tempfile.gettempdir())
         self.directory = os.path.join(base, f"fancypipe-{self.id}")
+        self._interrupts = Interrupts.here()
         live = plugin.shares_memory
         options = BackendOptions(
             self.settings.workers,
             self.directory,
-            lambda: Runner(self.directory, live=live, interrupted=self._is_interrupted),
+            lambda: Runner(self.directory, live=live, interrupted=_teller(self._interrupts)),
             configured.own,
         )
         self._values = LiveValues() if live else EncodedValues()
@@ -102,6 +102,7 @@ class Session:
             self._make_scheduler,
             self._report,
             self._files,
+            self._interrupts,
             self.settings.debug,
         )
         self._lock = threading.Lock()
@@ -123,17 +124,18 @@ class Session:
         return observers
 
     def _start(self) -> None:
-        try:
-            self._driver.start(_START_LIMIT)
-        except BaseException:
-            self._driver.stop(0.0)
-            raise
-        self._open = True
-        if isinstance(self._values, EncodedValues):
-            # While the workers come up.
-            folder = os.path.dirname(self.directory)
-            for warning in _machine.forewarnings(folder, self.settings.workers):
-                self._report.warn(warning)
+        with self._interrupts.watched(), self._interrupts.only_counted():
+            try:
+                self._driver.start(_START_LIMIT)
+            except BaseException:
+                self._driver.stop(0.0)
+                raise
+            self._open = True
+            if isinstance(self._values, EncodedValues):
+                # While the workers come up.
+                folder = os.path.dirname(self.directory)
+                for warning in _machine.forewarnings(folder, self.settings.workers):
+                    self._report.warn(warning)
 
     def run(self, *targets: Any) -> Any:
         """Run what the targets need, and return their values.
@@ -158,11 +160,10 @@ class Session:
                 "run() was called on a session from inside a run of the same session; "
                 "return the reference, or write .result()"
             )
-        with self._lock:
+        with self._lock, self._interrupts.watched(), self._interrupts.only_counted():
             self._owner = threading.get_ident()
             try:
-                with self._ctrl_c():
-                    return self._run(targets[0] if len(targets) == 1 else targets)
+                return self._run(targets[0] if len(targets) == 1 else targets)
             finally:
                 self._owner = None
 
@@ -189,40 +190,6 @@ class Session:
             counts = dict(self._report.counts)
             self._observers.run_over(info, Outcome(ok, monotonic() - begin, counts, message))
 
-    def _is_interrupted(self) -> bool:
-        return self._driver.interrupts > 0
-
-    @contextmanager
-    def _ctrl_c(self) -> Iterator[None]:
-        """Let Ctrl-C end the run in good order; a second one at once."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        driver = self._driver
-        driver.interrupts = 0
-
-        def interrupt(_number: int, _frame: FrameType | None) -> None:
-            driver.interrupts += 1
-            if driver.in_user_code or driver.interrupts > 2:
-                raise KeyboardInterrupt
-            driver.wake()
-
-        before = signal.getsignal(signal.SIGINT)
-        if before is not signal.default_int_handler:
-            yield  # the program has a way of its own
-            return
-        signal.signal(signal.SIGINT, interrupt)
-        try:
-            yield
-        except errors.Interrupted:
-            raise
-        except KeyboardInterrupt:
-            if not driver.interrupts:
-                raise
-            raise errors.Interrupted("interrupted in the middle of a task or module") from None
-        finally:
-            signal.signal(signal.SIGINT, before)
-
     def close(self, grace: float | None = None) -> None:
         """End the session and its workers.  May be called twice.
 
@@ -231,10 +198,21 @@ class Session:
         """
         if self._open:
             self._open = False
-            try:
-                self._driver.stop(self.settings.grace if grace is None else grace)
-            finally:
-                self._files.close()
+            with self._interrupts.watched(), self._interrupts.only_counted():
+                try:
+                    self._driver.stop(self.settings.grace if grace is None else grace)
+                finally:
+                    self._files.close()
+
+    def interrupt(self) -> None:
+        """Do as Ctrl-C does: end the run that is under way.  Called from any thread.
+
+        For runs in a thread of their own, where no signal comes.  A second call ends
+        it at once; without a run nothing happens.
+        """
+        if self._owner is not None:
+            self._interrupts.count += 1
+            self._driver.wake()
 
     def __enter__(self) -> Self:
         return self
@@ -251,6 +229,13 @@ class Session:
     def __repr__(self) -> str:
         state = "open" if self._open else "closed"
         return f"<Session {self.id} on {self._name}, {self.settings.workers} workers, {state}>"
+
+
+def _teller(interrupts: Interrupts) -> Callable[[], bool]:
+    """Return what tells a runner of this process whether its task was interrupted."""
+    main = threading.main_thread()
+    # A signal raises nothing in other threads: what a task raises there is its own.
+    return lambda: interrupts.count > 0 and threading.current_thread() is main
 
 
 def run(
@@ -277,7 +262,12 @@ def run(
         UsageError: A setting or the target is not possible.
         Interrupted: The user pressed Ctrl-C.
     """
-    with Session(backend, workers, observers=observers, **settings) as session:
+    interrupts = Interrupts.here()
+    with (
+        interrupts.watched(),
+        interrupts.only_counted(),
+        Session(backend, workers, observers=observers, **settings) as session,
+    ):
         return session.run(target, *more)
 
 
@@ -285,9 +275,10 @@ def run_inline(ref: Ref[T], directory: str) -> T:
     """Run a reference in this thread; for `.result()` inside a task on a worker."""
     values = LiveValues()
     files = Keeper(os.path.join(directory, f"inline-{os.urandom(6).hex()}"))
-    backend = InlineBackend(Runner(files.directory, live=True))
+    interrupts = Interrupts.here()
+    backend = InlineBackend(Runner(files.directory, live=True, interrupted=_teller(interrupts)))
     report = Report(None, values.open, max_losses=1)
-    driver = Driver(backend, values, Scheduler, report, files)
+    driver = Driver(backend, values, Scheduler, report, files, interrupts)
     driver.start(_START_LIMIT)
     report.run_started()
     try:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar, cast, overload
 
 from fancypipe_core import errors
+from fancypipe_core._interrupts import quietly
 from fancypipe_core._ref import Instance, site_of
 
 R = TypeVar("R")
@@ -167,9 +168,10 @@ class TaskFunction(Generic[R]):
         Args:
             argv: The arguments; None for those of this process.
         """
-        from fancypipe_core.cli import cli_for
+        with quietly():
+            from fancypipe_core.cli import cli_for
 
-        cli_for(self._definition, argv)
+            cli_for(self._definition, argv)
 
     def __get__(self, instance: object, owner: type | None = None) -> TaskFunction[R]:
         if instance is not None:
@@ -257,9 +259,10 @@ class Task(Instance[Any]):
         Args:
             argv: The arguments; None for those of this process.
         """
-        from fancypipe_core.cli import cli_for
+        with quietly():
+            from fancypipe_core.cli import cli_for
 
-        cli_for(definition_of(cls), argv)
+            cli_for(definition_of(cls), argv)
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         """What the task does; its parameters are the task's inputs."""

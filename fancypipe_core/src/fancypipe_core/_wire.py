@@ -38,6 +38,7 @@ __all__ = [
     "FromWorker",
     "GiveBack",
     "Jobs",
+    "Recall",
     "Reports",
     "Setup",
     "Stop",
@@ -105,6 +106,12 @@ class Cancel(msgspec.Struct, tag="cancel"):
     ids: list[JobId]
 
 
+class Recall(msgspec.Struct, tag="recall"):
+    """These jobs are wanted back, as far as they have not begun."""
+
+    ids: list[JobId]
+
+
 class GiveBack(msgspec.Struct, tag="give back"):
     """Report what is done, and return the jobs that have not begun."""
 
@@ -115,7 +122,7 @@ class Stop(msgspec.Struct, tag="stop"):
     grace: float = 0.0
 
 
-_Command = Setup | Jobs | Cancel | GiveBack | Stop
+_Command = Setup | Jobs | Cancel | Recall | GiveBack | Stop
 
 
 class _Ok(msgspec.Struct, tag="ok", array_like=True, gc=False):

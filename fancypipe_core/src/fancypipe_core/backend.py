@@ -14,6 +14,7 @@ The rules; the conformance tests have the same numbers:
     at most one `Started` comes before it.
 4.  The sink may be called from any thread, even from inside `submit`.
 5.  `cancel` is a wish.  Unknown ids are ignored, repeats do no harm, rule 3 holds.
+    So is `recall`, for backends that have it, and it leaves alone what runs.
 6.  A dead worker yields `Lost` for its own job only, with a certificate; then
     `Slots`, if the capacity changed.
 7.  The engine keeps at most `count + ahead` jobs submitted.  `ahead` hides
@@ -23,6 +24,8 @@ The rules; the conformance tests have the same numbers:
     file is left.
 10. `time_limit` is enforced by killing where the backend can kill.  Where it
     cannot, it says so once, by a `Note` on the stream "warning".
+
+What a backend may have besides: `Driven`, `Recalling`.
 
 Version of this contract: `API_VERSION`.
 """
@@ -76,6 +79,7 @@ __all__ = [
     "Ok",
     "Pace",
     "Payload",
+    "Recalling",
     "Reply",
     "Runner",
     "Setup",
@@ -419,6 +423,21 @@ class Driven(Backend, Protocol):
 
     def wake(self) -> None:
         """Make a `drive` that waits return soon.  Called from any thread."""
+
+
+class Recalling(Backend, Protocol):
+    """A backend that can take jobs back and leave alone what runs: for an end in good order.
+
+    Without it, what was sent ahead runs before a run that was interrupted ends.
+    Where `cancel` stops nothing that runs, the two are the same.
+    """
+
+    def recall(self, ids: Sequence[JobId]) -> None:
+        """Give back what of these has not begun; what runs goes on.
+
+        A job that is given back ends in `Lost`, neither started nor guilty.  Unknown
+        ids are ignored, and repeats do no harm, as for `cancel`.
+        """
 
 
 class BackendOptions(NamedTuple):

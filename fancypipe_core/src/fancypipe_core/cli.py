@@ -16,6 +16,7 @@ from fancypipe_core._cli import plugged as _plugged
 from fancypipe_core._cli import streams as _streams
 from fancypipe_core._cli.commands import Asked
 from fancypipe_core._cli.options import Found, Option
+from fancypipe_core._interrupts import Interrupts, at_once
 from fancypipe_core._spelling import dashed
 
 if TYPE_CHECKING:
@@ -93,8 +94,7 @@ class _Group(click.Group):
                 return command
             others += [name for name, _ in _plugged.listed()]
         file, name = _load.split(cmd_name, tuple(others))
-        with _streams.aside():
-            module = _load.load(file)
+        module = _commands.load(file)
         return _Pipeline(cmd_name, _load.choose(module, file, name))
 
     def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
@@ -176,7 +176,8 @@ class _Doctor(click.Command):
 
         limit = _doctor.seconds(ctx.params.get("limit", "60"))
         as_json = ctx.params.get("json") == "true"
-        return _doctor.doctor(ctx.obj, ctx.args, limit, as_json, read)
+        with Interrupts.here().told_to(at_once):
+            return _doctor.doctor(ctx.obj, ctx.args, limit, as_json, read)
 
     def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
         return ["[options] [FILE[:NAME] [inputs]]"]

@@ -88,6 +88,7 @@ class BackendNotFound(UsageError):
 class Interrupted(FancyPipeError, KeyboardInterrupt):
     """The run was stopped by Ctrl-C before its results were there.
 
+    Stopped by another signal, the command line ends with 128 and that signal's number.
     Also a `KeyboardInterrupt`, so that programs which handle that one need not know us.
     """
 

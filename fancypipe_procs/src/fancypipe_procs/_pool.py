@@ -74,6 +74,13 @@ class ProcsBackend:
         self._deal()
 
     def cancel(self, ids: Sequence[JobId]) -> None:
+        self.recall(ids)
+        at = monotonic() + self._limits.cancel
+        for worker in self._everybody():
+            for id in set(ids).intersection(worker.link.outstanding):
+                worker.kill_at.setdefault(id, at)
+
+    def recall(self, ids: Sequence[JobId]) -> None:
         unwanted = set(ids)
         waiting = self._queue.drop(unwanted)
         if waiting:
@@ -81,15 +88,11 @@ class ProcsBackend:
         if not self._queue.alone:
             for worker in self._crew.workers:
                 worker.retiring = False
-        now = monotonic()
         for worker in self._everybody():
             mine = unwanted.intersection(worker.link.outstanding)
-            if not mine:
-                continue
-            self._cancelled |= mine
-            call_back(worker)
-            for id in mine:
-                worker.kill_at.setdefault(id, now + self._limits.cancel)
+            if mine:
+                self._cancelled |= mine
+                call_back(worker)
 
     def stop(self, grace: float) -> None:
         self._queue.clear()

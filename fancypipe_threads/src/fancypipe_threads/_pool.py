@@ -116,6 +116,8 @@ class ThreadsBackend:
         if lost and self._sink is not None:
             self._sink(lost)
 
+    recall = cancel  # nothing that runs can be stopped
+
     def stop(self, grace: float) -> None:
         self._stopping = True
         self._sink = None

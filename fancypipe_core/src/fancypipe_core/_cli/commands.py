@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
+import os
 import shlex
+import signal
+import threading
 import traceback
 from collections.abc import Callable, Container, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from types import FrameType, ModuleType
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from fancypipe_core import _settings, errors
 from fancypipe_core._cli import streams as _streams
 from fancypipe_core._cli.options import Found
+from fancypipe_core._interrupts import ENDING, Interrupts, how, in_imports
 from fancypipe_core._spelling import dashed
 
 if TYPE_CHECKING:
@@ -17,10 +24,17 @@ if TYPE_CHECKING:
     from fancypipe_core._task import Definition
     from fancypipe_core.backend import BackendPlugin
 
-__all__ = ["PLUGIN", "Asked", "backends", "config", "ended", "run_task", "version"]
+__all__ = ["PLUGIN", "Asked", "backends", "config", "ended", "load", "run_task", "version"]
 
 PLUGIN = "plugin:"
 """What the key of an option that a plugin brings begins with."""
+
+_BROKEN_PIPE = 128 + 13  # as a program ends that the system kills for writing to nobody
+_LEFT = (
+    "who reads standard output has left before the whole result was written; "
+    "--output FILE writes it to a file"
+)
+_LAST_SECONDS = 5.0  # that an interrupted process has for its own end; after two signals a tenth
 
 # What the command line has for a default where run() has another.
 _DEFAULTS = {"progress": True}
@@ -87,6 +101,26 @@ def version() -> str:
     from importlib import metadata
 
     return metadata.version("fancypipe-core")
+
+
+def load(file: str) -> ModuleType:
+    """Load a pipeline's file; what it prints goes to standard error.
+
+    Raises:
+        LoadError: It raised an exception, or is not Python.
+        UsageError: It cannot be read.
+    """
+    from fancypipe_core._cli import load as _load
+
+    interrupts = Interrupts.here()
+    leave = interrupts.reaction
+
+    def react(frame: FrameType | None) -> bool:
+        # The file's own code is interrupted as any is.
+        return not in_imports(frame) or leave(frame)
+
+    with _streams.aside(), interrupts.told_to(react):
+        return _load.load(file)
 
 
 def backends(taken: Container[str]) -> None:
@@ -184,12 +218,15 @@ def run_task(
         names = {"target": definition.target, "args": args, "kwargs": kwargs}
         try:
             target = _made(definition, lambda: eval(make, names))
-            with Session.of(configured) as session:
+            with Interrupts.here().only_counted(), Session.of(configured) as session:
                 value = session.run(target)
         except errors.FancyPipeError as error:
             raise _Failed(asked, settings) from error
     if output is None:
-        _show(value)
+        try:
+            _show(value)
+        except _streams.ReaderGone as gone:
+            raise _streams.ReaderGone(_LEFT if settings.progress else "") from gone
         return
     try:
         _present.save(value, output)
@@ -235,20 +272,72 @@ class _Failed(Exception):
 
 
 def ended(call: Callable[[], Any]) -> int:
-    """Call a command, and return its exit code.  Whatever went wrong has been said."""
+    """Call a command, and return its exit code.  Whatever went wrong has been said.
+
+    A signal that ends it makes the code 128 and the signal's number.
+    """
+    interrupts = Interrupts()
+
+    def leave(_frame: FrameType | None) -> NoReturn:
+        """Neither a run nor the user's code is under way: there is nothing to clear away."""
+        with contextlib.suppress(OSError):
+            # Not by a stream: it may be in the middle of a line.
+            os.write(2, f"fancypipe: {how(interrupts.signal)}\n".encode())
+        os._exit(128 + interrupts.signal)
+
+    code = 1
+    with (
+        # One that came during a run whose result was there all the same changes nothing.
+        contextlib.suppress(KeyboardInterrupt),
+        interrupts.told_to(leave),
+        interrupts.watched(ENDING, (signal.SIG_DFL, signal.default_int_handler)),
+    ):
+        code = _ended(call, interrupts)
+    _hurry_at_the_end(code, interrupts.count)
+    return code
+
+
+def _ended(call: Callable[[], Any], interrupts: Interrupts) -> int:
     try:
         result = call()
         return result if isinstance(result, int) else 0
     except _Failed as failed:
-        return _said_failure(failed)
+        if not isinstance(failed.__cause__, errors.Interrupted):
+            return _said_failure(failed)
+        _streams.say(f"fancypipe: {_one_line(failed.__cause__)}")
+        return 128 + (interrupts.signal or signal.SIGINT)
+    except KeyboardInterrupt:
+        _streams.say(f"fancypipe: {how(interrupts.signal)}")
+        return 128 + (interrupts.signal or signal.SIGINT)
+    except _streams.ReaderGone as error:
+        if str(error):
+            _streams.say(f"fancypipe: {error}")
+        return _BROKEN_PIPE
     except errors.FancyPipeError as error:
         _streams.say(f"fancypipe: {_one_line(error)}")
         return error.exit_code
-    except KeyboardInterrupt:
-        _streams.say("fancypipe: interrupted")
-        return errors.Interrupted.exit_code
     except Exception as error:  # noqa: BLE001 - the last one to know
         return _said_anything(error)
+
+
+def _hurry_at_the_end(code: int, interrupts: int) -> None:
+    """Let nothing hold up the end of this process: not a signal, nor threads that tasks left.
+
+    Where `.cli()` was called from a program that goes on, nothing happens until that ends.
+    """
+
+    def begin() -> None:
+        with contextlib.suppress(ValueError):  # not the main thread
+            # Asked for before, the end comes within seconds, and with the code that was said.
+            signal.signal(signal.SIGINT, signal.SIG_IGN if interrupts else signal.SIG_DFL)
+        if interrupts:
+            seconds = _LAST_SECONDS if interrupts == 1 else _LAST_SECONDS / 10
+            watchdog = threading.Timer(seconds, os._exit, (code,))
+            watchdog.daemon = True
+            watchdog.start()
+
+    # Before Python waits for threads; atexit comes only afterwards.
+    getattr(threading, "_register_atexit", atexit.register)(begin)
 
 
 def _said_failure(failed: _Failed) -> int:
@@ -287,5 +376,5 @@ def _said_anything(error: Exception) -> int:
     return 1
 
 
-def _one_line(error: Exception) -> str:
+def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split())

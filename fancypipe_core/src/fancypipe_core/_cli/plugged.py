@@ -13,6 +13,7 @@ from fancypipe_core._cli import options as _options
 from fancypipe_core._cli import streams as _streams
 from fancypipe_core._cli.commands import PLUGIN, Asked
 from fancypipe_core._cli.options import Option
+from fancypipe_core._interrupts import Interrupts, at_once
 from fancypipe_core._spelling import dashed, plain
 
 if TYPE_CHECKING:
@@ -182,7 +183,10 @@ class Plugged(click.Command):
             record=self._table.record,
             plugin=self._table,
         )
-        return self._function()(resolved.settings, ctx.args)
+        function = self._function()
+        # A signal that it has no way of its own for interrupts it as it does any program.
+        with Interrupts.here().told_to(at_once):
+            return function(resolved.settings, ctx.args)
 
     def _function(self) -> Callable[[Any, list[str]], Any]:
         target = self._entry.command.target

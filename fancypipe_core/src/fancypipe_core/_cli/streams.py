@@ -10,7 +10,14 @@ from collections.abc import Callable, Iterator
 
 from fancypipe_core import errors
 
-__all__ = ["aside", "say", "write"]
+__all__ = ["ReaderGone", "aside", "say", "write"]
+
+
+class ReaderGone(Exception):
+    """Nobody reads standard output any more, as when `head` has had its lines."""
+
+
+_NOT_WRITTEN = "the result could not be written to standard output"
 
 
 @contextlib.contextmanager
@@ -31,7 +38,11 @@ def aside() -> Iterator[None]:
         stdout.reconfigure(line_buffering=True)
         yield
     finally:
-        with contextlib.suppress(OSError):
+        try:
+            stdout.flush()
+        except OSError:
+            # What could not be written must not come out where the result goes.
+            _abandon(1)
             stdout.flush()
         os.dup2(kept, 1)
         os.close(kept)
@@ -41,28 +52,28 @@ def aside() -> Iterator[None]:
 def write(text: str, in_ascii: Callable[[], str] | None = None) -> None:
     """Write a line to standard output.
 
-    A reader that has gone away, as `head` does, is no error.
-
     Args:
         text: What to write.
         in_ascii: Makes what to write where the encoding cannot have that.
 
     Raises:
+        ReaderGone: Nobody reads it, or not all of it.
         FancyPipeError: It cannot be written, such as to a full disk.
     """
+    if sys.stdout is None:  # print would say nothing, to nobody
+        raise errors.FancyPipeError(f"{_NOT_WRITTEN}: it is closed")
     try:
         try:
             print(text, flush=True)  # noqa: T201 - it is what was asked for
         except UnicodeEncodeError:
             escaped = in_ascii() if in_ascii else text.encode("ascii", "backslashreplace").decode()
             print(escaped, flush=True)  # noqa: T201 - as above
-    except BrokenPipeError:
+    except BrokenPipeError as error:
         _abandon(1)
+        raise ReaderGone from error
     except OSError as error:
         _abandon(1)
-        raise errors.FancyPipeError(
-            f"the result could not be written to standard output: {error.strerror}"
-        ) from None
+        raise errors.FancyPipeError(f"{_NOT_WRITTEN}: {error.strerror}") from None
 
 
 def say(text: str) -> None:

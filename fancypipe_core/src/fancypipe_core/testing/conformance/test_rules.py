@@ -223,6 +223,40 @@ def test_rule_05_running_jobs_may_be_cancelled(rig: Rig, bench: Bench, gate: Gat
     assert rig.run(j.same(1), j.same(2)) == [1, 2]
 
 
+def test_rule_05_recalled_jobs_come_back_and_what_runs_goes_on(
+    rig: Rig, bench: Bench, gate: Gate
+) -> None:
+    """After a Ctrl-C what has not begun does not begin, and what runs may finish."""
+    recall = getattr(rig.backend, "recall", None)
+    if recall is None:
+        pytest.skip(f"{bench.plugin.name} has no recall()")
+    busy = rig.submit(*[gate.job(rig.limit * 2) for _ in range(rig.slots.count)])
+    if not bench.traits.inline:
+        rig.wait(gate.reached, 7, f"fewer than {len(busy)} jobs began")
+    waiting = rig.submit(*[j.same(number) for number in range(40)])
+    for _ in range(2):
+        recall([*busy, *waiting, (12345, 1)])
+    ends = rig.recorder.ends
+    # All workers are busy.  A pool may have put some at a worker, and cannot take those back.
+    rig.wait(
+        lambda: sum(id in ends for id in waiting) > len(waiting) / 2,
+        5,
+        "most of the jobs that were recalled, and had not begun, did not come back",
+    )
+    if not bench.traits.inline:
+        assert not any(id in ends for id in busy), broken(5, "recall() ended a job that ran")
+    for id in waiting:
+        if id in ends:
+            why = certificate(ends[id])
+            innocent = not why.started and not why.guilty
+            assert innocent, broken(5, f"it had not begun: {why!r}")
+    gate.open()
+    for end in rig.end(*busy, *waiting, rule=5):
+        if isinstance(end, Done):
+            rig.value(end)
+    assert rig.run(j.same(1), j.same(2)) == [1, 2]
+
+
 # ---- 6: deaths ----
 
 

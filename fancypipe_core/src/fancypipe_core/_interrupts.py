@@ -1,0 +1,166 @@
+"""The signals that ask a run to end: counted, and passed on to whoever works.
+
+A signal comes between any two steps.  An exception there could leave the engine
+half way: a worker that nobody knows of, a job that nobody waits for.  So while
+the engine works, a signal is only counted; the engine is woken and looks at the
+count.  `KeyboardInterrupt` is raised where the user's code runs, which may take
+long, and where nobody works.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from time import monotonic
+from types import FrameType
+from typing import Any
+
+from fancypipe_core.errors import Interrupted
+
+__all__ = ["ENDING", "Interrupts", "Reaction", "at_once", "how", "in_imports", "quietly"]
+
+_PATIENCE = 2.0  # seconds after the second signal
+
+Reaction = Callable[[FrameType | None], bool]
+"""Called in the handler after it has counted; tells whether to raise `KeyboardInterrupt`."""
+
+ENDING = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+)
+"""The signals that ask a program to end."""
+
+
+class Interrupts:
+    """What the user has asked for by signals, since the outermost `watched` block began.
+
+    Attributes:
+        count: How many signals have come.  After one a run ends in good order, after
+            two at once.
+        signal: Which came last; 0 if none did, but a program asked in another way.
+        reaction: What is called when one comes.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.signal = 0
+        self.reaction: Reaction = at_once
+        self._depth = 0
+        self._second = 0.0  # when the second one came
+
+    @classmethod
+    def here(cls) -> Interrupts:
+        """Return those that are watched in this thread; if none are, new ones."""
+        if threading.current_thread() is threading.main_thread():
+            for number in ENDING:
+                owner = getattr(signal.getsignal(number), "__self__", None)
+                if isinstance(owner, cls):
+                    return owner
+        return cls()
+
+    @contextmanager
+    def watched(
+        self,
+        numbers: Sequence[int] = (signal.SIGINT,),
+        instead: Sequence[Any] = (signal.default_int_handler,),
+    ) -> Iterator[None]:
+        """Take these signals during the block, as far as nobody has a way of his own with them.
+
+        Args:
+            numbers: The signals.
+            instead: The handlers that are nobody's own.
+
+        Raises:
+            Interrupted: One came, and the block ended as if none had.
+        """
+        before = {}
+        if not self._depth:
+            self.count = 0
+        if threading.current_thread() is threading.main_thread():
+            handlers = {number: signal.getsignal(number) for number in numbers}
+            before = {one: handler for one, handler in handlers.items() if handler in instead}
+        self._depth += 1
+        try:
+            for number in before:
+                signal.signal(number, self._take)
+            yield
+        finally:
+            self._depth -= 1
+            for number, handler in before.items():
+                signal.signal(number, handler)
+        if self.count and before:
+            raise Interrupted(f"{how(self.signal)} when all was done")
+
+    @contextmanager
+    def told_to(self, reaction: Reaction) -> Iterator[None]:
+        """During the block a signal calls this."""
+        before, self.reaction = self.reaction, reaction
+        try:
+            yield
+        finally:
+            self.reaction = before
+
+    def only_counted(self, wake: Callable[[], None] = lambda: None) -> Any:
+        """Return a context manager: in its block no signal can break off what is done.
+
+        It should take a second at most.  If it does not, a signal raises all the same.
+
+        Args:
+            wake: Called when one comes.
+        """
+
+        def react(_frame: FrameType | None) -> bool:
+            wake()
+            return self.is_stuck()
+
+        return self.told_to(react)
+
+    def is_stuck(self) -> bool:
+        """Tell whether so much time has gone since the second signal that one more must do."""
+        return self.count > 2 and monotonic() > self._second + _PATIENCE
+
+    def _take(self, number: int, frame: FrameType | None) -> None:
+        self.count += 1
+        self.signal = number
+        if self.count == 2:
+            self._second = monotonic()
+        if self.reaction(frame):
+            raise KeyboardInterrupt
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Let Ctrl-C end the program without a word during the block, until somebody watches it.
+
+    For the imports of a command.  An interactive Python, which goes on after it, is not ended.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    mine = before is signal.default_int_handler and not hasattr(sys, "ps1")
+    if not mine or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def at_once(_frame: FrameType | None) -> bool:
+    """Raise `KeyboardInterrupt`, as Python does."""
+    return True
+
+
+def in_imports(frame: FrameType | None) -> bool:
+    """Tell whether Python itself is importing: there an exception may get lost, with noise."""
+    return frame is not None and frame.f_code.co_filename.startswith("<frozen importlib")
+
+
+def how(number: int) -> str:
+    """Return words for a run that such a signal has ended: `interrupted (SIGTERM)`."""
+    if not number:
+        return "interrupted"
+    name = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
+    return f"interrupted ({name})"
