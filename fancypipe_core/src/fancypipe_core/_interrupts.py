@@ -48,7 +48,7 @@ class Interrupts:
         self.signal = 0
         self.reaction: Reaction = at_once
         self._depth = 0
-        self._second = 0.0  # when the second one came
+        self._second = 0.0  # when the second one came; 0 if it has not
 
     @classmethod
     def here(cls) -> Interrupts:
@@ -77,7 +77,7 @@ class Interrupts:
         """
         before = {}
         if not self._depth:
-            self.count = 0
+            self.count, self._second = 0, 0.0
         if threading.current_thread() is threading.main_thread():
             handlers = {number: signal.getsignal(number) for number in numbers}
             before = {one: handler for one, handler in handlers.items() if handler in instead}
@@ -119,12 +119,13 @@ class Interrupts:
 
     def is_stuck(self) -> bool:
         """Tell whether so much time has gone since the second signal that one more must do."""
-        return self.count > 2 and monotonic() > self._second + _PATIENCE
+        # One may come while the handler of the second has not noted the time.
+        return 0 < self._second < monotonic() - _PATIENCE
 
     def _take(self, number: int, frame: FrameType | None) -> None:
         self.count += 1
         self.signal = number
-        if self.count == 2:
+        if self.count > 1 and not self._second:
             self._second = monotonic()
         if self.reaction(frame):
             raise KeyboardInterrupt
