@@ -469,8 +469,6 @@ class Driver:
         node = self.graph.nodes[id[0]]
         try:
             event = self._composer.gather(node, id) if node.hidden else self._composer.run(node, id)
-        except errors.Interrupted:
-            raise
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # noqa: BLE001 - it is the user's code
