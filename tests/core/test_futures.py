@@ -332,7 +332,7 @@ class Choosy:
 
     def submit(self, fn: Any, *args: Any) -> Future[Any]:
         future: Future[Any] = Future()
-        jobs: list[Job] = args[0]
+        jobs: list[Job] = args[0] or []  # none: it is only to show that it is up
         self.sizes.append(len(jobs))
         if any(isinstance(j.inputs, Live) and j.inputs.value[0] == (self.bad,) for j in jobs):
             future.set_exception(RuntimeError("a bad batch"))

@@ -18,6 +18,7 @@ from fancypipe_core import _failure, errors
 from fancypipe_core import _table as table
 from fancypipe_core._collector import calm_collector
 from fancypipe_core._compose import Composer
+from fancypipe_core._faults import fault
 from fancypipe_core._files import Keeper
 from fancypipe_core._graph import Broken, Graph, Node
 from fancypipe_core._ref import Instance, Ref
@@ -25,6 +26,7 @@ from fancypipe_core._report import Report
 from fancypipe_core._scheduler import Scheduler
 from fancypipe_core._task import Definition, Options
 from fancypipe_core._values import Values
+from fancypipe_core._watch import LOOK, Watch
 from fancypipe_core.backend import (
     Backend,
     Done,
@@ -41,6 +43,8 @@ from fancypipe_core.backend import (
 )
 
 __all__ = ["Driver"]
+
+FREEZE_LIMIT = 60.0  # seconds; the default of the setting
 
 
 class Driver:
@@ -81,6 +85,7 @@ class Driver:
         self._live = Live if isinstance(values.call(_GATHER).body, Live) else None
         self._closing = False
         self._undecided: errors.PluginError | None = None
+        self._watch = Watch(backend, FREEZE_LIMIT, self._story)
         self._composer = Composer(self.graph, values, report, files, self.resolve)
         self._drive: Callable[[float | None], None] | None = getattr(backend, "drive", None)
         # Serial: the user's tasks run in this thread, and Ctrl-C must reach them.
@@ -98,20 +103,28 @@ class Driver:
 
     # ---- for the session ----
 
-    def start(self, limit: float) -> None:
+    def start(self, limit: float, freeze_limit: float = FREEZE_LIMIT) -> None:
         """Start the backend and wait for its first `Slots`.
 
+        Args:
+            limit: Seconds in which it must report them.
+            freeze_limit: Seconds for which a part of it may stand still, from now on.
+
         Raises:
-            BackendStartError: It did not come up within `limit` seconds.
+            BackendStartError: It did not come up in time.
+            InternalError: A part of it has died, or stands still.
         """
+        self._watch = Watch(self.backend, freeze_limit, self._story)
         self.backend.start(self._sink)
         until = monotonic() + limit
         while not self._slots.count:
-            if monotonic() > until:
+            late = monotonic() > until
+            self._listen(max(min(LOOK, until - monotonic()), 0.0))
+            if late and not self._slots.count:
                 raise errors.BackendStartError(
-                    f"the backend reported no worker within {limit:g} seconds"
+                    f"the backend reported no worker within {limit:g} seconds; if it only needs "
+                    "more time, give it more with the setting start_limit"
                 )
-            self._wait(0.1)
 
     def stop(self, grace: float) -> None:
         """Stop the backend, and pass on what it still has to say."""
@@ -155,6 +168,16 @@ class Driver:
             if self._scheduler.keep_going:
                 return self._run_all(root)
             return self._demand(root, 0, None)
+        except errors.InternalError:
+            grace = 0.0  # nobody knows what will still be reported
+            raise
+        except errors.FancyPipeError:
+            raise
+        except Exception as error:
+            grace = 0.0
+            raise errors.InternalError(
+                f"the engine's loop failed, {type(error).__name__}: {error}\n{self._story()}"
+            ) from error
         finally:
             self._clear_away(grace)
 
@@ -249,11 +272,24 @@ class Driver:
                 )
             if self._report.observed and self._inbox.empty():
                 self._report.flush()  # nobody knows how long the wait will be
-            self._wait(None)
+            fault("driver.turn")
+            self._listen(LOOK)
 
-    def _wait(self, timeout: float | None) -> None:
-        """Take what the backend reports; wait for it if there is nothing yet."""
+    def _listen(self, timeout: float) -> None:
+        """Wait for the backend; if it says nothing, see that it lives."""
+        if self._wait(timeout):
+            self._watch.heard()
+        else:
+            self._watch.silent()
+
+    def _wait(self, timeout: float) -> bool:
+        """Take what the backend reports; wait for it if there is nothing yet.
+
+        Returns:
+            Whether there was anything.
+        """
         inbox = self._inbox
+        heard = False
         if self._drive is not None:
             if inbox.empty():
                 self._in_user_code += self._inline
@@ -265,13 +301,15 @@ class Driver:
             try:
                 self._take(inbox.get(timeout=timeout))
             except Empty:
-                return
+                return False
+            heard = True
         while True:
             try:
                 events = inbox.get_nowait()
             except Empty:
-                return
+                return heard
             self._take(events)
+            heard = True
 
     def _sink(self, events: Sequence[Event]) -> None:
         self._inbox.put(events)
@@ -476,7 +514,7 @@ class Driver:
         self._in_user_code += not node.hidden
         try:
             event = self._composer.gather(node, id) if node.hidden else self._composer.run(node, id)
-        except errors.Interrupted:
+        except (errors.Interrupted, errors.InternalError):
             raise
         except KeyboardInterrupt:
             self._stop_if_interrupted()

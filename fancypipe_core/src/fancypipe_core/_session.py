@@ -34,8 +34,6 @@ __all__ = ["Session", "run", "run_inline"]
 
 T = TypeVar("T")
 
-_START_LIMIT = 60.0  # seconds in which a backend must report its first slot
-
 
 class Session:
     """A backend that stays up between runs.
@@ -124,7 +122,7 @@ class Session:
 
     def _start(self) -> None:
         try:
-            self._driver.start(_START_LIMIT)
+            self._driver.start(self.settings.start_limit, self.settings.freeze_limit)
         except BaseException:
             self._driver.stop(0.0)
             raise
@@ -288,7 +286,7 @@ def run_inline(ref: Ref[T], directory: str) -> T:
     backend = InlineBackend(Runner(files.directory, live=True))
     report = Report(None, values.open, max_losses=1)
     driver = Driver(backend, values, Scheduler, report, files)
-    driver.start(_START_LIMIT)
+    driver.start(0.0)  # it is up at once, or never
     report.run_started()
     try:
         value: T = driver.run(ref, 0.0)

@@ -83,6 +83,7 @@ __all__ = [
     "Slots",
     "SocketChannel",
     "Started",
+    "Watched",
     "decode_command",
     "fault",
     "local_backend",
@@ -419,6 +420,27 @@ class Driven(Backend, Protocol):
 
     def wake(self) -> None:
         """Make a `drive` that waits return soon.  Called from any thread."""
+
+
+class Watched(Backend, Protocol):
+    """A backend with threads of its own, which the engine looks after."""
+
+    def check(self) -> str:
+        """Say whether each of your own threads is where it should be.
+
+        Called in the engine's thread about once in a second while nothing is
+        reported, so it must be cheap and must not wait.  A job that takes long
+        is nothing to speak of.
+
+        Returns:
+            A sentence on what stands still where it should not, with the stack;
+            empty if all is well.  If it stays the same for the setting
+            `freeze_limit`, the run ends with it.
+
+        Raises:
+            InternalError: One of your threads has died, and will be waited for in vain.
+            BackendClosed: You cannot go on, by no fault of the engine.
+        """
 
 
 class BackendOptions(NamedTuple):
