@@ -95,8 +95,12 @@ class ThreadsBackend:
 
     def _add_worker(self) -> None:
         worker = Worker(f"fancypipe-worker-{next(self._numbers)}", self._live)
-        worker.thread.start()
-        self._workers.append(worker)
+        self._workers.append(worker)  # before it can die
+        try:
+            worker.thread.start()
+        except BaseException:
+            self._workers.remove(worker)
+            raise
 
     def _say_slots(self) -> None:
         """Report the capacity if what is wanted ahead has changed much."""
@@ -151,7 +155,7 @@ class ThreadsBackend:
             if frame is None:
                 return f"{worker.thread.name} has died without a word"
             if worker.signal not in self._idle and not _runs_a_job(frame):
-                stack = "".join(traceback.format_stack(frame)[-4:])
+                stack = "".join(traceback.format_stack(frame)[-8:])
                 return f"{worker.thread.name} does not come back to its work; it is at\n{stack}"
         if self._jobs and len(self._idle) == len(workers):
             return f"{len(self._jobs)} jobs wait, and all threads are idle"
@@ -166,8 +170,8 @@ class ThreadsBackend:
             self._idle.popleft().release()
         self._limits.stop()
         for worker in self._workers:
-            least = _END if worker.job is None else _IN_A_JOB
-            worker.thread.join(max(until - monotonic(), least))
+            frame = sys._current_frames().get(worker.thread.ident or 0)
+            worker.thread.join(max(until - monotonic(), _IN_A_JOB) if _runs_a_job(frame) else _END)
 
     # ---- in the worker threads ----
 
