@@ -40,8 +40,7 @@ LAYERS: Layers = [
     # All settings.
     ["_settings"],
     # The backend of this package; jobs in somebody's pool, and at the far end of a channel;
-    # what
-    # waits for a pool, and what is in it; who watches.
+    # what waits for a pool, and what is in it; who watches.
     ["_inline", "_batch", "_outpost", "_observers", "_queue", "_lane"],
     # Any backend behind a channel or a pool; what is told of a run; what is in force.
     ["_serve", "_futures", "_report", "_configured"],

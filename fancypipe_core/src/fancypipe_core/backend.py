@@ -22,7 +22,8 @@ The rules; the conformance tests have the same numbers:
 9.  After `stop` no event comes, and no thread, child, socket, descriptor or
     file is left.
 10. `time_limit` is enforced by killing where the backend can kill.  Where it
-    cannot, it says so once, by a `Note` on the stream "warning".
+    cannot, it says so once, by a `Note` on the stream "warning"; or it lets go
+    of the job, reports it as lost by `timeout`, and names what runs on in a note.
 
 Version of this contract: `API_VERSION`.
 """
