@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from fancypipe_core import Session, errors, task
+from fancypipe_core import Session, _plugins, errors, task
 from fancypipe_core._watch import Watch
+from fancypipe_core.backend import BackendPlugin, Sink
 from tests.faults.conftest import Plan
 
 
@@ -26,6 +27,26 @@ def test_a_mistake_in_the_loop_ends_the_run_with_its_story(backend: str, plan: P
         assert "task 1" in str(caught.value)
         plan("")
         assert session.run(square(3)) == 9
+
+
+class Mute:
+    """Never says that it is up."""
+
+    def start(self, sink: Sink) -> None:
+        """Say nothing."""
+
+    def stop(self, grace: float) -> None:
+        """Nothing to end."""
+
+
+def test_a_backend_that_does_not_come_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    plugin = BackendPlugin("mute", (), "for tests", lambda _: Mute())  # type: ignore[arg-type,return-value]
+    monkeypatch.setattr(_plugins, "find", lambda _name: plugin)
+    with pytest.raises(
+        errors.BackendStartError,
+        match=r"no worker within 0\.2 seconds.*the setting start_limit",
+    ):
+        Session("mute", 1, start_limit=0.2)
 
 
 class Backend:

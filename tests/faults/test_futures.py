@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import random
 import signal
 import struct
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from fancypipe_core import Session, _futures, errors, task
+from fancypipe_core import Session, _futures, errors, module, task
 from tests.core.test_futures import POOLS, opened, wait_until
 from tests.faults.conftest import Plan
 from tests.procs import tasks as t
@@ -35,6 +38,12 @@ def pool(kind: str, **settings: float) -> Session:
 @task
 def square(x: int) -> int:
     return x * x
+
+
+@task
+def short(x: int) -> int:
+    time.sleep(0.01)
+    return x
 
 
 # ---- our thread -------------------------------------------------------------------------
@@ -97,6 +106,30 @@ def test_a_death_before_the_job_began_is_not_the_jobs(
     assert (tmp_path / "b").exists()
 
 
+@pytest.mark.fault(31)
+def test_processes_killed_at_random() -> None:
+    """All results, and no innocent task is given up."""
+    over = threading.Event()
+
+    def kill() -> None:
+        dice = random.Random(7)
+        for _ in range(6):
+            if over.wait(0.5):
+                return
+            children = multiprocessing.active_children()
+            if children:
+                dice.choice(children).kill()
+
+    with pool("spawn") as session:
+        killer = threading.Thread(target=kill)
+        killer.start()
+        try:
+            assert session.run([short(i) for i in range(300)]) == list(range(300))
+        finally:
+            over.set()
+            killer.join(SECONDS)
+
+
 @pytest.mark.fault(32)
 def test_workers_that_never_come_up(plan_for_children: Plan) -> None:
     plan_for_children("batch.begin=exit@1+;batch.answer=exit@1+")
@@ -140,13 +173,19 @@ def hold_once(begun: str) -> str:
 
 
 @task
-def die_once(mark: str, begun: str) -> str:
-    """Die while the other holds its process, but not the second time."""
+def die_once(mark: str) -> str:
+    """Die, but not the second time."""
     if not os.path.exists(mark):
-        wait_until(Path(begun).exists)
         Path(mark).touch()
         os.kill(os.getpid(), signal.SIGKILL)
     return "done"
+
+
+@module
+def when_it_has_begun(begun: str, mark: str) -> str:
+    """Give the pool another job when it has nothing to do but to wait for the first."""
+    wait_until(Path(begun).exists)
+    return die_once(mark)
 
 
 @pytest.mark.fault(31)
@@ -154,4 +193,4 @@ def test_a_death_that_the_pool_does_not_see(tmp_path: Path) -> None:
     """That of a process which it started while it was already waiting for another."""
     begun, mark = str(tmp_path / "begun"), str(tmp_path / "mark")
     with pool("spawn", grace=0.0) as session:
-        assert session.run(hold_once(begun), die_once(mark, begun)) == ("done", "done")
+        assert session.run(hold_once(begun), when_it_has_begun(begun, mark)) == ("done", "done")
