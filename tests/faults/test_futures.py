@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -182,7 +183,7 @@ def die_once(mark: str) -> str:
 
 
 @module
-def when_it_has_begun(begun: str, mark: str) -> str:
+def when_it_has_begun(begun: str, mark: str) -> Any:
     """Give the pool another job when it has nothing to do but to wait for the first."""
     wait_until(Path(begun).exists)
     return die_once(mark)

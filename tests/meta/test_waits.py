@@ -79,7 +79,7 @@ def _is_endless(call: ast.Call) -> bool:
 
 def _locks(tree: ast.AST) -> set[str]:
     """Return the names that are given a lock."""
-    found = set()
+    found: set[str] = set()
     for node in ast.walk(tree):
         if not isinstance(node, (ast.Assign, ast.AnnAssign)) or not isinstance(
             node.value, ast.Call

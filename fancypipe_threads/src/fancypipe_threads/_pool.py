@@ -169,7 +169,7 @@ class ThreadsBackend:
         while self._idle:
             self._idle.popleft().release()
         self._limits.stop()
-        for worker in self._workers:
+        for worker in list(self._workers):
             frame = sys._current_frames().get(worker.thread.ident or 0)
             worker.thread.join(max(until - monotonic(), _IN_A_JOB) if _runs_a_job(frame) else _END)
 
