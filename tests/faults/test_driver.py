@@ -44,9 +44,9 @@ def test_a_backend_that_does_not_come_up(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(_plugins, "find", lambda _name: plugin)
     with pytest.raises(
         errors.BackendStartError,
-        match=r"no worker within 0\.2 seconds.*the setting start_limit",
+        match=r"no worker within 0\.2 seconds.*the setting backend_start_limit",
     ):
-        Session("mute", 1, start_limit=0.2)
+        Session("mute", 1, backend_start_limit=0.2)
 
 
 class Backend:

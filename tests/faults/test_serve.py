@@ -18,7 +18,7 @@ def square(x: int) -> int:
 
 @pytest.mark.fault(31)
 @pytest.mark.parametrize("action", ["raise", "kill", "exit"])
-@pytest.mark.parametrize("point", ["serve.turn", "serve.report", "serve.listen"])
+@pytest.mark.parametrize("point", ["serve.turn", "child.report", "serve.listen"])
 def test_a_worker_that_dies_costs_nothing(
     point: str, action: str, plan_for_children: Plan, tmp_path: Path
 ) -> None:

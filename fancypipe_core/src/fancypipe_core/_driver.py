@@ -123,7 +123,7 @@ class Driver:
             if late and not self._slots.count:
                 raise errors.BackendStartError(
                     f"the backend reported no worker within {limit:g} seconds; if it only needs "
-                    "more time, give it more with the setting start_limit"
+                    "more time, give it more with the setting backend_start_limit"
                 )
 
     def stop(self, grace: float) -> None:

@@ -122,7 +122,7 @@ class Session:
 
     def _start(self) -> None:
         try:
-            self._driver.start(self.settings.start_limit, self.settings.freeze_limit)
+            self._driver.start(self.settings.backend_start_limit, self.settings.freeze_limit)
         except BaseException:
             self._driver.stop(0.0)
             raise

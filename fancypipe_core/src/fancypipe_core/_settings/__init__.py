@@ -119,13 +119,13 @@ class Settings:
             value="SECONDS",
         ),
     )
-    start_limit: float = setting(
+    backend_start_limit: float = setting(
         60.0,
         Setting(
             help="Seconds in which a backend must report its first worker.",
             expected="seconds, 0 or more",
             parse=_setting.seconds,
-            options=("start-limit",),
+            options=("backend-start-limit",),
             value="SECONDS",
         ),
     )
