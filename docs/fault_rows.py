@@ -114,7 +114,8 @@ TASK_CODE = [
     Row(
         13,
         "A task never ends on the threads backend",
-        "A thread cannot be killed. A warning says once that limits are not enforced there.",
+        "`TaskTimeout` at the limit. A thread cannot be killed: it is left to run on, a warning "
+        "names it, and another takes its place.",
     ),
     Row(
         14,

@@ -73,9 +73,11 @@ BUGS = {
         9, "        self._sink = None\n        self._jobs.clear()\n", ""
     ),
     "limits are ignored without a word": Bug(
-        10, 'self._sink([Note(None, "warning", text)])', "..."
+        10, "            if job.time_limit is None:\n", "            if True:\n"
     ),
-    "it warns each time": Bug(10, "            self._warned = True\n", ""),
+    "a job is let go of without a word": Bug(
+        10, 'self._emit([Note(None, "warning", said), ', "self._emit(["
+    ),
 }
 
 

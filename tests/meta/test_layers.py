@@ -24,7 +24,7 @@ LAYERS: Layers = [
     # Words and tables; each alone.
     ["errors", "_table", "_files", "_spelling", "_collector", "_settings.cores", "_cli.docstring"],
     ["_declare"],
-    ["_faults", "_machine", "_interrupts"],
+    ["_faults", "_machine", "_interrupts", "_watch"],
     # The machine's records; references; names of code; frames of bytes.
     ["_records", "_ref", "_names", "_channel", "_cli.kinds", "_cli.streams", "_cli.options"],
     # Who needs whom; the contracts; what users define; code by value, and what cannot travel.
@@ -40,8 +40,8 @@ LAYERS: Layers = [
     # All settings.
     ["_settings"],
     # The backend of this package; jobs in somebody's pool, and at the far end of a channel;
-    # who watches.
-    ["_inline", "_batch", "_outpost", "_observers"],
+    # what waits for a pool, and what is in it; who watches.
+    ["_inline", "_batch", "_outpost", "_observers", "_queue", "_lane"],
     # Any backend behind a channel or a pool; what is told of a run; what is in force.
     ["_serve", "_futures", "_report", "_configured"],
     # Modules, in the client; the end of a run.

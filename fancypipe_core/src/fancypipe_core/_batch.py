@@ -13,12 +13,13 @@ from typing import Any, NamedTuple
 
 from fancypipe_core import _wire
 from fancypipe_core._channel import Frame
+from fancypipe_core._faults import fault
 from fancypipe_core._names import set_main_script
 from fancypipe_core._runner import Runner
 from fancypipe_core.backend import Call, Event, Job, JobId
 from fancypipe_core.errors import ProtocolError
 
-__all__ = ["copied", "run_batch", "run_jobs", "this_process"]
+__all__ = ["answer", "copied", "run_batch", "run_jobs", "this_process"]
 
 _LIMIT = 0.02  # seconds after which a batch gives back what it has not begun
 _CALLS = 1000  # that a worker remembers
@@ -27,6 +28,12 @@ _CALLS = 1000  # that a worker remembers
 def this_process() -> str:
     """Return what no other process has."""
     return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def answer(_: None) -> str:
+    """Say that this worker is up: what a pool calls before a job that is tried alone."""
+    fault("batch.answer")
+    return this_process()
 
 
 def copied(buffers: Sequence[Any]) -> list[bytearray]:
@@ -52,6 +59,7 @@ def run_batch(batch: tuple[bytes, str, bytes, list[bytearray]]) -> Frame:
     Args:
         batch: The session's setup, the client's process, and a frame with jobs.
     """
+    fault("batch.begin")
     setup, client, head, buffers = batch
     room: _Room | None = getattr(_here, "room", None)
     if room is None or room.setup != setup or len(room.calls) > _CALLS:
@@ -68,6 +76,7 @@ def run_batch(batch: tuple[bytes, str, bytes, list[bytearray]]) -> Frame:
     events, returned = run_jobs(room.runner, jobs)
     head, found = _wire.encode_report([*room.notes, *events], returned)
     room.notes.clear()
+    fault("batch.report")
     return head, copied(found)
 
 

@@ -20,6 +20,7 @@ from fancypipe_core import _table as table
 from fancypipe_core._collector import calm_collector
 from fancypipe_core._compose import Composer
 from fancypipe_core._ending import Ending
+from fancypipe_core._faults import fault
 from fancypipe_core._files import Keeper
 from fancypipe_core._graph import Broken, Graph, Node
 from fancypipe_core._interrupts import Interrupts, how
@@ -29,6 +30,7 @@ from fancypipe_core._runner import Runner
 from fancypipe_core._scheduler import Scheduler
 from fancypipe_core._task import Definition, Options
 from fancypipe_core._values import Values
+from fancypipe_core._watch import Watch
 from fancypipe_core.backend import (
     Backend,
     Done,
@@ -47,6 +49,7 @@ from fancypipe_core.backend import (
 __all__ = ["Driver"]
 
 _TICK = 0.2  # seconds; a signal that comes right before a wait does not end it
+FREEZE_LIMIT = 60.0  # seconds; the default of the setting
 
 
 class Driver:
@@ -88,6 +91,7 @@ class Driver:
         self._live = Live if isinstance(values.call(_GATHER).body, Live) else None
         self._closing = False
         self._undecided: errors.PluginError | None = None
+        self._watch = Watch(backend, FREEZE_LIMIT, self._story)
         self._composer = Composer(self.graph, values, report, files, self.resolve)
         self._drive: Callable[[float | None], None] | None = getattr(backend, "drive", None)
         # Serial: the user's tasks run in this thread, and Ctrl-C must reach them.
@@ -105,12 +109,18 @@ class Driver:
 
     # ---- for the session ----
 
-    def start(self, limit: float) -> None:
+    def start(self, limit: float, freeze_limit: float = FREEZE_LIMIT) -> None:
         """Start the backend and wait for its first `Slots`.
 
+        Args:
+            limit: Seconds in which it must report them.
+            freeze_limit: Seconds for which a part of it may stand still, from now on.
+
         Raises:
-            BackendStartError: It did not come up within `limit` seconds.
+            BackendStartError: It did not come up in time.
+            InternalError: A part of it has died, or stands still.
         """
+        self._watch = Watch(self.backend, freeze_limit, self._story)
         # What is driven from here comes up at once; a pool of others may take its time,
         # and what it does then is its own.
         with self.interrupts.told_to(lambda _frame: self._drive is None):
@@ -118,12 +128,14 @@ class Driver:
         with self.interrupts.told_to(self._interrupted):
             until = monotonic() + limit
             while not self._slots.count:
-                if monotonic() > until:
-                    raise errors.BackendStartError(
-                        f"the backend reported no worker within {limit:g} seconds"
-                    )
+                late = monotonic() > until
                 self._stop_if_interrupted()
-                self._wait(0.1)
+                self._listen(max(min(_TICK, until - monotonic()), 0.0))
+                if late and not self._slots.count:
+                    raise errors.BackendStartError(
+                        f"the backend reported no worker within {limit:g} seconds; if it only "
+                        "needs more time, give it more with the setting backend_start_limit"
+                    )
 
     def stop(self, grace: float) -> None:
         """Stop the backend, and pass on what it still has to say."""
@@ -173,6 +185,15 @@ class Driver:
             except KeyboardInterrupt:
                 if not self.interrupts.count:
                     raise
+            except errors.FancyPipeError:
+                raise
+            except Exception as error:
+                ending.hurry()
+                if isinstance(error, errors.InternalError):
+                    raise
+                raise errors.InternalError(
+                    f"the engine's loop failed, {type(error).__name__}: {error}\n{self._story()}"
+                ) from error
             finally:
                 with self.interrupts.only_counted(self.wake):
                     self._end(ending)
@@ -277,11 +298,24 @@ class Driver:
                 )
             if self._report.observed and self._inbox.empty():
                 self._report.flush()  # nobody knows how long the wait will be
-            self._wait(_TICK)
+            fault("driver.turn")
+            self._listen(_TICK)
 
-    def _wait(self, timeout: float | None) -> None:
-        """Take what the backend reports; wait for it if there is nothing yet."""
+    def _listen(self, timeout: float) -> None:
+        """Wait for the backend; if it says nothing, see that it lives."""
+        if self._wait(timeout):
+            self._watch.heard()
+        else:
+            self._watch.silent(timeout)
+
+    def _wait(self, timeout: float) -> bool:
+        """Take what the backend reports; wait for it if there is nothing yet.
+
+        Returns:
+            Whether there was anything.
+        """
         inbox = self._inbox
+        heard = False
         if self._drive is not None:
             if inbox.empty():
                 self._drive(timeout)
@@ -289,13 +323,15 @@ class Driver:
             try:
                 self._take(inbox.get(timeout=timeout))
             except Empty:
-                return
+                return False
+            heard = True
         while True:
             try:
                 events = inbox.get_nowait()
             except Empty:
-                return
+                return heard
             self._take(events)
+            heard = True
 
     def _sink(self, events: Sequence[Event]) -> None:
         self._inbox.put(events)
@@ -469,7 +505,7 @@ class Driver:
         node = self.graph.nodes[id[0]]
         try:
             event = self._composer.gather(node, id) if node.hidden else self._composer.run(node, id)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, errors.InternalError):
             raise
         except BaseException as error:  # noqa: BLE001 - it is the user's code
             self._stop_if_interrupted()

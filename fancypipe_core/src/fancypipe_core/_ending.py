@@ -45,8 +45,8 @@ class Loop(Protocol):
     def finish_up(self) -> None:
         """Do what it wants done, as far as that begins nothing new."""
 
-    def wait(self, timeout: float) -> None:
-        """Take what the backend reports, within so many seconds."""
+    def wait(self, timeout: float) -> bool:
+        """Take what the backend reports, within so many seconds; tell whether there was any."""
 
 
 class Ending:
@@ -69,6 +69,10 @@ class Ending:
         self._directory = directory
         self._inline = inline
         self._heeded = 0  # the signals that came before
+
+    def hurry(self) -> None:
+        """Give no grace: the engine has failed, and nobody knows what will still be reported."""
+        self._grace = 0.0
 
     def end(self) -> None:
         """Let what runs finish, as far as there is time for it; stop the rest."""

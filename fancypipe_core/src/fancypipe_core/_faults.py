@@ -6,10 +6,11 @@ there, as in `child.before_report=kill@3`.  Children inherit the variable.
 
 A plan is a list, separated by `;`, of
 
-    POINT=ACTION[@N][!FILE]
+    POINT=ACTION[@N[+]][!FILE]
 
-which acts at the N-th time that this process passes the point (default 1), and
-with a file only in the process that manages to create it: in one of many.
+which acts at the N-th time that this process passes the point (default 1), with
+a `+` from that time on, and with a file only in the process that manages to
+create it: in one of many.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ class InjectedFault(RuntimeError):
 class _Fault(NamedTuple):
     action: str
     at: int
+    often: bool
     file: str
 
 
@@ -48,8 +50,9 @@ def _exit() -> None:
 
 
 def _freeze() -> None:
-    while True:
-        threading.Event().wait(3600)
+    thaw = _thaw
+    while not thaw.wait(3600):
+        continue
 
 
 def _raise() -> None:
@@ -60,12 +63,14 @@ ACTIONS: dict[str, Callable[[], None]] = {
     "kill": _kill,  # SIGKILL for this process
     "stop": _stop,  # SIGSTOP for this process
     "exit": _exit,  # this process ends with code 7, and cleans nothing up
-    "freeze": _freeze,  # this thread never goes on
+    "freeze": _freeze,  # this thread goes on when another plan is made: never in a child
     "raise": _raise,
 }
 
 _plan: dict[str, _Fault] = {}
 _passed: dict[str, int] = {}
+_counting = threading.Lock()
+_thaw = threading.Event()
 
 
 def fault(point: str) -> None:
@@ -75,7 +80,7 @@ def fault(point: str) -> None:
 
 
 def plan(text: str) -> None:
-    """Plan faults in this process, instead of what was planned.
+    """Plan faults in this process, instead of what was planned; frozen threads go on.
 
     Args:
         text: As described in this module's text; empty for none.
@@ -83,25 +88,30 @@ def plan(text: str) -> None:
     Raises:
         ValueError: The text is not a plan.
     """
+    global _thaw  # noqa: PLW0603 - who is frozen waits for the event of the plan that did it
     found = {}
     for entry in filter(None, (part.strip() for part in text.split(";"))):
         point, _, rest = entry.partition("=")
         rest, _, file = rest.partition("!")
         action, _, at = rest.partition("@")
-        if action not in ACTIONS or not (at or "1").isdecimal():
-            raise ValueError(f"{VARIABLE}: {entry!r} is not POINT=ACTION[@N][!FILE]")
-        found[point] = _Fault(action, int(at or 1), file)
+        number = at.removesuffix("+") or "1"
+        if not point or action not in ACTIONS or not number.isdecimal():
+            raise ValueError(f"{VARIABLE}: {entry!r} is not POINT=ACTION[@N[+]][!FILE]")
+        found[point] = _Fault(action, int(number), at.endswith("+"), file)
     _plan.clear()
     _passed.clear()
     _plan.update(found)
+    _thaw.set()
+    _thaw = threading.Event()
 
 
 def _reached(point: str) -> None:
     planned = _plan.get(point)
     if planned is None:
         return
-    _passed[point] = _passed.get(point, 0) + 1
-    if _passed[point] != planned.at:
+    with _counting:
+        passed = _passed[point] = _passed.get(point, 0) + 1
+    if passed != planned.at and not (planned.often and passed > planned.at):
         return
     if planned.file:
         try:

@@ -70,7 +70,7 @@ class _Outpost:
                 self._channel.shut_down()  # wakes both
                 for thread in (listens, sends):
                     if thread.ident is not None:
-                        thread.join()
+                        thread.join(_LAST_WORDS)
         if self._error is not None:
             raise self._error
 

@@ -292,7 +292,7 @@ class Report:
         if why.reason == "timeout":
             return errors.TaskTimeout(
                 f"task {node.path} (made at {node.where}) took longer than its timeout of "
-                f"{node.timeout:g} s and was killed on attempt {attempt} (host {why.host}, "
+                f"{node.timeout:g} s and was given up on attempt {attempt} (host {why.host}, "
                 f"pid {why.pid})",
                 **facts,
             )

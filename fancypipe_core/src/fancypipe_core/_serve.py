@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Sequence
 
 from fancypipe_core import _wire, errors
@@ -19,6 +20,8 @@ from fancypipe_core._inline import InlineBackend
 from fancypipe_core.backend import Done, Event, Job, JobId, Lost, Slots
 
 __all__ = ["ChannelBackend", "serve"]
+
+_DEAF = 70  # the exit code of a worker that cannot take commands any more
 
 
 def serve(
@@ -71,6 +74,7 @@ class _Server:
         backend.start(self._report)
         threading.Thread(target=self._listen, name="fancypipe-control", daemon=True).start()
         while not self._stopping.is_set():
+            fault("serve.turn")
             if backend.waiting:
                 backend.drive(0)
                 if not self._goes_on(False):
@@ -108,13 +112,20 @@ class _Server:
             self._stopping.set()
 
     def _listen(self) -> None:
-        """Take commands, in a thread of its own."""
+        """Take commands, in a thread of its own; this process ends with it."""
+        try:
+            self._obey()
+        except errors.ChannelError:
+            # Nobody is left to work for, and the running task may never end.
+            os._exit(0)
+        except BaseException:  # noqa: BLE001 - a bug of ours; without this thread we are deaf
+            traceback.print_exc()
+            os._exit(_DEAF)
+
+    def _obey(self) -> None:
         while True:
-            try:
-                command = _wire.decode_command(self._control.receive())
-            except errors.ChannelError:
-                # Nobody is left to work for, and the running task may never end.
-                os._exit(0)
+            fault("serve.listen")
+            command = _wire.decode_command(self._control.receive())
             if isinstance(command, _wire.Stop):
                 self._stopping.set()
                 self._backend.withdraw()

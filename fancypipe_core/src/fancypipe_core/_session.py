@@ -33,8 +33,6 @@ __all__ = ["Session", "run", "run_inline"]
 
 T = TypeVar("T")
 
-_START_LIMIT = 60.0  # seconds in which a backend must report its first slot
-
 
 class Session:
     """A backend that stays up between runs.
@@ -126,7 +124,7 @@ class Session:
     def _start(self) -> None:
         with self._interrupts.watched(), self._interrupts.only_counted():
             try:
-                self._driver.start(_START_LIMIT)
+                self._driver.start(self.settings.backend_start_limit, self.settings.freeze_limit)
             except BaseException:
                 self._driver.stop(0.0)
                 raise
@@ -279,7 +277,7 @@ def run_inline(ref: Ref[T], directory: str) -> T:
     backend = InlineBackend(Runner(files.directory, live=True, interrupted=_teller(interrupts)))
     report = Report(None, values.open, max_losses=1)
     driver = Driver(backend, values, Scheduler, report, files, interrupts)
-    driver.start(_START_LIMIT)
+    driver.start(0.0)  # it is up at once, or never
     report.run_started()
     try:
         value: T = driver.run(ref, 0.0)

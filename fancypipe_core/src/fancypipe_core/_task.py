@@ -370,7 +370,7 @@ def task(
         name: How messages call it; its own name by default.
         retries: How often it is tried again after an exception; 0 by default.
         timeout: Seconds that one attempt may take; no limit by default.  It is
-            enforced where the backend can kill (processes).
+            enforced by killing (processes), or by letting go of the task (threads).
 
     Raises:
         GraphError: It is not a plain function, or an option is out of range.

@@ -23,9 +23,10 @@ The rules; the conformance tests have the same numbers:
 9.  After `stop` no event comes, and no thread, child, socket, descriptor or
     file is left.
 10. `time_limit` is enforced by killing where the backend can kill.  Where it
-    cannot, it says so once, by a `Note` on the stream "warning".
+    cannot, it says so once, by a `Note` on the stream "warning"; or it lets go
+    of the job, reports it as lost by `timeout`, and names what runs on in a note.
 
-What a backend may have besides: `Driven`, `Recalling`.
+What a backend may have besides: `Driven`, `Recalling`, `Watched`.
 
 Version of this contract: `API_VERSION`.
 """
@@ -87,6 +88,7 @@ __all__ = [
     "Slots",
     "SocketChannel",
     "Started",
+    "Watched",
     "decode_command",
     "fault",
     "local_backend",
@@ -437,6 +439,27 @@ class Recalling(Backend, Protocol):
 
         A job that is given back ends in `Lost`, neither started nor guilty.  Unknown
         ids are ignored, and repeats do no harm, as for `cancel`.
+        """
+
+
+class Watched(Backend, Protocol):
+    """A backend with threads of its own, which the engine looks after."""
+
+    def check(self) -> str:
+        """Say whether each of your own threads is where it should be.
+
+        Called in the engine's thread about once in a second while nothing is
+        reported, so it must be cheap and must not wait.  A job that takes long
+        is nothing to speak of.
+
+        Returns:
+            A sentence on what stands still where it should not, with the stack;
+            empty if all is well.  If it stays the same for the setting
+            `freeze_limit`, the run ends with it.
+
+        Raises:
+            InternalError: One of your threads has died, and will be waited for in vain.
+            BackendClosed: You cannot go on, by no fault of the engine.
         """
 
 

@@ -5,14 +5,25 @@ from dealing them out in batches, and no worker idles while another has work.
 What costs is waking the engine's thread: so results are collected, and passed
 on when a thread finds no more work, or when the oldest has waited for long
 enough that a wake-up is cheap beside it.
+
+A thread cannot be killed.  One whose job takes longer than it may is let go of:
+the job is reported, the thread is named to the user, and another takes its
+place.  A thread that ends by a mistake of ours costs the job that it had.
 """
 
 from __future__ import annotations
 
+import os
+import socket
+import sys
 import threading
+import traceback
 from collections import deque
 from collections.abc import Sequence
+from functools import partial
+from itertools import count
 from time import monotonic, perf_counter
+from types import FrameType
 
 from fancypipe_core.backend import (
     BackendOptions,
@@ -24,15 +35,22 @@ from fancypipe_core.backend import (
     Lost,
     Note,
     Pace,
+    Runner,
     Sink,
     Slots,
+    fault,
 )
-from fancypipe_core.errors import BackendStartError
+from fancypipe_core.errors import BackendClosed, BackendStartError, InternalError
+from fancypipe_threads._limits import Limits, Worker
 
 __all__ = ["ThreadsBackend"]
 
 _REPORT_AFTER = 0.0005  # seconds that a result may wait for company
 _REPORT_AT = 256  # results
+_MOST_DEATHS = 10  # of threads, without a result in between
+_END = 1.0  # seconds that a thread without a job has to end
+_IN_A_JOB = 0.05  # seconds that one with a job has at least
+_HOST = socket.gethostname()
 
 
 class ThreadsBackend:
@@ -48,46 +66,55 @@ class ThreadsBackend:
         self._jobs: deque[Job] = deque()
         self._ended: deque[Done] = deque()
         self._idle: deque[threading.Lock] = deque()
-        self._threads: list[threading.Thread] = []
+        self._workers: list[Worker] = []
+        self._numbers = count(1)
+        self._changing = threading.Lock()  # who the workers are
+        self._limits = Limits(self._let_go)
         self._sink: Sink | None = None
         self._stopping = False
         self._pace = Pace()
         self._ahead = 0
         self._reported = 0.0
         self._flushing = threading.Lock()
-        self._warned = False
+        self._deaths = 0
+        self._broken: Exception | None = None
 
     def start(self, sink: Sink) -> None:
         self._sink = sink
         try:
-            for number in range(self._count):
-                thread = threading.Thread(
-                    target=self._work, name=f"fancypipe-worker-{number + 1}", daemon=True
-                )
-                thread.start()
-                self._threads.append(thread)
+            for _ in range(self._count):
+                self._add_worker()
         except RuntimeError as error:
+            started = len(self._workers)
             self.stop(0.0)
             raise BackendStartError(
-                f"only {len(self._threads)} of {self._count} threads could be started ({error}); "
+                f"only {started} of {self._count} threads could be started ({error}); "
                 "ask for fewer with -numworkers"
             ) from error
         self._say_slots()
+
+    def _add_worker(self) -> None:
+        worker = Worker(f"fancypipe-worker-{next(self._numbers)}", self._live)
+        self._workers.append(worker)  # before it can die
+        try:
+            worker.thread.start()
+        except BaseException:
+            self._workers.remove(worker)
+            raise
 
     def _say_slots(self) -> None:
         """Report the capacity if what is wanted ahead has changed much."""
         ahead = self._pace.ahead * self._count
         if not self._ahead or not self._ahead / 2 < ahead < self._ahead * 2:
             self._ahead = ahead
-            if self._sink is not None:
-                self._sink([Slots(self._count, ahead)])
+            self._emit([Slots(self._count, ahead)])
+
+    def _emit(self, events: Sequence[Event]) -> None:
+        sink = self._sink
+        if sink is not None:
+            sink(events)
 
     def submit(self, jobs: Sequence[Job]) -> None:
-        if not self._warned and any(job.time_limit is not None for job in jobs):
-            self._warned = True
-            text = "a thread cannot be killed: timeouts are not enforced on the threads backend"
-            if self._sink is not None:
-                self._sink([Note(None, "warning", text)])
         self._jobs.extend(jobs)
         for _ in jobs:
             try:
@@ -113,8 +140,26 @@ class ThreadsBackend:
                 kept.append(job)
         if kept:
             self.submit(kept)
-        if lost and self._sink is not None:
-            self._sink(lost)
+        if lost:
+            self._emit(lost)
+
+    def check(self) -> str:
+        """See whether our threads are where they should be; see `fancypipe_core.backend`."""
+        if self._broken is not None:
+            raise self._broken
+        with self._changing:
+            workers = list(self._workers)
+        frames = sys._current_frames()
+        for worker in workers:
+            frame = frames.get(worker.thread.ident or 0)
+            if frame is None:
+                return f"{worker.thread.name} has died without a word"
+            if worker.signal not in self._idle and not _runs_a_job(frame):
+                stack = "".join(traceback.format_stack(frame)[-8:])
+                return f"{worker.thread.name} does not come back to its work; it is at\n{stack}"
+        if self._jobs and len(self._idle) == len(workers):
+            return f"{len(self._jobs)} jobs wait, and all threads are idle"
+        return self._limits.check()
 
     recall = cancel  # nothing that runs can be stopped
 
@@ -125,21 +170,29 @@ class ThreadsBackend:
         until = monotonic() + max(grace, 0.0)
         while self._idle:
             self._idle.popleft().release()
-        for thread in self._threads:
-            thread.join(max(until - monotonic(), 0.05))
+        self._limits.stop()
+        for worker in list(self._workers):
+            frame = sys._current_frames().get(worker.thread.ident or 0)
+            worker.thread.join(max(until - monotonic(), _IN_A_JOB) if _runs_a_job(frame) else _END)
 
     # ---- in the worker threads ----
 
-    def _work(self) -> None:
+    def _live(self, worker: Worker) -> None:
+        try:
+            self._work(worker)
+        except BaseException as error:  # noqa: BLE001 - not the task's: the runner takes those
+            self._died(worker, error)
+
+    def _work(self, worker: Worker) -> None:
+        fault("threads.begin")
         runner = self._make_runner()
-        runner.connect(self._note)
+        runner.connect(partial(self._note, worker))
         runner.enter()
         jobs, ended, idle = self._jobs, self._ended, self._idle
-        signal = threading.Lock()
-        signal.acquire()
+        signal = worker.signal
         while not self._stopping:
             try:
-                job = jobs.popleft()
+                worker.job = job = jobs.popleft()
             except IndexError:
                 self._report()
                 idle.append(signal)
@@ -148,8 +201,17 @@ class ThreadsBackend:
                     continue
                 signal.acquire()
                 continue
-            ended.append(runner.run(job))
-            del job  # it holds its inputs, and the next may be long in coming
+            fault("threads.taken")
+            if job.time_limit is None:
+                done = runner.run(job)
+            else:
+                self._limits.begin(worker, job.time_limit)
+                done = runner.run(job)
+                if not self._limits.end(worker):
+                    return  # nobody waits for it any more, and another has our place
+            ended.append(done)
+            worker.job = None
+            del job, done  # they hold values, and the next may be long in coming
             if len(ended) >= _REPORT_AT or perf_counter() - self._reported > _REPORT_AFTER:
                 self._report()
 
@@ -164,26 +226,93 @@ class ThreadsBackend:
     def _report(self) -> None:
         if not self._ended or not self._flushing.acquire(blocking=False):
             return
+        events: list[Done] = []
         try:
             self._reported = perf_counter()
-            events: list[Event] = []
             seconds = 0.0
             while self._ended:
                 done = self._ended.popleft()
                 seconds += done.seconds
                 events.append(done)
+            fault("threads.report")
             sink = self._sink
             if events and sink is not None:
                 self._pace.record(seconds, len(events))
                 sink(events)
+                events = []
+                self._deaths = 0
                 self._say_slots()
+        except BaseException:
+            self._ended.extendleft(reversed(events))  # for the one who comes after us
+            raise
         finally:
             self._flushing.release()
         # One that came in while we passed the others on, from a thread that is idle by now.
         if self._ended:
             self._report()
 
-    def _note(self, events: Sequence[Event]) -> None:
-        sink = self._sink
-        if sink is not None:
-            sink(events)
+    def _note(self, worker: Worker, events: Sequence[Event]) -> None:
+        if not worker.leaked:
+            self._emit(events)
+
+    # ---- when one is gone ----
+
+    def _let_go(self, worker: Worker) -> None:
+        """A worker's job has run for longer than it may; in the clock's thread."""
+        job = worker.job
+        assert job is not None, "a limit without a job"
+        name = worker.thread.name
+        why = Certificate("timeout", f"left to run on in {name}", _HOST, os.getpid())
+        said = (
+            f"{job.call.label} took longer than its timeout of {job.time_limit:g} s.  A thread "
+            f"cannot be killed: {name} is left to run on, outside of the {self._count} that "
+            "work, until it ends or this process does; on procs it would be killed"
+        )
+        self._replace(worker)
+        self._emit([Note(None, "warning", said), Lost(job.id, why)])
+
+    def _died(self, worker: Worker, error: BaseException) -> None:
+        """A worker has ended by a mistake of ours, or by what a task did to its thread."""
+        job = worker.job
+        if self._stopping or not self._limits.end(worker):
+            return
+        self._deaths += 1
+        what = f"{worker.thread.name} ended by {type(error).__name__}: {error}"
+        stack = "".join(traceback.format_exception(error))
+        if self._deaths >= _MOST_DEATHS:
+            self._broken = InternalError(
+                f"threads die one after the other, {self._deaths} without a result in between; "
+                f"the last, {what}\n{stack}"
+            )
+        else:
+            self._replace(worker)
+        if job is not None:
+            output = tuple(stack.splitlines())
+            self._emit([Lost(job.id, Certificate("exit", what, _HOST, os.getpid(), output=output))])
+
+    def _replace(self, worker: Worker) -> None:
+        """Put another in the place of one that is gone."""
+        with self._changing:
+            self._workers.remove(worker)
+            if self._stopping:
+                return
+            try:
+                self._add_worker()
+                return
+            except RuntimeError as error:
+                if not self._workers:
+                    self._broken = BackendClosed(
+                        f"no thread is left, and none can be started: {error}"
+                    )
+                    return
+                self._count -= 1
+                self._ahead = 0
+        self._say_slots()
+
+
+def _runs_a_job(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code is Runner.run.__code__:
+            return True
+        frame = frame.f_back
+    return False

@@ -119,6 +119,26 @@ class Settings:
             value="SECONDS",
         ),
     )
+    backend_start_limit: float = setting(
+        60.0,
+        Setting(
+            help="Seconds in which a backend must report its first worker.",
+            expected="seconds, 0 or more",
+            parse=_setting.seconds,
+            options=("backend-start-limit",),
+            value="SECONDS",
+        ),
+    )
+    freeze_limit: float = setting(
+        60.0,
+        Setting(
+            help="Seconds for which a part of the engine itself, not a task, may stand still.",
+            expected="seconds, 0 or more",
+            parse=_setting.seconds,
+            options=("freeze-limit",),
+            value="SECONDS",
+        ),
+    )
     progress: bool = setting(
         False,
         Setting(

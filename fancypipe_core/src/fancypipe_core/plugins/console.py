@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["Console"]
 
 _DELAY = 0.5  # seconds that a run takes before anything is shown
+_END = 2.0  # seconds that the thread has to end
 _TICK = 0.125  # seconds between two pictures on a terminal
 _FIRST_LINE = 5.0  # seconds until the first plain line; then always twice as long,
 _SLOWEST = 60.0  # up to this
@@ -82,7 +83,7 @@ class Console:
         if self._depth or self._display is None or self._thread is None:
             return
         self._stop.set()
-        self._thread.join()
+        self._thread.join(_END)  # a terminal that nobody reads must not hold up the run
         self._display.end()
         _write(self._stream or sys.stderr, f"fancypipe: {summary(run, outcome)}")
         self._display = self._thread = None

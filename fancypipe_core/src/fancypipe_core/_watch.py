@@ -1,0 +1,67 @@
+"""Signs of life: while a backend is silent, it is asked whether its own parts live.
+
+A task may run for days, so silence alone says nothing.  But a thread of the
+engine that has died, or that stands still where it should not, would be waited
+for in vain.  Then the run ends, and says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from fancypipe_core.errors import InternalError
+
+__all__ = ["LOOK", "Watch"]
+
+LOOK = 1.0
+"""Seconds of silence after which a backend is asked for a sign of life, again and again."""
+
+_ADVICE = "This is a bug of fancypipe or of the backend: please report it, with this text"
+
+
+class Watch:
+    """Looks at a backend, in the engine's thread.
+
+    Args:
+        backend: It is asked if it has the method `check`.
+        limit: Seconds for which the same part may stand still.
+        story: Says how the run stands, for the message.
+    """
+
+    def __init__(self, backend: object, limit: float, story: Callable[[], str]) -> None:
+        self._check: Callable[[], str] | None = getattr(backend, "check", None)
+        self._limit = limit
+        self._story = story
+        self._said = ""
+        self._looks = 0
+        self._silence = 0.0
+
+    def heard(self) -> None:
+        """The backend reported something."""
+        self._said = ""
+        self._silence = 0.0
+
+    def silent(self, seconds: float = LOOK) -> None:
+        """Nothing was heard for so many seconds more.
+
+        Raises:
+            InternalError: A part of the backend is dead, or stands still.
+        """
+        self._silence += seconds
+        if self._check is None or self._silence < LOOK:
+            return
+        self._silence = 0.0
+        try:
+            said = self._check()
+        except InternalError as error:
+            raise InternalError(f"{error}\n{_ADVICE}:\n{self._story()}") from error
+        # It is looks that are counted, not time: a laptop that was asleep has lost none.
+        if not said or said != self._said:
+            self._said, self._looks = said, 0
+            return
+        self._looks += 1
+        if self._looks * LOOK >= self._limit:
+            raise InternalError(
+                f"a part of the engine has not moved for {self._limit:g} s (the setting "
+                f"freeze_limit): {said.rstrip()}\n{_ADVICE}:\n{self._story()}"
+            )

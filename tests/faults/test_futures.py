@@ -1,0 +1,197 @@
+"""A pool behind `FuturesBackend`: its processes die anywhere; our thread dies or stands still."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import random
+import signal
+import struct
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fancypipe_core import Session, _futures, errors, module, task
+from tests.core.test_futures import POOLS, opened, wait_until
+from tests.faults.conftest import Plan
+from tests.procs import tasks as t
+
+SECONDS = 60.0  # in which a run that ends must have ended, on a slow machine
+
+
+@pytest.fixture(autouse=True)
+def soon() -> Iterator[None]:
+    """All that is to end does so within seconds."""
+    begin = time.monotonic()
+    yield
+    assert time.monotonic() - begin < SECONDS
+
+
+def pool(kind: str, **settings: float) -> Session:
+    return opened(POOLS[kind], 2, kind == "threads", freeze_limit=2.0, **settings)
+
+
+@task
+def square(x: int) -> int:
+    return x * x
+
+
+@task
+def short(x: int) -> int:
+    time.sleep(0.01)
+    return x
+
+
+# ---- our thread -------------------------------------------------------------------------
+
+
+@pytest.mark.fault(36, 80)
+@pytest.mark.parametrize("kind", ["threads", "spawn"])
+@pytest.mark.parametrize("action", ["raise", "freeze"])
+@pytest.mark.parametrize("point", ["futures.turn", "futures.ended"])
+def test_our_thread_ends_the_run(kind: str, point: str, action: str, plan: Plan) -> None:
+    with pool(kind, grace=0.5) as session:
+        assert session.run(square(1)) == 1
+        plan(f"{point}={action}")
+        with pytest.raises(errors.InternalError, match="thread fancypipe-futures of") as caught:
+            session.run([square(i) for i in range(10)])
+    text = str(caught.value)
+    assert ("has died" if action == "raise" else "does not answer; it is at") in text
+    assert f'fault("{point}")' in text
+    assert "please report it" in text
+
+
+@pytest.mark.fault(36)
+@pytest.mark.parametrize("kind", ["threads", "spawn"])
+@pytest.mark.parametrize("action", ["raise", "freeze"])
+def test_the_end_comes_all_the_same(
+    kind: str, action: str, plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_futures, "_CLOSE", 0.5)
+    with pool(kind, grace=0.0) as session:
+        assert session.run(square(2)) == 4
+        plan(f"futures.end={action}")
+
+
+# ---- its processes ----------------------------------------------------------------------
+
+
+@pytest.mark.fault(31)
+@pytest.mark.parametrize("action", ["kill", "exit", "raise"])
+@pytest.mark.parametrize("point", ["batch.begin", "batch.report", "batch.answer"])
+def test_a_process_that_dies_anywhere(
+    point: str, action: str, plan_for_children: Plan, tmp_path: Path
+) -> None:
+    plan = f"{point}={action}!{tmp_path / 'fault'}"
+    if point == "batch.answer":  # there is one only where a job is tried alone
+        plan += f";batch.begin=kill!{tmp_path / 'first'}"
+    plan_for_children(plan)
+    with pool("spawn") as session:
+        assert session.run([square(i) for i in range(50)]) == [i * i for i in range(50)]
+    assert (tmp_path / "fault").exists()
+
+
+@pytest.mark.fault(31)
+def test_a_death_before_the_job_began_is_not_the_jobs(
+    plan_for_children: Plan, tmp_path: Path
+) -> None:
+    plan_for_children(f"batch.begin=kill!{tmp_path / 'a'};batch.answer=kill!{tmp_path / 'b'}")
+    with pool("spawn", max_losses=1) as session:
+        assert session.run(t.fine(7)) == 7
+    assert (tmp_path / "a").exists()
+    assert (tmp_path / "b").exists()
+
+
+@pytest.mark.fault(31)
+def test_processes_killed_at_random() -> None:
+    """All results, and no innocent task is given up."""
+    over = threading.Event()
+
+    def kill() -> None:
+        dice = random.Random(7)
+        for _ in range(6):
+            if over.wait(0.5):
+                return
+            children = multiprocessing.active_children()
+            if children:
+                dice.choice(children).kill()
+
+    with pool("spawn") as session:
+        killer = threading.Thread(target=kill)
+        killer.start()
+        try:
+            assert session.run([short(i) for i in range(300)]) == list(range(300))
+        finally:
+            over.set()
+            killer.join(SECONDS)
+
+
+@pytest.mark.fault(32)
+def test_workers_that_never_come_up(plan_for_children: Plan) -> None:
+    plan_for_children("batch.begin=exit@1+;batch.answer=exit@1+")
+    with (
+        pool("spawn", max_losses=2) as session,
+        pytest.raises(errors.TaskLost, match=r"3 workers did not come up.*exit code 7"),
+    ):
+        session.run(t.fine(7))
+
+
+@task
+def die_in_a_report(mark: str) -> str:
+    """Write the beginning of a report, and die; the second time, work."""
+    if os.path.exists(mark):
+        return "done"
+    Path(mark).touch()
+    frame = sys._getframe()
+    while "result_queue" not in frame.f_locals:
+        assert frame.f_back is not None
+        frame = frame.f_back
+    writer = frame.f_locals["result_queue"]._writer
+    os.write(writer.fileno(), struct.pack("!i", 10_000) + b"the beginning")
+    os.kill(os.getpid(), signal.SIGKILL)
+    return "not reached"
+
+
+@pytest.mark.fault(31)
+def test_a_death_in_the_middle_of_a_report(tmp_path: Path) -> None:
+    """The pool waits for the rest for ever; we do not."""
+    with pool("spawn", grace=0.0) as session:
+        assert session.run(die_in_a_report(str(tmp_path / "mark"))) == "done"
+
+
+@task
+def hold_once(begun: str) -> str:
+    """Take very long, but not the second time."""
+    if not os.path.exists(begun):
+        Path(begun).touch()
+        time.sleep(SECONDS)
+    return "done"
+
+
+@task
+def die_once(mark: str) -> str:
+    """Die, but not the second time."""
+    if not os.path.exists(mark):
+        Path(mark).touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return "done"
+
+
+@module
+def when_it_has_begun(begun: str, mark: str) -> Any:
+    """Give the pool another job when it has nothing to do but to wait for the first."""
+    wait_until(Path(begun).exists)
+    return die_once(mark)
+
+
+@pytest.mark.fault(31)
+def test_a_death_that_the_pool_does_not_see(tmp_path: Path) -> None:
+    """That of a process which it started while it was already waiting for another."""
+    begun, mark = str(tmp_path / "begun"), str(tmp_path / "mark")
+    with pool("spawn", grace=0.0) as session:
+        assert session.run(hold_once(begun), when_it_has_begun(begun, mark)) == ("done", "done")

@@ -1,0 +1,142 @@
+"""Every wait has a limit, or a reason why it needs none."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator, Mapping
+
+import pytest
+
+from tests.meta.repo import CORE, source_of
+
+# Calls that wait for ever when they are given no limit.
+WITHOUT_ARGUMENTS = {"acquire", "get", "join", "result", "select", "wait"}
+WITHOUT_TIMEOUT = {"communicate", "check_call", "check_output", "run"}
+ALWAYS = {"accept", "recv", "recv_into", "sendall", "sendmsg", "wait4", "waitpid"}
+LOCKS = {"Condition", "Lock", "RLock", "Semaphore"}
+
+# (module, the call): why nobody waits there for ever.
+_FEW = "held for a few statements that wait for nothing"
+_SOCKET = "ends when the other end of the socket is closed, at the latest with its process"
+SAFE: Mapping[tuple[str, str], str] = {
+    (
+        "fancypipe_core._batch",
+        "parent.join()",
+    ): "a daemon thread whose task is to outlive its parent",
+    ("fancypipe_core._channel", "self._sock.recv(asked, flags)"): _SOCKET,
+    ("fancypipe_core._channel", "self._sock.recv_into(room, 0, flags)"): _SOCKET,
+    ("fancypipe_core._channel", "self._sock.sendmsg(parts)"): _SOCKET,
+    ("fancypipe_core._context", "scope.get()"): "a context variable",
+    ("fancypipe_core._doctor.clean", "self._process.wait()"): "its group has just been killed",
+    ("fancypipe_core._exec", "process.wait()"): "the user's program; the task's `timeout` ends it",
+    ("fancypipe_core._exec", "selector.select()"): "the same",
+    ("fancypipe_core._faults", "with _counting"): _FEW,
+    ("fancypipe_core._lane", "self.future.result()"): "the future has said that it is done",
+    ("fancypipe_core._names", "with _worker.lock"): (
+        "the main script is imported once; whoever needs it meanwhile has to wait for that"
+    ),
+    ("fancypipe_core._outpost", "self._driven.drive(None)"): "the thread that listens wakes it",
+    ("fancypipe_core._outpost", "self._inbox.get()"): "the thread that listens says when it ends",
+    ("fancypipe_core._outpost", "self._out.get()"): "a daemon thread; the end is put into it",
+    ("fancypipe_core._serve", "with self._receiving"): "the other thread only tries to take it",
+    ("fancypipe_core._serve", "with self._sending"): _SOCKET,
+    ("fancypipe_core._session", "with self._lock"): "the runs of a session, one after the other",
+    ("fancypipe_core.plugins.console", "with self._lock"): "held while a picture is drawn",
+    ("fancypipe_threads._limits", "with self._changed"): _FEW,
+    ("fancypipe_threads._pool", "signal.acquire()"): (
+        "an idle thread; `submit` and `stop` wake it, and `check` sees jobs that wait beside it"
+    ),
+    ("fancypipe_threads._pool", "with self._changing"): _FEW,
+}
+
+
+def waits_of(tree: ast.AST) -> Iterator[tuple[str, int]]:
+    """Return the calls without a limit, and locks that are held for a while: text and line."""
+    locks = _locks(tree)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and _is_endless(node):
+            yield ast.unparse(node), node.lineno
+        elif isinstance(node, ast.With):
+            for item in node.items:
+                text = ast.unparse(item.context_expr)
+                if text.rpartition(".")[2] in locks:
+                    yield f"with {text}", node.lineno
+
+
+def _is_endless(call: ast.Call) -> bool:
+    if not isinstance(call.func, ast.Attribute):
+        return False
+    name = call.func.attr
+    keywords = {keyword.arg for keyword in call.keywords}
+    if name in WITHOUT_ARGUMENTS:
+        return not call.args and not keywords & {"timeout", "blocking"}
+    if name in WITHOUT_TIMEOUT:
+        whose = ast.unparse(call.func.value)
+        return "timeout" not in keywords and (name == "communicate" or whose == "subprocess")
+    if name == "drive":
+        return not call.args or ast.unparse(call.args[0]) == "None"
+    return name in ALWAYS and "WNOHANG" not in ast.unparse(call)
+
+
+def _locks(tree: ast.AST) -> set[str]:
+    """Return the names that are given a lock."""
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if not isinstance(node, (ast.Assign, ast.AnnAssign)) or not isinstance(
+            node.value, ast.Call
+        ):
+            continue
+        made = ast.unparse(node.value.func).rpartition(".")[2]
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+        if made in LOCKS:
+            found.update(ast.unparse(target).rpartition(".")[2] for target in targets)
+    return found
+
+
+def found() -> dict[tuple[str, str], str]:
+    """Return the waits of the sources, and where each stands."""
+    waits = {}
+    for package in (CORE, "fancypipe_threads"):
+        source = source_of(package)
+        for path in sorted(source.rglob("*.py")):
+            if "testing" in path.relative_to(source).parts:
+                continue  # the kit has limits of its own, and a watchdog
+            module = ".".join(path.relative_to(source.parent).with_suffix("").parts)
+            for text, line in waits_of(ast.parse(path.read_text("utf-8"))):
+                waits[module, text] = f"{path}:{line}"
+    return waits
+
+
+def test_each_wait_has_a_limit_or_a_reason() -> None:
+    waits = found()
+    new = [f"{where}: {key[1]}" for key, where in waits.items() if key not in SAFE]
+    assert not new, "give these a limit, or a reason in the table above:\n" + "\n".join(new)
+    old = [key for key in SAFE if key not in waits]
+    assert not old, f"these stand nowhere any more; take them out of the table: {old}"
+
+
+@pytest.mark.parametrize(
+    ("code", "waits"),
+    [
+        ("queue.get()", 1),
+        ("queue.get(timeout=1)", 0),
+        ("{}.get('a')", 0),
+        ("thread.join()", 1),
+        ("thread.join(3)", 0),
+        ("', '.join(words)", 0),
+        ("event.wait()", 1),
+        ("lock.acquire(blocking=False)", 0),
+        ("lock = threading.Lock()\nwith lock: pass", 1),
+        ("with open(file): pass", 0),
+        ("os.waitpid(1, 0)", 1),
+        ("os.waitpid(1, os.WNOHANG)", 0),
+        ("subprocess.run([])", 1),
+        ("subprocess.run([], timeout=2)", 0),
+        ("self.run(3)", 0),
+        ("backend.drive(None)", 1),
+        ("backend.drive(1.0)", 0),
+        ("sock.recv(1)", 1),
+    ],
+)
+def test_what_is_a_wait(code: str, waits: int) -> None:
+    assert len(list(waits_of(ast.parse(code)))) == waits
