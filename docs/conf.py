@@ -24,6 +24,7 @@ howto/debugging
 howto/when-it-does-not-run
 howto/errors-and-retries
 howto/timeouts
+howto/stopping-a-run
 howto/nested-graphs
 howto/external-programs
 howto/settings

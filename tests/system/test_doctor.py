@@ -213,11 +213,12 @@ def test_ctrl_c_leaves_nothing(place: Place) -> None:
     process = started(place)
     os.killpg(process.pid, signal.SIGINT)
     out, err = process.communicate(timeout=SECONDS)
-    assert (process.returncode, out, err.strip()) == (130, "", "fancypipe: interrupted")
+    assert (process.returncode, out, err.strip()) == (130, "", "fancypipe: interrupted (Ctrl-C)")
     assert not place.left()
 
 
-def test_its_own_death_leaves_no_process(place: Place) -> None:
+def test_its_own_death_leaves_no_process(place: Place, tmp_path: Path) -> None:
+    place.env["TMPDIR"] = str(tmp_path)  # its folder stays: nobody is left to remove it
     process = started(place)
     process.kill()
     process.communicate(timeout=SECONDS)
