@@ -1,0 +1,93 @@
+"""Fair shares: how many slots of each worker each client may use.
+
+Max-min fairness (Bertsekas and Gallager, Data Networks, 6.5.2): nobody gets more
+than it needs while somebody who needs more has less.  What nobody needs is
+shared evenly all the same, so that a client which begins finds slots at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+__all__ = ["divide", "fair", "shares"]
+
+Address = bytes
+
+
+def fair(total: int, needs: Sequence[int]) -> list[int]:
+    """Divide so many slots by need.
+
+    Args:
+        total: How many there are.
+        needs: How many each client could use; who comes first gets what cannot be divided.
+
+    Returns:
+        How many each gets; all of them, if there is any client.
+    """
+    given = [0] * len(needs)
+    left = total
+    # In order of need, each takes what it needs, or as much as all who are left.
+    order = sorted(range(len(needs)), key=lambda client: needs[client])
+    for done, client in enumerate(order):
+        given[client] = min(needs[client], left // (len(order) - done))
+        left -= given[client]
+    for wanting in (True, False):
+        for client, need in enumerate(needs):
+            if wanting and left and given[client] < need:
+                given[client] += 1
+                left -= 1
+            elif not wanting and left:
+                part = -(-left // (len(needs) - client))
+                given[client] += part
+                left -= part
+    return given
+
+
+def divide(
+    slots: Mapping[Address, int], targets: Sequence[int], before: Sequence[Mapping[Address, int]]
+) -> list[dict[Address, int]]:
+    """Say on which workers the clients' slots are.
+
+    Args:
+        slots: How many each worker has.
+        targets: How many each client gets; together not more than there are.
+        before: Where they were, which is kept as far as it can be.
+
+    Returns:
+        For each client, how many of which worker.
+    """
+    free = dict(slots)
+    left = list(targets)
+    found: list[dict[Address, int]] = [{} for _ in targets]
+
+    def give(client: int, worker: Address, count: int) -> None:
+        if count > 0:
+            found[client][worker] = found[client].get(worker, 0) + count
+            free[worker] -= count
+            left[client] -= count
+
+    for client, old in enumerate(before):
+        for worker, count in old.items():
+            give(client, worker, min(count, free.get(worker, 0), left[client]))
+    for client in range(len(left)):
+        for worker, count in list(free.items()):
+            give(client, worker, min(count, left[client]))
+    return found
+
+
+def shares(
+    slots: Mapping[Address, int],
+    needs: Mapping[Address, int],
+    before: Mapping[Address, Mapping[Address, int]],
+) -> dict[Address, dict[Address, int]]:
+    """Return for each client how many slots of each worker are its own.
+
+    Args:
+        slots: How many slots each worker has.
+        needs: How many slots each client could use, in the order in which they came.
+        before: The last shares.
+    """
+    clients = list(needs)
+    targets = fair(sum(slots.values()), list(needs.values()))
+    own = divide(slots, targets, [before.get(client, {}) for client in clients])
+    return dict(zip(clients, own, strict=True))

@@ -1,0 +1,203 @@
+"""A reliable stream of bytes over messages that may get lost or come twice.
+
+Messages between a client and a worker go through the manager.  They come in
+order, but what is under way when the manager or a link dies is lost without a
+word.  So each end keeps what it sent until the other has it, as in TCP, with two
+differences.  There are no timers that guess a loss: a segment that comes too
+early proves one, and a sender that hears nothing sends an empty segment, which
+comes too early if anything before it was lost; the end counts as one byte more.
+So a slow link, where a timer
+would send everything twice, does no harm.  And what is sent again is told from
+what was sent before by its *turn*: a gap is answered once, however many segments
+have shown it.
+
+This is a pure machine: it has no clock, thread or socket.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import NamedTuple
+
+from fancypipe_core.errors import ProtocolError
+
+__all__ = ["CHUNK", "WINDOW", "Piece", "Stream"]
+
+CHUNK = 256 * 1024  # bytes in one message: a frame of 16 MB would hold up heartbeats for too long
+WINDOW = 4 * 1024 * 1024  # bytes under way in one direction; the manager's memory for a stream
+
+
+class Piece(NamedTuple):
+    """What a segment says, without its connection: see `_messages.Segment`."""
+
+    turn: int
+    offset: int
+    taken: int
+    limit: int
+    gap: int
+    end: bool
+    asks: bool
+    data: bytes
+
+
+class Stream:
+    """One end.
+
+    Args:
+        window: How many bytes may be under way in each direction; at least twice `CHUNK`.
+    """
+
+    def __init__(self, window: int = WINDOW) -> None:
+        self._window = window
+        # Out.
+        self._queue: deque[tuple[int, bytes]] = deque()  # written, not sent in this turn
+        self._kept: deque[tuple[int, bytes]] = deque()  # sent in this turn, not acknowledged
+        self._written = 0
+        self._sent = 0  # the position behind what was sent in this turn
+        self._acknowledged = 0
+        self._limit = window
+        self._turn = 0
+        self._finished = False
+        self._end_sent = False
+        self._end_acknowledged = False
+        # In.
+        self._taken = 0
+        self._end_taken = False
+        self._consumed = 0
+        self._told_taken = 0
+        self._told_limit = window
+        self._gap = -1
+        self._must_tell = False
+
+    # ---- out ----
+
+    @property
+    def room(self) -> int:
+        """How many bytes may be written now."""
+        if self._finished:
+            return 0
+        return max(0, min(self._acknowledged + self._window, self._limit) - self._written)
+
+    def write(self, data: bytes) -> None:
+        """Add bytes to send: at most `CHUNK`, and not more than there is room for.
+
+        Raises:
+            ValueError: They are too many, or the stream was finished.
+        """
+        if len(data) > min(self.room, CHUNK):
+            raise ValueError(f"{len(data)} bytes for a stream that takes {self.room}")
+        if data:
+            self._queue.append((self._written, data))
+            self._written += len(data)
+
+    def finish(self) -> None:
+        """Nothing more will be written."""
+        self._finished = True
+
+    @property
+    def drained(self) -> bool:
+        """Whether the other end has all that was written, and the end if there is one."""
+        if self._finished:
+            return self._end_acknowledged
+        return self._acknowledged == self._written
+
+    def pieces(self) -> list[Piece]:
+        """Return what must be sent now."""
+        found = []
+        while self._queue:
+            offset, data = self._queue.popleft()
+            self._kept.append((offset, data))
+            self._sent = offset + len(data)
+            self._end_sent = self._finished and self._sent == self._written
+            found.append(self._piece(offset, data, end=self._end_sent))
+        if self._finished and not self._end_sent:
+            self._end_sent = True
+            found.append(self._piece(self._written, b"", end=True))
+        if self._must_tell and not found:
+            found.append(self._piece(self._sent + self._end_sent, b""))
+        return found
+
+    def beat(self) -> list[Piece]:
+        """Return what to send when there was silence for a while: it shows what was lost."""
+        found = self.pieces()
+        waits = not self.drained or (not self.room and not self._finished)
+        if not found and (waits or self._owes):
+            found = [self._piece(self._sent + self._end_sent, b"", asks=waits)]
+        return found
+
+    @property
+    def _owes(self) -> bool:
+        """Whether the other end does not know all that it should."""
+        return self._position > self._told_taken or self._may_send > self._told_limit
+
+    @property
+    def _position(self) -> int:
+        return self._taken + self._end_taken
+
+    @property
+    def _may_send(self) -> int:
+        return self._consumed + self._window
+
+    def _piece(self, offset: int, data: bytes, *, end: bool = False, asks: bool = False) -> Piece:
+        self._must_tell = False
+        self._told_taken = self._position
+        self._told_limit = self._may_send
+        gap, self._gap = self._gap, -1
+        return Piece(self._turn, offset, self._position, self._may_send, gap, end, asks, data)
+
+    # ---- in ----
+
+    def take(self, piece: Piece) -> bytes:
+        """Take what has come; return its bytes if they are the next ones.
+
+        Raises:
+            ProtocolError: It says what cannot be.
+        """
+        self._take_answer(piece)
+        behind = piece.offset + len(piece.data)
+        if piece.asks:
+            self._must_tell = True
+        if piece.offset > self._position:
+            self._gap = max(self._gap, piece.turn)
+            self._must_tell = True
+            return b""
+        if behind > (self._position if self._end_taken else self._may_send):
+            raise ProtocolError("more bytes came than were asked for")
+        new = piece.data[self._taken - piece.offset :]
+        if piece.data and not new:
+            self._must_tell = True  # it came twice: the sender does not know
+        self._taken += len(new)
+        if piece.end and behind == self._taken:
+            self._must_tell = self._must_tell or not self._end_taken
+            self._end_taken = True
+        if self._taken - self._told_taken >= self._window // 8:
+            self._must_tell = True
+        return new
+
+    def _take_answer(self, piece: Piece) -> None:
+        if piece.taken > self._written + self._finished:
+            raise ProtocolError("bytes were acknowledged that were never sent")
+        self._end_acknowledged = self._end_acknowledged or piece.taken > self._written
+        self._acknowledged = max(self._acknowledged, min(piece.taken, self._written))
+        self._limit = max(self._limit, piece.limit)
+        if piece.gap == self._turn:
+            self._turn += 1
+            self._queue.extendleft(reversed(self._kept))
+            self._kept.clear()
+            self._end_sent = self._end_acknowledged
+        for chunks in (self._kept, self._queue):
+            while chunks and chunks[0][0] + len(chunks[0][1]) <= self._acknowledged:
+                chunks.popleft()
+        if not self._kept:
+            self._sent = self._queue[0][0] if self._queue else self._written
+
+    def consume(self, count: int) -> None:
+        """So many bytes that came are out of the way: the other end may send as many more."""
+        self._consumed += count
+        if self._may_send - self._told_limit >= self._window // 2:
+            self._must_tell = True
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the other end has finished and all its bytes have come."""
+        return self._end_taken

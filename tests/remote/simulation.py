@@ -1,0 +1,219 @@
+"""A cluster without clocks, threads or sockets: the machines, joined by a line that fails.
+
+Time is a number that jumps to the next thing that happens.  A seed decides all else, so
+what fails once fails again.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterator
+from itertools import count
+from random import Random
+
+from fancypipe_remote import _messages as messages
+from fancypipe_remote._ends import Connection
+from fancypipe_remote._link import LinkState
+from fancypipe_remote._relay import Identity, Relay
+from fancypipe_remote._sides import ClientSide, Closed, Data, Wanted, WorkerSide
+
+Side = ClientSide | WorkerSide
+
+
+def hello(role: str, host: str, slots: int = 0) -> messages.Hello:
+    return messages.Hello(role, messages.PROTOCOL, "0.1.0", "3.11", host, 1, slots)
+
+
+class World:
+    """The time, and what is under way.
+
+    Args:
+        seed: Decides what happens.
+        loss: Of all messages, how many get lost.
+        delay: The longest time that a message takes, in seconds.
+    """
+
+    def __init__(self, seed: int, loss: float = 0.0, delay: float = 0.01) -> None:
+        self.rnd = Random(seed)
+        self.now = 0.0
+        self.loss = loss
+        self.delay = delay
+        self.relay: Relay | None = None
+        self.managers = 0
+        self.sides: dict[bytes, Side] = {}
+        self.roles: dict[bytes, str] = {}
+        self.cut: set[bytes] = set()  # parties that cannot be reached now
+        self.frozen: set[bytes] = set()
+        self.act: dict[bytes, Callable[[], None]] = {}
+        self._line: list[tuple[float, int, bytes, bytes, messages.Parts, int]] = []
+        self._numbers = count()
+        self._last: dict[tuple[bytes, bytes], float] = {}  # messages keep their order
+        self._planned: list[tuple[float, int, Callable[[], None]]] = []
+
+    # ---- who is there ----
+
+    def start_manager(self) -> None:
+        self.managers += 1
+        self.relay = Relay(Identity(f"m{self.managers}", "0.1.0", "hostM", 1))
+
+    def kill_manager(self) -> None:
+        """It dies with all that is under way to it and from it."""
+        self.relay = None
+        self._line.clear()
+
+    def join(self, address: bytes, side: Side, act: Callable[[], None]) -> None:
+        self.sides[address] = side
+        self.roles[address] = "client" if isinstance(side, ClientSide) else "worker"
+        self.act[address] = act
+
+    def kill(self, address: bytes) -> None:
+        for known in (self.sides, self.act):
+            known.pop(address)  # type: ignore[attr-defined]
+        if self.relay is not None:
+            self.relay.unreachable(address, self.now)
+
+    def at(self, when: float, what: Callable[[], None]) -> None:
+        heapq.heappush(self._planned, (when, next(self._numbers), what))
+
+    # ---- the line ----
+
+    def _send(self, sender: bytes, to: bytes, parts: messages.Parts) -> None:
+        if self.rnd.random() < self.loss or {sender, to} & self.cut:
+            return
+        when = self.now + self.rnd.random() * self.delay
+        when = self._last[sender, to] = max(when, self._last.get((sender, to), 0.0))
+        heapq.heappush(self._line, (when, next(self._numbers), sender, to, parts, self.managers))
+
+    def _deliver(self, sender: bytes, to: bytes, parts: messages.Parts) -> None:
+        if not to:
+            if self.relay is not None:
+                for out in self.relay.take(sender, self.roles[sender], parts, self.now):
+                    self._send(b"", out.to, out.parts)
+                self.relay.check()
+        elif to in self.sides and to not in self.frozen:
+            self.sides[to].take(parts, self.now)
+            self._turn(to)
+
+    def _turn(self, address: bytes) -> None:
+        """What a party's loop does."""
+        self.act[address]()
+        for parts in self.sides[address].tick(self.now):
+            self._send(address, b"", parts)
+
+    # ---- time ----
+
+    def _times(self) -> Iterator[float]:
+        if self._line:
+            yield self._line[0][0]
+        if self._planned:
+            yield self._planned[0][0]
+        if self.relay is not None:
+            yield self.relay.next_tick
+        for address, side in self.sides.items():
+            if address not in self.frozen:
+                yield side.next_tick
+
+    def run(self, over: Callable[[], bool], limit: float) -> None:
+        """Let time pass until something is true.
+
+        Args:
+            over: What must become true.
+            limit: The time at which it must be, in seconds.
+        """
+        while not over():
+            self.now = max(self.now, min(self._times()))
+            assert self.now < limit, f"not over at {limit} s"
+            while self._planned and self._planned[0][0] <= self.now:
+                heapq.heappop(self._planned)[2]()
+            while self._line and self._line[0][0] <= self.now:
+                _, _, sender, to, parts, manager = heapq.heappop(self._line)
+                if manager == self.managers:
+                    self._deliver(sender, to, parts)
+            if self.relay is not None and self.relay.next_tick <= self.now:
+                for out in self.relay.tick(self.now):
+                    self._send(b"", out.to, out.parts)
+                self.relay.check()
+            for address, side in list(self.sides.items()):
+                if address not in self.frozen and side.next_tick <= self.now:
+                    self._turn(address)
+
+
+class Echo:
+    """A worker that sends back what it is sent, in its own time."""
+
+    def __init__(self, world: World, address: bytes, slots: int = 2) -> None:
+        self.world = world
+        self.address = address
+        self.side = WorkerSide(hello("worker", address.decode(), slots), None, world.now)
+        self.waiting: dict[int, list[tuple[int, bytes]]] = {}
+        self.hosts = 0
+        world.join(address, self.side, self.act)
+
+    def act(self) -> None:
+        for event in self.side.events:
+            if isinstance(event, Wanted):
+                self.hosts += 1
+                self.waiting[id(event.connection)] = []
+            elif isinstance(event, Closed):
+                self.hosts -= 1
+                self.waiting.pop(id(event.connection), None)
+            else:
+                self.waiting[id(event.connection)].append((event.stream, event.data))
+        self.side.events.clear()
+        for connection in self.side.connections:
+            self._answer(connection)
+
+    def _answer(self, connection: Connection) -> None:
+        waiting = self.waiting[id(connection)]
+        while waiting:
+            index, data = waiting[0]
+            stream = connection.streams[index]
+            part = data[: stream.room]
+            stream.write(part)
+            stream.consume(len(part))
+            waiting[0] = (index, data[len(part) :])
+            if len(part) < len(data):
+                return
+            waiting.pop(0)
+
+
+class Talker:
+    """A client that sends numbered lines to each worker, and remembers what comes back."""
+
+    def __init__(self, world: World, address: bytes, lines: int) -> None:
+        self.world = world
+        self.address = address
+        self.side = ClientSide(hello("client", address.decode()), 60.0, world.now)
+        self.text = b"".join(b"%d\n" % n for n in range(lines))
+        self.connections: dict[bytes, Connection] = {}
+        self.left: dict[bytes, bytes] = {}
+        self.got: dict[bytes, bytes] = {}
+        self.lost: dict[bytes, str] = {}
+        world.join(address, self.side, self.act)
+
+    def act(self) -> None:
+        for worker, told in self.side.workers.items():
+            if worker not in self.connections:
+                self.connections[worker] = self.side.open(worker, told.share)
+                self.left[worker] = self.text
+                self.got[worker] = b""
+        for event in self.side.events:
+            if isinstance(event, Data):
+                self.got[event.connection.peer] += event.data
+                event.connection.streams[event.stream].consume(len(event.data))
+            elif isinstance(event, Closed):
+                self.lost[event.connection.peer] = str(event.connection.closed)
+        self.side.events.clear()
+        for worker, connection in self.connections.items():
+            stream = connection.streams[0]
+            part = self.left[worker][: min(stream.room, 50)]
+            if connection.is_open and part:
+                stream.write(part)
+                self.left[worker] = self.left[worker][len(part) :]
+
+    def has_all(self, *workers: bytes) -> bool:
+        return all(self.got.get(worker) == self.text for worker in workers)
+
+    @property
+    def has_met(self) -> bool:
+        return self.side.link.state is LinkState.MET
