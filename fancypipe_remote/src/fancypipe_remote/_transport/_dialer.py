@@ -1,0 +1,164 @@
+"""The end of a link that a client or worker has."""
+
+from __future__ import annotations
+
+import enum
+import math
+import secrets
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import zmq
+from zmq.utils.monitor import parse_monitor_message
+
+from fancypipe_remote._address import Address
+from fancypipe_remote._keys import PeerKeys
+from fancypipe_remote._transport._link import Context, Socket, check, receive_rest, set_options
+
+__all__ = ["Dialer", "Handshake", "shake_hands"]
+
+
+class Handshake(enum.Enum):
+    """How a manager received somebody."""
+
+    DONE = "it let us in"
+    REFUSED = "its keys do not fit ours"
+    SILENT = "it did not answer in time"
+    GONE = "it is not there any more"
+
+
+class Dialer:
+    """The end of a client or worker: one link to the manager.
+
+    It connects, and connects again when the link breaks, by itself.  Whether somebody is
+    there is known when a message comes; `meet` tells beforehand.
+
+    Args:
+        address: Where the manager is, in numbers (`meet` finds them).
+        keys: Who we are.
+    """
+
+    def __init__(self, address: Address, keys: PeerKeys) -> None:
+        self.address = address
+        self._keys = keys
+        # The manager knows us by it, also over the next link.  None begins with a zero.
+        self._name = bytes([secrets.randbelow(255) + 1]) + secrets.token_bytes(15)
+        self._context = zmq.Context(io_threads=1)
+        self._full = False
+        self._socket = self._connect()
+
+    def receive(self) -> list[bytes] | None:
+        """Return the next message, or None if none is there."""
+        while True:
+            try:
+                first = self._socket.recv(zmq.NOBLOCK)
+            except zmq.Again:
+                return None
+            rest = receive_rest(self._socket)
+            if rest is not None:
+                return [first, *rest]
+
+    def send(self, parts: Sequence[bytes]) -> bool:
+        """Send a message, if that can be done at once; False if not: no link, or it is full.
+
+        A `Waiter` then also wakes when it can be tried again.
+
+        Raises:
+            ValueError: It is no message: too large, or nothing.
+        """
+        check(parts)
+        try:
+            self._socket.send_multipart(parts, zmq.NOBLOCK)
+            self._full = False
+        except zmq.Again:
+            self._full = True
+        return not self._full
+
+    def redial(self, address: Address | None = None) -> None:
+        """Drop the link and what is on its way, and make a new one.
+
+        For a link that says nothing: libzmq may never notice, and after a refusal it never
+        tries again.
+
+        Args:
+            address: Another place where the manager is now.
+        """
+        self.address = address or self.address
+        self._socket.close(0)
+        self._full = False
+        self._socket = self._connect()
+
+    def close(self, linger: float = 0) -> None:
+        """End the link.
+
+        Args:
+            linger: Wait up to so many seconds until what is on its way has left.
+        """
+        self._socket.close(round(linger * 1000))
+        self._context.term()
+
+    def _sockets(self) -> Iterable[tuple[Any, int]]:
+        return ((self._socket, zmq.POLLIN | (zmq.POLLOUT if self._full else 0)),)
+
+    def _connect(self) -> Socket:
+        socket = _dealer(self._context, self._keys)
+        socket.setsockopt(zmq.ROUTING_ID, self._name)
+        socket.connect(f"tcp://{self.address}")
+        return socket
+
+
+def _dealer(context: Context, keys: PeerKeys) -> Socket:
+    socket: Socket = context.socket(zmq.DEALER)
+    set_options(socket)
+    for option, value in (
+        (zmq.IMMEDIATE, 1),  # else what is sent before the link is there is queued for nobody
+        (zmq.RECONNECT_IVL, 50),  # and a random part, so that not all come back at once
+        (zmq.RECONNECT_IVL_MAX, 2000),
+        (zmq.CONNECT_TIMEOUT, 3000),
+    ):
+        socket.setsockopt(option, value)
+    keys.arm(socket)
+    return socket
+
+
+def shake_hands(address: Address, keys: PeerKeys, seconds: float) -> Handshake:
+    """Connect once, see how it is received, and disconnect.  May be called in any thread.
+
+    Links in use are not watched like this: with a monitor a broken message can freeze
+    a manager's link for good.
+
+    Args:
+        address: Where somebody with CURVE listens, in numbers.
+        keys: Who we are.
+        seconds: How long to wait at most.
+    """
+    with (
+        zmq.Context(io_threads=1) as context,
+        _dealer(context, keys) as socket,
+        socket.get_monitor_socket() as monitor,
+    ):
+        try:
+            socket.connect(f"tcp://{address}")
+            return _watch(monitor, time.monotonic() + seconds)
+        finally:
+            socket.disable_monitor()
+
+
+def _watch(monitor: Socket, deadline: float) -> Handshake:
+    failures = 0
+    seen = Handshake.SILENT
+    while monitor.poll(math.ceil(max(0.0, deadline - time.monotonic()) * 1000)):
+        event = parse_monitor_message(monitor.recv_multipart())["event"]
+        if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+            return Handshake.DONE
+        if event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
+            return Handshake.REFUSED
+        if event in (zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL, zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL):
+            # One may be a broken link.  A manager with other keys does it each time.
+            failures += 1
+            if failures == 2:
+                return Handshake.REFUSED
+        if event == zmq.EVENT_CLOSED:  # a connection that was not made
+            seen = Handshake.GONE
+    return seen

@@ -1,0 +1,71 @@
+"""What all links have in common: the options of their sockets, and what a message may be."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import zmq
+
+__all__ = [
+    "MAX_MESSAGE",
+    "MAX_PART",
+    "MAX_PARTS",
+    "Context",
+    "Socket",
+    "check",
+    "receive_rest",
+    "set_options",
+]
+
+Socket = zmq.Socket[bytes]
+Context = zmq.Context[Socket]
+
+# Of a message: bytes of one part, parts, and bytes of all of them.
+MAX_PART = 320 * 1024
+MAX_PARTS = 64
+MAX_MESSAGE = 1024 * 1024
+
+# What a stranger, too, may make us allocate: a part with what encryption adds.
+_MAX_FRAME = 384 * 1024
+_QUEUED = 64  # messages, in each direction of each link; credit bounds the bytes
+
+
+def set_options(socket: Socket) -> None:
+    """Set what holds for all sockets that reach the network; before bind and connect."""
+    for option, value in (
+        (zmq.IPV6, 1),
+        (zmq.LINGER, 0),
+        (zmq.SNDHWM, _QUEUED),
+        (zmq.RCVHWM, _QUEUED),
+        # Also for what comes before the handshake.  It is for each frame, not for a message.
+        (zmq.MAXMSGSIZE, _MAX_FRAME),
+        (zmq.HANDSHAKE_IVL, 3000),
+        # They find dead links.  Frozen peers answer them, so they do not find these.
+        (zmq.HEARTBEAT_IVL, 500),
+        (zmq.HEARTBEAT_TIMEOUT, 1500),
+        (zmq.HEARTBEAT_TTL, 1500),
+        (zmq.TCP_KEEPALIVE, 1),
+    ):
+        socket.setsockopt(option, value)
+
+
+def receive_rest(socket: Socket) -> list[bytes] | None:
+    """Return the other parts of the message whose first part was taken; None if too many."""
+    parts: list[bytes] = []
+    count = size = 0
+    while socket.getsockopt(zmq.RCVMORE):
+        part = socket.recv(zmq.NOBLOCK)
+        count += 1
+        size += len(part)
+        if count <= MAX_PARTS and size <= MAX_MESSAGE:
+            parts.append(part)
+        else:
+            parts.clear()  # read to its end all the same, but not kept
+    return parts if count <= MAX_PARTS and size <= MAX_MESSAGE else None
+
+
+def check(parts: Sequence[bytes]) -> None:
+    # The other side would cut the link, and never say why.
+    sizes = [len(part) for part in parts]
+    if not sizes or len(sizes) > MAX_PARTS or max(sizes) > MAX_PART or sum(sizes) > MAX_MESSAGE:
+        raise ValueError(f"a message cannot have {len(sizes)} parts of {sum(sizes)} bytes")
