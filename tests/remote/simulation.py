@@ -145,7 +145,7 @@ class Echo:
         self.world = world
         self.address = address
         self.side = WorkerSide(hello("worker", address.decode(), slots), None, world.now)
-        self.waiting: dict[int, list[tuple[int, bytes]]] = {}
+        self.waiting: dict[int, list[bytes]] = {}
         self.hosts = 0
         world.join(address, self.side, self.act)
 
@@ -158,7 +158,7 @@ class Echo:
                 self.hosts -= 1
                 self.waiting.pop(id(event.connection), None)
             else:
-                self.waiting[id(event.connection)].append((event.stream, event.data))
+                self.waiting[id(event.connection)].append(event.data)
         self.side.events.clear()
         for connection in self.side.connections:
             self._answer(connection)
@@ -166,12 +166,12 @@ class Echo:
     def _answer(self, connection: Connection) -> None:
         waiting = self.waiting[id(connection)]
         while waiting:
-            index, data = waiting[0]
-            stream = connection.streams[index]
+            data = waiting[0]
+            stream = connection.stream
             part = data[: stream.room]
             stream.write(part)
             stream.consume(len(part))
-            waiting[0] = (index, data[len(part) :])
+            waiting[0] = data[len(part) :]
             if len(part) < len(data):
                 return
             waiting.pop(0)
@@ -200,12 +200,12 @@ class Talker:
         for event in self.side.events:
             if isinstance(event, Data):
                 self.got[event.connection.peer] += event.data
-                event.connection.streams[event.stream].consume(len(event.data))
+                event.connection.stream.consume(len(event.data))
             elif isinstance(event, Closed):
                 self.lost[event.connection.peer] = str(event.connection.closed)
         self.side.events.clear()
         for worker, connection in self.connections.items():
-            stream = connection.streams[0]
+            stream = connection.stream
             part = self.left[worker][: min(stream.room, 50)]
             if connection.is_open and part:
                 stream.write(part)

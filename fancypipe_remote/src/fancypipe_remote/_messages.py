@@ -204,11 +204,10 @@ class Opened(msgspec.Struct, tag="opened", array_like=True, frozen=True):
 
 
 class Segment(msgspec.Struct, tag="s", array_like=True, frozen=True):
-    """A piece of a stream; its bytes are the part behind it.
+    """A piece of a connection's stream; its bytes are the part behind it.
 
     Attributes:
         connection: Which connection.
-        stream: Which of its streams, from 0.
         turn: How often the sender has gone back to send again.
         offset: The position of the first byte.
         taken: How many bytes of the other direction have come, in order.
@@ -220,7 +219,6 @@ class Segment(msgspec.Struct, tag="s", array_like=True, frozen=True):
     """
 
     connection: int
-    stream: int
     turn: int
     offset: int
     taken: int

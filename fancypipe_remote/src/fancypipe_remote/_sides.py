@@ -50,10 +50,9 @@ class Wanted(NamedTuple):
 
 
 class Data(NamedTuple):
-    """Bytes have come, in order; tell the stream when they are `consumed`."""
+    """Bytes have come, in order (none at the end); tell the stream when they are consumed."""
 
     connection: Connection
-    stream: int
     data: bytes
 
 
@@ -150,8 +149,8 @@ class _Side:
         if connection.closed is not None:
             self._forget(connection)
             self.events.append(Closed(connection))
-        elif arrived is not None:
-            self.events.append(Data(connection, *arrived))
+        elif isinstance(message, messages.Segment):
+            self.events.append(Data(connection, arrived))
         elif isinstance(message, messages.Open):
             self._out.append(messages.encode(messages.Opened(message.connection), sender))
 
