@@ -3,3 +3,44 @@
 A manager knows who is there and passes sealed bytes on; workers run jobs on any
 local backend; clients run pipelines.  All three meet at the manager's address.
 """
+
+from __future__ import annotations
+
+from fancypipe_core.backend import Backend, BackendOptions, BackendPlugin, Command
+from fancypipe_remote._declared import (
+    ClientSettings,
+    ManagerSettings,
+    StatusSettings,
+    WorkerSettings,
+)
+
+__all__ = ["plugin"]
+
+__version__ = "0.1.0"
+
+_HOME = "fancypipe_remote._commands"
+
+
+def _make(options: BackendOptions) -> Backend:
+    from fancypipe_remote._client import make
+
+    return make(options)
+
+
+plugin = BackendPlugin(
+    name="remote",
+    aliases=("R",),
+    help="workers on any number of machines, which meet at a manager",
+    make=_make,
+    kills=True,
+    settings=ClientSettings,
+    commands={
+        "manager": Command(
+            "Let clients and workers meet here, and pass on what they say.",
+            f"{_HOME}:manager",
+            ManagerSettings,
+        ),
+        "worker": Command("Run the jobs of clients.", f"{_HOME}:worker", WorkerSettings),
+        "status": Command("Say who is at a manager.", f"{_HOME}:status", StatusSettings),
+    },
+)

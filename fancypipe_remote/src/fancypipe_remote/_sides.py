@@ -175,6 +175,7 @@ class ClientSide(_Side):
     Attributes:
         workers: Who was in the manager's last list, by address.
         clients: How many clients share them.
+        listed: Whether the manager has told who is there.
     """
 
     def __init__(
@@ -188,6 +189,7 @@ class ClientSide(_Side):
         super().__init__(hello, wait, now, times)
         self.workers: dict[bytes, messages.Worker] = {}
         self.clients = 1
+        self.listed = False
         self._patience = patience or Patience()
         self._known_by: dict[bytes, str] = {}  # the manager whose list had this worker last
         self._numbers = 0
@@ -217,6 +219,7 @@ class ClientSide(_Side):
         if isinstance(message, messages.Workers) and self.link.manager is not None:
             self.workers = {worker.address: worker for worker in message.workers}
             self.clients = message.clients
+            self.listed = True
             for address in self.workers:
                 self._known_by[address] = self.link.manager.manager
 

@@ -60,7 +60,12 @@ class Waiter:
         """Wait for this one no more."""
         self._sources.remove(source)
 
-    def wait(self, seconds: float | None = None) -> list[Source]:
+    def wait(
+        self,
+        seconds: float | None = None,
+        reads: Iterable[int] = (),
+        writes: Iterable[int] = (),
+    ) -> list[Source]:
         """Return the sources that are ready; none when the time is over.
 
         What is ready stays so until all is read: calls may come in any order, and nothing
@@ -68,9 +73,17 @@ class Waiter:
 
         Args:
             seconds: How long to wait at most; None for ever, for who has a waker.
+            reads: Further descriptors to be read, this time.
+            writes: Further descriptors to be written to, this time.
         """
         poller = zmq.Poller()
         owners: dict[Any, Source] = {}
+        wanted: dict[int, int] = dict.fromkeys(reads, zmq.POLLIN)
+        for descriptor in writes:
+            wanted[descriptor] = wanted.get(descriptor, 0) | zmq.POLLOUT
+        for descriptor, events in wanted.items():
+            poller.register(descriptor, events)
+            owners[descriptor] = descriptor
         for source in self._sources:
             if isinstance(source, int):
                 poller.register(source, zmq.POLLIN)

@@ -1,0 +1,120 @@
+"""`fancypipe manager`, `worker` and `status`."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from time import monotonic
+
+from fancypipe_core import errors
+from fancypipe_remote import _address, _secret
+from fancypipe_remote._client import keys_of, meet
+from fancypipe_remote._declared import ManagerSettings, StatusSettings, WorkerSettings
+from fancypipe_remote._keys import CLIENT, WORKER, ManagerKeys
+from fancypipe_remote._link import LinkState
+from fancypipe_remote._loop import Loop
+from fancypipe_remote._manager import Manager, log
+from fancypipe_remote._sides import ClientSide
+from fancypipe_remote._transport import Dialer, Listener
+from fancypipe_remote._worker import Worker, hello
+
+__all__ = ["manager", "status", "worker"]
+
+_ANSWER = 5.0  # seconds that a manager that was reached has to say who is there
+
+
+def manager(settings: ManagerSettings, _words: Sequence[str]) -> int:
+    """Run a manager until it is told to stop."""
+    address = _address.parse(settings.jobmanager, listening=True)
+    secret = _secret.find(settings.jobauth, create=True)
+    _secret.scrub(settings.jobauth, sys.argv)
+    for remark in (*secret.remarks, *_secret.check_listening(secret, address.host)):
+        log(f"fancypipe manager: {remark}")
+    listener = Listener(address, ManagerKeys(secret, settings.cluster))
+    served = Manager(listener, lambda line: log(f"fancypipe manager: {line}"))
+    served.stop_on_signals()
+    log(f"fancypipe manager: listening on {listener.address}, with the secret from {secret.source}")
+    served.run()
+    log("fancypipe manager: stopped")
+    return 0
+
+
+def worker(settings: WorkerSettings, _words: Sequence[str]) -> int:
+    """Run a worker until it is told to stop."""
+    from fancypipe_core.backend import local_backend
+
+    base = os.path.abspath(settings.tempdir or tempfile.gettempdir())
+    if not os.access(base, os.W_OK | os.X_OK):
+        raise errors.UsageError(
+            f"-tempdir={base}: there is no such folder, or it cannot be written"
+        )
+    slots = settings.numworkers or _cores()
+    local_backend(settings.workertype, slots, base)  # that it is installed is said now
+    address = _address.parse(settings.jobmanager)
+    keys = keys_of(settings.jobauth, settings.cluster, WORKER)
+    found = meet(address, keys, settings.wait)
+    served = Worker(
+        Dialer(found, keys),
+        slots,
+        settings.workertype,
+        base,
+        settings.wait,
+        lambda line: log(f"fancypipe worker: {line}"),
+    )
+    served.stop_on_signals()
+    log(f"fancypipe worker: {slots} slots, manager at {address}")
+    served.run(settings.grace)
+    log("fancypipe worker: stopped")
+    return 0
+
+
+def status(settings: StatusSettings, _words: Sequence[str]) -> int:
+    """Say who is there."""
+    address = _address.parse(settings.jobmanager)
+    keys = keys_of(settings.jobauth, settings.cluster, CLIENT)
+    found = meet(address, keys, settings.wait)
+    side = ClientSide(hello("client"), _ANSWER, monotonic())
+    loop = Loop(Dialer(found, keys), side)
+    try:
+        until = monotonic() + _ANSWER
+        while not side.listed and side.link.state is not LinkState.OVER and monotonic() < until:
+            loop.turn(0.1)
+        if side.link.was_refused:
+            raise errors.VersionMismatch(side.link.why)
+        if side.link.manager is None or not side.listed:
+            raise errors.ConnectionLost(
+                f"the manager at {address} let us in, but did not answer within {_ANSWER:g} s"
+            )
+        sys.stdout.write(_status(side, str(address)))
+    finally:
+        loop.close()
+    return 0
+
+
+def _status(side: ClientSide, address: str) -> str:
+    manager = side.link.manager
+    assert manager is not None
+    lines = [
+        f"manager at {address}: fancypipe-remote {manager.fancypipe} on {manager.host} "
+        f"(pid {manager.pid})"
+    ]
+    workers = list(side.workers.values())
+    slots = sum(info.slots for info in workers)
+    others = side.clients - 1
+    lines.append(f"{len(workers)} workers with {slots} slots, {others} other clients")
+    lines += [
+        f"  {info.host} (pid {info.pid}): {info.slots} slots, Python {info.python}, "
+        f"fancypipe-remote {info.fancypipe}, load {info.load:.1f}"
+        for info in workers
+    ]
+    if not workers:
+        lines.append("  start some with: fancypipe worker -jobmanager=" + address)
+    return "\n".join(lines) + "\n"
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -1,0 +1,82 @@
+"""The settings of client, manager and worker."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fancypipe_core.backend import setting
+
+__all__ = ["ClientSettings", "ManagerSettings", "StatusSettings", "WorkerSettings"]
+
+_DEFAULT = "localhost:51423"
+_ADDRESS = "HOST[:PORT]"
+_SECRET = "SECRET|@FILE|-"
+_AUTH = (
+    "The secret, a file that holds it, or - to read it; by default from FANCYPIPE_JOBAUTH, "
+    "FANCYPIPE_JOBAUTH_FILE or your own file: see `fancypipe secret`."
+)
+_CLUSTER = "A name, to keep managers with the same secret apart."
+
+
+@dataclass(frozen=True)
+class ClientSettings:
+    """Of a pipeline's run."""
+
+    jobmanager: str = setting(
+        _DEFAULT, help="Where the manager is.", also=("jobserver",), value=_ADDRESS, implies=True
+    )
+    jobauth: str | None = setting(None, help=_AUTH, value=_SECRET, secret=True)
+    cluster: str = setting("", help=_CLUSTER)
+    wait: float = setting(
+        30.0, help="Seconds to wait for the manager and the first worker.", least=0.0
+    )
+
+
+@dataclass(frozen=True)
+class StatusSettings:
+    """Of `fancypipe status`."""
+
+    jobmanager: str = setting(
+        _DEFAULT, help="Where the manager is.", also=("jobserver",), value=_ADDRESS
+    )
+    jobauth: str | None = setting(None, help=_AUTH, value=_SECRET, secret=True)
+    cluster: str = setting("", help=_CLUSTER)
+    wait: float = setting(0.0, help="Seconds to wait for the manager.", least=0.0)
+
+
+@dataclass(frozen=True)
+class ManagerSettings:
+    """Of `fancypipe manager`."""
+
+    jobmanager: str = setting(
+        _DEFAULT,
+        help="Where to listen; only this machine can reach localhost.",
+        also=("jobserver",),
+        value=_ADDRESS,
+    )
+    jobauth: str | None = setting(None, help=_AUTH, value=_SECRET, secret=True)
+    cluster: str = setting("", help=_CLUSTER)
+
+
+@dataclass(frozen=True)
+class WorkerSettings:
+    """Of `fancypipe worker`."""
+
+    jobmanager: str = setting(
+        _DEFAULT, help="Where the manager is.", also=("jobserver",), value=_ADDRESS
+    )
+    jobauth: str | None = setting(None, help=_AUTH, value=_SECRET, secret=True)
+    cluster: str = setting("", help=_CLUSTER)
+    numworkers: int | None = setting(
+        None, help="How many jobs run at the same time; by default one for each core.", least=1
+    )
+    workertype: str = setting("P", help="The local backend that runs them.", value="NAME")
+    tempdir: str | None = setting(
+        None, help="The folder for temporary files; by default the system's.", value="DIR"
+    )
+    wait: float | None = setting(
+        None, help="Seconds to seek the manager before it gives up; by default for ever.", least=0.0
+    )
+    grace: float = setting(
+        30.0, help="Seconds that running jobs have when the worker is told to stop.", least=0.0
+    )

@@ -1,0 +1,185 @@
+"""The client's thread for the network: it beats, also while the engine is busy."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable
+from queue import Empty, SimpleQueue
+from time import monotonic
+from typing import NamedTuple
+
+from fancypipe_core.backend import fault
+from fancypipe_remote import _messages as messages
+from fancypipe_remote._ends import Connection
+from fancypipe_remote._link import LinkState
+from fancypipe_remote._loop import Loop
+from fancypipe_remote._pump import Pump
+from fancypipe_remote._sides import ClientSide
+from fancypipe_remote._transport import Dialer
+
+__all__ = ["Network", "News"]
+
+_TURN = 0.5  # seconds
+_LAST_WORDS = 1.0  # seconds in which the workers should hear that the client leaves
+
+
+class News(NamedTuple):
+    """What the engine's thread must know.
+
+    Attributes:
+        workers: Who is there, by address.
+        clients: How many clients share them.
+        met: Whether the manager was met, ever.
+        over: Why there is no link any more; None while there is.
+        refused: Whether the manager has refused us.
+        closed: Connections that are no more, by worker, and why.
+        failed: The exception that ended the thread.
+    """
+
+    workers: dict[bytes, messages.Worker]
+    clients: int
+    met: bool
+    over: str | None
+    refused: bool
+    closed: dict[tuple[bytes, int], str]
+    failed: BaseException | None = None
+
+
+class Network:
+    """The thread.
+
+    Args:
+        dialer: Makes the link, in the thread.
+        hello: What we say of ourselves.
+        wait: Seconds to seek a manager, at the beginning and again.
+        wake: Called when there is news.
+    """
+
+    def __init__(
+        self,
+        dialer: Callable[[], Dialer],
+        hello: messages.Hello,
+        wait: float,
+        wake: Callable[[], None],
+    ) -> None:
+        self._make_dialer = dialer
+        self._hello = hello
+        self._wait = wait
+        self._wake = wake
+        self._asked: SimpleQueue[Callable[[ClientSide], None]] = SimpleQueue()
+        self._news: SimpleQueue[News] = SimpleQueue()
+        self._last: tuple[object, ...] = ()
+        self._closed: dict[tuple[bytes, int], str] = {}
+        self._numbers = 0
+        self._stopping = False
+        self._ready = threading.Event()
+        self._loop: Loop | None = None
+        self._thread = threading.Thread(target=self._run, name="fancypipe-network", daemon=True)
+
+    # ---- in the engine's thread ----
+
+    def start(self) -> None:
+        """Start the thread, and return when its link exists."""
+        self._thread.start()
+        self._ready.wait(30)
+
+    def open(self, worker: bytes, slots: int) -> tuple[int, socket.socket]:
+        """Open a connection; return its number and our end of a socket to it."""
+        ours, theirs = socket.socketpair()
+        self._numbers += 1
+        number = self._numbers
+
+        def begin(side: ClientSide) -> None:
+            assert self._loop is not None
+            connection = side.open(worker, slots)
+            assert connection.number == number, "connections are numbered in order"
+            self._loop.attach(Pump(theirs, connection))
+
+        self._ask(begin)
+        return number, ours
+
+    def close(self, worker: bytes, number: int, why: str) -> None:
+        """Close a connection."""
+
+        def end(side: ClientSide) -> None:
+            assert self._loop is not None
+            for connection in side.connections:
+                if (connection.peer, connection.number) == (worker, number):
+                    self._loop.close_connection(connection, why)
+
+        self._ask(end)
+
+    def use(self, need: int, using: dict[bytes, int]) -> None:
+        """Say how many slots could be used, and how many jobs are on each worker."""
+        self._ask(lambda side: side.use(need, using, monotonic()))
+
+    def news(self) -> News | None:
+        """Return what is new, or None."""
+        newest = None
+        closed: dict[tuple[bytes, int], str] = {}
+        while True:
+            try:
+                newest = self._news.get_nowait()
+            except Empty:
+                return newest and newest._replace(closed=closed)
+            closed.update(newest.closed)
+
+    def stop(self) -> None:
+        """Close all, and wait for the thread to end."""
+        self._stopping = True
+        if self._loop is not None:
+            self._loop.waker.wake()
+        self._thread.join(_LAST_WORDS + 5.0)
+
+    def _ask(self, what: Callable[[ClientSide], None]) -> None:
+        self._asked.put(what)
+        if self._loop is not None:
+            self._loop.waker.wake()
+
+    # ---- in its own ----
+
+    def _run(self) -> None:
+        try:
+            side = ClientSide(self._hello, self._wait, monotonic())
+            loop = self._loop = Loop(self._make_dialer(), side, closed=self._lost)
+            self._ready.set()
+            try:
+                while not self._stopping:
+                    fault("remote.network")
+                    self._turn(loop, side)
+                for connection in side.connections:
+                    loop.close_connection(connection, "the client has ended")
+                loop.flush(_LAST_WORDS)
+                loop.say(messages.encode(messages.Bye()))
+            finally:
+                loop.close()
+        except BaseException as error:  # noqa: BLE001 - it ends the run, with its reason
+            self._ready.set()
+            self._news.put(
+                News({}, 0, met=False, over=None, refused=False, closed={}, failed=error)
+            )
+            self._wake()
+
+    def _turn(self, loop: Loop, side: ClientSide) -> None:
+        while True:
+            try:
+                self._asked.get_nowait()(side)
+            except Empty:
+                break
+        loop.turn(_TURN)
+        self._tell(side)
+
+    def _lost(self, connection: Connection) -> None:
+        self._closed[connection.peer, connection.number] = connection.closed or ""
+
+    def _tell(self, side: ClientSide) -> None:
+        link = side.link
+        over = link.why if link.state is LinkState.OVER else None
+        now = (side.workers, side.clients, link.manager is not None, over, link.was_refused)
+        if now == self._last and not self._closed:
+            return
+        self._last = now
+        closed, self._closed = self._closed, {}
+        self._news.put(News(*now, closed))
+        self._wake()

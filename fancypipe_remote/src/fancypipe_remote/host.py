@@ -1,0 +1,115 @@
+"""The process in which a worker runs one client's jobs: a channel in front of a local backend.
+
+`python -m fancypipe_remote.host`, started by the worker and nobody else.  Each
+client has its own, so their modules do not mix and what one breaks, the other keeps.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+
+from fancypipe_core.backend import (
+    Setup,
+    SocketChannel,
+    decode_command,
+    local_backend,
+    serve_backend,
+    set_main_script,
+)
+from fancypipe_core.errors import ChannelError, FancyPipeError
+from fancypipe_remote import _code, _greeting
+from fancypipe_remote._greeting import Answer, Greeting
+
+__all__ = ["main"]
+
+_PR_SET_PDEATHSIG = 1  # prctl(2)
+
+
+def main(argv: list[str]) -> None:
+    """Serve one client until it is gone.
+
+    Args:
+        argv: The number of the inherited socket, the worker's process number, the
+            local backend's name, how many jobs run at the same time, the folder for
+            temporary files.
+    """
+    descriptor, parent, name, workers, base = argv
+    os.set_inheritable(int(descriptor), False)
+    _die_with(int(parent))
+    faulthandler.enable(all_threads=False)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    channel = SocketChannel(socket.socket(fileno=int(descriptor)), blocking=True)
+    own = tempfile.mkdtemp(prefix="fancypipe-host-", dir=base)
+    try:
+        _serve(channel, name, int(workers), base, own)
+    except ChannelError:
+        return  # the client is gone; there is nobody to tell
+    finally:
+        shutil.rmtree(own, ignore_errors=True)
+        channel.close()
+
+
+def _die_with(parent: int) -> None:
+    """Let the kernel end us with the worker, also while a task holds the interpreter."""
+    if sys.platform != "linux":
+        return  # there the channel's end does it
+    import ctypes
+
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(0)
+
+
+def _serve(channel: SocketChannel, name: str, workers: int, base: str, own: str) -> None:
+    greeting = _greeting.decode(channel.receive()[0], Greeting)
+    shares = _sees(greeting)
+    directory = greeting.directory if shares else own
+    try:
+        backend = local_backend(name, workers, directory)
+    except FancyPipeError as error:
+        channel.send(_greeting.encode(Answer(wants_code=False, shares=shares, problem=str(error))))
+        return
+    sees_code = _code.settle(greeting.code)
+    channel.send(_greeting.encode(Answer(wants_code=not sees_code, shares=shares)))
+    folder = greeting.code.folder
+    here = folder
+    if not sees_code:
+        _, buffers = channel.receive()
+        here = _code.unpack(bytes(buffers[0]), greeting.code, base)
+
+    def moved(path: str) -> str:
+        if here != folder and (path == folder or path.startswith(folder + os.sep)):
+            return here + path[len(folder) :]
+        return path
+
+    setup = decode_command(channel.receive())
+    assert isinstance(setup, Setup), "after the greeting comes the setup"
+    theirs = [moved(entry) for entry in greeting.code.path]
+    ours = [entry for entry in sys.path if entry not in theirs]
+    sys.path[:] = [entry for entry in theirs if os.path.exists(entry)] + ours
+    sys.argv[:] = setup.argv
+    main_script = setup.main
+    if main_script is not None and main_script[0] == "file":
+        main_script = ("file", moved(main_script[1]))
+    set_main_script(main_script)
+    os.chdir(greeting.cwd if os.path.isdir(greeting.cwd) else own)
+    serve_backend(channel, backend)
+
+
+def _sees(greeting: Greeting) -> bool:
+    """Tell whether the session's folder is the same here as at the client."""
+    try:
+        with open(os.path.join(greeting.directory, "proof"), encoding="utf-8") as file:
+            return file.read() == greeting.proof
+    except OSError:
+        return False
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
