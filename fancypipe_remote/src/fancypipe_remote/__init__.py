@@ -37,7 +37,7 @@ plugin = BackendPlugin(
     commands={
         "manager": Command(
             "Let clients and workers meet here, and pass on what they say.",
-            f"{_HOME}:manager",
+            "fancypipe_remote._manager_command:manager",
             ManagerSettings,
         ),
         "worker": Command("Run the jobs of clients.", f"{_HOME}:worker", WorkerSettings),

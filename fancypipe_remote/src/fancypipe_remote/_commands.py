@@ -1,4 +1,4 @@
-"""`fancypipe manager`, `worker` and `status`."""
+"""`fancypipe worker` and `fancypipe status`."""
 
 from __future__ import annotations
 
@@ -9,36 +9,20 @@ from collections.abc import Sequence
 from time import monotonic
 
 from fancypipe_core import errors
-from fancypipe_remote import _address, _secret
+from fancypipe_remote import _address
 from fancypipe_remote._client import keys_of, meet
-from fancypipe_remote._declared import ManagerSettings, StatusSettings, WorkerSettings
-from fancypipe_remote._keys import CLIENT, WORKER, ManagerKeys
+from fancypipe_remote._declared import StatusSettings, WorkerSettings
+from fancypipe_remote._keys import CLIENT, WORKER
 from fancypipe_remote._link import LinkState
 from fancypipe_remote._loop import Loop
-from fancypipe_remote._manager import Manager, log
+from fancypipe_remote._log import log
 from fancypipe_remote._sides import ClientSide
-from fancypipe_remote._transport import Dialer, Listener
+from fancypipe_remote._transport import Dialer
 from fancypipe_remote._worker import Worker, hello
 
-__all__ = ["manager", "status", "worker"]
+__all__ = ["status", "worker"]
 
 _ANSWER = 5.0  # seconds that a manager that was reached has to say who is there
-
-
-def manager(settings: ManagerSettings, _words: Sequence[str]) -> int:
-    """Run a manager until it is told to stop."""
-    address = _address.parse(settings.jobmanager, listening=True)
-    secret = _secret.find(settings.jobauth, create=True)
-    _secret.scrub(settings.jobauth, sys.argv)
-    for remark in (*secret.remarks, *_secret.check_listening(secret, address.host)):
-        log(f"fancypipe manager: {remark}")
-    listener = Listener(address, ManagerKeys(secret, settings.cluster))
-    served = Manager(listener, lambda line: log(f"fancypipe manager: {line}"))
-    served.stop_on_signals()
-    log(f"fancypipe manager: listening on {listener.address}, with the secret from {secret.source}")
-    served.run()
-    log("fancypipe manager: stopped")
-    return 0
 
 
 def worker(settings: WorkerSettings, _words: Sequence[str]) -> int:

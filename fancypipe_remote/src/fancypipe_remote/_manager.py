@@ -6,7 +6,6 @@ import os
 import platform
 import secrets
 import signal
-import sys
 from collections import deque
 from collections.abc import Callable
 from time import monotonic
@@ -131,9 +130,3 @@ class _Waiting:
 
     def drop_first(self) -> None:
         self._bytes -= sum(map(len, self.messages.popleft()))
-
-
-def log(line: str) -> None:
-    """Write a line to stderr, where it is not lost when the process dies."""
-    sys.stderr.write(f"{line}\n")
-    sys.stderr.flush()

@@ -1,0 +1,319 @@
+"""Manager, workers and clients as real processes, and what happens when they die."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from time import monotonic
+
+import pytest
+
+from tests.remote.cluster import LIMIT, Cluster, cluster, eventually
+
+WORK = Path(__file__).with_name("work.py")
+
+PIPELINE = '''\
+from helper import plus
+from fancypipe_core import module, task
+
+@task
+def square(x: float) -> float:
+    return x * x
+
+@task
+def add(a: float, b: float) -> float:
+    return plus(a, b)
+
+@module
+def sum_of_squares(x1: float = 3, x2: float = 4):
+    """Sum of the squares of x1 and x2."""
+    return add(square(x1), square(x2))
+
+if __name__ == "__main__":
+    sum_of_squares.cli()
+'''
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> Iterator[Cluster]:
+    """A manager and two workers with two slots each."""
+    with cluster(tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+def script(tmp_path: Path) -> Path:
+    folder = tmp_path / "project"
+    folder.mkdir()
+    (folder / "pipeline.py").write_text(PIPELINE)
+    (folder / "helper.py").write_text("def plus(a, b):\n    return a + b\n")
+    return folder / "pipeline.py"
+
+
+def client(made: Cluster, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        made.command("-q", f"-jobmanager={made.address}", *arguments),
+        env=made.env,
+        cwd=made.folder,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def hosts(made: Cluster) -> list[int]:
+    """Return the host processes, and the processes that they have started."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            try:
+                environ = (entry / "environ").read_bytes()
+                command = (entry / "cmdline").read_bytes()
+            except OSError:
+                continue
+            ours = f"XDG_CONFIG_HOME={made.env['XDG_CONFIG_HOME']}".encode() in environ
+            if ours and (b"fancypipe_remote.host" in command or b"procs.child" in command):
+                found.append(int(entry.name))
+    return found
+
+
+def test_the_walk_through(two: Cluster, script: Path) -> None:
+    over = two.run(f"-jobmanager={two.address}", str(script), "--x1", "5")
+    assert (over.stdout, over.returncode) == ("41.0\n", 0), over.stderr
+    direct = subprocess.run(
+        [sys.executable, str(script), f"-jobmanager={two.address}"],
+        check=False, env=two.env, timeout=LIMIT, capture_output=True, text=True,
+    )  # fmt: skip
+    assert (direct.stdout, direct.returncode) == ("25\n", 0), direct.stderr
+    alias = two.run("--workertype", "remote", f"-jobserver={two.address}", str(script))
+    assert alias.stdout == "25\n", alias.stderr
+    eventually(lambda: not hosts(two), "host processes end with their client")
+
+
+def test_without_a_pipeline_it_says_who_is_there(two: Cluster) -> None:
+    over = two.run("--workertype", "remote", f"-jobmanager={two.address}")
+    assert over.returncode == 0, over.stderr
+    assert "2 workers with 4 slots, 0 other clients" in over.stdout
+
+
+def test_nobody_is_there(tmp_path: Path) -> None:
+    made = Cluster(tmp_path)
+    made.port = 1  # nothing listens there
+    (tmp_path / "secret").write_text("a secret that is long enough\n")
+    (tmp_path / "secret").chmod(0o600)
+    over = made.run(
+        "--workertype", "remote", f"-jobmanager={made.address}", f"-jobauth=@{tmp_path}/secret"
+    )
+    assert over.returncode == 1
+    assert "nothing listens at 127.0.0.1:1: is the manager running there" in over.stderr
+    assert "Traceback" not in over.stderr
+
+
+def test_a_wrong_secret(two: Cluster, tmp_path: Path) -> None:
+    (tmp_path / "other").write_text("quite another secret, and long\n")
+    (tmp_path / "other").chmod(0o600)
+    over = two.run(
+        "--workertype", "remote", f"-jobmanager={two.address}", f"-jobauth=@{tmp_path}/other"
+    )
+    assert over.returncode == 3
+    assert "has another -jobauth secret" in over.stderr
+
+
+def test_the_project_travels_where_the_file_system_does_not(tmp_path: Path, script: Path) -> None:
+    """The worker runs where the client's folder is hidden behind an empty one."""
+    with cluster(tmp_path, workers=0) as made:
+        try:
+            subprocess.run(
+                ["unshare", "--mount", "true"], check=True, capture_output=True, timeout=LIMIT
+            )
+        except (OSError, subprocess.CalledProcessError):
+            pytest.skip("this machine lets nobody have mounts of its own")
+        hidden = script.parent
+        shell = f"mount -t tmpfs none '{hidden}' && exec \"$@\""
+        command = made.command("worker", f"-jobmanager={made.address}", "-numworkers=2")
+        log = tmp_path / "hidden.log"
+        with log.open("wb") as file:
+            worker = subprocess.Popen(
+                ["unshare", "--mount", "sh", "-c", shell, "sh", *command],
+                env=made.env, cwd="/", stdin=subprocess.DEVNULL, stderr=file,
+            )  # fmt: skip
+        try:
+            eventually(lambda: "took us in" in log.read_text(), "the worker joins")
+            over = made.run(f"-jobmanager={made.address}", str(script))
+            assert (over.stdout, over.returncode) == ("25\n", 0), over.stderr
+        finally:
+            worker.terminate()
+            worker.wait(LIMIT)
+
+
+@pytest.mark.fault(41)
+def test_a_manager_that_is_killed_and_started_again_loses_nothing(
+    two: Cluster, tmp_path: Path
+) -> None:
+    ran = tmp_path / "ran"
+    ran.mkdir()
+    running = client(
+        two, f"{WORK}:many", "--count", "3000", "--seconds", "0.005", "--folder", str(ran)
+    )
+    eventually(lambda: sum(1 for _ in ran.iterdir()) > 300, "the run is under way")
+    two.parties[0].kill()
+    two.manager()
+    out, err = running.communicate(timeout=LIMIT * 2)
+    assert running.returncode == 0, err
+    assert json.loads(out) == list(range(3000))
+    # Nothing ran twice either: the workers went on with what they had.
+    assert sum(1 for _ in ran.iterdir()) == 3000
+
+
+@pytest.mark.fault(33)
+def test_what_a_killed_worker_had_goes_on_elsewhere(two: Cluster, tmp_path: Path) -> None:
+    ran = tmp_path / "ran"
+    ran.mkdir()
+    running = client(
+        two, f"{WORK}:many", "--count", "400", "--seconds", "0.02", "--folder", str(ran)
+    )
+    eventually(lambda: sum(1 for _ in ran.iterdir()) > 50, "the run is under way")
+    two.parties[1].kill()
+    killed = monotonic()
+    eventually(lambda: "is gone" in two.parties[0].text, "the manager knows")
+    assert monotonic() - killed < 30  # 1 s is usual
+    out, err = running.communicate(timeout=LIMIT)
+    assert running.returncode == 0, err
+    assert json.loads(out) == list(range(400))
+    eventually(lambda: not hosts(two), "the dead worker's processes are gone")
+
+
+@pytest.mark.fault(27)
+def test_the_tasks_of_a_killed_client_end(two: Cluster, tmp_path: Path) -> None:
+    ran = tmp_path / "ran"
+    ran.mkdir()
+    running = client(two, f"{WORK}:many", "--count", "4", "--seconds", "600", "--folder", str(ran))
+    eventually(lambda: sum(1 for _ in ran.iterdir()) == 4, "the run is under way")
+    assert hosts(two)
+    running.kill()
+    running.communicate(timeout=LIMIT)
+    eventually(lambda: not hosts(two), "its tasks end within the grace")
+
+
+@pytest.mark.fault(35)
+def test_a_worker_that_is_stopped_is_left_and_may_come_back(two: Cluster) -> None:
+    running = client(two, f"{WORK}:many", "--count", "300", "--seconds", "0.02")
+    two.parties[1].says("a client is here")
+    two.parties[1].send(signal.SIGSTOP)
+    out, err = running.communicate(timeout=LIMIT)
+    assert running.returncode == 0, err
+    assert json.loads(out) == list(range(300))
+    two.parties[1].send(signal.SIGCONT)
+    over = two.run("--workertype", "remote", f"-jobmanager={two.address}")
+    eventually(
+        lambda: (
+            "2 workers" in two.run("--workertype", "remote", f"-jobmanager={two.address}").stdout
+        ),
+        over.stdout,
+    )
+
+
+@pytest.mark.fault(34)
+def test_a_worker_that_is_told_to_stop_ends_what_it_runs(two: Cluster, tmp_path: Path) -> None:
+    ran = tmp_path / "ran"
+    ran.mkdir()
+    running = client(
+        two, f"{WORK}:many", "--count", "200", "--seconds", "0.05", "--folder", str(ran)
+    )
+    eventually(lambda: sum(1 for _ in ran.iterdir()) > 20, "the run is under way")
+    assert two.parties[1].stop() == 0
+    out, err = running.communicate(timeout=LIMIT)
+    assert running.returncode == 0, err
+    assert json.loads(out) == list(range(200))
+
+
+@pytest.mark.fault(38)
+def test_workers_may_come_before_the_manager_and_clients_before_workers(tmp_path: Path) -> None:
+    made = Cluster(tmp_path)
+    try:
+        made.manager()
+        made.parties[0].stop()  # the port and the secret are known now
+        worker = made.worker(joined=False)
+        worker.says("trying again")
+        running = client(made, f"{WORK}:many", "--count", "10")
+        made.manager()
+        out, err = running.communicate(timeout=LIMIT)
+        assert running.returncode == 0, err
+        assert json.loads(out) == list(range(10))
+    finally:
+        made.close()
+
+
+def test_no_worker_is_a_sentence(tmp_path: Path) -> None:
+    with cluster(tmp_path, workers=0) as made:
+        over = made.run(f"-jobmanager={made.address}", "-wait=0.5", f"{WORK}:many")
+        assert over.returncode == 1
+        assert (
+            "the manager is there, but no worker joined it within 0.5 s: start `fancypipe worker`"
+        ) in over.stderr
+        assert "Traceback" not in over.stderr
+
+
+def test_several_clients_share(two: Cluster) -> None:
+    arguments = (f"{WORK}:many", "--count", "150", "--seconds", "0.02")
+    running = [client(two, *arguments) for _ in range(3)]
+    for one in running:
+        out, err = one.communicate(timeout=LIMIT)
+        assert one.returncode == 0, err
+        assert json.loads(out) == list(range(150))
+
+
+def test_large_values_pass(two: Cluster) -> None:
+    over = two.run("-q", f"-jobmanager={two.address}", f"{WORK}:large", "--megabytes", "64")
+    assert over.stdout == f"{128 << 20}\n", over.stderr
+
+
+def test_threads_can_be_the_local_backend(tmp_path: Path, script: Path) -> None:
+    with cluster(tmp_path, workers=0) as made:
+        made.worker(2, "-workertype=T")
+        over = made.run(f"-jobmanager={made.address}", str(script))
+        assert (over.stdout, over.returncode) == ("25\n", 0), over.stderr
+
+
+MANAGER = """
+import os, signal, sys, threading
+from fancypipe_core import cli
+
+def stop():
+    signal.pthread_kill(threading.main_thread().ident, signal.SIGTERM)
+
+threading.Timer(1.0, stop).start()
+try:
+    cli.main(["manager", "-jobmanager=127.0.0.1:0"])
+finally:
+    bad = {"_pickle", "dill", "tblib", "cloudpickle", "fancypipe_core._codec"} & set(sys.modules)
+    assert not bad, bad
+    assert sys.modules["pickle"].__spec__ is None, "the real pickle"
+"""
+
+
+def test_the_managers_process_has_nothing_that_could_run_code(tmp_path: Path) -> None:
+    made = Cluster(tmp_path)
+    over = subprocess.run(
+        [sys.executable, "-c", MANAGER],
+        check=False, timeout=LIMIT, env=made.env, capture_output=True, text=True,
+    )  # fmt: skip
+    assert over.returncode == 0, over.stderr
+    assert over.stderr.endswith("fancypipe manager: stopped\n")
+
+
+def test_what_would_run_code_passes_through_the_manager_unharmed(
+    two: Cluster, tmp_path: Path
+) -> None:
+    mark = tmp_path / "mark"
+    over = two.run("-q", f"-jobmanager={two.address}", f"{WORK}:dangerous", "--mark", str(mark))
+    assert over.stdout == "7\n", over.stderr
+    pids = {int(line) for line in mark.read_text().split()}
+    assert pids
+    assert two.parties[0].process.pid not in pids

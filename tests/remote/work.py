@@ -1,0 +1,77 @@
+"""A pipeline for clusters."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+from fancypipe_core import module, task
+
+
+@task
+def slow(number: int, seconds: float, folder: str = "") -> int:
+    """Take a while; leave a file for each time that it runs."""
+    if folder:
+        Path(folder, f"{number}-{os.getpid()}-{time.monotonic_ns()}").touch()
+    time.sleep(seconds)
+    return number
+
+
+@module
+def many(count: int = 100, seconds: float = 0.005, folder: str = "") -> list[int]:
+    """Independent tasks."""
+    return [slow(number, seconds, folder) for number in range(count)]  # type: ignore[return-value]
+
+
+@task
+def where() -> int:
+    return os.getpid()
+
+
+@task
+def exit_process(code: int) -> None:
+    os._exit(code)
+
+
+@task
+def double(data: bytes) -> bytes:
+    return data + data
+
+
+@task
+def size(data: bytes) -> int:
+    return len(data)
+
+
+@module
+def large(megabytes: int = 64) -> int:
+    """More than any message holds, there and back."""
+    return size(double(bytes(megabytes << 20)))  # type: ignore[return-value]
+
+
+class Mark:
+    """Leaves the number of the process that unpickles it."""
+
+    def __init__(self, file: str) -> None:
+        self.file = file
+
+    def __reduce__(self) -> object:
+        return (_leave, (self.file,))
+
+
+def _leave(file: str) -> Mark:
+    with Path(file).open("a") as out:
+        out.write(f"{os.getpid()}\n")
+    return Mark(file)
+
+
+@task
+def count(mark: Mark, number: int) -> int:
+    return number
+
+
+@module
+def dangerous(mark: str) -> int:
+    """A value whose unpickling runs code."""
+    return count(Mark(mark), 7)  # type: ignore[return-value]
