@@ -48,7 +48,7 @@ class World:
         self._line: list[tuple[float, int, bytes, bytes, messages.Parts, int]] = []
         self._numbers = count()
         self._last: dict[tuple[bytes, bytes], float] = {}  # messages keep their order
-        self._planned: list[tuple[float, int, Callable[[], None]]] = []
+        self._planned: list[tuple[float, int, Callable[[], object]]] = []
 
     # ---- who is there ----
 
@@ -67,12 +67,11 @@ class World:
         self.act[address] = act
 
     def kill(self, address: bytes) -> None:
-        for known in (self.sides, self.act):
-            known.pop(address)  # type: ignore[attr-defined]
+        del self.sides[address], self.act[address]
         if self.relay is not None:
             self.relay.unreachable(address, self.now)
 
-    def at(self, when: float, what: Callable[[], None]) -> None:
+    def at(self, when: float, what: Callable[[], object]) -> None:
         heapq.heappush(self._planned, (when, next(self._numbers), what))
 
     # ---- the line ----

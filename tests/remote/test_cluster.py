@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -257,6 +256,18 @@ def test_no_worker_is_a_sentence(tmp_path: Path) -> None:
         assert (
             "the manager is there, but no worker joined it within 0.5 s: start `fancypipe worker`"
         ) in over.stderr
+        assert "Traceback" not in over.stderr
+
+
+def test_a_worker_whose_processes_cannot_start_is_left_out(tmp_path: Path) -> None:
+    with cluster(tmp_path, workers=0) as made:
+        made.env["FANCYPIPE_FAULTS"] = "remote.host=exit"
+        made.worker()
+        del made.env["FANCYPIPE_FAULTS"]
+        over = made.run(f"-jobmanager={made.address}", "-wait=20", f"{WORK}:many")
+        assert over.returncode == 1
+        assert "is left out after 5 connections that ended before they were of use" in over.stderr
+        assert "died (exit code 7)" in over.stderr
         assert "Traceback" not in over.stderr
 
 

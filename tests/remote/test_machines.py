@@ -35,7 +35,7 @@ def test_any_order_of_start() -> None:
     here = World(1)
     client = Talker(here, C1, 10)
     here.at(20.0, here.start_manager)
-    here.at(30.0, lambda: Echo(here, W1) and None)
+    here.at(30.0, lambda: Echo(here, W1))
     here.run(lambda: client.has_all(W1), 35)
 
 
@@ -50,7 +50,7 @@ def test_nothing_is_lost_when_managers_die(seed: int, loss: float, deaths: int) 
         when = here.rnd.random() * 10
         here.at(when, here.kill_manager)
         here.at(when + here.rnd.random() * 4, here.start_manager)
-    here.at(15.0, lambda: here.relay or here.start_manager())
+    here.at(15.0, here.start_manager)
     here.at(15.0, lambda: setattr(here, "loss", 0.0))
     here.run(lambda: client.has_all(W1, W2) and other.has_all(W1, W2), 120)
     assert not client.lost

@@ -76,6 +76,6 @@ def make(options: BackendOptions) -> RemoteBackend:
 
     def network(wake: Callable[[], None]) -> Network:
         found = meet(address, keys, settings.wait)
-        return Network(lambda: Dialer(found, keys), hello("client"), 60.0, wake)
+        return Network(lambda: Dialer(found, keys), hello("client"), settings.away, wake)
 
-    return RemoteBackend(options, network, settings.wait)
+    return RemoteBackend(options, network, settings.wait, settings.away)

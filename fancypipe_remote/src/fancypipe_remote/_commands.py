@@ -14,8 +14,8 @@ from fancypipe_remote._client import keys_of, meet
 from fancypipe_remote._declared import StatusSettings, WorkerSettings
 from fancypipe_remote._keys import CLIENT, WORKER
 from fancypipe_remote._link import LinkState
-from fancypipe_remote._loop import Loop
 from fancypipe_remote._log import log
+from fancypipe_remote._loop import Loop
 from fancypipe_remote._sides import ClientSide
 from fancypipe_remote._transport import Dialer
 from fancypipe_remote._worker import Worker, hello
@@ -35,7 +35,8 @@ def worker(settings: WorkerSettings, _words: Sequence[str]) -> int:
             f"-tempdir={base}: there is no such folder, or it cannot be written"
         )
     slots = settings.numworkers or _cores()
-    local_backend(settings.workertype, slots, base)  # that it is installed is said now
+    # That it is not installed, or broken, is said now.
+    local_backend(settings.workertype, slots, base).stop(0.0)
     address = _address.parse(settings.jobmanager)
     keys = keys_of(settings.jobauth, settings.cluster, WORKER)
     found = meet(address, keys, settings.wait)
@@ -80,10 +81,8 @@ def status(settings: StatusSettings, _words: Sequence[str]) -> int:
 def _status(side: ClientSide, address: str) -> str:
     manager = side.link.manager
     assert manager is not None
-    lines = [
-        f"manager at {address}: fancypipe-remote {manager.fancypipe} on {manager.host} "
-        f"(pid {manager.pid})"
-    ]
+    where = f"{manager.host} (pid {manager.pid})"
+    lines = [f"manager at {address}: fancypipe-remote {manager.fancypipe} on {where}"]
     workers = list(side.workers.values())
     slots = sum(info.slots for info in workers)
     others = side.clients - 1

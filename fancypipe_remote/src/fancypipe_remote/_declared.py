@@ -30,6 +30,11 @@ class ClientSettings:
     wait: float = setting(
         30.0, help="Seconds to wait for the manager and the first worker.", least=0.0
     )
+    away: float = setting(
+        60.0,
+        help="Seconds that the manager, or all workers, may be away before a run gives up.",
+        least=0.0,
+    )
 
 
 @dataclass(frozen=True)

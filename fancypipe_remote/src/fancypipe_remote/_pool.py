@@ -43,6 +43,8 @@ __all__ = ["RemoteBackend"]
 
 _MOST_HOST_LOSSES = 10  # deaths of whole workers under a task before they count against it
 _WORK_AHEAD = 0.005  # seconds of work that hide the way to a worker
+_MOST_FAILURES = 5  # connections to a worker, one after the other, that come to nothing
+_WHY_LIMIT = 2.0  # seconds that a worker has to say why a channel has ended
 _STOP_LIMIT = 2.0  # seconds beyond the grace time that workers have to say that they ended
 
 
@@ -62,6 +64,7 @@ class _Worker:
         self.channel = channel
         self.slots = 0
         self.greeted = False
+        self.ended: tuple[float, str] | None = None  # until when to wait for the reason
 
     @property
     def load(self) -> int:
@@ -75,6 +78,7 @@ class RemoteBackend:
         options: Of the engine.
         network: Makes the network's thread; it is given what to call when there is news.
         wait: Seconds to wait for the first worker.
+        away: Seconds without any worker after which a run with work gives up.
     """
 
     def __init__(
@@ -82,10 +86,16 @@ class RemoteBackend:
         options: BackendOptions,
         network: Callable[[Callable[[], None]], Network],
         wait: float,
+        away: float,
     ) -> None:
         self._directory = options.directory
         self._make_network = network
         self._wait = wait
+        self._away = away
+        self._stopping = False
+        self._nobody_since: float | None = None
+        self._failures: dict[bytes, int] = {}
+        self._try_at: dict[bytes, float] = {}
         self._sink: Sink = _nobody
         self._jobs: deque[Job] = deque()
         self._workers: dict[bytes, _Worker] = {}
@@ -139,6 +149,7 @@ class RemoteBackend:
 
     def stop(self, grace: float) -> None:
         self._jobs.clear()
+        self._stopping = True
         until = monotonic() + grace + _STOP_LIMIT
         for worker in list(self._workers.values()):
             with suppress(errors.ConnectionLost):
@@ -167,11 +178,45 @@ class RemoteBackend:
     def drive(self, timeout: float | None) -> None:
         until = None if timeout is None else monotonic() + timeout
         while True:
-            left = None if until is None else max(0.0, until - monotonic())
-            heard = self._serve(self._selector.select(left))
+            heard = self._serve(self._selector.select(self._next_look(until)))
+            heard = self._look_at_clocks() or heard
             self._deal()
             if heard or (until is not None and monotonic() >= until):
                 return
+
+    # ---- clocks ----
+
+    def _next_look(self, until: float | None) -> float | None:
+        """Return for how long nothing needs to be looked at, in seconds."""
+        times = [] if until is None else [until]
+        times += self._try_at.values()
+        times += [worker.ended[0] for worker in self._workers.values() if worker.ended]
+        if self._nobody_since is not None:
+            times.append(self._nobody_since + self._away)
+        return max(0.0, min(times) - monotonic()) if times else None
+
+    def _look_at_clocks(self) -> bool:
+        now = monotonic()
+        due = [address for address, at in self._try_at.items() if now >= at]
+        for address in due:
+            del self._try_at[address]
+        if due and self._news is not None:
+            self._meet(self._news)
+        for worker in list(self._workers.values()):
+            if worker.ended is not None and now >= worker.ended[0]:
+                self._gone(worker, worker.ended[1])
+                due.append(worker.info.address)
+        if not self._jobs or self._workers:
+            self._nobody_since = None
+        elif self._nobody_since is None:
+            self._nobody_since = now
+        elif now >= self._nobody_since + self._away:
+            self._nobody_since = None
+            raise errors.BackendClosed(
+                f"no worker could be used for {self._away:g} s, and {len(self._jobs)} tasks wait"
+                + "".join(f"; {text}" for text in sorted(self._warned))
+            )
+        return bool(due)
 
     # ---- what comes ----
 
@@ -193,9 +238,18 @@ class RemoteBackend:
                     self._read(worker)
                     heard = True
             except (errors.ConnectionLost, errors.ProtocolError) as error:
-                self._gone(worker, str(error))
+                self._ended(worker, str(error))
                 heard = True
         return heard
+
+    def _ended(self, worker: _Worker, why: str) -> None:
+        """Its channel has ended; the worker is about to say why."""
+        if self._stopping:
+            self._gone(worker, why)
+        elif worker.ended is None:
+            worker.ended = (monotonic() + _WHY_LIMIT, why)
+            self._selector.unregister(worker.channel)
+            self._say_slots()
 
     def _take_news(self) -> None:
         news = self._network.news()
@@ -227,7 +281,7 @@ class RemoteBackend:
             known = self._workers.get(address)
             if known is not None:
                 known.info = info
-            elif address in self._unfit or not info.share:
+            elif address in self._unfit or address in self._try_at or not info.share:
                 continue
             elif info.python != ours:
                 self._unfit.add(address)
@@ -271,6 +325,7 @@ class RemoteBackend:
         script = (self._script.kind, self._script.value) if self._script else None
         worker.link.setup(Setup([], list(sys.argv), script, self._directory))
         worker.greeted = True
+        self._failures.pop(worker.info.address, None)
         self._watch_writes(worker)
 
     def _pass(self, worker: _Worker, events: Sequence[Event]) -> None:
@@ -314,7 +369,7 @@ class RemoteBackend:
     def _room(self, worker: _Worker) -> int:
         """How many jobs a worker runs for us at the same time."""
         news = self._news
-        if news is None or worker.info.address not in news.workers:
+        if news is None or worker.info.address not in news.workers or worker.ended:
             return 0
         return min(worker.slots, worker.info.share)
 
@@ -336,13 +391,15 @@ class RemoteBackend:
                 best.link.submit(batch)
                 self._watch_writes(best)
             except errors.ConnectionLost as error:
-                self._gone(best, str(error))
+                self._ended(best, str(error))
         if not alone:
             using = {address: worker.load for address, worker in self._workers.items()}
             self._network.use(len(jobs) + sum(using.values()), using)
 
     def _watch_writes(self, worker: _Worker) -> None:
         channel = worker.channel
+        if worker.ended is not None:
+            return
         events = selectors.EVENT_READ | (selectors.EVENT_WRITE if channel.pending else 0)
         if self._selector.get_key(channel).events != events:
             self._selector.modify(channel, events, worker)
@@ -358,6 +415,7 @@ class RemoteBackend:
             worker.link.read()
         jobs = worker.link.take(list(worker.link.outstanding))
         self._close(worker)
+        self._plan_another_try(worker, why)
         lost: list[Event] = []
         for job in jobs:
             task = job.id[0]
@@ -370,9 +428,23 @@ class RemoteBackend:
         self._sink(lost)
         self._say_slots()
 
+    def _plan_another_try(self, worker: _Worker, why: str) -> None:
+        """Connect again some time later, if the worker is still there; not for ever."""
+        address = worker.info.address
+        failures = self._failures[address] = self._failures.get(address, 0) + 1
+        if failures >= _MOST_FAILURES:
+            self._unfit.add(address)
+            self._warn(
+                f"the worker on {worker.info.host} (pid {worker.info.pid}) is left out after "
+                f"{failures} connections that ended before they were of use; the last: {why}"
+            )
+        elif not self._stopping:
+            self._try_at[address] = monotonic() + min(0.1 * 2**failures, 5.0)
+
     def _close(self, worker: _Worker) -> None:
         del self._workers[worker.info.address]
-        self._selector.unregister(worker.channel)
+        if worker.ended is None:
+            self._selector.unregister(worker.channel)
         worker.link.close()
         self._network.close(worker.info.address, worker.number, "the client has closed it")
 

@@ -18,6 +18,7 @@ from fancypipe_core.backend import (
     Setup,
     SocketChannel,
     decode_command,
+    fault,
     local_backend,
     serve_backend,
     set_main_script,
@@ -39,6 +40,7 @@ def main(argv: list[str]) -> None:
             local backend's name, how many jobs run at the same time, the folder for
             temporary files.
     """
+    fault("remote.host")
     descriptor, parent, name, workers, base = argv
     os.set_inheritable(int(descriptor), False)
     _die_with(int(parent))
