@@ -19,7 +19,7 @@ import zmq
 from zmq.utils import z85
 
 from fancypipe_core import errors
-from fancypipe_remote import _secret
+from fancypipe_remote import _secret_file, _token
 from fancypipe_remote._secret import Secret
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ class PeerKeys(_Unseen):
         if secret.kind == "worker key":
             if role != WORKER:
                 raise errors.UsageError(_only_workers(secret, f"a {role}"))
-            data = _secret.unpack(secret.reveal(), secret.source)[1]
+            data = _token.unpack(secret.reveal(), secret.source)[1]
             self._manager, self._own = data[:32], _Pair(data[32:])
         else:
             master = _master(secret, cluster)
@@ -133,7 +133,7 @@ def export_worker_key(secret: Secret, path: str, cluster: str = "") -> None:
         raise errors.UsageError(f"the secret from {secret.source} is a worker key already")
     master = _master(secret, cluster)
     data = _pair(master, "manager").public + _pair(master, WORKER).secret
-    if not _secret.write(path, _secret.pack("fpw1", data)):
+    if not _secret_file.write(path, _token.pack(_token.WORKER_KEY, data)):
         raise errors.UsageError(f"{path}: is there already, and is not overwritten")
 
 

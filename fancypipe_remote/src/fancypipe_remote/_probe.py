@@ -10,7 +10,6 @@ import errno
 import os
 import socket
 import time
-from typing import NamedTuple
 
 from fancypipe_core import errors
 from fancypipe_remote._address import Address, resolve
@@ -23,14 +22,12 @@ __all__ = ["meet", "probe"]
 _GREETING = b"\xff\0\0\0\0\0\0\0\x01\x7f\x03\x01"
 _LENGTH = 64
 _NUDGE = b"\r\n\r\n"
+# Seconds of silence, on a near network; on a far one it is so many round trips.
+_SILENCE = 0.9
+_TRIPS = 8
 
 
-class _Answer(NamedTuple):
-    address: Address
-    data: bytes
-
-
-def meet(address: Address, keys: PeerKeys, seconds: float = 2.0) -> Address:
+def meet(address: Address, keys: PeerKeys, seconds: float = 5.0) -> Address:
     """Return where the manager is, in numbers, having seen that it will let us in.
 
     It waits, and may be called in any thread.  Everything it makes is gone afterwards.
@@ -38,7 +35,8 @@ def meet(address: Address, keys: PeerKeys, seconds: float = 2.0) -> Address:
     Args:
         address: Where the user says the manager is.
         keys: Who we are.
-        seconds: How long it may take at most; what is wrong is usually known much earlier.
+        seconds: How long it may take at most.  What is wrong is known within a second on a near
+            network, except that packets are dropped on the way.
 
     Raises:
         ConnectionLost: Nobody is there, or does not answer; that may change.
@@ -46,8 +44,9 @@ def meet(address: Address, keys: PeerKeys, seconds: float = 2.0) -> Address:
         AuthenticationFailed: The manager is there and has another secret or cluster name.
     """
     deadline = time.monotonic() + seconds
-    found = probe(address, seconds)
-    outcome = shake_hands(found, keys, max(0.2, deadline - time.monotonic()))
+    found, trip = probe(address, seconds)
+    left = min(max(0.1, deadline - time.monotonic()), max(_SILENCE, _TRIPS * trip))
+    outcome = shake_hands(found, keys, left)
     if outcome is Handshake.DONE:
         return found
     if outcome is Handshake.REFUSED:
@@ -59,13 +58,15 @@ def meet(address: Address, keys: PeerKeys, seconds: float = 2.0) -> Address:
     if outcome is Handshake.GONE:
         raise errors.ConnectionLost(f"the manager at {address} went away while we connected")
     raise errors.ConnectionLost(
-        f"the manager at {address} did not let us in within {seconds:g} s: it is stopped, "
+        f"the manager at {address} did not let us in within {left:.1f} s: it is stopped, "
         "or has too much to do"
     )
 
 
-def probe(address: Address, seconds: float = 2.0) -> Address:
-    """Return the numeric address at which a service with CURVE, likely a manager, listens.
+def probe(address: Address, seconds: float = 5.0) -> tuple[Address, float]:
+    """Return the numeric address of a service with CURVE, likely a manager, and how far it is.
+
+    The second is the time of a round trip, in seconds.
 
     Args:
         address: Where to look.
@@ -82,23 +83,30 @@ def probe(address: Address, seconds: float = 2.0) -> Address:
         # What is left is shared out, so that a dead address leaves time for the next.
         left = max(0.05, deadline - time.monotonic()) / (len(candidates) - number)
         try:
-            answer = _greet(candidate, left)
+            answer, trip = _greet(candidate, left)
         except OSError as error:
             failures.append(error)
             continue
         _judge(address, answer)
-        return candidate
+        return candidate, trip
     raise _unreachable(address, failures, seconds)
 
 
-def _greet(address: Address, seconds: float) -> bytes:
-    """Return the first bytes that somebody says when greeted; raise OSError if nobody is there."""
-    deadline = time.monotonic() + seconds
+def _greet(address: Address, seconds: float) -> tuple[bytes, float]:
+    """Return what somebody says when greeted, and the time to get there.
+
+    Raises:
+        OSError: Nobody is there.
+    """
+    began = time.monotonic()
     data = b""
     with socket.create_connection(address, timeout=seconds) as connection:
+        trip = time.monotonic() - began
+        patience = min(seconds - trip, max(_SILENCE, _TRIPS * trip))
+        deadline = began + trip + patience
+        nudge_at = deadline - patience / 2
         try:
             connection.sendall(_GREETING)
-            nudge_at = time.monotonic() + min(0.5, max(0.0, deadline - time.monotonic()) / 2)
             nudged = False
             while len(data) < _LENGTH and (left := deadline - time.monotonic()) > 0:
                 if not nudged and not data:
@@ -118,7 +126,7 @@ def _greet(address: Address, seconds: float) -> bytes:
                     break
         except OSError:
             pass  # it hung up; what it said before is the answer
-    return data
+    return data, trip
 
 
 def _like_zmtp(data: bytes) -> bool:
@@ -133,22 +141,24 @@ def _judge(address: Address, data: bytes) -> None:
             "or one that is stopped or has too much to do"
         )
     if _like_zmtp(data) and len(data) == _LENGTH:
-        mechanism = data[12:32].rstrip(b"\0").decode("ascii", "replace")
-        if mechanism == "CURVE":
+        mechanism = data[12:32].rstrip(b"\0")
+        if mechanism == b"CURVE":
             return
-        what = "without security" if mechanism == "NULL" else f"with {mechanism!r} security"
-        raise errors.ProtocolError(
-            f"{address} is not a fancypipe manager: it is a ZeroMQ service {what}"
-        )
+        if mechanism.isalnum():
+            what = "out" if mechanism == b"NULL" else f" {mechanism.decode()}"
+            raise errors.ProtocolError(
+                f"{address} is not a fancypipe manager: it is a ZeroMQ service with{what} security"
+            )
     raise errors.ProtocolError(f"{address} is not a fancypipe manager, it said: {_said(data)}")
 
 
 def _said(data: bytes) -> str:
     if data[:1] == b"\x15" and data[1:2] == b"\x03":
         return "a TLS alert (it is a TLS service)"
-    line = data.splitlines()[0] if data.strip() else data
-    text = line.decode("ascii", "replace")
-    return repr(text) if text.isprintable() and text.isascii() else repr(line)
+    lines = data.decode("ascii", "replace").splitlines()
+    if data.isascii() and data.strip() and all(line.isprintable() for line in lines):
+        return repr(lines[0])
+    return repr(data)
 
 
 def _unreachable(

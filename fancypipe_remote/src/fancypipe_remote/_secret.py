@@ -14,47 +14,23 @@ worker keys (`fpw1-...`, made by `_keys`, good for workers only), and typed ones
 
 from __future__ import annotations
 
-import base64
-import errno
 import getpass
-import hashlib
 import os
-import re
-import secrets
-import stat
 import sys
-import tempfile
-from collections.abc import Mapping, MutableMapping, MutableSequence
-from contextlib import suppress
+from collections.abc import MutableMapping, MutableSequence
 from typing import NoReturn, TextIO
 
 from fancypipe_core import errors
+from fancypipe_remote import _secret_file, _token
 from fancypipe_remote._address import is_loopback
 
-__all__ = [
-    "FILE_VARIABLE",
-    "VARIABLE",
-    "Secret",
-    "check_listening",
-    "create_user_file",
-    "find",
-    "generate",
-    "pack",
-    "scrub",
-    "unpack",
-    "user_file",
-    "write",
-]
+__all__ = ["FILE_VARIABLE", "VARIABLE", "Secret", "check_listening", "find", "scrub"]
 
 VARIABLE = "FANCYPIPE_JOBAUTH"
 FILE_VARIABLE = "FANCYPIPE_JOBAUTH_FILE"
 
 # The default of the historic FancyPipe: everybody knows it.
 _HISTORIC = "abracadabra"
-_MOST = 4096  # bytes; what is longer is some other file
-_TOKEN = "fp1"
-_WORKER_KEY = "fpw1"
-_PACKED = re.compile(rf"({_TOKEN}|{_WORKER_KEY})-(.*)", re.DOTALL)
 
 # What stood in the environment of this process until `find` took it out.
 _from_environment: dict[str, str] = {}
@@ -81,8 +57,9 @@ class Secret:
         self.source = source
         self.remarks = remarks
         self.kind = "typed"
-        if _PACKED.match(text):
-            self.kind = "token" if unpack(text, source)[0] == _TOKEN else "worker key"
+        if _token.is_packed(text):
+            prefix, _ = _token.unpack(text, source)
+            self.kind = "token" if prefix == _token.TOKEN else "worker key"
 
     def __repr__(self) -> str:
         return f"<Secret: {self.kind}, from {self.source}>"
@@ -140,7 +117,7 @@ def find(
                 "list of processes: -jobauth=@FILE, -jobauth=- and the user's file are safer"
             )
         return Secret(text, source, tuple(remarks))
-    return _from_user_file(user_file(variables), create, remarks)
+    return _from_user_file(_secret_file.user_file(variables), create, remarks)
 
 
 def scrub(given: str | None, argv: MutableSequence[str]) -> None:
@@ -181,107 +158,7 @@ def check_listening(secret: Secret, host: str) -> list[str]:
     return []
 
 
-# ---- generated secrets ---------------------------------------------------------
-
-
-def generate() -> str:
-    """Return a new secret of 160 random bits, with a checksum against typing errors."""
-    return pack(_TOKEN, secrets.token_bytes(20))
-
-
-def pack(prefix: str, data: bytes) -> str:
-    """Write bytes as one word that is safe to copy: `fp1-...` or `fpw1-...`."""
-    body = base64.b32encode(data).decode().rstrip("=").lower()
-    return f"{prefix}-{body}{_checksum(prefix, body)}"
-
-
-def unpack(text: str, source: str) -> tuple[str, bytes]:
-    """Return prefix and bytes of a word that `pack` has made.
-
-    Raises:
-        ConfigError: It is none, or not a whole one.
-    """
-    found = _PACKED.fullmatch(text)
-    if found:
-        prefix, rest = found.groups()
-        body, check = rest[:-4], rest[-4:]
-        size = {_TOKEN: 20, _WORKER_KEY: 64}[prefix]
-        try:
-            data = base64.b32decode(body.upper() + "=" * (-len(body) % 8))
-        except ValueError:
-            data = b""
-        if len(data) == size and rest == rest.lower() and check == _checksum(prefix, body):
-            return prefix, data
-    raise errors.ConfigError(
-        f"the secret from {source} begins like a generated one, "
-        "and there is a typing error in it: copy it again, whole"
-    )
-
-
-def _checksum(prefix: str, body: str) -> str:
-    digest = hashlib.sha256(f"{prefix}-{body}".encode()).digest()
-    return base64.b32encode(digest)[:4].decode().lower()
-
-
 # ---- sources -------------------------------------------------------------------
-
-
-def user_file(env: Mapping[str, str] | None = None) -> str | None:
-    """Return the path of the user's file, whether it is there or not; None without a home."""
-    env = os.environ if env is None else env
-    folder = env.get("XDG_CONFIG_HOME", "")
-    if not os.path.isabs(folder):
-        home = env.get("HOME") or os.path.expanduser("~")
-        if not os.path.isabs(home):
-            return None
-        folder = os.path.join(home, ".config")
-    return os.path.join(folder, "fancypipe", "jobauth")
-
-
-def create_user_file(path: str, *, replace: bool = False) -> bool:
-    """Write a new secret into the user's file.
-
-    Args:
-        path: The file; its folder is made if it is not there.
-        replace: Do so even if there is one.
-
-    Returns:
-        Whether it was written; False if there is one already.
-
-    Raises:
-        ConfigError: It cannot be written.
-    """
-    return write(path, generate(), replace=replace)
-
-
-def write(path: str, text: str, *, replace: bool = False) -> bool:
-    """Write a secret into a file of mode 0600, whole or not at all.
-
-    Returns:
-        Whether it was written; False if the file is there already.
-
-    Raises:
-        ConfigError: It cannot be written.
-    """
-    folder = os.path.dirname(os.path.abspath(path))
-    try:
-        os.makedirs(folder, mode=0o700, exist_ok=True)
-        # Made with O_EXCL and mode 0600, and given its name when it is whole: nobody reads half.
-        descriptor, temporary = tempfile.mkstemp(prefix=".jobauth-", dir=folder)
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-                stream.write(f"{text}\n")
-                stream.flush()
-                os.fsync(stream.fileno())
-            (os.replace if replace else os.link)(temporary, path)
-            return True
-        finally:
-            with suppress(FileNotFoundError):
-                os.unlink(temporary)
-    except FileExistsError:
-        return False
-    except OSError as error:
-        raise errors.ConfigError(f"{path}: cannot be written: {error.strerror}") from None
 
 
 def _from_user_file(path: str | None, create: bool, remarks: list[str]) -> Secret:
@@ -289,7 +166,7 @@ def _from_user_file(path: str | None, create: bool, remarks: list[str]) -> Secre
         raise errors.ConfigError(
             f"there is no secret, and no home folder to look for one: set {FILE_VARIABLE}"
         )
-    made = create and not os.path.lexists(path) and create_user_file(path)
+    made = create and not os.path.lexists(path) and _secret_file.create_user_file(path)
     if made:
         remarks.append(
             f"a new secret was made, in {path}: clients and workers that have other home "
@@ -302,7 +179,7 @@ def _from_user_file(path: str | None, create: bool, remarks: list[str]) -> Secre
             f"{FILE_VARIABLE} names another file; copy that file from the manager's "
             "machine (`fancypipe secret show-path` says there where it is)"
         )
-    text = _from_file(path, "user file")
+    text = _secret_file.read(path, "user file")
     if text == _HISTORIC:
         raise errors.ConfigError(
             f"{path}: the secret {_HISTORIC!r} is known to everybody; "
@@ -325,60 +202,15 @@ def _at(path: str | None) -> str | None:
 def _read(value: str, name: str, stdin: TextIO | None) -> tuple[str, str]:
     """Return the secret and the words for where it is from."""
     if value.startswith("@"):
-        return _from_file(value[1:], name), f"{value[1:]} ({name})"
+        return _secret_file.read(value[1:], name), f"{value[1:]} ({name})"
     if value == "-" and name == "-jobauth":
         return _from_stdin(sys.stdin if stdin is None else stdin), "standard input"
-    return _one_line(value, name), name
+    return _secret_file.one_line(value, name), name
 
 
 def _from_stdin(stdin: TextIO | None) -> str:
     if stdin is None or stdin.closed:
         raise errors.ConfigError("-jobauth=-: there is no standard input")
     if stdin.isatty():
-        return _one_line(getpass.getpass("Secret: "), "standard input")
-    return _one_line(stdin.readline(_MOST), "standard input")
-
-
-def _from_file(path: str, name: str) -> str:
-    """Return what a file holds, if nobody else can read or change it."""
-    path = os.path.expanduser(path)
-    try:
-        # Without waiting for a writer, if it is a pipe.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except (OSError, ValueError) as error:
-        why = error.strerror if isinstance(error, OSError) else str(error)
-        if isinstance(error, OSError) and error.errno == errno.EACCES:
-            why = f"{why} for user {os.geteuid()}"
-        raise errors.ConfigError(f"{path or '@'} ({name}): cannot be read: {why}") from None
-    with open(descriptor, "rb") as stream:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise errors.ConfigError(f"{path} ({name}): is not a file")
-        if status.st_uid != os.geteuid():
-            raise errors.ConfigError(
-                f"{path} ({name}): belongs to user {status.st_uid}, and a secret must belong to "
-                f"who uses it, user {os.geteuid()}"
-            )
-        if status.st_mode & 0o077:
-            raise errors.ConfigError(
-                f"{path} ({name}): others can get at this secret (mode "
-                f"{stat.S_IMODE(status.st_mode):04o}): run `chmod 600 {path}`, and make a new "
-                "secret if somebody may have read it"
-            )
-        try:
-            data = stream.read(_MOST + 1)
-        except OSError as error:
-            raise errors.ConfigError(f"{path} ({name}): cannot be read: {error.strerror}") from None
-    try:
-        return _one_line(data.decode(), f"{path} ({name})")
-    except UnicodeDecodeError:
-        raise errors.ConfigError(f"{path} ({name}): is not a text") from None
-
-
-def _one_line(text: str, source: str) -> str:
-    text = text.strip()
-    if not text:
-        raise errors.ConfigError(f"{source}: there is no secret in it, it is empty")
-    if len(text.encode()) >= _MOST or not text.isprintable():
-        raise errors.ConfigError(f"{source}: a secret is one line of text, of at most 4,000 bytes")
-    return text
+        return _secret_file.one_line(getpass.getpass("Secret: "), "standard input")
+    return _secret_file.one_line(stdin.readline(5000), "standard input")

@@ -8,7 +8,7 @@ import sys
 import click
 
 from fancypipe_core import errors
-from fancypipe_remote import _secret
+from fancypipe_remote import _secret, _secret_file
 
 __all__ = ["secret"]
 
@@ -28,7 +28,7 @@ def new(replace: bool) -> None:
     Managers, workers and clients that run use the old one until they start again.
     """
     path = _user_file()
-    if not _secret.create_user_file(path, replace=replace):
+    if not _secret_file.create_user_file(path, replace=replace):
         raise errors.UsageError(
             f"{path}: there is a secret already; -replace makes another, and managers, workers "
             "and clients with the old one cannot connect to those with the new one"
@@ -75,7 +75,7 @@ def export_worker_key(file: str, jobauth: str | None, cluster: str) -> None:
 
 
 def _user_file() -> str:
-    path = _secret.user_file()
+    path = _secret_file.user_file()
     if path is None:
         raise errors.ConfigError("there is no home folder: set HOME or XDG_CONFIG_HOME")
     return path

@@ -31,8 +31,10 @@ class Handshake(enum.Enum):
 class Dialer:
     """The end of a client or worker: one link to the manager.
 
-    It connects, and connects again when the link breaks, by itself.  Whether somebody is
-    there is known when a message comes; `meet` tells beforehand.
+    It connects by itself, and again when the link breaks.  Not always: after a refusal, or a
+    bit that was flipped at the wrong time, libzmq tries no more and says nothing.  So who
+    has heard nothing for too long must `redial`.  Whether somebody is there is known when a
+    message comes; `meet` tells beforehand.
 
     Args:
         address: Where the manager is, in numbers (`meet` finds them).
@@ -78,8 +80,7 @@ class Dialer:
     def redial(self, address: Address | None = None) -> None:
         """Drop the link and what is on its way, and make a new one.
 
-        For a link that says nothing: libzmq may never notice, and after a refusal it never
-        tries again.
+        For a link that has been silent for too long.
 
         Args:
             address: Another place where the manager is now.

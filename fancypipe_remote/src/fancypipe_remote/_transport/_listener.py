@@ -175,7 +175,7 @@ class _Doorman:
         if (version, domain, mechanism) == (b"1.0", _DOMAIN, b"CURVE"):
             role = self._keys.role_of(credentials[0])
         if role is None:
-            self._refuse(address.decode("ascii", "replace"))
+            self._refuse(address.decode("ascii", "replace").removeprefix("::ffff:"))
             return [b"1.0", number, b"400", b"unknown key", b"", b""]
         return [b"1.0", number, b"200", b"", role.encode(), b""]
 
