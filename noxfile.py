@@ -10,7 +10,12 @@ import nox
 from nox.project import load_toml
 from packaging.requirements import Requirement
 
-CORE, THREADS, PROCS = PACKAGES = "fancypipe_core", "fancypipe_threads", "fancypipe_procs"
+CORE, THREADS, PROCS, REMOTE = PACKAGES = (
+    "fancypipe_core",
+    "fancypipe_threads",
+    "fancypipe_procs",
+    "fancypipe_remote",
+)
 SUPPORTED = ["3.10", "3.11", "3.12", "3.13"]
 # The next Python is tried where there is one; the supported ones must be there.
 PYTHONS = SUPPORTED + [python for python in ["3.14"] if shutil.which(f"python{python}")]
@@ -21,13 +26,14 @@ ALONE = {
     CORE: ([CORE], ["serial"]),
     THREADS: ([CORE, THREADS], ["serial", "threads"]),
     PROCS: ([CORE, PROCS], ["serial", "procs"]),
+    REMOTE: ([CORE, REMOTE], ["serial", "remote"]),
 }
 
 nox.options.reuse_existing_virtualenvs = True
 
 
 def install(session: nox.Session, *more: str) -> None:
-    """Install the three packages to edit, and what the tests need."""
+    """Install the packages to edit, and what the tests need."""
     packages = [word for package in PACKAGES for word in ("-e", f"./{package}")]
     session.install(*packages, "-r", str(REQUIREMENTS), *more)
 

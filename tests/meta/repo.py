@@ -15,7 +15,7 @@ else:
 
 ROOT = Path(__file__).resolve().parents[2]
 CORE = "fancypipe_core"
-SIBLINGS = ("fancypipe_threads", "fancypipe_procs")
+SIBLINGS = ("fancypipe_threads", "fancypipe_procs", "fancypipe_remote")
 PACKAGES = (CORE, *SIBLINGS)
 
 # Where there is no git, what is not the repository's own.

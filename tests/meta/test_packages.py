@@ -15,6 +15,7 @@ BACKENDS = {
     "fancypipe_core": {"serial": "fancypipe_core._inline:plugin"},
     "fancypipe_threads": {"threads": "fancypipe_threads:plugin"},
     "fancypipe_procs": {"procs": "fancypipe_procs:plugin"},
+    "fancypipe_remote": {"remote": "fancypipe_remote:plugin"},
 }
 
 
