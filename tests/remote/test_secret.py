@@ -345,6 +345,21 @@ assert first == _secret.find().reveal() == "open sesame", "found again in this p
     subprocess.run([sys.executable, "-c", code], env=env, check=True, timeout=60)
 
 
+def test_children_do_not_get_it_as_a_setting_either() -> None:
+    """The engine reads it there and gives it to us: not as if it was on the command line."""
+    code = """\
+import os
+from fancypipe_remote import _secret
+found = _secret.find(os.environ["FANCYPIPE_REMOTE_JOBAUTH"])
+assert (found.source, found.remarks) == ("FANCYPIPE_REMOTE_JOBAUTH", ()), found
+assert "FANCYPIPE_REMOTE_JOBAUTH" not in os.environ
+assert _secret.find().reveal() == "open sesame"
+assert _secret.find("typed").source == "-jobauth"
+"""
+    env = {**os.environ, "FANCYPIPE_REMOTE_JOBAUTH": "open sesame", "FANCYPIPE_JOBAUTH": "other"}
+    subprocess.run([sys.executable, "-c", code], env=env, check=True, timeout=60)
+
+
 def test_arguments_are_scrubbed() -> None:
     argv = ["prog", "-jobauth=s3", "--jobauth", "s3", "x=s3", "-n=4"]
     _secret.scrub("s3", argv)

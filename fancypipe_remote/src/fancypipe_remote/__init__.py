@@ -10,6 +10,7 @@ from fancypipe_core.backend import Backend, BackendOptions, BackendPlugin, Comma
 from fancypipe_remote._declared import (
     ClientSettings,
     ManagerSettings,
+    SecretSettings,
     StatusSettings,
     WorkerSettings,
 )
@@ -41,6 +42,12 @@ plugin = BackendPlugin(
             ManagerSettings,
         ),
         "worker": Command("Run the jobs of clients.", f"{_HOME}:worker", WorkerSettings),
+        "secret": Command(
+            "Make, find and share the secret that all parties need.",
+            "fancypipe_remote._secret_commands:secret",
+            SecretSettings,
+            "new|show-path|export-worker-key FILE",
+        ),
         "status": Command("Say who is at a manager.", f"{_HOME}:status", StatusSettings),
     },
 )

@@ -6,7 +6,13 @@ from dataclasses import dataclass
 
 from fancypipe_core.backend import setting
 
-__all__ = ["ClientSettings", "ManagerSettings", "StatusSettings", "WorkerSettings"]
+__all__ = [
+    "ClientSettings",
+    "ManagerSettings",
+    "SecretSettings",
+    "StatusSettings",
+    "WorkerSettings",
+]
 
 _DEFAULT = "localhost:51423"
 _ADDRESS = "HOST[:PORT]"
@@ -61,6 +67,17 @@ class ManagerSettings:
     )
     jobauth: str | None = setting(None, help=_AUTH, value=_SECRET, secret=True)
     cluster: str = setting("", help=_CLUSTER)
+
+
+@dataclass(frozen=True)
+class SecretSettings:
+    """Of `fancypipe secret`."""
+
+    jobauth: str | None = setting(
+        None, help="The secret of a worker key, as for the manager.", value=_SECRET, secret=True
+    )
+    cluster: str = setting("", help=_CLUSTER)
+    replace: bool = setting(False, help="With `new`: also if there is a secret already.")
 
 
 @dataclass(frozen=True)

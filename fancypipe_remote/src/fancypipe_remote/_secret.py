@@ -17,7 +17,7 @@ from __future__ import annotations
 import getpass
 import os
 import sys
-from collections.abc import MutableMapping, MutableSequence
+from collections.abc import Mapping, MutableMapping, MutableSequence
 from typing import NoReturn, TextIO
 
 from fancypipe_core import errors
@@ -28,6 +28,8 @@ __all__ = ["FILE_VARIABLE", "VARIABLE", "Secret", "check_listening", "find", "sc
 
 VARIABLE = "FANCYPIPE_JOBAUTH"
 FILE_VARIABLE = "FANCYPIPE_JOBAUTH_FILE"
+# As the engine names all settings of this backend; what it found there is given to `find`.
+_SETTING = "FANCYPIPE_REMOTE_JOBAUTH"
 
 # The default of the historic FancyPipe: everybody knows it.
 _HISTORIC = "abracadabra"
@@ -76,29 +78,28 @@ def find(
     given: str | None = None,
     *,
     create: bool = False,
-    env: MutableMapping[str, str] | None = None,
+    env: Mapping[str, str] | None = None,
     stdin: TextIO | None = None,
 ) -> Secret:
     """Return the secret of the first source that there is.
 
-    The environment is scrubbed on the way: children of this process do not get the
-    secret.  A later call in the same process finds it all the same.
+    Children of this process do not get it by the environment.  A later call in the same
+    process finds it all the same.
 
     Args:
         given: The value of `-jobauth`; None if it was not given.
         create: Make the user's file if there is no secret at all: for managers only.
-        env: The environment; by default that of this process.
+        env: The environment; by default that of this process, which is scrubbed.
         stdin: What `-jobauth=-` reads; by default standard input.
 
     Raises:
         ConfigError: A source cannot be read or holds no secret, or there is none.
     """
     remarks: list[str] = []
-    variables = _take_variables(os.environ) if env is None else dict(env)
-    if env is not None:
-        env.pop(VARIABLE, None)
+    variables = _take_variables(os.environ) if env is None else env
     for value, name in (
-        (given, "-jobauth"),
+        (given, _SETTING if given == variables.get(_SETTING) else "-jobauth"),
+        (variables.get(_SETTING), _SETTING),
         (variables.get(VARIABLE), VARIABLE),
         (_at(variables.get(FILE_VARIABLE)), FILE_VARIABLE),
     ):
@@ -189,10 +190,10 @@ def _from_user_file(path: str | None, create: bool, remarks: list[str]) -> Secre
 
 
 def _take_variables(environ: MutableMapping[str, str]) -> dict[str, str]:
-    variables = dict(environ)
-    if VARIABLE in environ:
-        _from_environment[VARIABLE] = environ.pop(VARIABLE)
-    return {**variables, **_from_environment}
+    for name in (_SETTING, VARIABLE):
+        if name in environ:
+            _from_environment[name] = environ.pop(name)
+    return {**environ, **_from_environment}
 
 
 def _at(path: str | None) -> str | None:

@@ -4,74 +4,71 @@ from __future__ import annotations
 
 import os
 import sys
-
-import click
+from collections.abc import Sequence
 
 from fancypipe_core import errors
-from fancypipe_remote import _secret, _secret_file
+from fancypipe_remote import _keys, _secret, _secret_file
+from fancypipe_remote._declared import SecretSettings
 
-__all__ = ["secret"]
+__all__ = ["WORDS", "secret"]
 
-_NAMES = {"help_option_names": ["-h", "-help", "--help"]}
-
-
-@click.group(context_settings=_NAMES)
-def secret() -> None:
-    """Make, find and share the secret of a manager, its workers and its clients."""
+WORDS = "new|show-path|export-worker-key FILE"
 
 
-@secret.command()
-@click.option("-replace", "--replace", is_flag=True, help="Also if there is one already.")
-def new(replace: bool) -> None:
-    """Make a new secret in your file.
+def secret(settings: SecretSettings, words: Sequence[str]) -> None:
+    """Do what the words say.
 
-    Managers, workers and clients that run use the old one until they start again.
+    - `new` makes a secret in the user's file.  Managers, workers and clients that run
+      use the old one until they start again.
+    - `show-path` writes where that file is, or would be.
+    - `export-worker-key FILE` writes a key that admits workers, and nobody else.
+
+    Raises:
+        UsageError: They say nothing that can be done, or it would overwrite a file.
+        ConfigError: There is no secret, or it cannot be read or written.
     """
+    match list(words):
+        case ["new"]:
+            _new(settings.replace)
+        case ["show-path"]:
+            _show_path()
+        case ["export-worker-key", file]:
+            _export(file, settings)
+        case _:
+            raise errors.UsageError(f"fancypipe secret: write one of {WORDS}")
+
+
+def _new(replace: bool) -> None:
     path = _user_file()
     if not _secret_file.create_user_file(path, replace=replace):
         raise errors.UsageError(
             f"{path}: there is a secret already; -replace makes another, and managers, workers "
             "and clients with the old one cannot connect to those with the new one"
         )
-    click.echo(path)
-    click.echo(
+    sys.stdout.write(f"{path}\n")
+    sys.stderr.write(
         "A new secret is in this file, for you only (mode 0600).  Machines with another home "
-        "folder need a copy of it.",
-        err=True,
+        "folder need a copy of it.\n"
     )
 
 
-@secret.command()
-def show_path() -> None:
-    """Show where your file with the secret is, or would be."""
+def _show_path() -> None:
     path = _user_file()
-    click.echo(path)
+    sys.stdout.write(f"{path}\n")
     if not os.path.lexists(path):
-        click.echo(
+        sys.stderr.write(
             "It is not there yet: a manager makes it when it starts, and `fancypipe secret new` "
-            "makes it now.",
-            err=True,
+            "makes it now.\n"
         )
 
 
-@secret.command()
-@click.argument("file", type=click.Path(dir_okay=False))
-@click.option("-jobauth", "--jobauth", metavar="SECRET|@FILE|-", help="As for the manager.")
-@click.option("-cluster", "--cluster", default="", metavar="NAME", help="As for the manager.")
-def export_worker_key(file: str, jobauth: str | None, cluster: str) -> None:
-    """Write a key that admits workers, and nobody else, to FILE.
-
-    With `-jobauth=@FILE` a worker can then run on a machine that you trust less: from
-    the key neither the secret nor a client's or manager's key can be had.
-    """
-    from fancypipe_remote import _keys
-
-    found = _secret.find(jobauth)
-    _secret.scrub(jobauth, sys.argv)
+def _export(file: str, settings: SecretSettings) -> None:
+    found = _secret.find(settings.jobauth)
+    _secret.scrub(settings.jobauth, sys.argv)
     for remark in found.remarks:
-        click.echo(f"fancypipe: {remark}", err=True)
-    _keys.export_worker_key(found, file, cluster)
-    click.echo(file)
+        sys.stderr.write(f"fancypipe: {remark}\n")
+    _keys.export_worker_key(found, file, settings.cluster)
+    sys.stdout.write(f"{file}\n")
 
 
 def _user_file() -> str:
