@@ -15,7 +15,7 @@ from typing import Any, Literal, NamedTuple
 
 __all__ = ["CONTENDERS", "Contender", "Entry", "Futures", "Node"]
 
-Kind = Literal["one thread", "threads", "processes"]
+Kind = Literal["one thread", "threads", "processes", "over TCP"]
 
 
 class Node(NamedTuple):

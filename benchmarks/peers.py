@@ -7,6 +7,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
+from benchmarks.clusters import CLUSTERS
 from benchmarks.contenders import CONTENDERS, Contender, Entry, Futures, Node
 
 __all__ = ["ALL", "installed"]
@@ -106,6 +107,7 @@ ALL: dict[str, Entry] = {
     "dask-processes": Entry(DaskProcesses, "processes", needs="dask"),
     "joblib-loky": Entry(JoblibLoky, "processes", needs="joblib"),
     "loky": Entry(Loky, "processes", needs="loky", graph_name="loky + graphlib"),
+    **CLUSTERS,
 }
 
 
