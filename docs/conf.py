@@ -30,6 +30,7 @@ howto/external-programs
 howto/settings
 howto/write-a-backend
 howto/observe-a-run
+security
 reference
 architecture
 faults

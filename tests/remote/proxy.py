@@ -40,7 +40,7 @@ class Proxy:
 
     Attributes:
         address: Where it listens.
-        stalled: While true nothing passes, and nothing is lost.
+        stalled: While true nothing passes, and nothing is lost; not even that one has hung up.
         connections: How many there were.
         passed: What has passed in each direction, of all connections together.
     """
@@ -152,16 +152,20 @@ class Proxy:
         self, direction: Direction, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         queue: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(maxsize=64)
-        giving = asyncio.create_task(self._give(direction, queue, writer))
+        taking = asyncio.create_task(self._take(reader, queue))
         try:
+            with suppress(OSError):
+                await self._give(direction, queue, writer)
+        finally:
+            taking.cancel()
+
+    async def _take(
+        self, reader: asyncio.StreamReader, queue: asyncio.Queue[tuple[float, bytes]]
+    ) -> None:
+        with suppress(OSError):
             while data := await reader.read(_PIECE):
                 await queue.put((self._loop.time() + self.delay, data))
-            await queue.put((self._loop.time() + self.delay, b""))
-            await giving
-        except OSError:
-            pass
-        finally:
-            giving.cancel()
+        await queue.put((self._loop.time() + self.delay, b""))
 
     async def _give(
         self,
@@ -172,16 +176,16 @@ class Proxy:
         passed = 0
         while True:
             due, data = await queue.get()
+            await asyncio.sleep(max(0.0, due - self._loop.time()))
+            while self.stalled:  # noqa: ASYNC110  # set by other threads
+                await asyncio.sleep(0.005)
             if not data:
                 return
-            await asyncio.sleep(max(0.0, due - self._loop.time()))
             piece = _PIECE if self.rate is None else max(1, int(self.rate / 50))
             for begin in range(0, len(data), piece):
                 part = data[begin : begin + piece]
                 if self.rate is not None:
                     await asyncio.sleep(len(part) / self.rate)
-                while self.stalled:  # noqa: ASYNC110  # set by other threads
-                    await asyncio.sleep(0.005)
                 limit = self._cut_at[direction]
                 cut = limit is not None and passed + len(part) >= limit
                 if cut:

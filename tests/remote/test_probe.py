@@ -282,7 +282,7 @@ def test_one_broken_handshake_is_no_wrong_secret() -> None:
     of = secret()
     with Echo(of) as echo, Proxy(echo.address) as proxy:
         assert meet(proxy.address, keys(of), SOON)
-        proxy.flip("up", skip=12 + 64 + 50)  # behind the probe's greeting and our own
+        proxy.flip("up", skip=12 + 64 + 150)  # the probe, our greeting, then what is encrypted
         assert meet(proxy.address, keys(of), SOON) == proxy.address
         assert proxy.flipped
 

@@ -29,9 +29,10 @@ from fancypipe_remote._transport import (
     Waker,
 )
 from tests.remote.echo import PATIENCE, Echo, ask, dialer, keys, secret
-from tests.remote.proxy import Proxy
+from tests.remote.proxy import Direction, Proxy
 
 LOCAL = Address("127.0.0.1", 0)
+_DIRECTIONS: tuple[Direction, ...] = ("up", "down")
 
 
 def until(what: Callable[[], object], of: str) -> None:
@@ -209,6 +210,43 @@ def test_both_find_out_when_the_other_machine_falls_silent() -> None:
             until(lambda: proxy.connections > before, "the peer tries anew")
     finally:
         listener.close()
+
+
+def test_a_link_that_is_cut_anywhere_comes_back() -> None:
+    of = secret()
+    body = bytes(5000)
+    with Echo(of) as echo, Proxy(echo.address) as proxy, dialer(proxy.address, keys(of)) as link:
+        for direction in _DIRECTIONS:
+            for offset in (1, 11, 63, 64, 100, 270, 600, 3000, 9000):
+                before = proxy.connections
+                proxy.cut_at(direction, offset)
+                link.redial()
+                deadline = time.monotonic() + PATIENCE
+                while proxy.connections < before + 2:
+                    link.send([b"hello", body])
+                    Waiter(link).wait(0.02)
+                    while link.receive():
+                        pass
+                    assert time.monotonic() < deadline, "it does not try anew"
+                proxy.cut_at(direction, None)
+                link.redial()
+                push(link, b"hello", body)
+                until(link.receive, "an answer")
+        proxy.cut()  # what was on its way is lost, so it is sent until there is an answer
+        until(lambda: ask(link, b"hello", body, seconds=0.5), "an answer")
+    assert all(parts == [b"hello", body] for _, _, parts in echo.seen)
+
+
+def test_a_slow_and_late_link() -> None:
+    of = secret()
+    with (
+        Echo(of) as echo,
+        Proxy(echo.address, delay=0.05, rate=500_000) as proxy,
+        dialer(proxy.address, keys(of)) as link,
+    ):
+        began = time.monotonic()
+        assert ask(link, bytes(100_000)) == [b"client", bytes(100_000)]
+        assert time.monotonic() - began > 0.1 + 0.4, "it is as slow as that"
 
 
 # ---- waiting -------------------------------------------------------------------
