@@ -389,6 +389,27 @@ def test_many_links_have_room() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs /proc")
+def test_scarce_room_is_told_in_time() -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    listener = Listener(LOCAL, ManagerKeys(secret()))
+    try:
+        assert listener.remarks() == []
+        used = len(os.listdir("/proc/self/fd"))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (used, before[1]))
+        assert listener.remarks() == [], "not looked at each time"
+        listener._look_again = 0
+        (remark,) = listener.remarks()
+        assert remark == (
+            f"{used} of {used} descriptors are in use, and each link takes one: without more "
+            "(`ulimit -n`, or LimitNOFILE of systemd) nobody else will be let in"
+        )
+        assert listener.remarks() == [], "once a minute"
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+        listener.close()
+
+
 # ---- what is left --------------------------------------------------------------
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import errno
 import math
+import os
 import time
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Sequence
@@ -64,6 +65,7 @@ class Listener:
         self._socket: Socket = self._context.socket(zmq.ROUTER)
         self._ignored: OrderedDict[bytes, None] = OrderedDict()
         self._turn = 0
+        self._look_again = 0.0
         try:
             set_options(self._socket)
             for option, value in (
@@ -124,7 +126,16 @@ class Listener:
         return Sent.OK
 
     def remarks(self) -> list[str]:
-        """Return what is worth a line in the log since the last call: who was refused, and why."""
+        """Return what is worth a line in the log since the last call.
+
+        Who was refused, whose messages are ignored, and that room for links gets scarce.
+        """
+        now = time.monotonic()
+        if now >= self._look_again:
+            crowded = _crowded()
+            self._look_again = now + (60 if crowded else 5)
+            if crowded:
+                self._doorman.remark(crowded)
         return self._doorman.remarks()
 
     def close(self) -> None:
@@ -223,6 +234,27 @@ def _bind(socket: Socket, address: Address) -> Address:
     bound = socket.getsockopt(zmq.LAST_ENDPOINT)
     port = int(bytes(bound).rstrip(b"\0").rpartition(b":")[2])
     return Address(host, port)
+
+
+def _crowded() -> str | None:
+    """Return a sentence if four of five descriptors are in use; who has none is not let in."""
+    try:
+        import resource
+
+        limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        used = len(os.listdir("/proc/self/fd"))
+    except ImportError:  # not this system
+        return None
+    except OSError as error:
+        if error.errno != errno.EMFILE:
+            return None
+        used = limit
+    if limit == resource.RLIM_INFINITY or used < 0.8 * limit:
+        return None
+    return (
+        f"{used} of {limit} descriptors are in use, and each link takes one: without more "
+        "(`ulimit -n`, or LimitNOFILE of systemd) nobody else will be let in"
+    )
 
 
 def _raise_descriptor_limit() -> None:
