@@ -27,12 +27,14 @@ howto/timeouts
 howto/stopping-a-run
 howto/nested-graphs
 howto/external-programs
+howto/many-machines
 howto/settings
 howto/write-a-backend
 howto/observe-a-run
 security
 reference
 architecture
+remote
 faults
 decisions/README
 ```

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fancypipe_core.errors import ProtocolError
-from fancypipe_remote._stream import CHUNK, Piece, Stream
+from fancypipe_remote._stream import CHUNK, LEAST, Piece, Stream
 
 WINDOW = 64
 
@@ -151,6 +151,21 @@ def test_what_the_last_message_lost_is_found_by_a_beat() -> None:
     sender.take(answer)
     (again,) = sender.pieces()
     assert receiver.take(again) == b"lost"
+
+
+def test_a_line_that_loses_long_messages_is_given_short_ones() -> None:
+    sender, receiver = Stream(), Stream()
+    data = bytes(range(256)) * (CHUNK // 256) * 3
+    for at in range(0, len(data), CHUNK):
+        sender.write(data[at : at + CHUNK])
+    got = b""
+    for _ in range(50):
+        for piece in sender.beat():
+            if len(piece.data) <= LEAST:
+                got += receiver.take(piece)
+        for answer in receiver.pieces():
+            sender.take(answer)
+    assert got == data
 
 
 def test_what_cannot_be_is_refused() -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import socket
+import sys
 import threading
+import traceback
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import NamedTuple
 
 from fancypipe_core.backend import fault
+from fancypipe_core.errors import InternalError
 from fancypipe_remote import _messages as messages
 from fancypipe_remote._ends import Connection
 from fancypipe_remote._link import LinkState
@@ -73,6 +76,8 @@ class Network:
         self._closed: dict[tuple[bytes, int], str] = {}
         self._numbers = 0
         self._stopping = False
+        self._turns = 0
+        self._seen = -1
         self._ready = threading.Event()
         self._loop: Loop | None = None
         self._thread = threading.Thread(target=self._run, name="fancypipe-network", daemon=True)
@@ -125,6 +130,21 @@ class Network:
                 return newest and newest._replace(closed=closed)
             closed.update(newest.closed)
 
+    def check(self) -> str:
+        """Say whether the thread stands still; empty if it does not.
+
+        Raises:
+            InternalError: It has died.
+        """
+        if not self._thread.is_alive():
+            raise InternalError("the thread fancypipe-network has died")
+        turns, self._seen = self._seen, self._turns
+        if turns != self._turns:
+            return ""
+        frame = sys._current_frames().get(self._thread.ident or 0)
+        stack = "".join(traceback.format_stack(frame)[-8:]) if frame is not None else "its end"
+        return f"the thread fancypipe-network does not go on; it is at\n{stack}"
+
     def stop(self) -> None:
         """Close all, and wait for the thread to end."""
         self._stopping = True
@@ -168,6 +188,7 @@ class Network:
             except Empty:
                 break
         loop.turn(_TURN)
+        self._turns += 1
         self._tell(side)
 
     def _lost(self, connection: Connection) -> None:

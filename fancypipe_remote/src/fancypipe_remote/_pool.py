@@ -102,6 +102,7 @@ class RemoteBackend:
         self._news: News | None = None
         self._pace = Pace()
         self._told = Slots(0)
+        self._moving: dict[JobId, Job] = {}  # asked back, to be run elsewhere
         self._host_losses: dict[int, int] = {}
         self._unfit: set[bytes] = set()
         self._warned: set[str] = set()
@@ -136,16 +137,25 @@ class RemoteBackend:
 
     def cancel(self, ids: Sequence[JobId]) -> None:
         unwanted = set(ids)
-        waiting = [job.id for job in self._jobs if job.id in unwanted]
-        self._jobs = deque(job for job in self._jobs if job.id not in unwanted)
-        why = Certificate("cancelled", "cancelled before it began", "", 0, False, False)
-        if waiting:
-            self._sink([Lost(id, why) for id in waiting])
+        self._give_back_waiting(unwanted)
         for worker in self._workers.values():
             mine = unwanted.intersection(worker.link.outstanding)
             if mine:
                 with suppress(errors.ConnectionLost):  # its end is told by the channel
                     worker.link.cancel(list(mine))
+
+    def recall(self, ids: Sequence[JobId]) -> None:
+        unwanted = set(ids)
+        self._give_back_waiting(unwanted)
+        for worker in self._workers.values():
+            mine = unwanted.intersection(worker.link.outstanding)
+            if mine:
+                with suppress(errors.ConnectionLost):
+                    worker.link.recall(list(mine))
+
+    def check(self) -> str:
+        """See whether the network's thread is alive; see `fancypipe_core.backend`."""
+        return self._network.check()
 
     def stop(self, grace: float) -> None:
         self._jobs.clear()
@@ -183,6 +193,16 @@ class RemoteBackend:
             self._deal()
             if heard or (until is not None and monotonic() >= until):
                 return
+
+    def _give_back_waiting(self, unwanted: set[JobId]) -> None:
+        """Drop jobs that wait here."""
+        for id in unwanted:
+            self._moving.pop(id, None)  # if it comes back, it is not sent elsewhere
+        waiting = [job.id for job in self._jobs if job.id in unwanted]
+        if waiting:
+            self._jobs = deque(job for job in self._jobs if job.id not in unwanted)
+            why = Certificate("cancelled", "cancelled before it began", "", 0, False, False)
+            self._sink([Lost(id, why) for id in waiting])
 
     # ---- clocks ----
 
@@ -339,6 +359,12 @@ class RemoteBackend:
             if isinstance(event, Done):
                 seconds += event.seconds
                 count += 1
+                self._moving.pop(event.id, None)
+            elif isinstance(event, Lost):
+                job = self._moving.pop(event.id, None)
+                if job is not None and not event.why.started:
+                    self._jobs.appendleft(job)
+                    continue
             passed.append(event)
         if count:
             self._pace.record(seconds, count)
@@ -392,9 +418,26 @@ class RemoteBackend:
                 self._watch_writes(best)
             except errors.ConnectionLost as error:
                 self._ended(best, str(error))
+        if not jobs and self._moving_pays():
+            self._move()
         if not alone:
             using = {address: worker.load for address, worker in self._workers.items()}
             self._network.use(len(jobs) + sum(using.values()), using)
+
+    def _moving_pays(self) -> bool:
+        """Whether a worker is idle, and nothing that was asked back is still on its way."""
+        idle = any(self._room(worker) and not worker.load for worker in self._workers.values())
+        return idle and not self._moving and len(self._workers) > 1
+
+    def _move(self) -> None:
+        """Ask the busiest worker for what it has not begun, so that idle ones can run it."""
+        busiest = max(self._workers.values(), key=lambda worker: worker.load - worker.slots)
+        spare = list(busiest.link.outstanding.values())[max(1, busiest.slots) :]
+        if not spare or busiest.ended is not None:
+            return
+        self._moving = {job.id: job for job in spare}
+        with suppress(errors.ConnectionLost):  # then they are lost, and go elsewhere so
+            busiest.link.recall(list(self._moving))
 
     def _watch_writes(self, worker: _Worker) -> None:
         channel = worker.channel
@@ -414,6 +457,8 @@ class RemoteBackend:
         with suppress(errors.ConnectionLost, errors.ProtocolError):
             worker.link.read()
         jobs = worker.link.take(list(worker.link.outstanding))
+        for job in jobs:
+            self._moving.pop(job.id, None)
         self._close(worker)
         self._plan_another_try(worker, why)
         lost: list[Event] = []

@@ -21,9 +21,10 @@ from typing import NamedTuple
 
 from fancypipe_core.errors import ProtocolError
 
-__all__ = ["CHUNK", "WINDOW", "Piece", "Stream"]
+__all__ = ["CHUNK", "LEAST", "WINDOW", "Piece", "Stream"]
 
 CHUNK = 256 * 1024  # bytes in one message: a frame of 16 MB would hold up heartbeats for too long
+LEAST = 16 * 1024  # bytes, to which messages shrink on links that lose larger ones
 WINDOW = 4 * 1024 * 1024  # bytes under way in one direction; the manager's memory for a stream
 
 
@@ -57,6 +58,8 @@ class Stream:
         self._acknowledged = 0
         self._limit = window
         self._turn = 0
+        self._chunk = CHUNK
+        self._shrunk_at = -1  # what was acknowledged when we last went back
         self._finished = False
         self._end_sent = False
         self._end_acknowledged = False
@@ -106,6 +109,9 @@ class Stream:
         found = []
         while self._queue:
             offset, data = self._queue.popleft()
+            if len(data) > self._chunk:
+                self._queue.appendleft((offset + self._chunk, data[self._chunk :]))
+                data = data[: self._chunk]
             self._kept.append((offset, data))
             self._sent = offset + len(data)
             self._end_sent = self._finished and self._sent == self._written
@@ -181,15 +187,24 @@ class Stream:
         self._acknowledged = max(self._acknowledged, min(piece.taken, self._written))
         self._limit = max(self._limit, piece.limit)
         if piece.gap == self._turn:
-            self._turn += 1
-            self._queue.extendleft(reversed(self._kept))
-            self._kept.clear()
-            self._end_sent = self._end_acknowledged
+            self._go_back()
         for chunks in (self._kept, self._queue):
             while chunks and chunks[0][0] + len(chunks[0][1]) <= self._acknowledged:
                 chunks.popleft()
         if not self._kept:
             self._sent = self._queue[0][0] if self._queue else self._written
+
+    def _go_back(self) -> None:
+        """Send again what the other end does not have."""
+        # On a slow link a message that takes seconds is cut with its connection, again and
+        # again.  Nothing has arrived since the last time: smaller ones may.
+        stuck = self._acknowledged == self._shrunk_at
+        self._chunk = max(LEAST, self._chunk // 2) if stuck else self._chunk
+        self._shrunk_at = self._acknowledged
+        self._turn += 1
+        self._queue.extendleft(reversed(self._kept))
+        self._kept.clear()
+        self._end_sent = self._end_acknowledged
 
     def consume(self, count: int) -> None:
         """So many bytes that came are out of the way: the other end may send as many more."""
