@@ -86,7 +86,9 @@ class Cluster:
             **{k: v for k, v in os.environ.items() if not k.startswith("FANCYPIPE")},
             "XDG_CONFIG_HOME": str(folder / "config"),
             "PYTHONUNBUFFERED": "1",
+            "TMPDIR": str(folder / "temporary"),  # who is killed leaves things there
         }
+        (folder / "temporary").mkdir()
         self.parties: list[Party] = []
 
     @property

@@ -93,6 +93,9 @@ def test_the_walk_through(two: Cluster, script: Path) -> None:
     alias = two.run("--workertype", "remote", f"-jobserver={two.address}", str(script))
     assert alias.stdout == "25\n", alias.stderr
     eventually(lambda: not hosts(two), "host processes end with their client")
+    for party in reversed(two.parties):
+        assert party.stop() == 0
+    assert list((two.folder / "temporary").iterdir()) == []
 
 
 def test_without_a_pipeline_it_says_who_is_there(two: Cluster) -> None:

@@ -142,7 +142,7 @@ def unpack(archive: bytes, code: Code, base: str) -> str:
         ValueError: The archive holds something else than was told.
         OSError: It cannot be written.
     """
-    home = os.path.join(base, "fancypipe-code")
+    home = os.path.join(base, "code")
     target = os.path.join(home, code.digest)
     if os.path.isdir(target):
         return target

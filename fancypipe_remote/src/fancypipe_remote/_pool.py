@@ -178,6 +178,7 @@ class RemoteBackend:
         self._wake_in = self._wake_out = -1
         with suppress(OSError):
             os.unlink(os.path.join(self._directory, "proof"))
+            os.rmdir(self._directory)  # unless there is more in it, which is the session's
 
     def wake(self) -> None:
         try:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from time import monotonic
 from types import FrameType
@@ -68,7 +70,7 @@ class Worker:
     ) -> None:
         self._slots = slots
         self._backend = backend
-        self._base = base
+        self._folder = tempfile.mkdtemp(prefix="fancypipe-worker-", dir=base)
         self._say = say
         self._side = WorkerSide(hello("worker", slots), wait, monotonic())
         self._loop = Loop(dialer, self._side, wanted=self._wanted, closed=self._closed)
@@ -97,6 +99,7 @@ class Worker:
                 _kill(host.process)
             self._loop.say(messages.encode(messages.Bye()))
             self._loop.close()
+            shutil.rmtree(self._folder, ignore_errors=True)
 
     def stop(self) -> None:
         """Take no more work, let running jobs end; at once when called again."""
@@ -158,7 +161,7 @@ class Worker:
                 [
                     *(sys.executable, "-m", "fancypipe_remote.host"),
                     *map(str, arguments),
-                    self._base,
+                    self._folder,
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=sys.stderr,

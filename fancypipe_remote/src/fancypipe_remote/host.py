@@ -47,7 +47,7 @@ def main(argv: list[str]) -> None:
     faulthandler.enable(all_threads=False)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     channel = SocketChannel(socket.socket(fileno=int(descriptor)), blocking=True)
-    own = tempfile.mkdtemp(prefix="fancypipe-host-", dir=base)
+    own = tempfile.mkdtemp(prefix="host-", dir=base)
     try:
         _serve(channel, name, int(workers), base, own)
     except ChannelError:
