@@ -102,6 +102,7 @@ class RemoteBackend:
         self._news: News | None = None
         self._pace = Pace()
         self._told = Slots(0)
+        self._told_use: tuple[int, dict[bytes, int]] = (0, {})
         self._moving: dict[JobId, Job] = {}  # asked back, to be run elsewhere
         self._host_losses: dict[int, int] = {}
         self._unfit: set[bytes] = set()
@@ -302,7 +303,7 @@ class RemoteBackend:
             known = self._workers.get(address)
             if known is not None:
                 known.info = info
-            elif address in self._unfit or address in self._try_at or not info.share:
+            elif address in self._unfit or address in self._try_at:
                 continue
             elif info.python != ours:
                 self._unfit.add(address)
@@ -375,6 +376,8 @@ class RemoteBackend:
 
     def _say_slots(self) -> None:
         count = sum(self._room(worker) for worker in self._workers.values())
+        if not count and any(worker.slots for worker in self._workers.values()):
+            count = 1  # others have all slots now; what waits here shows that we need some
         ahead = count * (self._ahead + 1)
         told = self._told
         if count != told.count or not told.ahead / 2 <= ahead <= told.ahead * 2:
@@ -421,9 +424,18 @@ class RemoteBackend:
                 self._ended(best, str(error))
         if not jobs and self._moving_pays():
             self._move()
+        self._tell_use(alone)
+
+    def _tell_use(self, alone: bool) -> None:
+        """Say how much we need and use, for the sake of other clients."""
+        need = 0
+        using: dict[bytes, int] = {}
         if not alone:
-            using = {address: worker.load for address, worker in self._workers.items()}
-            self._network.use(len(jobs) + sum(using.values()), using)
+            using = {a: worker.load for a, worker in self._workers.items() if worker.load}
+            need = len(self._jobs) + sum(using.values())
+        if (need, using) != self._told_use:
+            self._told_use = (need, using)
+            self._network.use(need, using)
 
     def _moving_pays(self) -> bool:
         """Whether a worker is idle, and nothing that was asked back is still on its way."""
@@ -503,10 +515,14 @@ class RemoteBackend:
                 f"the manager is there, but no worker joined it within {self._wait:g} s: start "
                 "`fancypipe worker` with the same -jobmanager, or wait longer with -wait"
             )
-        return (
-            f"{len(news.workers)} workers are there, but none could be used within "
-            f"{self._wait:g} s" + "".join(f"; {text}" for text in sorted(self._warned))
+        text = (
+            f"{len(news.workers)} workers are there, but none could be used within {self._wait:g} s"
         )
+        for info in news.workers.values():
+            worker = self._workers.get(info.address)
+            how = "not connected" if worker is None else "connected" if worker.greeted else "silent"
+            text += f"; {info.host} (pid {info.pid}): {how}"
+        return text + "".join(f"; {text}" for text in sorted(self._warned))
 
 
 def _nobody(_events: Sequence[Event]) -> None:

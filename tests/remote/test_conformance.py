@@ -1,0 +1,50 @@
+"""The conformance kit against the remote backend: with two workers, and with threads in one."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.remote.cluster import cluster
+
+KIT = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--pyargs"]
+LIMIT = 170.0  # seconds
+
+PARTS = {
+    "rules": "test_rules",
+    "crashes": "test_crashes",
+    "the rest": "not test_rules and not test_crashes",
+}
+
+
+def kit(folder: Path, workers: list[list[str]], chosen: str) -> None:
+    with cluster(folder, workers=0) as made:
+        for arguments in workers:
+            made.worker(2, *arguments)
+        over = subprocess.run(
+            [*KIT, "fancypipe_core.testing.conformance", "--backend", "remote", "-k", chosen],
+            check=False,
+            env={**made.env, "FANCYPIPE_REMOTE_JOBMANAGER": made.address},
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            timeout=LIMIT,
+            stdin=subprocess.DEVNULL,
+        )
+        assert over.returncode == 0, over.stdout[-5000:] + over.stderr[-2000:]
+        assert " passed" in over.stdout
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_with_two_workers(tmp_path: Path, part: str) -> None:
+    kit(tmp_path, [[], []], PARTS[part])
+
+
+@pytest.mark.parametrize("part", ["test_rules", "test_parity"])
+def test_with_threads_as_the_local_backend(tmp_path: Path, part: str) -> None:
+    # One part at a time: the kit looks first whether jobs have processes of their own, and
+    # must have all slots then; several sessions would share them.
+    kit(tmp_path, [["-workertype=T"]], part)
