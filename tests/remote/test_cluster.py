@@ -127,6 +127,19 @@ def test_a_wrong_secret(two: Cluster, tmp_path: Path) -> None:
     assert "has another -jobauth secret" in over.stderr
 
 
+def test_the_secret_may_stand_in_the_environment(tmp_path: Path) -> None:
+    made = Cluster(tmp_path)
+    made.env["FANCYPIPE_JOBAUTH"] = "a secret that is long enough"
+    try:
+        made.manager()
+        made.worker()
+        over = made.run("--workertype", "remote", f"-jobmanager={made.address}")
+        assert (over.returncode, over.stderr) == (0, "")
+        assert "1 workers with 2 slots" in over.stdout
+    finally:
+        made.close()
+
+
 def test_the_project_travels_where_the_file_system_does_not(tmp_path: Path, script: Path) -> None:
     """The worker runs where the client's folder is hidden behind an empty one."""
     with cluster(tmp_path, workers=0) as made:

@@ -391,7 +391,10 @@ def remarks(env: Mapping[str, str], lines: Iterable[Setting]) -> Iterable[str]:
     # Not errors: other programs and later versions may have variables of their own.
     lines = list(lines)
     variables = {line.variable: line.variable for line in lines}
-    unknown = [name for name in env if name.startswith("FANCYPIPE_") and name not in variables]
+    # Who brings a secret looks for it in places of its own: a shorter variable, a file.
+    secrets = [plain(option).upper() for line in lines if line.secret for option in line.options]
+    known = {*variables, *(f"FANCYPIPE_{name}{end}" for name in secrets for end in ("", "_FILE"))}
+    unknown = [name for name in env if name.startswith("FANCYPIPE_") and name not in known]
     if not unknown:
         return
     import difflib
