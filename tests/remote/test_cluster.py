@@ -102,6 +102,8 @@ def test_without_a_pipeline_it_says_who_is_there(two: Cluster) -> None:
     over = two.run("--workertype", "remote", f"-jobmanager={two.address}")
     assert over.returncode == 0, over.stderr
     assert "2 workers with 4 slots, 0 other clients" in over.stdout
+    assert over.stdout.count(f"sees {two.folder / 'temporary'}") == 2
+    assert list((two.folder / "temporary").glob("fancypipe-status*")) == []
 
 
 def test_nobody_is_there(tmp_path: Path) -> None:
@@ -135,7 +137,7 @@ def test_the_secret_may_stand_in_the_environment(tmp_path: Path) -> None:
         made.worker()
         over = made.run("--workertype", "remote", f"-jobmanager={made.address}")
         assert (over.returncode, over.stderr) == (0, "")
-        assert "1 workers with 2 slots" in over.stdout
+        assert "1 worker with 2 slots" in over.stdout
     finally:
         made.close()
 

@@ -115,6 +115,7 @@ def test_the_walk_through_on_three_hosts(three: Hosts, script: Path, shared: boo
     )  # fmt: skip
     assert status.returncode == 0, status.stderr
     assert "3 workers with 3 slots" in status.stdout
+    assert status.stdout.count("does not see") == 0
     over = subprocess.run(
         three.on("b", *command, f"-jobmanager={three.address_a}", str(script), "--x1", "5"),
         check=False, env=three.env, capture_output=True, text=True, timeout=LIMIT,

@@ -48,6 +48,8 @@ plugin = BackendPlugin(
             SecretSettings,
             "new|show-path|export-worker-key FILE",
         ),
-        "status": Command("Say who is at a manager.", f"{_HOME}:status", StatusSettings),
+        "status": Command(
+            "Say who is at a manager.", "fancypipe_remote._status:status", StatusSettings
+        ),
     },
 )

@@ -53,6 +53,11 @@ class StatusSettings:
     jobauth: str | None = setting(None, help=_AUTH, value=_SECRET, secret=True)
     cluster: str = setting("", help=_CLUSTER)
     wait: float = setting(0.0, help="Seconds to wait for the manager.", least=0.0)
+    tempdir: str | None = setting(
+        None,
+        help="Say which workers see this folder; by default the system's for temporary files.",
+        value="DIR",
+    )
 
 
 @dataclass(frozen=True)

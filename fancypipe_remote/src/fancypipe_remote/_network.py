@@ -33,7 +33,8 @@ class News(NamedTuple):
     Attributes:
         workers: Who is there, by address.
         clients: How many clients share them.
-        met: Whether the manager was met, ever.
+        manager: The manager that was met last; None before the first.
+        listed: Whether it has told who is there.
         over: Why there is no link any more; None while there is.
         refused: Whether the manager has refused us.
         closed: Connections that are no more, by worker, and why.
@@ -42,7 +43,8 @@ class News(NamedTuple):
 
     workers: dict[bytes, messages.Worker]
     clients: int
-    met: bool
+    manager: messages.Welcome | None
+    listed: bool
     over: str | None
     refused: bool
     closed: dict[tuple[bytes, int], str]
@@ -176,9 +178,7 @@ class Network:
                 loop.close()
         except BaseException as error:  # noqa: BLE001 - it ends the run, with its reason
             self._ready.set()
-            self._news.put(
-                News({}, 0, met=False, over=None, refused=False, closed={}, failed=error)
-            )
+            self._news.put(News({}, 0, None, False, None, False, {}, error))
             self._wake()
 
     def _turn(self, loop: Loop, side: ClientSide) -> None:
@@ -197,7 +197,7 @@ class Network:
     def _tell(self, side: ClientSide) -> None:
         link = side.link
         over = link.why if link.state is LinkState.OVER else None
-        now = (side.workers, side.clients, link.manager is not None, over, link.was_refused)
+        now = (side.workers, side.clients, link.manager, side.listed, over, link.was_refused)
         if now == self._last and not self._closed:
             return
         self._last = now

@@ -508,7 +508,7 @@ class RemoteBackend:
 
     def _nobody_came(self) -> str:
         news = self._news
-        if news is None or not news.met:
+        if news is None or news.manager is None:
             return f"the manager did not answer within {self._wait:g} s"
         if not news.workers:
             return (
