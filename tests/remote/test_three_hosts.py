@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import secrets
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,9 +13,6 @@ import pytest
 from tests.remote.cluster import LIMIT, Cluster, Party
 from tests.remote.test_cluster import PIPELINE
 
-NUMBER = os.getpid() % 60000
-SUBNET = f"10.{200 + NUMBER % 50}.{NUMBER // 50 % 250}"
-
 
 def ip(*words: str) -> None:
     subprocess.run(["ip", *words], check=True, capture_output=True, timeout=LIMIT)
@@ -24,21 +21,33 @@ def ip(*words: str) -> None:
 class Hosts(Cluster):
     """Three hosts A, B and C; a manager on A, and a worker on each."""
 
-    address_a = f"{SUBNET}.1:5432"
-
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
-        self.bridge = f"fpb{NUMBER}"
-        self.names = {host: f"fp{host}{NUMBER}" for host in "abc"}
+        # Names are the whole machine's, and are free again some time after their end.
+        self.number = secrets.randbelow(60000)
+        self.subnet = f"10.{200 + self.number % 50}.{self.number // 50 % 250}"
+        self.address_a = f"{self.subnet}.1:5432"
+        self.bridge = f"fpb{self.number}"
+        self.names = {host: f"fp{host}{self.number}" for host in "abc"}
 
     def set_up(self) -> None:
         ip("link", "add", self.bridge, "type", "bridge")
         ip("link", "set", self.bridge, "up")
         for number, (host, name) in enumerate(self.names.items(), 1):
             ip("netns", "add", name)
-            ip("link", "add", f"v{host}{NUMBER}", "type", "veth", "peer", "eth0", "netns", name)
-            ip("link", "set", f"v{host}{NUMBER}", "master", self.bridge, "up")
-            ip("-n", name, "addr", "add", f"{SUBNET}.{number}/24", "dev", "eth0")
+            ip(
+                "link",
+                "add",
+                f"v{host}{self.number}",
+                "type",
+                "veth",
+                "peer",
+                "eth0",
+                "netns",
+                name,
+            )
+            ip("link", "set", f"v{host}{self.number}", "master", self.bridge, "up")
+            ip("-n", name, "addr", "add", f"{self.subnet}.{number}/24", "dev", "eth0")
             ip("-n", name, "link", "set", "eth0", "up")
             ip("-n", name, "link", "set", "lo", "up")
 
