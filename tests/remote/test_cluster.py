@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -236,6 +237,17 @@ def test_a_worker_that_is_stopped_is_left_and_may_come_back(two: Cluster) -> Non
     )
 
 
+@pytest.mark.fault(36)
+def test_a_host_process_that_is_stopped_is_killed_and_its_tasks_go_on(two: Cluster) -> None:
+    running = client(two, f"{WORK}:many", "--count", "300", "--seconds", "0.02")
+    pid = int(two.parties[1].says(r"host process (\d+)")[1])
+    os.kill(pid, signal.SIGSTOP)
+    out, err = running.communicate(timeout=LIMIT)
+    assert running.returncode == 0, err
+    assert json.loads(out) == list(range(300))
+    assert f"host process {pid} was stopped, and is killed" in two.parties[1].text
+
+
 @pytest.mark.fault(34)
 def test_a_worker_that_is_told_to_stop_ends_what_it_runs(two: Cluster, tmp_path: Path) -> None:
     ran = tmp_path / "ran"
@@ -311,13 +323,15 @@ def test_threads_can_be_the_local_backend(tmp_path: Path, script: Path) -> None:
 
 
 MANAGER = """
-import os, signal, sys, threading
+import signal, sys, threading, time
 from fancypipe_core import cli
 
 def stop():
+    while getattr(signal.getsignal(signal.SIGTERM), "__module__", "") != "fancypipe_remote._manager":
+        time.sleep(0.01)
     signal.pthread_kill(threading.main_thread().ident, signal.SIGTERM)
 
-threading.Timer(1.0, stop).start()
+threading.Thread(target=stop, daemon=True).start()
 try:
     cli.main(["manager", "-jobmanager=127.0.0.1:0"])
 finally:

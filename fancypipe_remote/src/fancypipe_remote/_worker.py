@@ -29,6 +29,7 @@ __all__ = ["Worker", "hello"]
 
 _LOOK = 0.5  # seconds between looks at the host processes and the machine's load
 _GOODBYE = 5.0  # seconds that the last results have to be delivered
+_STOPPED_LIMIT = 10.0  # seconds that a host process may be stopped by a signal
 _HOST_ENDS = 2.0  # seconds that a host process has to end by itself when its client is gone
 
 
@@ -44,6 +45,7 @@ class _Host:
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self.process = process
+        self.stopped = 0.0  # since when it stands still by a signal; 0 if it does not
         self.end_at: float | None = None  # when it is killed, if it has not ended by then
 
 
@@ -123,6 +125,13 @@ class Worker:
         for connection, host in list(self._hosts.items()):
             if host.process.poll() is not None:
                 self._host_ended(connection, host)
+            elif _is_stopped(host.process.pid):
+                host.stopped = host.stopped or now
+                if now >= host.stopped + _STOPPED_LIMIT:
+                    self._say(f"host process {host.process.pid} was stopped, and is killed")
+                    _kill(host.process)
+            else:
+                host.stopped = 0.0
         for host in list(self._ending):
             if host.process.poll() is None and host.end_at is not None and now >= host.end_at:
                 _kill(host.process)
@@ -199,6 +208,15 @@ class Worker:
         if why:
             self._say(why)
         self._loop.close_connection(connection, why)
+
+
+def _is_stopped(pid: int) -> bool:
+    """Tell whether a process was stopped by a signal; False where the system does not say."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8") as file:
+            return file.read().rpartition(")")[2].split()[0] in "Tt"
+    except (OSError, IndexError):
+        return False
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
