@@ -326,8 +326,10 @@ MANAGER = """
 import signal, sys, threading, time
 from fancypipe_core import cli
 
+HOME = "fancypipe_remote._manager"
+
 def stop():
-    while getattr(signal.getsignal(signal.SIGTERM), "__module__", "") != "fancypipe_remote._manager":
+    while getattr(signal.getsignal(signal.SIGTERM), "__module__", "") != HOME:
         time.sleep(0.01)
     signal.pthread_kill(threading.main_thread().ident, signal.SIGTERM)
 
