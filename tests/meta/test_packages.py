@@ -83,3 +83,13 @@ def test_the_version_can_be_asked_for() -> None:
     import fancypipe_core
 
     assert fancypipe_core.__version__ == VERSION
+
+
+def test_help_tells_of_our_commands_what_the_plugin_says() -> None:
+    """The core lists them without loading the package that brings them."""
+    from fancypipe_core._plugins import OWN_COMMANDS
+    from fancypipe_remote import plugin
+
+    told = {name: command.help for name, command in plugin.commands.items()}
+    assert told == OWN_COMMANDS["remote"]
+    assert len(OWN_COMMANDS) == 1

@@ -41,8 +41,9 @@ _begun = 0  # tasks in this process
 
 
 @task
-def count_here() -> tuple[int, float]:
+def count_here(seconds: float = 0.0) -> tuple[int, float]:
     """Return how many have begun in this process before, and when this one did."""
+    time.sleep(seconds)
     global _begun  # noqa: PLW0603 - it belongs to the process
     _begun += 1
     return _begun - 1, time.monotonic()

@@ -20,7 +20,8 @@ def test_the_last_attempt_has_a_fresh_process_for_itself(workers: int, tmp_path:
     with Session("procs", workers, debug=True) as session:
         session.run([s.count_here() for _ in range(200)])
         suspect = s.die_then_count(str(tmp_path / "marks"), 2)
-        others = [s.count_here() for _ in range(3000)]
+        # Together they take seconds: longer than three processes to start.
+        others = [s.count_here(0.003) for _ in range(1000 * workers)]
         # What stands first is begun first.
         (here, when), rest = session.run((suspect, others))
         assert session.run(s.count_here())[0] > 0

@@ -301,6 +301,23 @@ def test_a_worker_whose_processes_cannot_start_is_left_out(tmp_path: Path) -> No
         assert "Traceback" not in over.stderr
 
 
+@pytest.mark.parametrize(
+    ("action", "said"),
+    [
+        ("raise@40", "the thread for the network has failed: InjectedFault("),
+        ("freeze@40", "the thread fancypipe-network does not go on; it is at"),
+    ],
+)
+def test_a_network_thread_that_fails_ends_the_run(two: Cluster, action: str, said: str) -> None:
+    two.env["FANCYPIPE_FAULTS"] = f"remote.network={action}"
+    over = two.run(
+        *("-q", f"-jobmanager={two.address}", "-freeze-limit=2"),
+        *(f"{WORK}:many", "--count", "2000", "--seconds", "0.02"),
+    )
+    assert over.returncode not in (0, 2)
+    assert said in over.stderr
+
+
 def test_several_clients_share(two: Cluster) -> None:
     arguments = (f"{WORK}:many", "--count", "150", "--seconds", "0.02")
     running = [client(two, *arguments) for _ in range(3)]

@@ -43,8 +43,8 @@ plugin = BackendPlugin(
     "far", ("F",), "far away", make, shares_memory=True, settings=FarSettings,
     commands={
         "status": Command("Say what is there.", "far_commands:status", FarSettings),
-        "worker": Command("Run jobs.", "far_commands:worker", WorkerSettings),
-        "secret": Command("Make a secret.", "far_commands:secret", words="new|show"),
+        "hand": Command("Run jobs.", "far_commands:hand", WorkerSettings),
+        "token": Command("Make a secret.", "far_commands:token", words="new|show"),
         "nowhere": Command("Not there.", "no_such_module:main"),
         "config": Command("Hidden by one of the engine.", "far_commands:status"),
     },
@@ -55,11 +55,11 @@ from fancypipe_core.errors import UsageError
 def status(settings, words):
     print("status of", settings.jobmanager)
     return 3
-def worker(settings, words):
+def hand(settings, words):
     print(settings.jobmanager, settings.numworkers, settings.jobauth)
 def notes(settings, words):
     print(settings.file)
-def secret(settings, words):
+def token(settings, words):
     if words != ["new"]:
         raise UsageError(f"no {words}")
     print("made")
@@ -408,27 +408,26 @@ def test_an_option_of_an_observer_that_is_left_out(place: Place) -> None:
 
 
 def test_a_command_reads_its_line_as_the_engine_does(place: Place) -> None:
-    assert place.said("worker") == "localhost:51423 1 None\n"
-    assert place.said("worker -jobmanager=h:2 --numworkers 4") == "h:2 4 None\n"
+    assert place.said("hand") == "localhost:51423 1 None\n"
+    assert place.said("hand -jobmanager=h:2 --numworkers 4") == "h:2 4 None\n"
     (place.folder / "fancypipe.toml").write_text("[far]\njobserver = 'file'\nnumworkers = 3\n")
-    assert place.said("worker", FANCYPIPE_FAR_NUMWORKERS="5") == "file 5 None\n"
-    assert place.refused("worker -numworkers=0") == (
+    assert place.said("hand", FANCYPIPE_FAR_NUMWORKERS="5") == "file 5 None\n"
+    assert place.refused("hand -numworkers=0") == (
         "argument -numworkers must be a whole number from 1, not '0'"
     )
-    assert place.refused("worker --numwokers=2").endswith("did you mean --numworkers?")
-    assert place.refused("worker now") == "'now' belongs to no option"
-    assert place.refused("-numworkers=3 worker") == (
-        "options of the command worker stand behind it, as -numworkers should"
+    assert place.refused("hand --numwokers=2").endswith("did you mean --numworkers?")
+    assert place.refused("hand now") == "'now' belongs to no option"
+    assert place.refused("-numworkers=3 hand") == (
+        "options of the command hand stand behind it, as -numworkers should"
     )
 
 
 def test_commands_have_words_help_and_exit_codes(place: Place) -> None:
-    assert place.said("secret new") == "made\n"
-    assert place.refused("secret old") == "no ['old']"
-    assert place.said("status -jobmanager=h", 3) == "status of h\n"
-    text = place.said("secret --help")
-    assert text.startswith("Usage: fancypipe secret [options] new|show\n")
-    text = place.said("worker --help", FANCYPIPE_FAR_JOBAUTH=SECRET)
+    assert place.said("token new") == "made\n"
+    assert place.refused("token old") == "no ['old']"
+    text = place.said("token --help")
+    assert text.startswith("Usage: fancypipe token [options] new|show\n")
+    text = place.said("hand --help", FANCYPIPE_FAR_JOBAUTH=SECRET)
     assert "--numworkers INTEGER" in text
     assert SECRET not in text
 
@@ -436,7 +435,7 @@ def test_commands_have_words_help_and_exit_codes(place: Place) -> None:
 def test_commands_are_listed_without_importing_what_they_do(place: Place) -> None:
     (place.site / "far_commands.py").write_text("1 / 0")
     text = place.said("--help")
-    assert "\n  worker    Run jobs. (far)\n" in text
+    assert "\n  hand      Run jobs. (far)\n" in text
     assert "\n  status    Say what is there. (far)\n" in text
 
 
@@ -460,8 +459,8 @@ def test_what_is_wrong_with_a_command(place: Place) -> None:
     said = place.refused("both", 1)
     assert said == "the command 'both' is brought by 'near' and 'taken'; uninstall one of them"
     # What is broken may be what was meant.
-    said = place.refused("manager", 1)
-    assert said.startswith("there is no file and no command 'manager', unless by a plugin that is")
+    said = place.refused("captain", 1)
+    assert said.startswith("there is no file and no command 'captain', unless by a plugin that is")
     assert "backend 'odd'" in said
 
 
@@ -482,14 +481,14 @@ def test_a_local_backend_has_its_settings_from_variables_and_files(place: Place)
 
 
 def test_a_file_beats_a_command(place: Place) -> None:
-    (place.folder / "worker").write_text(PIPELINE)
-    assert place.said("-q -no-plugins -workertype=S worker:square") == "9\n"
+    (place.folder / "hand").write_text(PIPELINE)
+    assert place.said("-q -no-plugins -workertype=S hand:square") == "9\n"
 
 
 def test_a_command_as_a_program_of_its_own(place: Place) -> None:
     (place.folder / "farworker.py").write_text(
         "from far import plugin\nfrom fancypipe_core.backend import run_command\n"
-        "run_command(plugin, 'worker')\n"
+        "run_command(plugin, 'hand')\n"
     )
     over = place.python("farworker.py", "-jobserver=h", "-numworkers=2")
     assert (over.returncode, over.stdout) == (0, "h 2 None\n"), over.stderr

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from fancypipe_core.backend import BackendPlugin
 
 __all__ = [
+    "OWN_COMMANDS",
     "BackendEntry",
     "CommandEntry",
     "backends",
@@ -44,7 +45,22 @@ _OBSERVERS = "fancypipe.plugins"
 # The homes of the backends that this project brings, best first.  Their entry
 # points say the same; but to import what reads entry points takes as long as all
 # the rest of a start (about 40 ms where a bare interpreter takes 12).
-_OWN = {"procs": "fancypipe_procs", "threads": "fancypipe_threads", "serial": "fancypipe_core"}
+_OWN = {
+    "procs": "fancypipe_procs",
+    "threads": "fancypipe_threads",
+    "serial": "fancypipe_core",
+    "remote": "fancypipe_remote",
+}
+
+# What one of them adds to the command line, for help: a test holds it against the plugin.
+OWN_COMMANDS = {
+    "remote": {
+        "manager": "Let clients and workers meet here, and pass on what they say.",
+        "secret": "Make, find and share the secret that all parties need.",
+        "status": "Say who is at a manager.",
+        "worker": "Run the jobs of clients.",
+    }
+}
 
 # Said here as well, so that a backend can be chosen by its short name without
 # importing all the others.  Third parties' aliases are found by loading them.
@@ -267,15 +283,20 @@ class CommandEntry(NamedTuple):
     records: tuple[type[Any], ...]
 
 
-def commands() -> tuple[dict[str, list[CommandEntry]], list[str]]:
+def commands(*, own: bool = True) -> tuple[dict[str, list[CommandEntry]], list[str]]:
     """Return the commands that plugins bring, by name.
 
     Also what is wrong with the backends that cannot be loaded: one of them may
-    be the one that brings what is looked for.  The project's own local backends
-    bring none, so that most help is made without loading anything.
+    be the one that brings what is looked for.
+
+    Args:
+        own: Also those of the project's own backends, which are loaded for that.
+            Without them most help is made without loading anything.
     """
     plugins: list[tuple[str, Any]] = []
     broken: list[str] = []
+    if own:
+        plugins += [(name, _load_own(name)) for name in OWN_COMMANDS if is_installed(name)]
     if told_names(_GROUP) - set(_OWN):
         for name, point in sorted(_entry_points().items()):
             try:

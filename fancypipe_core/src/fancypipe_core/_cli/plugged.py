@@ -108,12 +108,16 @@ def backend_rows(asked: Asked | None) -> tuple[str, list[tuple[str, str]]]:
 
 def listed() -> list[tuple[str, str]]:
     """Return the commands that plugins bring, for help."""
-    found, _ = _plugins.commands()
-    return sorted(
+    found, _ = _plugins.commands(own=False)
+    rows = [
         (name, f"{entry.command.help} ({entry.owner})")
         for name, entries in found.items()
         for entry in entries
-    )
+    ]
+    for owner, brought in _plugins.OWN_COMMANDS.items():
+        if _plugins.is_installed(owner):
+            rows += [(name, f"{text} ({owner})") for name, text in brought.items()]
+    return sorted(rows)
 
 
 def find_command(name: str) -> click.Command | None:
