@@ -46,6 +46,8 @@ LAYERS: Layers = [
     ["_serve", "_futures", "_report", "_configured"],
     # Modules, in the client; the end of a run.
     ["_compose", "_ending"],
+    # What events mean, and what actions do.
+    ["_steps"],
     # The loop.
     ["_driver"],
     # Built on the public hooks only.
