@@ -450,6 +450,10 @@ def test_the_forms_of_options(argv: list[str], given: dict[str, list[str]]) -> N
         (["-x1", "--quick"], "option -x1 needs a value; if --quick is meant, write -x1=--quick"),
         (["-x1", "--"], "option -x1 needs a value; if -- is meant, write -x1=--"),
         (["--quik"], "there is no option --quik; did you mean --quick?"),
+        (
+            ["-jobauth=x"],
+            "there is no option -jobauth: it comes with fancypipe-remote; install that",
+        ),
         (["--zzzzz"], "there is no option --zzzzz; see the help"),
         (["--quiet=1"], "--quiet stands alone, it takes no value such as '1'"),
         (["word"], "'word' belongs to no option; see the help"),

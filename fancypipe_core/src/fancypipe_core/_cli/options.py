@@ -18,6 +18,7 @@ from fancypipe_core._spelling import dashed, near, plain
 __all__ = ["Found", "Line", "Option", "read"]
 
 _NUMBER = re.compile(r"-(\d|\.\d|inf\b|nan\b)", re.IGNORECASE)
+_OF_REMOTE = {"jobmanager", "jobserver", "jobauth"}  # known to whoever has read of them
 _SWITCHES = frozenset({"true", "false", "yes", "no", "on", "off"})
 
 
@@ -76,6 +77,13 @@ class Line(NamedTuple):
         return values
 
 
+def _hint(name: str, known: list[str]) -> str:
+    """Return what may help who has typed an option that is not there."""
+    if plain(name) in _OF_REMOTE:
+        return ": it comes with fancypipe-remote; install that"
+    return near(name, known)
+
+
 def read(
     argv: Sequence[str],
     options: Iterable[Option],
@@ -121,7 +129,7 @@ def read(
             names |= _names([further] if further is not None else [])
         option, switch = names.get(plain(name), (None, True))
         if option is None and not any_option:
-            hint = near(name, [dashed(known) for known, (_, on) in names.items() if on])
+            hint = _hint(name, [dashed(known) for known, (_, on) in names.items() if on])
             raise errors.UsageError(f"there is no option {spelled}{hint or advice}")
         end = at + 1
         following = argv[end] if end < len(argv) else ""
