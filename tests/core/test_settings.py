@@ -105,7 +105,7 @@ def test_defaults_of_the_caller(places: Places) -> None:
     [
         ("workers", "12", 12),
         ("workers", 12, 12),
-        ("workers", "auto", _cores.usable()),
+        ("workers", "auto", _cores.usable_cores()),
         ("grace", "2.5", 2.5),
         ("grace", 0, 0.0),
         ("keep_going", "yes", True),
@@ -264,5 +264,5 @@ def test_workers_are_the_cores_that_we_may_use(monkeypatch: pytest.MonkeyPatch) 
     counts = []
     for quota in (None, 2.5, 0.2, 64.0):
         monkeypatch.setattr(_cores, "quota", lambda quota=quota: quota)
-        counts.append(_cores.usable())
+        counts.append(_cores.usable_cores())
     assert counts == [8, 3, 1, 8]

@@ -24,7 +24,7 @@ LAYERS: Layers = [
     # Words and tables; each alone.
     ["errors", "_table", "_files", "_spelling", "_collector", "_settings.cores", "_cli.docstring"],
     ["_declare"],
-    ["_faults", "_machine", "_interrupts", "_watch"],
+    ["_faults", "_machine", "_interrupts", "_watch", "_interpreter"],
     # The machine's records; references; names of code; frames of bytes.
     ["_records", "_ref", "_names", "_channel", "_cli.kinds", "_cli.streams", "_cli.options"],
     # Who needs whom; the contracts; what users define; code by value, and what cannot travel.

@@ -47,10 +47,12 @@ if TYPE_CHECKING:
     from fancypipe_core._faults import fault
     from fancypipe_core._futures import FuturesBackend
     from fancypipe_core._inline import InlineBackend
+    from fancypipe_core._interpreter import interpreter
     from fancypipe_core._names import main_script, set_main_script
     from fancypipe_core._outpost import serve_backend
     from fancypipe_core._runner import Runner
     from fancypipe_core._serve import ChannelBackend, serve
+    from fancypipe_core._settings.cores import usable_cores
     from fancypipe_core._wire import Setup, decode_command
     from fancypipe_core.cli import run_command
 
@@ -91,6 +93,7 @@ __all__ = [
     "Watched",
     "decode_command",
     "fault",
+    "interpreter",
     "local_backend",
     "main_script",
     "run_command",
@@ -98,6 +101,7 @@ __all__ = [
     "serve_backend",
     "set_main_script",
     "setting",
+    "usable_cores",
 ]
 
 # Helpers for authors, made of what lies above the contract; loaded when asked for.
@@ -110,12 +114,14 @@ _HELPERS = {
     "SocketChannel": "_channel",
     "decode_command": "_wire",
     "fault": "_faults",
+    "interpreter": "_interpreter",
     "local_backend": "_configured",
     "main_script": "_names",
     "run_command": "cli",
     "serve": "_serve",
     "serve_backend": "_outpost",
     "set_main_script": "_names",
+    "usable_cores": "_settings.cores",
 }
 
 

@@ -9,7 +9,7 @@ from contextlib import suppress
 from time import monotonic
 from typing import NamedTuple
 
-from fancypipe_core.backend import Certificate, Event, Job
+from fancypipe_core.backend import Certificate, Event, Job, usable_cores
 from fancypipe_core.errors import BackendStartError, ConnectionLost
 from fancypipe_procs._births import Births
 from fancypipe_procs._limits import Limits
@@ -111,8 +111,7 @@ class Crew:
             return None
 
     def _add(self) -> Worker:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        threads = max(1, (cores or 1) // self._count)
+        threads = max(1, usable_cores() // self._count)
         self._number += 1
         mark = f"{self._mark}.{self._number}"
         worker = Worker(self._directory, threads, mark, self._sink, self._gave_back)

@@ -1,15 +1,13 @@
-"""What a worker process is started with: the interpreter, its environment, shared memory."""
+"""What a worker process is started with: its environment, shared memory."""
 
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import tempfile
 
 from fancypipe_procs._strays import VARIABLE
 
-__all__ = ["environment", "interpreter", "sentinel", "shared_memory"]
+__all__ = ["environment", "sentinel", "shared_memory"]
 
 _THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -43,15 +41,6 @@ def sentinel(pid: int) -> int:
         return os.pidfd_open(pid)
     except OSError:
         return -1
-
-
-def interpreter() -> list[str]:
-    """Return this interpreter with the options it was started with."""
-    flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
-    if sys.version_info >= (3, 11) and "-P" not in flags and "-I" not in flags:
-        # A file in the current folder must not stand in for a module of ours.
-        flags.append("-P")
-    return [sys.executable, *flags]
 
 
 def environment(threads: int, mark: str) -> dict[str, str]:

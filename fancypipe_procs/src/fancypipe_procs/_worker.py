@@ -20,6 +20,7 @@ from fancypipe_core.backend import (
     JobId,
     Setup,
     SocketChannel,
+    interpreter,
     main_script,
 )
 from fancypipe_core.errors import ConnectionLost, ProtocolError
@@ -82,7 +83,7 @@ class Worker:
         self.outputs = (Output("stdout", read_out), Output("stderr", read_err))
         try:
             self.process = subprocess.Popen(
-                [*_spawn.interpreter(), "-m", "fancypipe_procs.child", *map(str, passed)],
+                [*interpreter(), "-m", "fancypipe_procs.child", *map(str, passed)],
                 stdin=subprocess.DEVNULL,
                 stdout=write_out,
                 stderr=write_err,

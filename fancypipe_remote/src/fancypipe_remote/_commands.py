@@ -20,14 +20,14 @@ __all__ = ["worker"]
 
 def worker(settings: WorkerSettings, _words: Sequence[str]) -> int:
     """Run a worker until it is told to stop."""
-    from fancypipe_core.backend import local_backend
+    from fancypipe_core.backend import local_backend, usable_cores
 
     base = os.path.abspath(settings.tempdir or tempfile.gettempdir())
     if not os.access(base, os.W_OK | os.X_OK):
         raise errors.UsageError(
             f"-tempdir={base}: there is no such folder, or it cannot be written"
         )
-    slots = settings.numworkers or _cores()
+    slots = settings.numworkers or usable_cores()
     # That it is not installed, or broken, is said now.
     local_backend(settings.workertype, slots, base).stop(0.0)
     address = _address.parse(settings.jobmanager)
@@ -46,9 +46,3 @@ def worker(settings: WorkerSettings, _words: Sequence[str]) -> int:
     served.run(settings.grace)
     log("fancypipe worker: stopped")
     return 0
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

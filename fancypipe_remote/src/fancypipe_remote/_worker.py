@@ -16,6 +16,7 @@ from time import monotonic
 from types import FrameType
 
 from fancypipe_core import errors
+from fancypipe_core.backend import interpreter
 from fancypipe_remote import __version__
 from fancypipe_remote import _messages as messages
 from fancypipe_remote._ends import Connection
@@ -168,7 +169,7 @@ class Worker:
         try:
             process = subprocess.Popen(
                 [
-                    *(sys.executable, "-m", "fancypipe_remote.host"),
+                    *(*interpreter(), "-m", "fancypipe_remote.host"),
                     *map(str, arguments),
                     self._folder,
                 ],

@@ -7,7 +7,6 @@ import selectors
 import signal
 import socket
 import subprocess
-import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from time import monotonic
@@ -18,6 +17,7 @@ import msgspec
 from fancypipe_core import _wire, errors
 from fancypipe_core._channel import Frame, SocketChannel
 from fancypipe_core._doctor.records import Imported, Unread
+from fancypipe_core._interpreter import interpreter
 from fancypipe_core.backend import Job
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class Clean:
         read_err, write_err = os.pipe()
         self._outputs = [read_out, read_err]
         passed = (theirs.fileno(), watch)
-        command = [*_interpreter(), *options, "-m", "fancypipe_core._doctor.child"]
+        command = [*interpreter(), *options, "-m", "fancypipe_core._doctor.child"]
         try:
             self._process = subprocess.Popen(
                 [*command, *map(str, passed), str(limit)],
@@ -179,11 +179,3 @@ class Clean:
         self._channel.close()
         for descriptor in (self._lifeline, *self._outputs):
             os.close(descriptor)
-
-
-def _interpreter() -> list[str]:
-    """Return this interpreter with the options it was started with, as workers get it."""
-    flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
-    if sys.version_info >= (3, 11) and "-P" not in flags and "-I" not in flags:
-        flags.append("-P")
-    return [sys.executable, *flags]

@@ -109,7 +109,7 @@ def _broken(name: str, why: str) -> Finding:
 
 
 def _counts(workers: int, origin: _settings.Origin) -> Iterator[Finding]:
-    usable, there = _cores.usable(), os.cpu_count() or 1
+    usable, there = _cores.usable_cores(), os.cpu_count() or 1
     by = "by default" if origin.kind == "default" else str(origin)
     text = f"{several(workers, 'worker')} ({by}) on {several(usable, 'core')}"
     if usable < there:
@@ -128,7 +128,7 @@ def _threads(told: Mapping[str, str], workers: int) -> Iterator[Finding]:
     counts = {name: int(text) for name, text in told.items() if text.isdigit() and text != "0"}
     if not counts:
         return
-    usable = _cores.usable()
+    usable = _cores.usable_cores()
     mine = {name: count for name, count in counts.items() if name in os.environ}
     name, most = max(counts.items(), key=lambda pair: (pair[1], pair[0] in mine))
     by = f"{name} in the environment" if name in mine else "set by fancypipe: cores / workers"

@@ -67,7 +67,7 @@ class Settings:
         ),
     )
     workers: int = setting(
-        _cores.usable,
+        _cores.usable_cores,
         Setting(
             help="How many tasks run at the same time.",
             expected='a whole number from 1, or "auto"',

@@ -6,10 +6,10 @@ import math
 import os
 from collections.abc import Iterator
 
-__all__ = ["groups", "quota", "read", "usable"]
+__all__ = ["groups", "quota", "read", "usable_cores"]
 
 
-def usable() -> int:
+def usable_cores() -> int:
     """Return how many cores this process may use: at least 1.
 
     What counts is the affinity mask and, in a container, the quota of its

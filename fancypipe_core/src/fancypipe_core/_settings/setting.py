@@ -135,7 +135,7 @@ def from_one(value: object) -> int:
 def workers_or_auto(value: object) -> int:
     """Take a whole number from 1, or `auto` for the cores that may be used."""
     if isinstance(value, str) and value.strip().lower() == "auto":
-        return _cores.usable()
+        return _cores.usable_cores()
     return from_one(value)
 
 
