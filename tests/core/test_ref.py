@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
+import json
 import math
+import operator
 import pickle
 import re
 from collections.abc import Callable
@@ -12,7 +15,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fancypipe_core import Module, Outputs, Ref, Task, errors, module, task
+from fancypipe_core import Module, Outputs, Ref, Task, errors, module, run, task
+from fancypipe_core._ref import _BINARY, _COMPARE
 from fancypipe_core._task import definition_of, is_definition
 
 
@@ -58,20 +62,73 @@ def test_definitions() -> None:
         definition_of(len)
 
 
+def _pure(x: float, /, y: float) -> float:
+    return x + y
+
+
+pure = task(_pure)
+
+
 @pytest.mark.parametrize(
     ("make", "says"),
     [
-        (area, "missing a required argument: 'width'"),
-        (lambda: area(1, 2, 3), "too many positional arguments"),
-        (lambda: area(1, hight=2), "unexpected keyword argument 'hight'"),
-        (Volume, "missing a required argument: 'width'"),
-        (lambda: Volume(1, 2, 3), "too many positional arguments"),
+        (area, "missing: 'width'"),
+        (lambda: area(height=1), "missing: 'width'"),
+        (lambda: area(1, 2, 3), "it takes 2 inputs by position, not 3"),
+        (lambda: area(1, hight=2), "there is no input 'hight'; did you mean height?"),
+        (lambda: area(y=1), "there is no input 'y'; missing: 'width'"),
+        (lambda: area(with_=1), "there is no input 'with_'; did you mean width?; missing: 'width'"),
+        (lambda: area(1, width=2), "the input 'width' is given twice, by position and by name"),
+        (Volume, "missing: 'width'"),
+        (lambda: Volume(1, 2, 3), "it takes 2 inputs by position, not 3"),
+        (lambda: Volume(dept=3), "there is no input 'dept'; did you mean depth?; missing: 'width'"),
+        (lambda: pure(x=1, y=2), "the input 'x' can be given by position only; missing: 'x'"),
     ],
 )
 def test_wrong_inputs_are_told_where_the_task_is_called(make: Callable[[], Any], says: str) -> None:
-    with pytest.raises(TypeError, match=says) as caught:
+    with pytest.raises(TypeError) as caught:
         make()
-    assert "task area(width" in str(caught.value) or "task volume(width" in str(caught.value)
+    text = str(caught.value)
+    assert text.endswith(f": {says}")
+    assert re.match(r"task (area|volume)\(width: |task _pure\(x: ", text)
+
+
+def test_task_takes_any_option_that_it_says_it_takes() -> None:
+    @task
+    def loose(first: int, *rest: int, **options: int) -> int:
+        return first
+
+    assert isinstance(loose(1, 2, 3, any=4), Ref)
+    with pytest.raises(TypeError, match=r"missing: 'first'"):
+        loose(any=4)
+
+
+async def _await(ref: Any) -> None:
+    await ref
+
+
+async def _async_for(ref: Any) -> None:
+    async for _ in ref:
+        pass
+
+
+async def _async_with(ref: Any) -> None:
+    async with ref:
+        pass
+
+
+def _with(ref: Any) -> None:
+    with ref:
+        pass
+
+
+def _unpack(ref: Any) -> None:
+    _a, _b = ref
+
+
+def _increase(ref: Any) -> None:
+    array = np.ones(3)
+    array += ref
 
 
 @pytest.mark.parametrize(
@@ -79,32 +136,105 @@ def test_wrong_inputs_are_told_where_the_task_is_called(make: Callable[[], Any],
     [
         (bool, "decide inside a task"),
         (list, "take them by key"),
+        (next, "take them by key"),
+        (reversed, "take them by key"),
+        (_unpack, "take them by key"),
+        (lambda ref: asyncio.run(_async_for(ref)), "take them by key"),
+        (dict, "use them inside a task"),
+        (lambda ref: dict(**ref), "use them inside a task"),
         (len, "make a task that returns it"),
         (str, "format it inside a task"),
+        (print, "format it inside a task"),
         (lambda ref: f"{ref}", "format it inside a task"),
+        (lambda ref: f"{ref:.2f}", "format it inside a task"),
+        (lambda ref: "%s" % ref, "format it inside a task"),  # noqa: UP031
+        (lambda ref: "%d" % ref, "convert it inside a task"),  # noqa: UP031
+        (bytes, "use them inside a task"),
         (lambda ref: 1 in ref, "ask inside a task"),
         (int, "convert it inside a task"),
         (float, "convert it inside a task"),
         (complex, "convert it inside a task"),
+        (round, "convert it inside a task"),
+        (lambda ref: divmod(ref, 2), "convert it inside a task"),
+        (lambda ref: divmod(2, ref), "convert it inside a task"),
         (math.sqrt, "convert it inside a task"),
+        (math.floor, "convert it inside a task"),
+        (math.trunc, "convert it inside a task"),
         (lambda ref: [1, 2][ref], "index inside a task"),
+        (range, "index inside a task"),
         (open, "open it inside a task"),
+        (_with, "open it inside a task"),
+        (lambda ref: asyncio.run(_async_with(ref)), "open it inside a task"),
+        (lambda ref: asyncio.run(_await(ref)), r"it runs by run\(\) or .result\(\)"),
         (np.asarray, "compute inside a task"),
+        (np.array, "compute inside a task"),
+        (lambda ref: np.array([ref, ref]), "(take them by key|compute inside a task)"),
+        (np.sin, r"what numpy.sin gives for .* call it inside a task"),
+        (np.add.reduce, r"what numpy.add gives for .* call it inside a task"),
+        (_increase, r"what numpy.add gives for .* call it inside a task"),
+        (np.mean, r"what numpy.mean gives for .* call it inside a task"),
+        (lambda ref: np.concatenate([ref, ref]), "what numpy.concatenate gives for"),
+        (np.linalg.norm, "what numpy.linalg.norm gives for"),
         (lambda ref: ref(), "call it inside a task"),
+        (lambda ref: ref.shape, r"the attribute 'shape' of .* or write .result\(\).shape"),
+        (lambda ref: ref.mean(), r"the attribute 'mean' of .* or write .result\(\).mean"),
+        (lambda ref: ref["mask"].shape, "the attribute 'shape' of"),
+        (lambda ref: setattr(ref, "shape", 3), "make a task that returns a changed copy"),
+        (lambda ref: setattr(ref["a"], "shape", 3), "make a task that returns a changed copy"),
+        (lambda ref: delattr(ref, "shape"), "make a task that returns a changed copy"),
         (lambda ref: ref.__setitem__(0, 1), "make a task that returns a changed copy"),
         (lambda ref: ref.__delitem__(0), "make a task that returns a changed copy"),
         (lambda ref: 1 < ref < 2, "decide inside a task"),
+        (lambda ref: max(ref, 2), "decide inside a task"),
+        (lambda ref: sorted([ref, ref]), "decide inside a task"),
     ],
 )
 def test_what_needs_the_value_is_refused(use: Callable[[Any], Any], instead: str) -> None:
     with pytest.raises(errors.GraphError, match=instead) as caught:
         use(area(3))
-    assert re.search(r"task (area|gt), made at .*test_ref\.py:\d+", str(caught.value))
+    assert re.search(r"task (area|gt|lt), made at .*test_ref\.py:\d+", str(caught.value))
 
 
-def test_arrays_leave_operators_to_the_reference() -> None:
-    assert isinstance(np.ones(3) + area(1), Ref)
-    assert isinstance(area(1) @ np.ones(3), Ref)
+def test_what_no_class_can_refuse_calls_it_a_reference() -> None:
+    for use in (json.dumps, "".join):
+        with pytest.raises(TypeError, match="Reference"):
+            use([area(3)])  # type: ignore[list-item]
+
+
+def test_an_object_in_its_own_main_is_no_reference() -> None:
+    class Forgetful(Task):
+        def main(self) -> Any:
+            return self.width  # type: ignore[attr-defined]
+
+    with pytest.raises(AttributeError, match="'Forgetful' object has no attribute 'width' "):
+        run(Forgetful(), backend="serial")
+    made: Any = Forgetful()
+    assert not hasattr(made, "width")
+    made.width = 3
+    assert run(made, backend="serial") == 3
+
+
+@pytest.mark.parametrize("make", [lambda a, r: a + r, lambda a, r: np.float64(2) * r + a])
+def test_arrays_leave_operators_to_the_reference(make: Callable[[Any, Any], Any]) -> None:
+    array = np.ones(3)
+    assert isinstance(area(1) @ array, Ref)
+    made = make(array, area(1))
+    assert isinstance(made, Ref)
+    assert run(made, backend="serial").tolist() == make(array, 2.0).tolist()
+
+
+@pytest.mark.parametrize("name", [*_BINARY, *_COMPARE])
+def test_every_operator_of_an_array_makes_a_task(name: str) -> None:
+    operation = getattr(operator, name)
+    array = np.array([5, 6]) if name != "pow" else np.array([5.0, 6.0])
+    made = operation(array, pair())
+    assert isinstance(made, Ref)
+    assert np.array_equal(run(made, backend="serial"), operation(array, np.array([2, 3])))
+
+
+@task
+def pair() -> Any:
+    return np.array([2, 3])
 
 
 def test_a_reference_is_a_name() -> None:

@@ -26,7 +26,16 @@ LAYERS: Layers = [
     ["_declare"],
     ["_faults", "_machine", "_interrupts", "_watch", "_interpreter"],
     # The machine's records; references; names of code; frames of bytes.
-    ["_records", "_ref", "_names", "_channel", "_cli.kinds", "_cli.streams", "_cli.options"],
+    [
+        "_records",
+        "_ref",
+        "_signature",
+        "_names",
+        "_channel",
+        "_cli.kinds",
+        "_cli.streams",
+        "_cli.options",
+    ],
     # Who needs whom; the contracts; what users define; code by value, and what cannot travel.
     ["_needs", "backend", "hooks", "_task", "_byvalue", "_culprit", "_cli.structures"],
     # The machine; what is installed; what a task may ask for; objects to payloads.

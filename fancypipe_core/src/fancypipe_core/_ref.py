@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-__all__ = ["Instance", "Item", "Outputs", "Ref", "site_of"]
+__all__ = ["Instance", "Item", "Outputs", "Ref", "Reference", "site_of"]
 
 
 class Ref(Generic[T]):
@@ -37,8 +37,8 @@ class Ref(Generic[T]):
 
     __slots__ = ()
 
-    # numpy then leaves `array + ref` to our operators.
-    __array_ufunc__ = None
+    # pandas then leaves `series + ref` to our operators; numpy asks `__array_ufunc__`.
+    __pandas_priority__ = 1_000_000
 
     def result(self) -> T:
         """Wait for the value and return it.
@@ -68,60 +68,6 @@ class Ref(Generic[T]):
     def _refuse(self, what: str, instead: str) -> NoReturn:
         raise errors.GraphError(f"{what} {self!r} is not known before it has run; {instead}")
 
-    def __bool__(self) -> bool:
-        self._refuse(
-            "the truth value of",
-            "decide inside a task or module that gets it as an input, or write .result()",
-        )
-
-    def __iter__(self) -> Iterator[Any]:
-        self._refuse(
-            "the items of",
-            "take them by key (ref[0]), loop inside a task or module that gets it as an input, "
-            "or write .result()",
-        )
-
-    def __len__(self) -> int:
-        self._refuse("the length of", "make a task that returns it, or write .result()")
-
-    def __contains__(self, item: object) -> bool:
-        self._refuse("what is in", "ask inside a task, or write .result()")
-
-    def __str__(self) -> str:
-        self._refuse("the text of", "format it inside a task, or write .result() (repr() works)")
-
-    def __format__(self, spec: str) -> str:
-        self._refuse("the text of", "format it inside a task, or write .result() (or use {ref!r})")
-
-    def __int__(self) -> int:
-        self._refuse("the number of", "convert it inside a task, or write .result()")
-
-    def __float__(self) -> float:
-        self._refuse("the number of", "convert it inside a task, or write .result()")
-
-    def __complex__(self) -> complex:
-        self._refuse("the number of", "convert it inside a task, or write .result()")
-
-    def __index__(self) -> int:
-        self._refuse("the number of", "index inside a task, or write .result()")
-
-    def __fspath__(self) -> str:
-        self._refuse("the path of", "open it inside a task, or write .result()")
-
-    def __array__(self, *args: Any, **kwargs: Any) -> Any:
-        self._refuse("the array of", "compute inside a task, or write .result()")
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        self._refuse("what to call of", "call it inside a task, or write .result()")
-
-    def __setitem__(self, key: Any, value: Any) -> None:
-        self._refuse("the items of", "they cannot be set; make a task that returns a changed copy")
-
-    def __delitem__(self, key: Any) -> None:
-        self._refuse(
-            "the items of", "they cannot be removed; make a task that returns a changed copy"
-        )
-
     def __copy__(self) -> Self:
         return self
 
@@ -136,6 +82,38 @@ class Ref(Generic[T]):
         )
 
     __hash__ = object.__hash__
+
+    if not TYPE_CHECKING:  # they would take it that a reference has any attribute
+
+        def __getattr__(self, name: str) -> NoReturn:
+            # What begins so is Python or a library asking what we can do, and not the user; and
+            # an object in its own `main` stands for no output.
+            if name.startswith("_") or not hasattr(self._origin(), "_definition"):
+                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+            raise errors.ReferenceAttributeError(
+                f"the attribute {name!r} of {self!r} is not known before it has run; use it inside "
+                f"a task, or write .result().{name}"
+            )
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            self._refuse(
+                f"the attribute {name!r} of",
+                "it cannot be set; make a task that returns a changed copy",
+            )
+
+        def __delattr__(self, name: str) -> None:
+            self._refuse(f"the attribute {name!r} of", f"it cannot be removed; {_A_COPY}")
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        # `array + ref` comes as a call of numpy's add.
+        name = _OF_NUMPY.get(ufunc.__name__, ufunc.__name__)
+        if method == "__call__" and not kwargs and name in (*_BINARY, *_COMPARE, *_UNARY):
+            return _operate(name, inputs)
+        return self._refuse(f"what numpy.{ufunc.__name__} gives for", f"call it {_IN_A_TASK}")
+
+    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> NoReturn:
+        what = f"what {function.__module__}.{function.__name__} gives for"
+        self._refuse(what, f"call it {_IN_A_TASK}")
 
     if TYPE_CHECKING:
         # Made by _install_operators, below; written here for type checkers.
@@ -192,6 +170,10 @@ class Instance(Ref[T]):
     _code: CodeType
     _offset: int
 
+    # An object of a class with `Task` as its base may have attributes of its own.
+    __setattr__ = object.__setattr__
+    __delattr__ = object.__delattr__
+
     def __init__(
         self,
         definition: Definition,
@@ -214,7 +196,7 @@ class Instance(Ref[T]):
 
     def _state(self) -> dict[str, Any] | None:
         """The instance's own attributes, for `Task` objects that have some."""
-        return getattr(self, "__dict__", None) or None
+        return None
 
     def _site(self) -> str:
         return site_of(self._code, self._offset)
@@ -223,14 +205,30 @@ class Instance(Ref[T]):
         return f"<task {self._definition.name}, made at {self._site()}>"
 
 
+class Reference(Instance[T]):
+    """The instance of a task that was written as a function: nothing can be set on it.
+
+    It is made as an `Instance`, whose attributes are set at the speed of C, and then given
+    this class.  Its name is what messages of C code call it.
+    """
+
+    __slots__ = ()
+
+    __setattr__ = Ref.__setattr__
+    __delattr__ = Ref.__delattr__
+
+
 class Item(Ref[Any]):
     """An item of what a task will give."""
 
     __slots__ = ("_base", "_key")
 
+    _base: Ref[Any]
+    _key: Any
+
     def __init__(self, base: Ref[Any], key: Any) -> None:
-        self._base = base
-        self._key = key
+        object.__setattr__(self, "_base", base)
+        object.__setattr__(self, "_key", key)
 
     def _origin(self) -> Instance[Any]:
         return self._base._origin()
@@ -320,6 +318,15 @@ _BINARY = (
 _COMPARE = ("lt", "le", "eq", "ne", "gt", "ge")
 _UNARY = ("neg", "pos", "abs", "invert")
 
+# What numpy calls them.
+_OF_NUMPY = {
+    "subtract": "sub", "multiply": "mul", "divide": "truediv", "true_divide": "truediv",
+    "floor_divide": "floordiv", "remainder": "mod", "power": "pow", "left_shift": "lshift",
+    "right_shift": "rshift", "bitwise_and": "and_", "bitwise_or": "or_", "bitwise_xor": "xor",
+    "less": "lt", "less_equal": "le", "equal": "eq", "not_equal": "ne", "greater": "gt",
+    "greater_equal": "ge", "negative": "neg", "positive": "pos", "absolute": "abs",
+}  # fmt: skip
+
 _lifted: dict[str, Definition] = {}
 
 
@@ -331,7 +338,9 @@ def _operate(name: str, args: tuple[Any, ...]) -> Ref[Any]:
 
         definition = _lifted[name] = plain_definition(getattr(operator, name), name.strip("_"))
     frame = sys._getframe(2)
-    return Instance(definition, args, {}, frame.f_code, frame.f_lasti)
+    made: Instance[Any] = Instance(definition, args, {}, frame.f_code, frame.f_lasti)
+    made.__class__ = Reference
+    return made
 
 
 def _operator(name: str) -> Callable[..., Ref[Any]]:
@@ -349,4 +358,47 @@ def _install_operators() -> None:
         setattr(Ref, f"__r{name.strip('_')}__", _reflected(name))
 
 
+_IN_A_TASK = "inside a task or module that gets it as an input, or write .result()"
+_A_COPY = "make a task that returns a changed copy"
+_REFUSED = {
+    "the truth value of": (f"decide {_IN_A_TASK}", "bool"),
+    "the items of": (
+        f"take them by key (ref[0]), or loop {_IN_A_TASK}",
+        "iter next reversed aiter anext",
+    ),
+    "the keys of": (f"use them {_IN_A_TASK}", "keys"),
+    "the length of": ("make a task that returns it, or write .result()", "len length_hint"),
+    "what is in": (f"ask {_IN_A_TASK}", "contains"),
+    "the text of": (f"format it {_IN_A_TASK} (its repr(), {{ref!r}}, works)", "str format"),
+    "the bytes of": (f"use them {_IN_A_TASK}", "bytes"),
+    "the number of": (
+        f"convert it {_IN_A_TASK}",
+        "int float complex round trunc floor ceil divmod rdivmod",
+    ),
+    "the index of": (f"index {_IN_A_TASK}", "index"),
+    "the path of": (f"open it {_IN_A_TASK}", "fspath"),
+    "the array of": (f"compute {_IN_A_TASK}", "array"),
+    "what to call of": (f"call it {_IN_A_TASK}", "call"),
+    "what to open of": (f"open it {_IN_A_TASK}", "enter exit aenter aexit"),
+    "what to await of": ("it runs by run() or .result(), which wait for it", "await"),
+    "an item of": (f"it cannot be set or removed; {_A_COPY}", "setitem delitem"),
+}
+
+
+def _refusal(what: str, instead: str) -> Callable[..., NoReturn]:
+    def refuse(self: Ref[Any], *_: Any, **__: Any) -> NoReturn:
+        self._refuse(what, instead)
+
+    return refuse
+
+
+def _install_refusals() -> None:
+    """Refuse what needs the value at once; type checkers know none of it, and refuse it too."""
+    for what, (instead, names) in _REFUSED.items():
+        for name in names.split():
+            spelled = name if name == "keys" else f"__{name}__"  # dict(ref) and f(**ref) ask for it
+            setattr(Ref, spelled, _refusal(what, instead))
+
+
 _install_operators()
+_install_refusals()

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Generic, NamedTuple, TypeVar, cast, overload
 
 from fancypipe_core import errors
 from fancypipe_core._interrupts import quietly
-from fancypipe_core._ref import Instance, site_of
+from fancypipe_core._ref import Instance, Reference, site_of
 
 R = TypeVar("R")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -118,17 +118,11 @@ class Definition:
             low = high - len(self.main.__defaults__ or ())
             if low <= len(args) and (len(args) <= high or code.co_flags & _VARARGS):
                 return
-        import inspect
+        from fancypipe_core._signature import misfit
 
-        try:
-            signature = inspect.signature(self.main)
-        except ValueError:  # a builtin that does not tell
-            return
-        try:
-            signature.bind(*((None,) * first), *args, **kwargs)
-        except TypeError as error:
-            shown = signature.replace(parameters=list(signature.parameters.values())[first:])
-            raise TypeError(f"task {self.name}{shown}: {error}") from None
+        fault = misfit(self.main, args, kwargs, first)
+        if fault:
+            raise TypeError(f"task {self.name}{fault}")
 
     def __repr__(self) -> str:
         return f"<definition of {'module' if self.is_module else 'task'} {self.name}>"
@@ -160,7 +154,9 @@ class TaskFunction(Generic[R]):
         definition = self._definition
         definition.check(args, kwargs)
         frame = sys._getframe(1)
-        return Instance(definition, args, kwargs, frame.f_code, frame.f_lasti)
+        made: Instance[R] = Instance(definition, args, kwargs, frame.f_code, frame.f_lasti)
+        made.__class__ = Reference
+        return made
 
     def cli(self, argv: list[str] | None = None) -> None:
         """Run this task from the command line, then exit.
@@ -251,6 +247,9 @@ class Task(Instance[Any]):
         definition.check(args, kwargs, first=1)
         frame = sys._getframe(1)
         super().__init__(definition, args, kwargs, frame.f_code, frame.f_lasti)
+
+    def _state(self) -> dict[str, Any] | None:
+        return self.__dict__ or None
 
     @classmethod
     def cli(cls, argv: list[str] | None = None) -> None:

@@ -71,6 +71,13 @@ class GraphError(UsageError):
     """References are used in a way that no graph can be made of."""
 
 
+class ReferenceAttributeError(GraphError, AttributeError):
+    """An attribute was asked of a reference, which stands for an output that is not there yet.
+
+    Also an `AttributeError`, so that `hasattr(ref, name)` is False.
+    """
+
+
 class BackendNotFound(UsageError):
     """No installed backend has that name.
 
