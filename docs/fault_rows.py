@@ -320,6 +320,20 @@ ORDER = [
     ),
 ]
 
+FOUND_LATER = [
+    Row(81, "A peer holds a real key of another role"),
+    Row(82, "A peer with a key tells lies: lengths, times, paths, names, order"),
+    Row(83, "A process is stopped or suspended, for seconds or an hour"),
+    Row(84, "A session is used in a fork"),
+    Row(85, "A link that is slower than any limit"),
+    Row(86, "Hundreds of clients and workers, and needs that change at once"),
+    Row(
+        87,
+        "Text that is no UTF-8, in names, messages, output, paths, the script's own folder",
+        "It gets through as it is.",
+    ),
+]
+
 SECTIONS = {
     "Task code": TASK_CODE,
     "Client": CLIENT,
@@ -327,6 +341,7 @@ SECTIONS = {
     "Manager, network, strangers": REMOTE,
     "Data and disk": DATA,
     "Order and load": ORDER,
+    "Found later": FOUND_LATER,
 }
 
 ROWS = {row.number: row for rows in SECTIONS.values() for row in rows}

@@ -22,7 +22,16 @@ Layers = Sequence[Sequence[str]]
 # this list, and nothing of its own row.
 LAYERS: Layers = [
     # Words and tables; each alone.
-    ["errors", "_table", "_files", "_spelling", "_collector", "_settings.cores", "_cli.docstring"],
+    [
+        "errors",
+        "_table",
+        "_files",
+        "_spelling",
+        "_collector",
+        "_msgpack",
+        "_settings.cores",
+        "_cli.docstring",
+    ],
     ["_declare"],
     ["_faults", "_machine", "_interrupts", "_watch", "_interpreter"],
     # The machine's records; references; names of code; frames of bytes.

@@ -22,12 +22,14 @@ __all__ = ["Exec"]
 
 _KEPT = 10 * 1024 * 1024  # bytes of each stream that are kept: half from its head, half its tail
 _SHOWN = 20  # lines of a failed program's output that the error repeats
+_AS_IT_IS = "surrogateescape"  # what is no UTF-8, such as the name of a file, is passed on
 
 
 class Exec(Task, name="exec"):
     """Runs an external program: `Exec("gzip", "-t", path)`.
 
-    The output has the items `stdout` and `stderr` (text; of more than 10 MiB
+    The output has the items `stdout` and `stderr` (text, in which
+    bytes that are no UTF-8 stand as `os.fsdecode` has them; of more than 10 MiB
     the middle is cut out), `code`, and `folder` (where it ran, if `files` were
     given, else None).  A code other than 0 raises `ExecError`, unless `check`
     is false.  The program reads nothing: its standard input is empty unless
@@ -70,7 +72,7 @@ class Exec(Task, name="exec"):
             for name, content in files.items():
                 _put(folder / name, content)
         program_ = _Program(command, folder, {**os.environ, **(env or {})}, show)
-        code = program_.run(stdin.encode())
+        code = program_.run(stdin.encode(errors=_AS_IT_IS))
         stdout, stderr = (kept.text() for kept in program_.kept)
         if code and check:
             raise errors.ExecError(
@@ -168,7 +170,7 @@ class _Kept:
             if not data and self._line:
                 lines.append(self._line)
             for line in lines:
-                show(line.decode(errors="replace"))
+                show(line.decode(errors=_AS_IT_IS))
         room = _KEPT // 2 - len(self._head)
         self._head += data[:room]
         if rest := data[room:]:
@@ -181,7 +183,7 @@ class _Kept:
 
     def text(self) -> str:
         cut = f"\n... cut {self._cut} bytes ...\n".encode() if self._cut else b""
-        return b"".join((self._head, cut, *self._tail)).decode(errors="replace")
+        return b"".join((self._head, cut, *self._tail)).decode(errors=_AS_IT_IS)
 
 
 def _write(file: IO[bytes], data: memoryview) -> int:
@@ -198,7 +200,7 @@ def _put(path: Path, content: str | bytes | os.PathLike[str]) -> None:
     if isinstance(content, bytes):
         path.write_bytes(content)
     elif isinstance(content, str):
-        path.write_text(content, encoding="utf-8")
+        path.write_bytes(content.encode(errors=_AS_IT_IS))
     else:
         path.symlink_to(Path(content).absolute())
 

@@ -340,8 +340,21 @@ def _write(stream: TextIO | None, text: str) -> None:
         try:
             print(text, file=stream)
         except UnicodeEncodeError:  # what a task prints may be more than this stream can show
-            encoding = getattr(stream, "encoding", None) or "ascii"
-            print(text.encode(encoding, "backslashreplace").decode(encoding), file=stream)
+            _write_as_it_is(stream, text + "\n")
+
+
+def _write_as_it_is(stream: TextIO, text: str) -> None:
+    """Write bytes that were no text in the first place, or else what the encoding cannot have."""
+    encoding = getattr(stream, "encoding", None) or "ascii"
+    try:
+        data = text.encode(encoding, "surrogateescape")
+        raw = stream.buffer
+    except (UnicodeEncodeError, AttributeError):
+        stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
+    else:
+        stream.flush()
+        raw.write(data)
+        raw.flush()
 
 
 def _at(error: errors.FancyPipeError, node: Node) -> errors.FancyPipeError:

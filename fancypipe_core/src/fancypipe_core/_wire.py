@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from fancypipe_core._channel import Frame
+from fancypipe_core._msgpack import pack, unpacker
 from fancypipe_core.backend import (
     Call,
     Certificate,
@@ -198,14 +199,13 @@ class _Report(msgspec.Struct, array_like=True):
     rare: list[_Started | _Lost | _Slots]
 
 
-_encode = msgspec.msgpack.Encoder().encode
-_decode_command = msgspec.msgpack.Decoder(_Command).decode
-_decode_report = msgspec.msgpack.Decoder(_Report).decode
+_decode_command = unpacker(_Command)
+_decode_report = unpacker(_Report)
 
 
 def encode_command(command: _Command) -> bytes:
     """Return a command as the head of a frame."""
-    return _encode(command)
+    return pack(command)
 
 
 def decode_command(frame: Frame) -> _Command:
@@ -283,7 +283,7 @@ class ToWorker:
             else:
                 value = _written(inputs, buffers)
                 made.append(_Job(task, attempt, number, b"", value, limit, alone))
-        return _encode(Jobs(calls, made)), buffers
+        return pack(Jobs(calls, made)), buffers
 
 
 class FromWorker:
@@ -337,7 +337,7 @@ def encode_report(events: Sequence[Event], returned: Sequence[JobId] | None = No
         elif type(event) is Slots:
             rare.append(_Slots(event.count, event.ahead))
     back = None if returned is None else list(returned)
-    return _encode(_Report(done, notes, back, rare)), buffers
+    return pack(_Report(done, notes, back, rare)), buffers
 
 
 def _wired(reply: Ok | More | Err, buffers: list[Any]) -> _Ok | _More | _Err:

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from fancypipe_core._futures import FuturesBackend
     from fancypipe_core._inline import InlineBackend
     from fancypipe_core._interpreter import interpreter
+    from fancypipe_core._msgpack import pack, unpacker
     from fancypipe_core._names import main_script, set_main_script
     from fancypipe_core._outpost import serve_backend
     from fancypipe_core._runner import Runner
@@ -96,11 +97,13 @@ __all__ = [
     "interpreter",
     "local_backend",
     "main_script",
+    "pack",
     "run_command",
     "serve",
     "serve_backend",
     "set_main_script",
     "setting",
+    "unpacker",
     "usable_cores",
 ]
 
@@ -117,10 +120,12 @@ _HELPERS = {
     "interpreter": "_interpreter",
     "local_backend": "_configured",
     "main_script": "_names",
+    "pack": "_msgpack",
     "run_command": "cli",
     "serve": "_serve",
     "serve_backend": "_outpost",
     "set_main_script": "_names",
+    "unpacker": "_msgpack",
     "usable_cores": "_settings.cores",
 }
 

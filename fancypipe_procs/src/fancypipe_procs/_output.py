@@ -141,7 +141,8 @@ class Output:
 
 
 def _text(line: bytes) -> str:
-    return line.decode(errors="replace").rstrip("\r")
+    # What is no UTF-8 comes out as it was printed.
+    return line.decode(errors="surrogateescape").rstrip("\r")
 
 
 def _whole_characters(data: bytes) -> int:

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 import msgspec
 
+from fancypipe_core.backend import pack, unpacker
 from fancypipe_core.errors import ProtocolError
 from fancypipe_remote._code import Code
 
@@ -51,7 +52,7 @@ class Answer(msgspec.Struct, array_like=True, frozen=True):
 
 def encode(message: Greeting | Answer) -> bytes:
     """Return a message as the head of a frame."""
-    return msgspec.msgpack.encode(message)
+    return pack(message)
 
 
 def decode(head: bytes, kind: type[T]) -> T:
@@ -61,6 +62,7 @@ def decode(head: bytes, kind: type[T]) -> T:
         ProtocolError: It is none of this kind.
     """
     try:
-        return msgspec.msgpack.decode(head, type=kind)
+        message: T = unpacker(kind)(head)
+        return message
     except msgspec.MsgspecError as error:
         raise ProtocolError(f"a greeting that cannot be read: {error}") from error

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import msgspec
 
+from fancypipe_core.backend import pack, unpacker
 from fancypipe_core.errors import ProtocolError
 
 __all__ = [
@@ -237,10 +238,9 @@ class Close(msgspec.Struct, tag="close", array_like=True, frozen=True):
 
 BetweenEnds = Open | Opened | Segment | Close
 
-_encode = msgspec.msgpack.Encoder().encode
-_to_manager = msgspec.msgpack.Decoder(ToManager).decode
-_from_manager = msgspec.msgpack.Decoder(FromManager).decode
-_between_ends = msgspec.msgpack.Decoder(BetweenEnds).decode
+_to_manager = unpacker(ToManager)
+_from_manager = unpacker(FromManager)
+_between_ends = unpacker(BetweenEnds)
 
 
 def encode(
@@ -253,7 +253,7 @@ def encode(
         to: The address; empty for the manager.
         data: The bytes of a segment.
     """
-    return [to, _encode(message), data] if data else [to, _encode(message)]
+    return [to, pack(message), data] if data else [to, pack(message)]
 
 
 def address(parts: Parts) -> bytes:

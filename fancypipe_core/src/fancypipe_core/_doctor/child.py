@@ -15,11 +15,10 @@ import threading
 import traceback
 from time import perf_counter
 
-import msgspec
-
 from fancypipe_core import _codec, _names, _unreadable, _wire, errors
 from fancypipe_core._channel import SocketChannel
 from fancypipe_core._doctor.records import Imported, Unread
+from fancypipe_core._msgpack import pack
 from fancypipe_core._task import entry
 from fancypipe_core.backend import Call, Job, Live
 
@@ -59,7 +58,7 @@ def _send(channel: SocketChannel, answer: object) -> None:
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
             stream.flush()
-    channel.send(msgspec.msgpack.encode(answer))
+    channel.send(pack(answer))
 
 
 def _end_with(lifeline: int) -> None:

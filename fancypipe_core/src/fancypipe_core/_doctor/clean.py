@@ -12,12 +12,11 @@ from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING, TypeVar
 
-import msgspec
-
 from fancypipe_core import _wire, errors
 from fancypipe_core._channel import Frame, SocketChannel
 from fancypipe_core._doctor.records import Imported, Unread
 from fancypipe_core._interpreter import interpreter
+from fancypipe_core._msgpack import unpacker
 from fancypipe_core.backend import Job
 
 if TYPE_CHECKING:
@@ -144,7 +143,8 @@ class Clean:
                     raise Gone(self._ended()) from None
         for descriptor in self._outputs:
             self._read_output(descriptor)  # it was printed before the answer
-        return msgspec.msgpack.decode(self._frames.pop(0)[0], type=kind)
+        answer: T = unpacker(kind)(self._frames.pop(0)[0])
+        return answer
 
     def _ended(self) -> int | None:
         """Reap it; return its exit code, None if it gave up since its time was over."""
