@@ -75,7 +75,7 @@ def test_every_event_and_command() -> None:
     ]
     told, _ = _wire.Reports().read(_wire.encode_report(events))
     assert [repr(event) for event in told] == [
-        repr(event).replace(repr(events[4].reply.calls[0]), repr(told[4].reply.calls[0]))  # type: ignore[attr-defined,union-attr]
+        repr(event).replace(repr(events[4].reply.calls[0]), repr(told[4].reply.calls[0]))  # type: ignore[union-attr]
         for event in events
     ]
     setup = _wire.Setup([NAME], [NAME], ("file", NAME), NAME)
