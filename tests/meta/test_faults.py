@@ -59,7 +59,7 @@ class TestIt:
     ("text", "message"),
     [
         (
-            "@pytest.mark.fault(81)\ndef test_a(): ...",
+            "@pytest.mark.fault(999)\ndef test_a(): ...",
             "tests/test_it.py:1: the fault matrix",
         ),
         ("@pytest.mark.fault('8')\ndef test_a(): ...", "has no row '8'"),
