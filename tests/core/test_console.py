@@ -195,6 +195,38 @@ def test_a_plain_line() -> None:
     )
 
 
+def step(number: int, done: float, total: float | None) -> TaskEvent:
+    path = f"study/t[{number}]"
+    return TaskEvent("progress", "t", number, path, 1, 0.0, None, "", done, total)
+
+
+def test_a_plain_line_says_how_far_running_tasks_are() -> None:
+    stream, counts = io.StringIO(), Counts(0.0)
+    lines = console._Lines(stream, RUN, counts, 0.0)
+    counts.add([event("added", number) for number in range(4)])
+    counts.add([event("submitted", number) for number in range(4)])
+    counts.add([step(1, 1, 3), step(2, 1500, None), step(1, 2, 3), step(3, 1, 9)])
+    lines.show(5.0)
+    counts.add([event("done", 1), step(1, 3, 3)])  # the second comes too late
+    lines.show(15.0)
+    first, second = stream.getvalue().splitlines()
+    assert first.endswith("4 under way (t 0/4); study/t[1] 2 of 3; study/t[2] 1,500")
+    assert second.endswith("(t 1/4); study/t[2] 1,500; study/t[3] 1 of 9")
+
+
+def test_what_did_not_run_is_not_told_as_failed() -> None:
+    stream, counts = io.StringIO(), Counts(0.0)
+    counts.add([event("added", number) for number in range(3)])
+    counts.add([event("submitted", 0), event("unfolded", 0), event("failed", 1, message="x")])
+    counts.add([event("skipped", 2, message="x")])
+    assert numbers(counts.kinds["t"]) == (3, 0, 0, 1, 0)
+    assert counts.kinds["t"].left == 1  # it waits for what it returned
+    console._Lines(stream, RUN, counts, 0.0).show(5.0)
+    assert list(counts.news) == []
+    assert stream.getvalue().splitlines()[0] == "fancypipe: failed: t: x"
+    assert "2 of 3 tasks, 0 under way, 1 failed, 1 skipped" in stream.getvalue()
+
+
 def picture(counts: Counts) -> tuple[console._Picture, Terminal]:
     terminal = Terminal()
     return console._Picture(terminal, RUN, counts, 0.0), terminal
@@ -226,11 +258,26 @@ def test_a_picture_has_a_line_for_each_kind() -> None:
     assert terminal.getvalue().count("\x1b[?25h") == 1
 
 
+def test_a_picture_shows_how_far_running_tasks_are() -> None:
+    counts = Counts(0.0)
+    counts.add([event("added", number) for number in range(9)])
+    counts.add([event("submitted", number) for number in range(9)])
+    counts.add([step(1, 30, 60), step(2, 7, None), *(step(n, -n, 0) for n in range(3, 9))])
+    shown, terminal = picture(counts)
+    shown.show(10.0)
+    shown.end()
+    lines = visible(terminal.getvalue())[:7]
+    assert lines[1] == f"t  {'━' * 20}  0/9  9 under way"
+    assert lines[2:4] == [f"{'━' * 20}  study/t[1] 30 of 60", "study/t[2] 7"]
+    assert lines[4:] == ["study/t[3] -3 of 0", "study/t[4] -4 of 0", "study/t[5] -5 of 0"]
+
+
 def test_a_picture_fits_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LINES", "10")
     monkeypatch.setenv("COLUMNS", "60")
     counts = Counts(0.0)
     counts.add([event("added", n, f"a kind of task with a long name, {n}") for n in range(30)])
+    counts.add([event("submitted", 1, next(iter(counts.kinds))), step(1, 1, 2)])  # no room
     shown, terminal = picture(counts)
     shown.show(1.0)
     shown.end()

@@ -29,6 +29,7 @@ LAYERS: Layers = [
         "_spelling",
         "_collector",
         "_msgpack",
+        "_progress",
         "_settings.cores",
         "_cli.docstring",
     ],

@@ -99,6 +99,43 @@ def test_the_walk_through(two: Cluster, script: Path) -> None:
     assert list((two.folder / "temporary").iterdir()) == []
 
 
+STEPS = """
+import sys, time
+from pathlib import Path
+from fancypipe_core import current, run, task
+from fancypipe_core.hooks import hookimpl
+
+@task
+def fit(gate):
+    for step in range(3):
+        current().progress(step, 3)
+        until = time.monotonic() + 60
+        while not (gate / str(step)).exists():
+            assert time.monotonic() < until, f"the client has not seen step {step}"
+            time.sleep(0.005)
+
+class Watch:
+    @hookimpl
+    def fancypipe_task_events(self, events):
+        for event in events:
+            if event.kind == "progress":
+                print(event.path, event.attempt, event.done, event.total)
+                Path(f"{event.done:g}").touch()
+
+if __name__ == "__main__":
+    run(fit(Path.cwd()), backend="remote", jobmanager=sys.argv[1], observers=[Watch()])
+"""
+
+
+def test_progress_is_seen_while_the_task_runs(two: Cluster) -> None:
+    (two.folder / "steps.py").write_text(STEPS)
+    over = subprocess.run(
+        [sys.executable, "steps.py", two.address], cwd=two.folder,
+        check=False, env=two.env, timeout=LIMIT, capture_output=True, text=True,
+    )  # fmt: skip
+    assert over.stdout == "fit 1 0.0 3.0\nfit 1 1.0 3.0\nfit 1 2.0 3.0\n", over.stderr
+
+
 def test_without_a_pipeline_it_says_who_is_there(two: Cluster) -> None:
     over = two.run("--workertype", "remote", f"-jobmanager={two.address}")
     assert over.returncode == 0, over.stderr

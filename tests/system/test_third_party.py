@@ -202,6 +202,35 @@ def test_the_timeline_is_written_only_when_asked_for(site: Path, tmp_path: Path)
     assert {path.name for path in tmp_path.iterdir()} <= {"pipeline.py", "__pycache__"}
 
 
+UNFOLDS = """
+import time
+from fancypipe_core import task
+
+@task
+def inner():
+    time.sleep(0.5)
+    return 1
+
+@task
+def outer():
+    return inner()
+"""
+
+
+def test_the_timeline_of_a_task_that_returns_references(site: Path, tmp_path: Path) -> None:
+    (tmp_path / "unfolds.py").write_text(UNFOLDS)
+    over = fancypipe(site, tmp_path, "-workertype=X", "-q", "unfolds.py:outer")
+    assert over.stdout == "1\n", over.stderr
+    with (tmp_path / "timeline.csv").open(newline="") as file:
+        rows = {row["name"]: row for row in csv.DictReader(file)}
+    assert {name: row["end"] for name, row in rows.items()} == {
+        "outer": "unfolded", "inner": "done",
+    }  # fmt: skip
+    # What it ran, not how long it waited for what it returned.
+    assert float(rows["outer"]["seconds"]) < 0.5 <= float(rows["inner"]["seconds"])
+    assert float(rows["outer"]["over"]) <= float(rows["inner"]["sent"])
+
+
 @pytest.mark.parametrize("example", NAMES)
 def test_the_examples_are_short_and_can_be_built(example: str, tmp_path: Path) -> None:
     sources = list((EXAMPLES / example).rglob("*.py"))

@@ -63,6 +63,7 @@ class Composer:
             self._files.hold(node.id, packed.files)
         self._report.finished(node, id[1], monotonic() - begin)
         if needs:
+            self._report.unfolded(node)
             return table.Unfolded(id, needs)
         self._graph.complete(node)
         return table.Done([id])

@@ -10,6 +10,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Protocol
 
 from fancypipe_core import errors
+from fancypipe_core._progress import Meter
 
 if TYPE_CHECKING:
     from fancypipe_core._files import TempPath
@@ -95,7 +96,7 @@ def stop_tasks(directory: str) -> None:
 class TaskScope:
     """The scope of one worker; it goes from job to job."""
 
-    __slots__ = ("_context", "directory", "folder", "in_fork", "job", "notify")
+    __slots__ = ("_context", "directory", "folder", "in_fork", "job", "meter", "notify")
 
     def __init__(self, directory: str, notify: Callable[[Job, str, str], None]) -> None:
         self.directory = directory
@@ -103,6 +104,7 @@ class TaskScope:
         self.job: Job | None = None
         self._context: Context | None = None
         self.folder = ""  # the folder that the job made; empty if it made none
+        self.meter: Meter | None = None  # while the job says how far it is
         self.in_fork = False  # whether this process is a fork that the job made
 
     def begin(self, job: Job) -> None:
@@ -113,6 +115,9 @@ class TaskScope:
 
     def end(self) -> str:
         """The job has ended, and nothing of it is kept; return the folder that it made."""
+        if self.meter is not None:
+            self.meter.end()
+            self.meter = None
         self.job = self._context = None
         return self.folder
 
@@ -144,6 +149,7 @@ class Context:
         self._job = job
         self._scope = scope
         self._folder = ""
+        self._meter: Meter | None = None
 
     @property
     def name(self) -> str:
@@ -199,12 +205,26 @@ class Context:
         self._scope.notify(self._job, "log", str(text))
 
     def progress(self, done: float, total: float | None = None) -> None:
-        """Say how far the task is.
+        """Say how far the task is: shown in the live line, and passed on to observers.
+
+        It may be called as often as is convenient: at most ten times a second
+        something is sent, and what was said last is always among it.
 
         Args:
             done: What is done, in any unit.
             total: All there is to do, in the same unit; None if not known.
+
+        Raises:
+            TypeError: One of them is no number.
+            ValueError: One of them is a text that is no number.
         """
-        self._scope.notify(
-            self._job, "progress", f"{done:g}" if total is None else f"{done:g}/{total:g}"
-        )
+        if self._meter is None:
+            self._meter = Meter(self._tell_progress)
+            if self._scope.job is self._job:  # else the task has ended
+                self._scope.meter = self._meter
+        self._meter.say(float(done), None if total is None else float(total))
+
+    def _tell_progress(self, text: str) -> None:
+        # A late thread of the task, or a process that it has forked, has nothing to say.
+        if self._scope.job is self._job and not self._scope.in_fork:
+            self._scope.notify(self._job, "progress", text)

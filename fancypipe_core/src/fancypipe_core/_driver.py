@@ -8,6 +8,7 @@ settles it and what waited for it.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
 from time import monotonic
@@ -73,6 +74,7 @@ class Driver:
         self._files = files
         self._inbox: SimpleQueue[Sequence[Event]] = SimpleQueue()
         self._level = 0
+        self._thread = 0  # the one that runs the loop
         self._steps = steps = Steps(
             backend,
             values,
@@ -153,6 +155,7 @@ class Driver:
             RunFailed: As that, with `keep_going`.
             Interrupted: The user pressed Ctrl-C.
         """
+        self._thread = threading.get_ident()
         self._steps.begin(self._make_scheduler())
         root = self._gatherer(target, None)
         ending = Ending(self, self._report, grace, self._files.directory, self._inline)
@@ -305,7 +308,18 @@ class Driver:
             heard = True
 
     def _sink(self, events: Sequence[Event]) -> None:
-        self._inbox.put(events)
+        if self._inline and type(events[0]) is Note and threading.get_ident() == self._thread:
+            self._tell_now(events)
+        else:
+            self._inbox.put(events)
+
+    def _tell_now(self, events: Sequence[Event]) -> None:
+        """Pass on what a task says that runs in the loop's own thread, and so holds it up."""
+        for event in events:
+            self._steps.told(event)
+        self._report.flush()
+        if self.interrupts.count:
+            raise KeyboardInterrupt  # it came while we were at this, and was only counted
 
     def _stop_if_interrupted(self) -> None:
         if self.interrupts.count:
@@ -321,7 +335,7 @@ class Driver:
 # Where the user's code runs in the loop's thread, and so may be interrupted: the innermost
 # of these frames decides.  Nothing of ours is left half way by an exception in the former.
 _THEIRS = {one.__code__ for one in (Runner.run, Composer.run, Composer.gather, Graph.grow)}
-_OURS = {one.__code__ for one in (Driver.run, Driver._loop, Driver.resolve)}
+_OURS = {one.__code__ for one in (Driver.run, Driver._loop, Driver.resolve, Driver._tell_now)}
 
 
 def _in_users_code(frame: FrameType | None) -> bool:

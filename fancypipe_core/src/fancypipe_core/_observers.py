@@ -11,13 +11,16 @@ import pluggy
 
 from fancypipe_core import _plugins, errors, hooks
 from fancypipe_core._graph import Node
-from fancypipe_core.backend import Job
-from fancypipe_core.hooks import EventKind, Outcome, RunInfo, TaskEvent, TaskFailure
+from fancypipe_core.backend import Job, JobId
+from fancypipe_core.hooks import ENDS, EventKind, Outcome, RunInfo, TaskEvent, TaskFailure
 
 __all__ = ["Observers"]
 
 _BATCH = 2000
 _PAUSE = 0.1  # seconds that an event waits for company
+_NONE: tuple[int, float | None] = (0, None)
+_WITHOUT_PATH = frozenset(("added", "unfolded", "done"))
+_ENDS = frozenset(ENDS)
 
 
 class Observers:
@@ -42,7 +45,8 @@ class Observers:
         for plugin in plugins:
             self.add(plugin)
         self._events: list[TaskEvent] = []
-        self._seconds: dict[int, float] = {}
+        # By task: its latest attempt, and how long that ran if it has ended.
+        self._attempts: dict[int, tuple[int, float | None]] = {}
         self._flushed = monotonic()
 
     def add(self, plugin: object) -> None:
@@ -80,31 +84,50 @@ class Observers:
     def run_over(self, run: RunInfo, outcome: Outcome) -> None:
         """Tell that a run has ended."""
         self.flush()
+        self._attempts.clear()
         self._call("fancypipe_run_over", run=run, outcome=outcome)
 
-    def event(self, kind: EventKind, node: Node, attempt: int, message: str = "") -> None:
+    def event(self, kind: EventKind, node: Node, message: str = "") -> None:
         """Something happened to a task."""
-        seconds = self._seconds.pop(node.id, None) if self._seconds else None
-        path = "" if kind in ("added", "done") else node.path
+        attempts = self._attempts
+        attempt, seconds = attempts.get(node.id, _NONE) if attempts else _NONE
+        path = "" if kind in _WITHOUT_PATH else node.path
         now = monotonic()
         self._events.append(
             TaskEvent(kind, node.name, node.id, path, attempt, now, seconds, message)
+        )
+        if kind in _ENDS:
+            attempts.pop(node.id, None)
+        self._flush_if_due(now)
+
+    def progress(self, node: Node, attempt: int, done: float, total: float | None) -> None:
+        """A running task says how far it is."""
+        now = monotonic()
+        self._events.append(
+            TaskEvent(
+                "progress", node.name, node.id, node.path, attempt, now, None, "", done, total
+            )
         )
         self._flush_if_due(now)
 
     def submitted(self, jobs: Sequence[Job]) -> None:
         """Attempts went to the backend."""
         now = monotonic()
+        self._attempts.update((job.id[0], (job.id[1], None)) for job in jobs)
         self._events += [
             TaskEvent("submitted", job.call.label, job.id[0], "", job.id[1], now, None, "")
             for job in jobs
         ]
         self._flush_if_due(now)
 
-    def ran(self, node: Node, seconds: float | None) -> None:
+    def began(self, id: JobId) -> None:
+        """An attempt began that does not go to the backend."""
+        self._attempts[id[0]] = id[1], None
+
+    def ran(self, node: Node, attempt: int, seconds: float | None) -> None:
         """An attempt took so long; the event that tells of its end will say it."""
         if seconds is not None:
-            self._seconds[node.id] = seconds
+            self._attempts[node.id] = attempt, seconds
 
     def _flush_if_due(self, now: float) -> None:
         if len(self._events) >= _BATCH or now - self._flushed > _PAUSE:

@@ -9,13 +9,15 @@ from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple, TextIO, TypeVar
 
-from fancypipe_core import errors
+from fancypipe_core import _progress, errors
 from fancypipe_core._graph import Node
 from fancypipe_core._table import State
 from fancypipe_core.backend import Certificate, Err, Job, Live, Note
 
 if TYPE_CHECKING:
     from fancypipe_core._observers import Observers
+    from fancypipe_core.backend import JobId
+    from fancypipe_core.hooks import EventKind
 
 __all__ = ["Report", "alike", "too"]
 
@@ -100,21 +102,29 @@ class Report:
 
     def added(self, node: Node) -> None:
         if self._observers is not None and not node.hidden:
-            self._observers.event("added", node, 0)
+            self._observers.event("added", node)
 
     def submitted(self, jobs: Sequence[Job]) -> None:
         if self._observers is not None:
             self._observers.submitted(jobs)
 
+    def began(self, id: JobId) -> None:
+        if self._observers is not None:
+            self._observers.began(id)
+
     def finished(self, node: Node, attempt: int, seconds: float | None) -> None:
         if self._observers is not None:
-            self._observers.ran(node, seconds)
+            self._observers.ran(node, attempt, seconds)
+
+    def unfolded(self, node: Node) -> None:
+        if self._observers is not None:
+            self._observers.event("unfolded", node)
 
     def failed(self, node: Node, attempt: int, why: Err, seconds: float | None) -> None:
         self._nodes[node.id] = node
         self._causes[node.id] = (why, attempt)
         if self._observers is not None:
-            self._observers.ran(node, seconds)
+            self._observers.ran(node, attempt, seconds)
 
     def retry(self, node: Node, attempt: int, why: Err) -> tuple[bool, bool]:
         """Ask whether an attempt that failed is the last, or is followed by another in any case.
@@ -139,12 +149,12 @@ class Report:
         self._nodes[node.id] = node
         self._causes[node.id] = (why, attempt)
         if self._observers is not None:
-            self._observers.event("lost", node, attempt, str(why))
+            self._observers.event("lost", node, str(why))
 
-    def retried(self, node: Node, attempt: int) -> None:
+    def retried(self, node: Node) -> None:
         if self._observers is not None:
             cause = self._causes.get(node.id)
-            self._observers.event("retried", node, attempt, _one_line(cause))
+            self._observers.event("retried", node, _one_line(cause))
 
     def note(self, node: Node | None, note: Note) -> None:
         if note.stream in ("stdout", "stderr"):
@@ -152,29 +162,38 @@ class Report:
             name = note.name or (node.name if node is not None else "")
             who = f"[{name}] " if name else ""
             _write(getattr(sys, note.stream), f"{who}{note.text}")
-        elif note.stream != "progress":
+        elif note.stream == "progress":
+            self._progress(node, note)
+        else:
             who = f"{node.path}: " if node is not None else ""
             self.warn(f"{who}{note.text}")
+
+    def _progress(self, node: Node | None, note: Note) -> None:
+        """Pass on how far a task is."""
+        if self._observers is None or node is None:
+            return
+        figures = _progress.read(note.text)
+        if figures is not None and note.id is not None:
+            self._observers.progress(node, note.id[1], *figures)
 
     def settled(self, node: Node, state: State, root: int) -> None:
         if node.hidden:
             self._roots[node.id] = root
             return
+        kind: EventKind
         if state is State.DONE:
-            self.counts["done"] += 1
-            if self._observers is not None:
-                self._observers.event("done", node, 0)
-            return
-        kind = "failed" if state is State.FAILED else "cancelled"
-        skipped = state is State.FAILED and root != node.id
-        self.counts["skipped" if skipped else kind] += 1
-        if state is State.FAILED:
+            kind = "done"
+        elif state is not State.FAILED:
+            kind = "cancelled"
+        else:
+            kind = "failed" if root == node.id else "skipped"
             self._roots[node.id] = root
             if root == node.id:
                 self._failures.append(node.id)
+        self.counts[kind] += 1
         if self._observers is not None:
             text = _one_line(self._causes.get(root)) if state is State.FAILED else ""
-            self._observers.event("failed" if kind == "failed" else "cancelled", node, 0, text)
+            self._observers.event(kind, node, text)
 
     # ---- what it comes to ----
 

@@ -269,7 +269,10 @@ class Runner:
         return not packed.wants
 
     def _notify(self, job: Job, stream: str, text: str) -> None:
-        if self._sink is not None:
+        if self._scope.in_fork:
+            # The channel is the parent's; what a fork prints arrives as well.
+            print(text, file=sys.stderr)  # noqa: T201
+        elif self._sink is not None:
             self._sink([Note(job.id, stream, text)])
 
 

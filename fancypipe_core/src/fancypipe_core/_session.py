@@ -171,7 +171,7 @@ class Session:
         begin = monotonic()
         if self._observers is None:
             return self._driver.run(target, self.settings.grace)
-        from fancypipe_core.hooks import Outcome, RunInfo
+        from fancypipe_core.hooks import ENDS, Outcome, RunInfo
 
         info = RunInfo(os.urandom(6).hex(), self._name, self._driver.slots, self.directory)
         self._observers.run_started(info)
@@ -185,7 +185,7 @@ class Session:
             message = str(error).split("\n", 1)[0]
             raise
         finally:
-            counts = dict(self._report.counts)
+            counts: dict[str, int] = {end: self._report.counts[end] for end in ENDS}
             self._observers.run_over(info, Outcome(ok, monotonic() - begin, counts, message))
 
     def close(self, grace: float | None = None) -> None:

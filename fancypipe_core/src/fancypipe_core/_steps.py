@@ -222,6 +222,7 @@ class Steps:
         except BaseException as error:  # noqa: BLE001 - whatever is wrong with the references
             self._fail(node, event.id, error)
         else:
+            self._report.unfolded(node)
             self.handle(table.Unfolded(event.id, needs))
 
     def _lost(self, event: Lost) -> None:
@@ -277,6 +278,7 @@ class Steps:
     def _compute(self, action: table.Compute) -> None:
         id = action.id
         node = self.graph.nodes[id[0]]
+        self._report.began(id)
         try:
             event = self.composer.gather(node, id) if node.hidden else self.composer.run(node, id)
         except (KeyboardInterrupt, errors.InternalError):
@@ -306,7 +308,7 @@ class Steps:
         self._backend.cancel(action.ids)
 
     def _retried(self, action: table.Retried) -> None:
-        self._report.retried(self.graph.nodes[action.id[0]], action.id[1])
+        self._report.retried(self.graph.nodes[action.id[0]])
 
     def _settled(self, action: table.Settled) -> None:
         nodes = self.graph.nodes

@@ -25,6 +25,7 @@ import pluggy
 from fancypipe_core._declare import Command, setting
 
 __all__ = [
+    "ENDS",
     "Command",
     "EventKind",
     "Outcome",
@@ -39,7 +40,12 @@ __all__ = [
 hookspec = pluggy.HookspecMarker("fancypipe")
 hookimpl = pluggy.HookimplMarker("fancypipe")
 
-EventKind = Literal["added", "submitted", "done", "failed", "retried", "lost", "cancelled"]
+EventKind = Literal[
+    "added", "submitted", "progress", "unfolded", "retried", "lost",
+    "done", "failed", "skipped", "cancelled",
+]  # fmt: skip
+ENDS: tuple[EventKind, ...] = ("done", "failed", "skipped", "cancelled")
+"""The kinds of which each task has exactly one, and that last."""
 
 
 @dataclass(frozen=True)
@@ -64,17 +70,27 @@ class TaskEvent(NamedTuple):
 
     Attributes:
         kind: `added` when the graph meets the task, `submitted` when an attempt
-            goes to the backend, `done` or `failed` or `cancelled` once at its
-            end, `retried` when an attempt failed and another will be made,
-            `lost` when the worker of an attempt died.
+            goes to the backend (a module runs in the client and goes nowhere),
+            `progress` when a running task says how far it is, `unfolded` when an
+            attempt returned references and the task waits for them, `retried`
+            when an attempt failed and another will be made, `lost` when the
+            worker of an attempt died; and once at the end `done`, `failed`,
+            `skipped` (it needs a task that failed, so it did not run) or
+            `cancelled` (nobody wants it any more).  Further kinds may be added:
+            ignore those that you do not know.
         name: The task's name: what kind of task it is.
         task: Its number, unique in the session.
-        path: Its path in the graph; empty for `added`, `submitted` and `done`,
-            where hardly anybody wants the price of making it.
-        attempt: Counted from 1; 0 before the first.
-        at: When, in seconds of `time.monotonic()`.
-        seconds: How long the attempt ran on its worker; None if unknown.
+        path: Its path in the graph; empty for `added`, `submitted`, `unfolded`
+            and `done`, where hardly anybody wants the price of making it.
+        attempt: Which attempt it is about, at the end the last one; counted from
+            1, 0 before the first.
+        at: When the client learned of it, in seconds of `time.monotonic()`.
+        seconds: How long the attempt ran on its worker, for events that tell of
+            its end; without the time in which the task waited for references
+            that it returned.  None if unknown.
         message: One line for a human; empty for events that explain themselves.
+        done: For `progress`: what is done, in the task's own unit.
+        total: For `progress`: all there is to do; None if the task does not know.
     """
 
     kind: EventKind
@@ -85,6 +101,8 @@ class TaskEvent(NamedTuple):
     at: float
     seconds: float | None
     message: str
+    done: float | None = None
+    total: float | None = None
 
 
 class TaskFailure(NamedTuple):
@@ -114,7 +132,8 @@ class Outcome:
     Attributes:
         ok: Whether all requested outputs are there.
         seconds: Wall time of the run.
-        counts: Number of tasks by how they ended: done, failed, cancelled.
+        counts: Number of tasks by how they ended: `done`, `failed`, `skipped` and
+            `cancelled`, as in `TaskEvent.kind`.  All four keys are always there.
         message: Why it ended, if not ok; one line.
     """
 

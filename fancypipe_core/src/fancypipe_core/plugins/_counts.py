@@ -10,6 +10,7 @@ from fancypipe_core.hooks import Outcome, RunInfo, TaskEvent
 __all__ = ["Counts", "Kind", "clock_text", "summary"]
 
 _SPAN = 10.0  # seconds over which the rate is taken
+_TOLD = frozenset(("failed", "retried", "lost"))
 _NEWS = 10  # failures that are told of while the run goes on
 
 
@@ -25,17 +26,19 @@ class Kind:
         added: How many the graph has met.
         done: How many have their value.
         failed: How many failed.
+        skipped: How many did not run, since what they need failed.
         cancelled: How many are not wanted any more.
         busy: How many have an attempt under way: they run, or are next.
     """
 
-    __slots__ = ("_past", "added", "busy", "cancelled", "done", "failed", "name")
+    __slots__ = ("_past", "added", "busy", "cancelled", "done", "failed", "name", "skipped")
 
     def __init__(self, name: str, begin: float) -> None:
         self.name = name
         self.added = 0
         self.done = 0
         self.failed = 0
+        self.skipped = 0
         self.cancelled = 0
         self.busy = 0
         self._past = deque([(begin, 0)])
@@ -43,7 +46,7 @@ class Kind:
     @property
     def over(self) -> int:
         """How many have ended."""
-        return self.done + self.failed + self.cancelled
+        return self.done + self.failed + self.skipped + self.cancelled
 
     @property
     def left(self) -> int:
@@ -84,12 +87,18 @@ class Counts:
         self.news: deque[str] = deque()
         self._told = 0
         self._flying: dict[int, Kind] = {}
+        # Of running tasks that say how far they are, by task.
+        self.progress: dict[int, TaskEvent] = {}
 
     def add(self, events: Sequence[TaskEvent]) -> None:
         """Count some events."""
         kinds, flying = self.kinds, self._flying
         for event in events:
             what, name, task = event[0], event[1], event[2]
+            if what == "progress":
+                if task in flying:  # else it is late: the task has ended
+                    self.progress[task] = event
+                continue
             kind = kinds.get(name)
             if kind is None:
                 kind = kinds[name] = Kind(name, self._begin)
@@ -103,14 +112,22 @@ class Counts:
                 if task in flying:
                     del flying[task]
                     kind.busy -= 1
+                    if self.progress:
+                        self.progress.pop(task, None)
                 if what == "done":
                     kind.done += 1
-                elif what == "cancelled":
-                    kind.cancelled += 1
-                else:
-                    if what == "failed":
-                        kind.failed += 1
-                    self._tell(event)
+                elif what != "unfolded":
+                    self._otherwise(kind, event)
+
+    def _otherwise(self, kind: Kind, event: TaskEvent) -> None:
+        """Count what happens to few tasks."""
+        if event.kind == "cancelled":
+            kind.cancelled += 1
+        elif event.kind == "skipped":
+            kind.skipped += 1  # not told of: thousands may need what failed
+        elif event.kind in _TOLD:
+            kind.failed += event.kind == "failed"
+            self._tell(event)
 
     def _tell(self, event: TaskEvent) -> None:
         self._told += 1
@@ -128,10 +145,19 @@ class Counts:
         total.added = sum(kind.added for kind in kinds)
         total.done = sum(kind.done for kind in kinds)
         total.failed = sum(kind.failed for kind in kinds)
+        total.skipped = sum(kind.skipped for kind in kinds)
         total.cancelled = sum(kind.cancelled for kind in kinds)
         total.busy = sum(kind.busy for kind in kinds)
         for kind in (*kinds, total):
             kind.sample(now)
+
+    def steps(self, most: int) -> list[tuple[str, float | None]]:
+        """Say of so many running tasks how far they are, in words and as a share of all."""
+        # A copy: the run goes on in another thread.
+        return [
+            (f"{event.path} {_step(event)}", _share(event))
+            for event in list(self.progress.values())[:most]
+        ]
 
     def busiest(self, most: int) -> list[Kind]:
         """Return at most so many kinds: those with the most under way, in order of appearance."""
@@ -141,6 +167,17 @@ class Counts:
             keep = {kind.name for kind in chosen}
             kinds = [kind for kind in kinds if kind.name in keep]
         return kinds
+
+
+def _step(event: TaskEvent) -> str:
+    done = f"{event.done or 0:,.12g}"
+    return done if event.total is None else f"{done} of {event.total:,.12g}"
+
+
+def _share(event: TaskEvent) -> float | None:
+    if not event.total or event.done is None:
+        return None
+    return min(max(event.done / event.total, 0.0), 1.0)
 
 
 def clock_text(seconds: float) -> str:

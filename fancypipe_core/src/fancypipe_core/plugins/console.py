@@ -34,6 +34,8 @@ _TICK = 0.125  # seconds between two pictures on a terminal
 _FIRST_LINE = 5.0  # seconds until the first plain line; then always twice as long,
 _SLOWEST = 60.0  # up to this
 _BAR = 20  # columns
+_STEPS = 5  # running tasks whose progress is shown; of a plain line fewer
+_STEPS_OF_LINE = 2
 
 
 class Console:
@@ -128,6 +130,7 @@ class _Lines:
         total = self._counts.total
         parts = [f"{total.over:,} of {total.added:,} tasks", f"{total.busy:,} under way"]
         parts += [f"{total.failed:,} failed"] if total.failed else []
+        parts += [f"{total.skipped:,} skipped"] if total.skipped else []
         parts += [f"{total.rate:.3g}/s"] if total.rate else []
         if total.remaining is not None:
             parts.append(f"about {clock_text(total.remaining)} left")
@@ -136,7 +139,8 @@ class _Lines:
             for kind in self._counts.busiest(3)
             if kind.left
         ]
-        return ", ".join(parts) + (f" ({', '.join(busy)})" if busy else "")
+        text = ", ".join(parts) + (f" ({', '.join(busy)})" if busy else "")
+        return "; ".join([text, *(step for step, _ in self._counts.steps(_STEPS_OF_LINE))])
 
     def end(self) -> None:
         """Nothing to take away."""
@@ -225,6 +229,13 @@ class _Picture:
         hidden = len(counts.kinds) - len(kinds)
         if hidden > 0:
             text.append(f"\n  and {hidden:,} more kinds of tasks", "bright_black")
+        for step, share in counts.steps(min(room - len(kinds), _STEPS)):
+            text.append("\n    ")
+            if share is not None:
+                full = round(_BAR * share)
+                text.append("━" * full, "cyan")
+                text.append("━" * (_BAR - full) + "  ", "bright_black")
+            text.append(step)
         return text
 
 
@@ -234,6 +245,8 @@ def _append_numbers(text: Text, kind: Kind) -> None:
         text.append(f"  {kind.busy:,} under way", "cyan")
     if kind.failed:
         text.append(f"  {kind.failed:,} failed", "red")
+    if kind.skipped:
+        text.append(f"  {kind.skipped:,} skipped", "yellow")
     rate = kind.rate
     if rate and kind.left:
         text.append(f"  {rate:,.0f}/s" if rate >= 100 else f"  {rate:.2g}/s")

@@ -11,7 +11,7 @@ from fancypipe_core.hooks import Outcome, RunInfo, TaskEvent, hookimpl, setting
 
 __all__ = ["Timeline"]
 
-_ENDS = {"done", "failed", "retried", "lost", "cancelled"}
+_ENDS = {"done", "unfolded", "failed", "retried", "lost", "cancelled"}
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,9 @@ class Timeline:
         for event in events:
             if event.kind == "submitted":
                 self._sent[event.task] = event.at
-            elif event.kind in _ENDS:
-                sent = self._sent.pop(event.task, None)
+            elif event.kind in _ENDS and event.task in self._sent:
+                # A task that returned references ran until then, however long it waits for them.
+                sent = self._sent.pop(event.task)
                 row = [event.task, event.name, event.attempt, event.kind, sent, event.at]
                 self._rows.append([*row, event.seconds])
 
