@@ -91,6 +91,9 @@ LAYERS: Layers = [
     # What the commands do.
     ["_cli.commands"],
     ["_cli.plugged", "_cli.doctor"],
+    ["_cli.helping"],
+    ["_cli.pipeline"],
+    ["_cli.builtin"],
     ["cli"],
     ["__main__"],
     # The public names.

@@ -93,3 +93,16 @@ def test_help_tells_of_our_commands_what_the_plugin_says() -> None:
     told = {name: command.help for name, command in plugin.commands.items()}
     assert told == OWN_COMMANDS["remote"]
     assert len(OWN_COMMANDS) == 1
+
+
+def test_help_tells_of_the_options_that_choose_a_backend_what_the_plugin_says() -> None:
+    from fancypipe_core._cli.plugged import rows
+    from fancypipe_core._configured import table_of
+    from fancypipe_core._plugins import OWN_OPTIONS, find
+
+    for owner in ("serial", "threads", "procs", "remote"):
+        table = table_of(find(owner))
+        told = [
+            form for form, _ in rows([one for one in table.lines if one.implies] if table else [])
+        ]
+        assert told == [form for name, form, _ in OWN_OPTIONS if name == owner]

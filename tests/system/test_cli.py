@@ -14,8 +14,12 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import ModuleType
 
 import pytest
+
+from fancypipe_core import errors
+from fancypipe_core._cli.load import choose
 
 FANCYPIPE = (sys.executable, "-m", "fancypipe_core.cli")
 SECONDS = 60.0
@@ -345,6 +349,72 @@ def test_which_task_is_meant(place: Place) -> None:
     assert place.refused("none.py").startswith("none.py defines no task or module")
 
 
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("@module\ndef inner(x): return x\n@module\ndef whole(): return inner(1)\n", "whole"),
+        ("@module\ndef whole(): return inner(1)\n@module\ndef inner(x): return x\n", "whole"),
+        ("@task\ndef inner(x): return x\n@task\ndef whole(): return inner(1)\n", "whole"),
+        # By a task between them, by a function, by a class, out of a table, from a nested function.
+        (
+            (
+                "@module\ndef inner(x): return x\n@task\ndef between(): return inner(1)\n"
+                "@module\ndef whole(): return between()\n"
+            ),
+            "whole",
+        ),
+        (
+            (
+                "@module\ndef inner(x): return x\ndef helper(): return inner(1)\n"
+                "@module\ndef whole(): return helper()\n"
+            ),
+            "whole",
+        ),
+        (
+            (
+                "class Inner(Module):\n  def main(self, x): return x\n"
+                "class Whole(Module):\n  def main(self): return Inner(1)\n"
+            ),
+            "Whole",
+        ),
+        (
+            (
+                "@module\ndef inner(x): return x\n@module\ndef other(x): return x\n"
+                "steps = {'a': inner, 'b': other}\n"
+                "@module\ndef whole(): return [steps[name](1) for name in steps]\n"
+            ),
+            "whole",
+        ),
+        # Recursion, alone and in turns; and what only the part below the guard uses.
+        ("@module\ndef whole(n=1): return whole(n - 1) if n else n\n", "whole"),
+        (
+            (
+                "@module\ndef odd(n): return even(n - 1)\n"
+                "@module\ndef even(n): return odd(n - 1)\n@module\ndef whole(): return even(2)\n"
+            ),
+            "whole",
+        ),
+        (
+            (
+                "@module\ndef inner(x): return x\n@module\ndef whole(): return inner(1)\n"
+                "def main(): print(whole())\nif __name__ == '__main__': main()\n"
+            ),
+            "whole",
+        ),
+        ("@module\ndef one(n): return two(n)\n@module\ndef two(n): return one(n)\n", ""),
+        ("@module\ndef one(): return 1\n@module\ndef two(): return 2\n", ""),
+    ],
+)
+def test_a_module_that_no_other_uses_is_the_default(text: str, meant: str) -> None:
+    module = ModuleType("whole_module")
+    exec("from fancypipe_core import *\n" + text, module.__dict__)
+    if meant:
+        assert choose(module, "file.py").name == meant
+    else:
+        with pytest.raises(errors.UsageError, match="several modules, say which is meant"):
+            choose(module, "file.py")
+
+
 def test_a_file_that_fails_shows_its_own_lines_only(place: Place) -> None:
     place.write("bad.py", "def f():\n    return 1 / 0\n\nf()\n")
     over = place.fancypipe("bad.py")
@@ -601,9 +671,40 @@ def test_help_of_the_command(place: Place) -> None:
     assert over.returncode == 0
     for part in ("FILE[:NAME]", "backends", "config", "--numworkers", "--version"):
         assert part in over.stdout
+    assert "--jobmanager, --jobserver HOST[:PORT]" in over.stdout
     bare = place.fancypipe("")
     assert (bare.returncode, bare.stdout) == (2, "")
-    assert bare.stderr == over.stdout
+    assert len(bare.stderr.splitlines()) <= 8
+    assert len(re.findall(r"^  fancypipe .*pipeline\.py", bare.stderr, re.MULTILINE)) == 3
+
+
+def test_help_of_each_command_offers_what_it_takes_and_nothing_else(place: Place) -> None:
+    for name in ("backends", "config", "doctor"):
+        lines = place.fancypipe(f"{name} --help").stdout.splitlines()
+        assert lines[0].startswith(f"Usage: fancypipe {name} [options]")
+        offered = {line.split()[0].rstrip(",") for line in lines if line.startswith("  -")}
+        assert "-h" in offered
+        assert ("--grace" in offered) == (name != "backends")
+        assert "--output" not in offered
+        for line in (f"{name} --output=a.json", f"--output a.json {name}"):
+            assert re.search("takes no option --output|no option --output", place.refused(line))
+    assert place.refused("-numworkers=3 backends") == (
+        "the command backends takes no option -numworkers"
+    )
+    assert "-numworkers" in place.refused("backends -numworkers=3")
+
+
+def test_the_doctors_options_stand_before_or_behind_the_file(place: Place) -> None:
+    for line in ("--json --limit=50 pipeline.py", "pipeline.py --json --x1 4 -limit 50"):
+        over = place.fancypipe(f"doctor -workertype=S {line}")
+        assert (over.returncode, over.stderr) == (0, "")
+        assert json.loads(over.stdout)
+    place.write(
+        "own.py", "from fancypipe_core import task\n@task\ndef f(json: bool): return json\n"
+    )
+    assert not place.fancypipe("doctor own.py --json").stdout.startswith("{")
+    assert place.fancypipe("doctor --json own.py --json").stdout.startswith("{")
+    assert "--limit must be seconds" in place.refused("doctor pipeline.py --limit=soon")
 
 
 def test_help_imports_nothing_that_it_does_not_need(place: Place) -> None:

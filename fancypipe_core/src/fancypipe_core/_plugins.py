@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "OWN_COMMANDS",
+    "OWN_OPTIONS",
     "BackendEntry",
     "CommandEntry",
     "backends",
@@ -61,6 +62,15 @@ OWN_COMMANDS = {
         "worker": "Run the jobs of clients.",
     }
 }
+
+# The options that choose one of them by being given, for help; the same test.
+OWN_OPTIONS = [
+    (
+        "remote",
+        "--jobmanager, --jobserver HOST[:PORT]",
+        "Run on many machines: where the manager is.",
+    )
+]
 
 # Said here as well, so that a backend can be chosen by its short name without
 # importing all the others.  Third parties' aliases are found by loading them.

@@ -50,7 +50,7 @@ def doctor(
     asked: Asked,
     words: Sequence[str],
     limit: float,
-    as_json: bool,
+    as_json: Callable[[], bool],
     read: Callable[[Definition | None, Sequence[str]], Read],
 ) -> int:
     """Look for what would keep a pipeline from running in worker processes.
@@ -60,7 +60,7 @@ def doctor(
         words: The file, if any, and what stands behind it.
         limit: Seconds that a worker may take to import the file, and again to
             read the tasks.
-        as_json: Whether programs are to read the answer.
+        as_json: Tells whether programs are to read the answer, once `read` was called.
         read: Reads what stands behind the file.
 
     Returns:
@@ -82,7 +82,7 @@ def doctor(
             else:
                 read(None, words[1:])
         chapters = _examine.examine(found, target, _probe.in_force(asked.given()), limit)
-    if as_json:
+    if as_json():
         _streams.write(_finding.as_json(chapters))
     else:
         _streams.write("\n".join(_finding.as_text(chapters)))

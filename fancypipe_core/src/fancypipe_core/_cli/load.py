@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import sys
+from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from importlib import util
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any
 
 from fancypipe_core import _task, errors
 from fancypipe_core._spelling import near
 
-__all__ = ["NAME", "LoadError", "choose", "load", "loading", "may_be_command", "split"]
+__all__ = [
+    "NAME",
+    "LoadError",
+    "choose",
+    "load",
+    "loading",
+    "may_be_command",
+    "reachable",
+    "split",
+]
 
 NAME = "__mp_main__"
 """The module's name.  A `__name__ == "__main__"` guard does not fire under it, and workers
@@ -112,8 +124,8 @@ def choose(module: ModuleType, file: str, name: str = "") -> _task.Definition:
     Args:
         module: What was loaded.
         file: As the user wrote it.
-        name: As the user wrote it; empty to take the only module, or the only
-            task, that the file defines.
+        name: As the user wrote it; empty to take the only module that the file
+            defines, or the only task; of several the one that no other uses.
 
     Raises:
         UsageError: There is none, or there are several.
@@ -135,14 +147,84 @@ def choose(module: ModuleType, file: str, name: str = "") -> _task.Definition:
     definitions = {id(value): _task.definition_of(value) for value in known.values()}
     modules = [definition for definition in definitions.values() if definition.is_module]
     candidates = modules or list(definitions.values())
+    names = [key for key, value in known.items() if _task.definition_of(value) in candidates]
+    if len(candidates) > 1:
+        candidates = _outermost(module, candidates, list(definitions.values()))
     if len(candidates) == 1:
         return candidates[0]
     kind = "modules" if modules else "tasks"
-    names = [key for key, value in known.items() if _task.definition_of(value) in candidates]
     raise errors.UsageError(
         f"{file} has several {kind}, say which is meant: "
         + ", ".join(f"{file}:{key}" for key in names)
     )
+
+
+def _outermost(
+    module: ModuleType,
+    candidates: Sequence[_task.Definition],
+    all_of_them: Sequence[_task.Definition],
+) -> list[_task.Definition]:
+    """Return the candidates that no other definition uses, but one that they use themselves."""
+    names = {
+        key: _names_in(value)
+        for key, value in vars(module).items()
+        if getattr(value, "__module__", None) == module.__name__ or isinstance(value, _HOLDERS)
+    }
+    called = {
+        id(definition): {key for key, value in vars(module).items() if value is definition.target}
+        for definition in all_of_them
+    }
+    reached = {
+        id(definition): reachable(names, called[id(definition)]) for definition in all_of_them
+    }
+
+    def uses(one: _task.Definition, other: _task.Definition) -> bool:
+        return not reached[id(one)].isdisjoint(called[id(other)])
+
+    return [
+        one
+        for one in candidates
+        if not any(
+            uses(other, one) and not uses(one, other) for other in all_of_them if other is not one
+        )
+    ]
+
+
+def reachable(names: Mapping[str, AbstractSet[str]], starts: Iterable[str]) -> set[str]:
+    """Return the names that are used by these, or by what they use, and so on.
+
+    Args:
+        names: The names that stand in what each name of a file is.
+        starts: Where to begin; they are among the result only if they are used.
+    """
+    found: set[str] = set()
+    waiting = list(starts)
+    while waiting:
+        new = (names.get(waiting.pop()) or set()) - found
+        found |= new
+        waiting += new
+    return found
+
+
+_HOLDERS = (list, tuple, dict)
+
+
+def _names_in(value: Any) -> set[str]:
+    """Return the names that stand in the code of a function, class, task, or what holds some."""
+    if isinstance(value, _HOLDERS):
+        items = value.values() if isinstance(value, dict) else value
+        return {name for one in items if (name := getattr(one, "__name__", None))}
+    found: set[str] = set()
+    codes = [getattr(inspect.unwrap(value), "__code__", None)]
+    if isinstance(value, type):
+        codes += [getattr(one, "__code__", None) for one in vars(value).values()]
+        found |= {base.__name__ for base in value.__bases__}
+    while codes:
+        code = codes.pop()
+        if isinstance(code, CodeType):
+            found |= {*code.co_names}
+            codes += code.co_consts
+    return found
 
 
 def _named(module: ModuleType, file: str, name: str, known: list[str]) -> _task.Definition:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "HELP",
+    "HELP_ROW",
     "Plugged",
     "backend_rows",
     "command_of",
@@ -33,6 +35,7 @@ __all__ = [
 ]
 
 HELP = Option("help", ("help", "h"), is_flag=True)
+HELP_ROW = ("-h, --help", "Show this.")
 
 
 def option_of(line: _settings.Setting, key: str = "") -> Option:
@@ -70,7 +73,7 @@ def _typed_backend(argv: Sequence[str]) -> str | None:
     names = {plain(name) for one in _settings.table(_settings.Settings) if one.name == "backend"
              for name in one.options}  # fmt: skip
     found = None
-    for word, following in zip(argv, [*argv[1:], ""], strict=True):
+    for word, following in pairwise([*argv, ""]):
         spelled, equals, value = word.partition("=")
         if word.startswith("-") and plain(spelled.removeprefix("-").removeprefix("-")) in names:
             found = value if equals else following
@@ -216,4 +219,4 @@ class Plugged(click.Command):
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options."""
         with formatter.section("Options"):
-            formatter.write_dl([*rows(self._table.lines), ("-h, --help", "Show this.")], col_max=32)
+            formatter.write_dl([*rows(self._table.lines), HELP_ROW], col_max=32)

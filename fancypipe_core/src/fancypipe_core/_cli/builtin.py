@@ -1,0 +1,192 @@
+"""The commands of our own: `backends`, `config`, `doctor`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import click
+
+from fancypipe_core import errors
+from fancypipe_core._cli import options as _options
+from fancypipe_core._cli import plugged as _plugged
+from fancypipe_core._cli.commands import Asked
+from fancypipe_core._cli.helping import (
+    ENGINE,
+    FORMAT,
+    OF_SETTINGS,
+    backend_section,
+    engine_rows,
+    help_if_asked,
+    is_engine,
+    section,
+)
+from fancypipe_core._cli.options import Option
+from fancypipe_core._cli.pipeline import Pipeline
+from fancypipe_core._interrupts import Interrupts, at_once
+from fancypipe_core._spelling import plain
+
+if TYPE_CHECKING:
+    from fancypipe_core._cli import doctor as _doctor
+    from fancypipe_core._task import Definition
+
+__all__ = ["Builtin", "Doctor"]
+
+_LIMIT = Option("limit", ("limit",))
+_JSON = Option("json", ("json",), is_flag=True)
+_DOCTOR_ROWS = (
+    ("--limit SECONDS", "How long a worker may take to import the file. [default: 60]"),
+    ("--json", "Write it for programs."),
+)
+
+
+class Builtin(click.Command):
+    """A command of ours.
+
+    Args:
+        name: Its name.
+        text: What it does, for help.
+        call: Does it; gets what was typed, the options of its own, and its words.
+        rows: The options of its own for help.
+        own: The same, to be read.
+        settings: Whether it takes the engine's settings.
+        words: What stands behind its options, for the usage; empty if nothing may.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        text: str,
+        call: Callable[[Asked, set[str], list[str]], None],
+        *,
+        rows: Sequence[tuple[str, str]] = (),
+        own: Sequence[Option] = (),
+        settings: bool = False,
+        words: str = "",
+    ) -> None:
+        super().__init__(name, help=text, add_help_option=False, context_settings=FORMAT)
+        self._call = call
+        self._rows = rows
+        self._words = words
+        self.settings = settings
+        self.options = (*own, *(OF_SETTINGS if settings else ()), _plugged.HELP)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the options, each where it is taken."""
+        if self.settings:
+            more = _plugged.finder(ctx.obj.argv)
+            line = _options.read(args, self.options, any_words=bool(self._words), more=more)
+        else:
+            line = _options.read(args, self.options, any_words=bool(self._words))
+        self.read(ctx, line, args)
+        return ctx.args
+
+    def read(self, ctx: click.Context, line: _options.Line, args: Sequence[str]) -> None:
+        """Take what was read."""
+        refuse_output(self, ctx)
+        ctx.obj.add([found for found in line.options if is_engine(found)], args)
+        help_if_asked(ctx, line)
+        ctx.params = {found.key: found.value for found in line.options if not is_engine(found)}
+        ctx.args = line.words
+
+    def invoke(self, ctx: click.Context) -> int | None:
+        """Do it; what it returns is the exit code."""
+        self._call(ctx.obj, set(ctx.params), ctx.args)
+        return None
+
+    def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
+        """Return what follows the name in the usage."""
+        return ["[options]", *filter(None, [self._words])]
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options that it takes, and no others."""
+        section(formatter, "Options", [*self._rows, _plugged.HELP_ROW])
+        if self.settings:
+            section(formatter, "Engine options", engine_rows(ctx, output=False))
+            backend_section(ctx, formatter)
+
+
+def refuse_output(command: Builtin, ctx: click.Context) -> None:
+    """Refuse the options before a command that it does not take behind it either.
+
+    Raises:
+        UsageError: There is one.
+    """
+    for found in ctx.obj.engine:
+        if not command.settings or found.key == "output":
+            raise errors.UsageError(f"the command {command.name} takes no option {found.spelled}")
+
+
+class Doctor(Builtin):
+    """`fancypipe doctor`: options of its own, and then a pipeline with its inputs."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "doctor",
+            "Look for what would keep a pipeline from running in worker processes.",
+            lambda _asked, _own, _words: None,
+            rows=_DOCTOR_ROWS,
+            own=(_LIMIT, _JSON),
+            settings=True,
+            words="[FILE[:NAME] [inputs]]",
+        )
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read up to the file: what stands behind it is for its task, once that is known."""
+        more = _plugged.finder(ctx.obj.argv)
+        line = _options.read(args, self.options, stop_at_word=True, more=more)
+        self.read(ctx, line, args)
+        ctx.args = args[line.rest :]
+        return ctx.args
+
+    def invoke(self, ctx: click.Context) -> int:
+        """Look, and return the exit code."""
+        from fancypipe_core._cli import doctor as _doctor
+        from fancypipe_core._cli import inputs as _inputs
+
+        own = ctx.params
+        behind = _behind(ctx.args[1:])
+
+        def read(definition: Definition | None, words: Sequence[str]) -> _doctor.Read:
+            if definition is None:
+                # What the inputs are is not known; the engine's options are.
+                line = _options.read(words, ENGINE, any_option=True, any_words=True)
+                ctx.obj.add([one for one in line.options if is_engine(one)], words)
+                return _doctor.Read((), {}, None)
+            command = Pipeline(ctx.info_name or "", definition, (_LIMIT, _JSON))
+            inner = command.make_context(ctx.info_name, list(words), parent=ctx)
+            for one in command.inputs:
+                behind.pop(one.name, None)  # it is the task's
+            try:
+                args, kwargs = _inputs.bind(
+                    definition.name, command.inputs, inner.params, inner.args
+                )
+            except errors.BadInput as error:
+                if inner.params or inner.args:
+                    raise
+                return _doctor.Read((), {}, error)
+            return _doctor.Read(args, kwargs, None)
+
+        limit = _doctor.seconds(own.get("limit", behind.get("limit", "60")))
+        with Interrupts.here().told_to(at_once):
+            return _doctor.doctor(
+                ctx.obj,
+                ctx.args,
+                limit,
+                lambda: own.get("json", behind.get("json")) == "true",
+                read,
+            )
+
+
+def _behind(words: Sequence[str]) -> dict[str, str]:
+    """Return the doctor's options among words, of which nobody knows yet whose they are."""
+    found: dict[str, str] = {}
+    for word, following in pairwise([*words, ""]):
+        spelled, equals, value = word.partition("=")
+        name = plain(spelled.removeprefix("-").removeprefix("-"))
+        if spelled.startswith("-") and name in _LIMIT.spellings:
+            found["limit"] = value if equals else following
+        elif spelled.startswith("-") and name in _JSON.spellings:
+            found["json"] = value if equals else "true"
+    return found

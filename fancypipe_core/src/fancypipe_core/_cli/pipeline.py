@@ -1,0 +1,115 @@
+"""A task as a command: its inputs are options."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from fancypipe_core._cli import commands as _commands
+from fancypipe_core._cli import options as _options
+from fancypipe_core._cli import plugged as _plugged
+from fancypipe_core._cli.helping import (
+    ENGINE,
+    FORMAT,
+    FORMS,
+    backend_section,
+    engine_rows,
+    help_if_asked,
+    is_engine,
+    section,
+)
+from fancypipe_core._cli.options import Option
+from fancypipe_core._spelling import dashed
+
+if TYPE_CHECKING:
+    from fancypipe_core._cli.inputs import Input
+    from fancypipe_core._task import Definition
+
+__all__ = ["Pipeline"]
+
+_INPUT = "input:"
+
+
+class Pipeline(click.Command):
+    """A task as a command.
+
+    Args:
+        name: The command's name.
+        definition: The task.
+        further: Options of the command that it is written behind, where no input has their name.
+    """
+
+    def __init__(self, name: str, definition: Definition, further: Sequence[Option] = ()) -> None:
+        from fancypipe_core._cli import docstring as _docstring
+        from fancypipe_core._cli import inputs as _inputs
+
+        self.definition = definition
+        self.inputs = _inputs.inputs_of(definition)
+        self.further = further
+        super().__init__(
+            name,
+            help=_docstring.read(definition.doc).text,
+            add_help_option=False,
+            context_settings=FORMAT,
+        )
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        roles = {one.role for one in self.inputs}
+        mine = [
+            # Keys that no engine option has, so that an input may have any name.
+            Option(f"{_INPUT}{one.name}", (one.name,), one.is_flag, (f"no-{one.name}",))
+            for one in self.inputs
+            if one.role == "option"
+        ]
+        listed = ", ".join(dashed(option.spellings[0]) for option in mine) or "none"
+        line = _options.read(
+            args,
+            (*mine, *ENGINE, *self.further, _plugged.HELP),
+            any_option="others" in roles,
+            any_words="words" in roles,
+            advice=f"; {self.definition.name} has these inputs: {listed}",
+            # A task that takes any option has first claim to what other backends bring.
+            more=_plugged.finder(ctx.obj.argv, chosen_only="others" in roles),
+        )
+        engine = [found for found in line.options if is_engine(found)]
+        ctx.obj.add(engine, args)
+        help_if_asked(ctx, line)
+        keys = {option.key for option in self.further}
+        mine_only = line._replace(
+            options=[one for one in line.options if one not in engine and one.key not in keys]
+        )
+        ctx.params = {key.removeprefix(_INPUT): values for key, values in mine_only.given().items()}
+        ctx.args = line.words
+        return ctx.args
+
+    def invoke(self, ctx: click.Context) -> None:
+        from fancypipe_core._cli import inputs as _inputs
+
+        args, kwargs = _inputs.bind(self.definition.name, self.inputs, ctx.params, ctx.args)
+        _commands.run_task(ctx.obj, self.definition, args, kwargs)
+
+    def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
+        needed = [f"{dashed(one.name)} {one.kind.shown}" for one in self.inputs if one.required]
+        return [*needed, "[inputs]", "[options]"]
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        section(formatter, "Inputs", [(_form(one), one.explanation) for one in self.inputs])
+        taken = {one.name for one in self.inputs}
+        rows = engine_rows(ctx, taken)
+        section(formatter, "Engine options", [*rows, _plugged.HELP_ROW])
+        backend_section(ctx, formatter)
+        formatter.write_paragraph()
+        formatter.write_text(FORMS)
+
+
+def _form(one: Input) -> str:
+    """Return how an input is written, for help."""
+    if one.role == "words":
+        return f"[{one.kind.shown}]..."
+    if one.role == "others":
+        return f"--ANY {one.kind.shown}"
+    if one.is_flag:
+        return f"{dashed(one.name)}, {dashed(f'no-{one.name}')}"
+    return f"{dashed(one.name)} {one.kind.shown}"
