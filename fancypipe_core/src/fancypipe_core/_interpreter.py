@@ -7,11 +7,23 @@ import sys
 
 __all__ = ["interpreter"]
 
+# Runs a module as `-m` does, but a file in the current folder cannot stand in for a module of
+# ours or of Python's own.  The option -P does the same, and Python 3.10 has none.  Nothing is
+# imported before the folder is out but `sys`, which is built in; nothing is left in `__main__`.
+_RUN = (
+    "__import__('sys').path[:1] == [''] and __import__('sys').path.pop(0); "
+    "__import__('runpy')._run_module_as_main({!r})"
+)
 
-def interpreter() -> list[str]:
-    """Return the beginning of a command: this interpreter with the options it was started with."""
+
+def interpreter(module: str, *options: str) -> list[str]:
+    """Return the beginning of a command that runs a module; its arguments come behind it.
+
+    It is this interpreter, with the options that it was started with.
+
+    Args:
+        module: The module's name.
+        *options: Further options of the interpreter.
+    """
     flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
-    if sys.version_info >= (3, 11) and "-P" not in flags and "-I" not in flags:
-        # A file in the current folder must not stand in for a module of ours.
-        flags.append("-P")
-    return [sys.executable, *flags]
+    return [sys.executable, *flags, *options, "-c", _RUN.format(module)]

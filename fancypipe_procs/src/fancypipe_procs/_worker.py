@@ -83,7 +83,7 @@ class Worker:
         self.outputs = (Output("stdout", read_out), Output("stderr", read_err))
         try:
             self.process = subprocess.Popen(
-                [*interpreter(), "-m", "fancypipe_procs.child", *map(str, passed)],
+                [*interpreter("fancypipe_procs.child"), *map(str, passed)],
                 stdin=subprocess.DEVNULL,
                 stdout=write_out,
                 stderr=write_err,

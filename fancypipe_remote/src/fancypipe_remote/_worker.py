@@ -169,7 +169,7 @@ class Worker:
         try:
             process = subprocess.Popen(
                 [
-                    *(*interpreter(), "-m", "fancypipe_remote.host"),
+                    *interpreter("fancypipe_remote.host"),
                     *map(str, arguments),
                     self._folder,
                 ],

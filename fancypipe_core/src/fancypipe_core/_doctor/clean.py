@@ -70,7 +70,7 @@ class Clean:
         read_err, write_err = os.pipe()
         self._outputs = [read_out, read_err]
         passed = (theirs.fileno(), watch)
-        command = [*interpreter(), *options, "-m", "fancypipe_core._doctor.child"]
+        command = interpreter("fancypipe_core._doctor.child", *options)
         try:
             self._process = subprocess.Popen(
                 [*command, *map(str, passed), str(limit)],
