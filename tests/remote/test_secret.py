@@ -285,6 +285,17 @@ def test_a_file_that_cannot_be_made(tmp_path: Path) -> None:
 # ---- secrets that are good enough ----------------------------------------------
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1"])
+def test_a_very_short_secret_is_for_nobody(host: str) -> None:
+    assert _secret.check_listening(Secret("8 letter", "-jobauth"), host) == []
+    with pytest.raises(errors.UsageError) as caught:
+        _secret.check_listening(Secret("abc", "-jobauth"), host)
+    assert str(caught.value) == (
+        f"the secret from -jobauth has 3 characters, and {host!r} can be reached by other users "
+        "of this machine: it must have 8 or more; `fancypipe secret new` makes a good one"
+    )
+
+
 def test_a_short_secret_is_for_this_machine_only() -> None:
     short = Secret("eleven-char", "-jobauth")
     assert _secret.check_listening(short, "127.0.0.1") == []

@@ -34,6 +34,9 @@ _SETTING = "FANCYPIPE_REMOTE_JOBAUTH"
 # The default of the historic FancyPipe: everybody knows it.
 _HISTORIC = "abracadabra"
 
+# Characters that a typed secret must have; the second where only this machine can reach it.
+_LEAST, _LEAST_NEAR = 12, 8
+
 # What stood in the environment of this process until `find` took it out.
 _from_environment: dict[str, str] = {}
 
@@ -131,9 +134,10 @@ def scrub(given: str | None, argv: MutableSequence[str]) -> None:
 
 
 def check_listening(secret: Secret, host: str) -> list[str]:
-    """See that a secret is good enough for a manager that other machines can reach.
+    """See that a secret is good enough for a manager that listens there.
 
-    Who records one connection can try secrets at leisure, so a short one is no secret.
+    Who records one connection can try secrets at leisure.  On loopback nobody records, and
+    each guess has to be tried at the manager; other users of the machine can do that too.
 
     Returns:
         What the user should be told.
@@ -141,15 +145,20 @@ def check_listening(secret: Secret, host: str) -> list[str]:
     Raises:
         UsageError: It is not good enough.
     """
-    if secret.kind != "typed" or is_loopback(host):
+    if secret.kind != "typed":
         return []
     text = secret.reveal()
     advice = "`fancypipe secret new` makes a good one"
-    if len(text) < 12:
+    near = is_loopback(host)
+    least = _LEAST_NEAR if near else _LEAST
+    if len(text) < least:
         raise errors.UsageError(
             f"the secret from {secret.source} has {len(text)} characters, and {host!r} can be "
-            f"reached from other machines: it must have 12 or more; {advice}"
+            f"reached {'by other users of this machine' if near else 'from other machines'}: "
+            f"it must have {least} or more; {advice}"
         )
+    if near:
+        return []
     if len(text) < 16 or text.isalpha() or text.isdigit() or len(set(text)) < 8:
         remark = (
             f"the secret from {secret.source} is easy to guess for somebody who records "
