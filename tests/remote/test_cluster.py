@@ -369,9 +369,38 @@ def test_large_values_pass(two: Cluster) -> None:
     assert over.stdout == f"{128 << 20}\n", over.stderr
 
 
+def test_host_processes_import_nothing_from_the_workers_folder(
+    tmp_path: Path, script: Path
+) -> None:
+    with cluster(tmp_path, workers=0) as made:
+        made.worker()
+        for name in ("zipfile", "socket", "runpy", "fancypipe_procs", "fancypipe_remote"):
+            (tmp_path / f"{name}.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
+        over = made.run(f"-jobmanager={made.address}", str(script), cwd=script.parent)
+        assert (over.stdout, over.returncode) == ("25\n", 0), over.stderr
+        assert not (tmp_path / "ran").exists()
+
+
 def test_threads_can_be_the_local_backend(tmp_path: Path, script: Path) -> None:
     with cluster(tmp_path, workers=0) as made:
         made.worker(2, "-workertype=T")
+        over = made.run(f"-jobmanager={made.address}", str(script))
+        assert (over.stdout, over.returncode) == ("25\n", 0), over.stderr
+
+
+@pytest.mark.parametrize("missing", [("procs",), ("procs", "threads")])
+def test_a_worker_takes_the_local_backend_that_is_there(
+    tmp_path: Path, script: Path, missing: tuple[str, ...]
+) -> None:
+    """As where only the core and this package are installed."""
+    home = tmp_path / "without"
+    home.mkdir()
+    hidden = "".join(f"sys.modules['fancypipe_{name}'] = None\n" for name in missing)
+    (home / "sitecustomize.py").write_text(f"import sys\n{hidden}")
+    with cluster(tmp_path, workers=0) as made:
+        made.env["PYTHONPATH"] = str(home)
+        made.worker()
+        del made.env["PYTHONPATH"]
         over = made.run(f"-jobmanager={made.address}", str(script))
         assert (over.stdout, over.returncode) == ("25\n", 0), over.stderr
 

@@ -144,7 +144,7 @@ def local_backend(name: str, workers: int, directory: str) -> Backend:
     memory with who makes it.
 
     Args:
-        name: The backend's name or alias.
+        name: The backend's name or alias; empty for the one that is used by default.
         workers: How many jobs may run at the same time.
         directory: The folder for temporary files.
 
@@ -155,7 +155,7 @@ def local_backend(name: str, workers: int, directory: str) -> Backend:
     from fancypipe_core._runner import Runner
     from fancypipe_core.backend import BackendOptions
 
-    plugin = _plugins.find(name)
+    plugin = _plugins.find(name or _plugins.default_backend())
     return plugin.make(
         BackendOptions(
             workers, directory, lambda: Runner(directory, live=False), own_settings(plugin)

@@ -27,6 +27,7 @@ __all__ = [
     "backends",
     "commands",
     "complain",
+    "default_backend",
     "find",
     "installed",
     "is_installed",
@@ -122,6 +123,11 @@ def known() -> set[str]:
 def is_installed(name: str) -> bool:
     """Tell whether one of the project's own backends is installed; imports nothing."""
     return util.find_spec(_OWN[name]) is not None
+
+
+def default_backend() -> str:
+    """Return the name of the backend where nobody chooses one: what is installed, best first."""
+    return next(name for name in ("procs", "threads", "serial") if is_installed(name))
 
 
 def installed() -> list[str]:

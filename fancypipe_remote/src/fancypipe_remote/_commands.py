@@ -29,14 +29,15 @@ def worker(settings: WorkerSettings, _words: Sequence[str]) -> int:
         )
     slots = settings.numworkers or usable_cores()
     # That it is not installed, or broken, is said now.
-    local_backend(settings.workertype, slots, base).stop(0.0)
+    backend = settings.workertype or ""
+    local_backend(backend, slots, base).stop(0.0)
     address = _address.parse(settings.jobmanager)
     keys = keys_of(settings.jobauth, settings.cluster, WORKER)
     found = meet(address, keys, settings.wait)
     served = Worker(
         Dialer(found, keys),
         slots,
-        settings.workertype,
+        backend,
         base,
         settings.wait,
         lambda line: log(f"fancypipe worker: {line}"),

@@ -97,7 +97,12 @@ class WorkerSettings:
     numworkers: int | None = setting(
         None, help="How many jobs run at the same time; by default one for each core.", least=1
     )
-    workertype: str = setting("P", help="The local backend that runs them.", value="NAME")
+    workertype: str | None = setting(
+        None,
+        help="The local backend that runs them; by default procs if installed, else threads, "
+        "else serial.",
+        value="NAME",
+    )
     tempdir: str | None = setting(
         None, help="The folder for temporary files; by default the system's.", value="DIR"
     )

@@ -37,7 +37,7 @@ def main(argv: list[str]) -> None:
 
     Args:
         argv: The number of the inherited socket, the worker's process number, the
-            local backend's name, how many jobs run at the same time, the folder for
+            local backend's name (empty: the default), how many jobs run at the same time, the folder for
             temporary files.
     """
     fault("remote.host")

@@ -48,7 +48,7 @@ R = TypeVar("R")
 def _default_backend() -> str:
     from fancypipe_core import _plugins
 
-    return next(name for name in ("procs", "threads", "serial") if _plugins.is_installed(name))
+    return _plugins.default_backend()
 
 
 @dataclass(frozen=True)
