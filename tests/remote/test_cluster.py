@@ -144,6 +144,43 @@ def test_without_a_pipeline_it_says_who_is_there(two: Cluster) -> None:
     assert list((two.folder / "temporary").glob("fancypipe-status*")) == []
 
 
+def test_asking_who_is_there_starts_no_process_and_ends_with_goodbye(two: Cluster) -> None:
+    for _ in range(2):
+        over = two.run("status", f"-jobmanager={two.address}")
+        assert over.stdout.count("sees ") == 2, over.stderr
+    eventually(lambda: two.parties[0].text.count("has left") == 2, "both have left")
+    assert two.run(f"-jobmanager={two.address}", f"{WORK}:many", "--count", "5").returncode == 0
+    for worker in two.parties[1:]:
+        worker.says("a client has left: ")
+        assert worker.text.count("a client is here") == worker.text.count("a client has left") == 1
+        assert "the client is gone" not in worker.text  # it was told, and had not to find out
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_wait_for_the_first_worker_can_be_interrupted(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    with cluster(tmp_path, workers=0) as made:
+        waiting = client(made, "-wait=600", f"{WORK}:many")
+        made.parties[0].says("client on .* is here")
+        waiting.send_signal(number)
+        _, err = waiting.communicate(timeout=LIMIT)
+        name = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}[number]
+        assert (err, waiting.returncode) == (f"fancypipe: interrupted ({name})\n", 128 + number)
+
+
+def test_the_wait_for_the_manager_can_be_interrupted(tmp_path: Path) -> None:
+    made = Cluster(tmp_path)
+    made.port = 1  # nothing listens there
+    made.env["FANCYPIPE_JOBAUTH"] = "a secret that is long enough"
+    waiting = client(made, "-wait=600", f"{WORK}:many")
+    assert waiting.stderr is not None
+    assert "trying again" in waiting.stderr.readline()
+    waiting.send_signal(signal.SIGINT)
+    _, err = waiting.communicate(timeout=LIMIT)
+    assert (err, waiting.returncode) == ("fancypipe: interrupted (Ctrl-C)\n", 130)
+
+
 def test_nobody_is_there(tmp_path: Path) -> None:
     made = Cluster(tmp_path)
     made.port = 1  # nothing listens there

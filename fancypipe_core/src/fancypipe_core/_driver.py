@@ -110,6 +110,7 @@ class Driver:
         with self.interrupts.told_to(lambda _frame: self._drive is None):
             self.backend.start(self._sink)
         with self.interrupts.told_to(self._interrupted):
+            limit = max(limit, getattr(self.backend, "start_limit", 0.0))
             until = monotonic() + limit
             while not self._steps.slots.count:
                 late = monotonic() > until

@@ -425,6 +425,10 @@ class Driven(Backend, Protocol):
     When the engine has nothing to do it calls `drive`, in the thread that
     called `run()`.  That saves the hand-over between threads, which costs more
     than a small task; and it is how serial keeps tasks where a debugger works.
+
+    `start` must not wait, for Ctrl-C is not heeded in it; what takes its time, such as
+    workers that have to come from somewhere, comes in `drive`.  If that may take longer
+    than the setting `backend_start_limit`, have an attribute `start_limit`, in seconds.
     """
 
     def drive(self, timeout: float | None) -> None:

@@ -35,13 +35,19 @@ def keys_of(jobauth: str | None, cluster: str, role: str) -> PeerKeys:
     return PeerKeys(secret, role, cluster)
 
 
-def meet(address: Address, keys: PeerKeys, wait: float | None) -> Address:
+def meet(
+    address: Address,
+    keys: PeerKeys,
+    wait: float | None,
+    over: Callable[[], bool] = lambda: False,
+) -> Address:
     """Return where the manager is, in numbers; wait for it, if it is not there yet.
 
     Args:
         address: Where the user says it is.
         keys: Who we are.
         wait: Seconds to try again while nobody is there; None for ever.
+        over: Tells whether nobody waits for it any more.
 
     Raises:
         ConnectionLost: Nobody was there in time.
@@ -54,7 +60,7 @@ def meet(address: Address, keys: PeerKeys, wait: float | None) -> Address:
         try:
             return _probe.meet(address, keys)
         except errors.ConnectionLost as error:
-            if until is not None and monotonic() + _BETWEEN_TRIES > until:
+            if over() or (until is not None and monotonic() + _BETWEEN_TRIES > until):
                 raise
             if not told:
                 sys.stderr.write(f"fancypipe: {error}; trying again\n")
@@ -74,8 +80,10 @@ def make(options: BackendOptions) -> RemoteBackend:
     address = _address.parse(settings.jobmanager)
     keys = keys_of(settings.jobauth, settings.cluster, CLIENT)
 
+    def dial(over: Callable[[], bool]) -> Dialer:
+        return Dialer(meet(address, keys, settings.wait, over), keys)
+
     def network(wake: Callable[[], None]) -> Network:
-        found = meet(address, keys, settings.wait)
-        return Network(lambda: Dialer(found, keys), hello("client"), settings.away, wake)
+        return Network(dial, hello("client"), settings.away, wake)
 
     return RemoteBackend(options, network, settings.wait, settings.away)

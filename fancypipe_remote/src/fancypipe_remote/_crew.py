@@ -137,12 +137,15 @@ class Crew:
 
         Raises:
             InternalError: It has failed.
-            ConnectionLost: The manager is gone for good.
+            ConnectionLost: The manager is gone for good, or was not there.
+            ChannelError: It is none, or has another secret.
             VersionMismatch: The manager has refused us.
         """
         news = self._network.news()
         if news is None:
             return
+        if isinstance(news.failed, errors.FancyPipeError):
+            raise news.failed
         if news.failed is not None:
             raise errors.InternalError(
                 f"the thread for the network has failed: {news.failed!r}"
@@ -208,7 +211,7 @@ class Crew:
                 self._connect(address, info)
 
     def _connect(self, address: bytes, info: messages.Worker) -> None:
-        number, sock = self._network.open(address, info.slots)
+        number, sock = self._network.open(address, max(1, info.slots))
         channel = SocketChannel(sock, blocking=False)
         link = ChannelBackend(channel, channel, lambda events: self._heard(member, events), _keep)
         member = self.members[address] = Member(info, number, link, channel)

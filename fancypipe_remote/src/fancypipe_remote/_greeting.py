@@ -7,6 +7,7 @@ and jobs, as at every channel.
 
 from __future__ import annotations
 
+import os
 from typing import TypeVar
 
 import msgspec
@@ -15,7 +16,7 @@ from fancypipe_core.backend import pack, unpacker
 from fancypipe_core.errors import ProtocolError
 from fancypipe_remote._code import Code
 
-__all__ = ["Answer", "Greeting", "decode", "encode"]
+__all__ = ["Answer", "Greeting", "decode", "encode", "sees"]
 
 T = TypeVar("T")
 
@@ -48,6 +49,18 @@ class Answer(msgspec.Struct, array_like=True, frozen=True):
     wants_code: bool
     shares: bool
     problem: str = ""
+
+
+def sees(greeting: Greeting) -> bool:
+    """Tell whether the session's folder is the same here as at the client.
+
+    It may wait for a file system that does not answer.
+    """
+    try:
+        with open(os.path.join(greeting.directory, "proof"), encoding="utf-8") as file:
+            return file.read(len(greeting.proof) + 1) == greeting.proof
+    except (OSError, ValueError):
+        return False
 
 
 def encode(message: Greeting | Answer) -> bytes:

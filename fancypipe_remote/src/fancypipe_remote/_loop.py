@@ -129,6 +129,7 @@ class Loop:
         while monotonic() < until:
             for pump in self.pumps.values():
                 pump.read()
+            self._send()
             if not self._out and all(pump.over for pump in self.pumps.values()):
                 return
             self.turn(0.05)

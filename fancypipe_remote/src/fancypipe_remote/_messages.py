@@ -191,7 +191,8 @@ class Open(msgspec.Struct, tag="open", array_like=True, frozen=True):
 
     Attributes:
         connection: The client's number for it, new each time.
-        slots: How many jobs it may run at the same time.
+        slots: How many jobs it may run at the same time; 0 if there will be none: then
+            the worker answers the greeting itself, and there is no host process.
     """
 
     connection: int

@@ -24,6 +24,7 @@ from fancypipe_remote._transport import Dialer
 __all__ = ["Network", "News"]
 
 _TURN = 0.5  # seconds
+_SEEKING = 0.5  # seconds to wait for the end of a thread that has no link yet
 _LAST_WORDS = 1.0  # seconds in which the workers should hear that the client leaves
 
 
@@ -55,7 +56,8 @@ class Network:
     """The thread.
 
     Args:
-        dialer: Makes the link, in the thread.
+        dialer: Makes the link, in the thread; it may take its time, and is given what tells
+            whether nobody waits for it any more.
         hello: What we say of ourselves.
         wait: Seconds to seek a manager, at the beginning and again.
         wake: Called when there is news.
@@ -63,7 +65,7 @@ class Network:
 
     def __init__(
         self,
-        dialer: Callable[[], Dialer],
+        dialer: Callable[[Callable[[], bool]], Dialer],
         hello: messages.Hello,
         wait: float,
         wake: Callable[[], None],
@@ -80,16 +82,14 @@ class Network:
         self._stopping = False
         self._turns = 0
         self._seen = -1
-        self._ready = threading.Event()
         self._loop: Loop | None = None
         self._thread = threading.Thread(target=self._run, name="fancypipe-network", daemon=True)
 
     # ---- in the engine's thread ----
 
     def start(self) -> None:
-        """Start the thread, and return when its link exists."""
+        """Start the thread, which makes the link."""
         self._thread.start()
-        self._ready.wait(30)
 
     def open(self, worker: bytes, slots: int) -> tuple[int, socket.socket]:
         """Open a connection; return its number and our end of a socket to it."""
@@ -140,6 +140,8 @@ class Network:
         """
         if not self._thread.is_alive():
             raise InternalError("the thread fancypipe-network has died")
+        if self._loop is None:
+            return ""  # it seeks the manager, which has a limit of its own
         turns, self._seen = self._seen, self._turns
         if turns != self._turns:
             return ""
@@ -152,7 +154,9 @@ class Network:
         self._stopping = True
         if self._loop is not None:
             self._loop.waker.wake()
-        self._thread.join(_LAST_WORDS + 5.0)
+            self._thread.join(_LAST_WORDS + 5.0)
+        else:  # it seeks the manager, and will see that nobody waits for it
+            self._thread.join(_SEEKING)
 
     def _ask(self, what: Callable[[ClientSide], None]) -> None:
         self._asked.put(what)
@@ -163,9 +167,9 @@ class Network:
 
     def _run(self) -> None:
         try:
+            dialer = self._make_dialer(lambda: self._stopping)
             side = ClientSide(self._hello, self._wait, monotonic())
-            loop = self._loop = Loop(self._make_dialer(), side, closed=self._lost)
-            self._ready.set()
+            loop = self._loop = Loop(dialer, side, closed=self._lost)
             try:
                 while not self._stopping:
                     fault("remote.network")
@@ -177,7 +181,6 @@ class Network:
             finally:
                 loop.close()
         except BaseException as error:  # noqa: BLE001 - it ends the run, with its reason
-            self._ready.set()
             self._news.put(News({}, 0, None, False, None, False, {}, error))
             self._wake()
 

@@ -35,6 +35,7 @@ __all__ = ["RemoteBackend"]
 
 _MOST_HOST_LOSSES = 10  # deaths of whole workers under a task before they count against it
 _WORK_AHEAD = 0.005  # seconds of work that hide the way to a worker
+_SLACK = 20.0  # seconds by which our own limits for the start are met
 _STOP_LIMIT = 2.0  # seconds beyond the grace time that workers have to say that they ended
 
 
@@ -66,6 +67,8 @@ class RemoteBackend:
         self._pace = Pace()
         self._told = Slots(0)
         self._told_use: tuple[int, dict[bytes, int]] = (0, {})
+        # When the first worker must be here; None before the manager is, and afterwards.
+        self._up_by: float | None = None
         self._nobody_since: float | None = None
         self._warned: set[str] = set()
         self._network: Network | None = None
@@ -77,6 +80,11 @@ class RemoteBackend:
 
     # ---- the contract ----
 
+    @property
+    def start_limit(self) -> float:
+        """As in `fancypipe_core.backend.Driven`."""
+        return 2 * self._wait + _SLACK
+
     def start(self, sink: Sink) -> None:
         self._sink = sink
         self._selector.register(self._wake_in, selectors.EVENT_READ, None)
@@ -85,11 +93,6 @@ class RemoteBackend:
         self._crew = Crew(
             self._network, self._selector, self._directory, self._pass, self._lose, self._warn
         )
-        until = monotonic() + self._wait
-        while not self._told.count:
-            if monotonic() > until:
-                raise errors.BackendStartError(self._nobody_came(self._crew))
-            self.drive(0.1)
 
     def submit(self, jobs: Sequence[Job]) -> None:
         self._jobs.extend(jobs)
@@ -183,8 +186,11 @@ class RemoteBackend:
         return bool(ready)
 
     def _take_news(self, crew: Crew) -> None:
+        first = crew.news is None
         try:
             crew.take_news()
+            if first and crew.news is not None:
+                self._up_by = monotonic() + self._wait
         except errors.ChannelError as error:
             count = len(self._jobs) + sum(member.load for member in crew)
             what = f"{count} tasks were under way" if count else "nothing was under way"
@@ -236,6 +242,7 @@ class RemoteBackend:
         told = self._told
         if count != told.count or not told.ahead / 2 <= ahead <= told.ahead * 2:
             self._told = Slots(count, ahead)
+            self._up_by = None
             self._sink([self._told])
 
     def _warn(self, text: str) -> None:
@@ -251,6 +258,8 @@ class RemoteBackend:
         times = self._crew.next_look()
         if until is not None:
             times.append(until)
+        if self._up_by is not None:
+            times.append(self._up_by)
         if self._nobody_since is not None:
             times.append(self._nobody_since + self._away)
         return max(0.0, min(times) - monotonic()) if times else None
@@ -261,6 +270,8 @@ class RemoteBackend:
         due = self._crew.look_at_clocks()
         if due:
             self._say_slots()
+        if self._up_by is not None and now >= self._up_by:
+            raise errors.BackendStartError(self._nobody_came(self._crew))
         if not self._jobs or self._members:
             self._nobody_since = None
         elif self._nobody_since is None:

@@ -39,7 +39,7 @@ def status(settings: StatusSettings, _words: Sequence[str]) -> int:
     keys = keys_of(settings.jobauth, settings.cluster, CLIENT)
     found = meet(address, keys, settings.wait)
     told = threading.Event()
-    network = Network(lambda: Dialer(found, keys), hello("client"), _ANSWER, told.set)
+    network = Network(lambda _over: Dialer(found, keys), hello("client"), _ANSWER, told.set)
     network.start()
     try:
         news = _news(network, told, str(address))
@@ -86,7 +86,7 @@ def _who_sees(
         greeting = _greeting.encode(Greeting(Bundle(None).code, folder, proof, os.getcwd()))
         with selectors.DefaultSelector() as selector:
             for info in workers:
-                _, sock = network.open(info.address, 1)
+                _, sock = network.open(info.address, 0)
                 channel = SocketChannel(sock, blocking=False)
                 channel.send(greeting)
                 selector.register(channel, selectors.EVENT_READ, info.address)
@@ -123,8 +123,6 @@ def _text(news: News, address: str, base: str, sees: Mapping[bytes, Answer]) -> 
         answer = sees.get(info.address)
         if answer is None:
             how = f"no answer within {_LOOK:g} s"
-        elif answer.problem:
-            how = f"cannot work: {answer.problem}"
         else:
             how = f"sees {base}" if answer.shares else f"does not see {base}"
         lines.append(

@@ -11,15 +11,17 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable
 from time import monotonic
 from types import FrameType
 
 from fancypipe_core import errors
-from fancypipe_core.backend import interpreter
-from fancypipe_remote import __version__
+from fancypipe_core.backend import SocketChannel, interpreter
+from fancypipe_remote import __version__, _greeting
 from fancypipe_remote import _messages as messages
 from fancypipe_remote._ends import Connection
+from fancypipe_remote._greeting import Answer, Greeting
 from fancypipe_remote._link import LinkState
 from fancypipe_remote._loop import Loop
 from fancypipe_remote._pump import Pump
@@ -165,6 +167,10 @@ class Worker:
 
     def _wanted(self, connection: Connection, slots: int) -> None:
         ours, theirs = socket.socketpair()
+        if not slots:  # it has no jobs, and only asks what we see
+            self._loop.attach(Pump(ours, connection))
+            threading.Thread(target=_tell_what_is_seen, args=(theirs,), daemon=True).start()
+            return
         arguments = [theirs.fileno(), os.getpid(), self._backend, min(slots, self._slots)]
         try:
             process = subprocess.Popen(
@@ -209,6 +215,16 @@ class Worker:
         if why:
             self._say(why)
         self._loop.close_connection(connection, why)
+
+
+def _tell_what_is_seen(sock: socket.socket) -> None:
+    """Answer a greeting, in a thread: a file system that hangs must not hold up the worker."""
+    channel = SocketChannel(sock, blocking=True)
+    with contextlib.suppress(errors.ChannelError):
+        greeting = _greeting.decode(channel.receive()[0], Greeting)
+        answer = Answer(wants_code=False, shares=_greeting.sees(greeting))
+        channel.send(_greeting.encode(answer))
+    channel.close()
 
 
 def _is_stopped(pid: int) -> bool:

@@ -37,8 +37,8 @@ def main(argv: list[str]) -> None:
 
     Args:
         argv: The number of the inherited socket, the worker's process number, the
-            local backend's name (empty: the default), how many jobs run at the same time, the folder for
-            temporary files.
+            local backend's name (empty: the default), how many jobs run at the same
+            time, the folder for temporary files.
     """
     fault("remote.host")
     descriptor, parent, name, workers, base = argv
@@ -70,7 +70,7 @@ def _die_with(parent: int) -> None:
 
 def _serve(channel: SocketChannel, name: str, workers: int, base: str, own: str) -> None:
     greeting = _greeting.decode(channel.receive()[0], Greeting)
-    shares = _sees(greeting)
+    shares = _greeting.sees(greeting)
     directory = greeting.directory if shares else own
     try:
         backend = local_backend(name, workers, directory)
@@ -102,15 +102,6 @@ def _serve(channel: SocketChannel, name: str, workers: int, base: str, own: str)
     set_main_script(main_script)
     os.chdir(greeting.cwd if os.path.isdir(greeting.cwd) else own)
     serve_backend(channel, backend)
-
-
-def _sees(greeting: Greeting) -> bool:
-    """Tell whether the session's folder is the same here as at the client."""
-    try:
-        with open(os.path.join(greeting.directory, "proof"), encoding="utf-8") as file:
-            return file.read() == greeting.proof
-    except OSError:
-        return False
 
 
 if __name__ == "__main__":
