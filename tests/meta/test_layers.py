@@ -34,7 +34,7 @@ LAYERS: Layers = [
         "_cli.docstring",
     ],
     ["_declare"],
-    ["_faults", "_machine", "_interrupts", "_watch", "_interpreter"],
+    ["_faults", "_machine", "_interrupts", "_watch", "_interpreter", "_main"],
     # The machine's records; references; names of code; frames of bytes.
     [
         "_records",

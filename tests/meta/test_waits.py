@@ -32,8 +32,8 @@ SAFE: Mapping[tuple[str, str], str] = {
     ("fancypipe_core._exec", "selector.select()"): "the same",
     ("fancypipe_core._faults", "with _counting"): _FEW,
     ("fancypipe_core._lane", "self.future.result()"): "the future has said that it is done",
-    ("fancypipe_core._names", "with _worker.lock"): (
-        "the main script is imported once; whoever needs it meanwhile has to wait for that"
+    ("fancypipe_core._main", "with _process.lock"): (
+        "the main script is run once; whoever needs it meanwhile has to wait for that"
     ),
     ("fancypipe_core._outpost", "self._driven.drive(None)"): "the thread that listens wakes it",
     ("fancypipe_core._outpost", "self._inbox.get()"): "the thread that listens says when it ends",

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from fancypipe_core import _wire
 from fancypipe_core._channel import Frame
 from fancypipe_core._faults import fault
-from fancypipe_core._names import set_main_script
+from fancypipe_core._main import set_main_script
 from fancypipe_core._runner import Runner
 from fancypipe_core.backend import Call, Event, Job, JobId
 from fancypipe_core.errors import ProtocolError
@@ -98,14 +98,6 @@ def _settle_in(setup: _wire.Setup) -> None:
 
     sys.path.extend(entry for entry in setup.path if entry not in sys.path)
     sys.argv[:] = setup.argv
-    main = sys.modules.get("__mp_main__")
-    if main is not None and setup.main is not None:
-        # multiprocessing has imported the script that started the client: that may
-        # be the command `fancypipe`, while the tasks are in the file that it loaded.
-        spec = getattr(main, "__spec__", None)
-        file = os.path.abspath(getattr(main, "__file__", None) or "")
-        if setup.main[1] not in (file, getattr(spec, "name", None)):
-            del sys.modules["__mp_main__"]
     set_main_script(setup.main)
     parent = multiprocessing.parent_process()
     if parent is not None and threading.current_thread() is threading.main_thread():

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from fancypipe_core import _context, errors
-from fancypipe_core._names import in_worker
+from fancypipe_core._main import in_worker
 from fancypipe_core._ref import Outputs
 from fancypipe_core._task import Task
 

@@ -30,7 +30,7 @@ from fancypipe_core import _wire
 from fancypipe_core._batch import answer, copied, run_batch, run_jobs, this_process
 from fancypipe_core._faults import fault
 from fancypipe_core._lane import Batch, Lane, Pool, close_pool
-from fancypipe_core._names import main_script
+from fancypipe_core._main import main_script
 from fancypipe_core._queue import Queue
 from fancypipe_core.backend import (
     BackendOptions,

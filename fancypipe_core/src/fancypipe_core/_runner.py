@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 from fancypipe_core import _codec, _context, _failure, _unreadable, errors
 from fancypipe_core._codec import Packed
-from fancypipe_core._names import loading_main
+from fancypipe_core._main import loading_main
 from fancypipe_core._ref import Instance
 from fancypipe_core._task import entry
 from fancypipe_core._values import EncodedValues, LiveValues, assemble

@@ -7,7 +7,7 @@ import socket
 import sys
 import traceback
 
-from fancypipe_core import _failure, _names, errors
+from fancypipe_core import _failure, _main, errors
 
 __all__ = ["doctor_command", "explain", "relative"]
 
@@ -69,7 +69,7 @@ def _own_folders() -> list[str]:
 
 def _while_importing(error: BaseException) -> str:
     """Say that it was raised while the main script was imported, and where, if so."""
-    main = _names.main_script()
+    main = _main.main_script()
     for frame, line in traceback.walk_tb(error.__traceback__):
         code = frame.f_code
         if main is not None and code.co_filename == main.value and code.co_name == "<module>":
@@ -84,7 +84,7 @@ def _advice() -> str:
 
 def doctor_command() -> str:
     """Return the command that examines the main script; empty if there is none."""
-    main = _names.main_script()
+    main = _main.main_script()
     if main is None or main.kind != "file":
         return ""
     import shlex

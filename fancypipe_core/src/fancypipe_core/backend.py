@@ -48,8 +48,8 @@ if TYPE_CHECKING:
     from fancypipe_core._futures import FuturesBackend
     from fancypipe_core._inline import InlineBackend
     from fancypipe_core._interpreter import interpreter
+    from fancypipe_core._main import main_script, set_main_script
     from fancypipe_core._msgpack import pack, unpacker
-    from fancypipe_core._names import main_script, set_main_script
     from fancypipe_core._outpost import serve_backend
     from fancypipe_core._runner import Runner
     from fancypipe_core._serve import ChannelBackend, serve
@@ -119,12 +119,12 @@ _HELPERS = {
     "fault": "_faults",
     "interpreter": "_interpreter",
     "local_backend": "_configured",
-    "main_script": "_names",
+    "main_script": "_main",
     "pack": "_msgpack",
     "run_command": "cli",
     "serve": "_serve",
     "serve_backend": "_outpost",
-    "set_main_script": "_names",
+    "set_main_script": "_main",
     "unpacker": "_msgpack",
     "usable_cores": "_settings.cores",
 }

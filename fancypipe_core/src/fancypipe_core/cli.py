@@ -186,10 +186,10 @@ def cli_for(definition: Definition, argv: Sequence[str] | None = None) -> NoRetu
     Raises:
         UsageError: The file that calls this is being loaded, not run.
     """
-    from fancypipe_core import _names
+    from fancypipe_core import _main
     from fancypipe_core._cli import load as _load
 
-    if _load.loading() or _names.loading_main():
+    if _load.loading() or _main.loading_main():
         raise errors.UsageError(
             f"{definition.name}.cli() is called while the file is loaded; put that line below "
             '`if __name__ == "__main__":`'

@@ -7,15 +7,13 @@ import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from importlib import util
 from types import CodeType, ModuleType
 from typing import Any
 
-from fancypipe_core import _task, errors
+from fancypipe_core import _main, _task, errors
 from fancypipe_core._spelling import near
 
 __all__ = [
-    "NAME",
     "LoadError",
     "choose",
     "load",
@@ -24,10 +22,6 @@ __all__ = [
     "reachable",
     "split",
 ]
-
-NAME = "__mp_main__"
-"""The module's name.  A `__name__ == "__main__"` guard does not fire under it, and workers
-import the same file under the same name, so that what it defines has one name everywhere."""
 
 _loading: str | None = None
 
@@ -82,7 +76,7 @@ def _pipelines(folder: str) -> list[str]:
 
 
 def load(file: str) -> ModuleType:
-    """Load a pipeline's file as the module `__mp_main__`.
+    """Load a pipeline's file, as the main module of this process.
 
     Raises:
         LoadError: It raised an exception, or is not Python.
@@ -95,27 +89,16 @@ def load(file: str) -> ModuleType:
             source = stream.read()
     except OSError as error:
         raise errors.UsageError(f"{file} cannot be read: {error.strerror}") from None
-    from importlib.machinery import SourceFileLoader
-
-    spec = util.spec_from_file_location(NAME, path, loader=SourceFileLoader(NAME, path))
-    if spec is None:
-        raise errors.UsageError(f"{file} cannot be loaded as Python")
-    module = util.module_from_spec(spec)
     if not getattr(sys.flags, "safe_path", False):
         # As for `python FILE`, so that it can import its neighbours.
         sys.path.insert(0, os.path.dirname(path))
-    sys.modules[NAME] = module
     _loading = file
     try:
-        # Not by the loader: that would leave a __pycache__ beside the user's script,
-        # and take a stale one for a script that was changed within the same second.
-        exec(compile(source, path, "exec", dont_inherit=True), module.__dict__)
+        return _main.run_file(path, source)
     except (Exception, SystemExit) as error:
-        sys.modules.pop(NAME, None)
         raise LoadError(file) from error
     finally:
         _loading = None
-    return module
 
 
 def choose(module: ModuleType, file: str, name: str = "") -> _task.Definition:

@@ -15,7 +15,7 @@ import threading
 import traceback
 from time import perf_counter
 
-from fancypipe_core import _codec, _names, _unreadable, _wire, errors
+from fancypipe_core import _codec, _main, _unreadable, _wire, errors
 from fancypipe_core._channel import SocketChannel
 from fancypipe_core._doctor.records import Imported, Unread
 from fancypipe_core._msgpack import pack
@@ -42,7 +42,7 @@ def main(argv: list[str]) -> None:
     assert isinstance(setup, _wire.Setup), "the first command must be the setup"
     sys.path[:] = setup.path
     sys.argv[:] = setup.argv
-    _names.set_main_script(setup.main)
+    _main.set_main_script(setup.main)
     _send(channel, _import_main())
     reader = _wire.FromWorker()
     known: dict[Call, Unread | None] = {}
@@ -71,8 +71,8 @@ def _import_main() -> Imported:
     begin = perf_counter()
     error: BaseException | None = None
     try:
-        if _names.main_script() is not None:
-            _names.load_main()
+        if _main.main_script() is not None:
+            _main.load_main()
     except BaseException as raised:  # noqa: BLE001 - it is the user's code
         error = raised
     seconds = perf_counter() - begin

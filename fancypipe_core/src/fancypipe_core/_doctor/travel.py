@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from types import FunctionType
 from typing import Any
 
-from fancypipe_core import _names, _wire, errors
+from fancypipe_core import _main, _names, _wire, errors
 from fancypipe_core._codec import Encoder
 from fancypipe_core._doctor.clean import Clean, Gone
 from fancypipe_core._doctor.compose import Composed, Met
@@ -113,7 +113,7 @@ def _sample(met: Iterable[Met], bad: set[Definition]) -> Iterator[Met]:
 
 
 def _decoded_elsewhere(jobs: Sequence[Job], limit: float) -> list[Unread]:
-    main = _names.main_script()
+    main = _main.main_script()
     named = (main.kind, main.value) if main is not None else None
     setup = _wire.Setup(list(sys.path), list(sys.argv), named, "")
     with Clean(setup, limit) as clean:
