@@ -64,8 +64,8 @@ def write(path: Path, *, local: bool, early: bool) -> None:
 
 def check(space: Mapping[str, Any], session: Session) -> str:
     """Run the parity tests that need a session and nothing else; tell how many."""
-    test_parity.p = SimpleNamespace(**{"__file__": pipelines.__file__, **space})  # type: ignore[assignment]
-    test_parity.p.__file__ = space["square"].main.__code__.co_filename
+    made = SimpleNamespace(**{**space, "__file__": space["square"].main.__code__.co_filename})
+    vars(test_parity)["p"] = made
     count = 0
     for name, function in vars(test_parity).items():
         wants = set(inspect.signature(function).parameters) if name.startswith("test_") else None
