@@ -13,21 +13,26 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from types import CodeType
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, overload
 
 from fancypipe_core import errors
+from fancypipe_core._refusals import A_COPY, IN_A_TASK, OF_NUMPY, REFUSED
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+    from fancypipe_core._results import Untyped
     from fancypipe_core._task import Definition
 
-T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+K = TypeVar("K")
+A = TypeVar("A")
+B = TypeVar("B")
 
 __all__ = ["Instance", "Item", "Outputs", "Ref", "Reference", "site_of"]
 
 
-class Ref(Generic[T]):
+class Ref(Generic[T_co]):
     """Stands for a value that a task will give.
 
     Pass it to other tasks, alone or anywhere inside lists, tuples, dicts, sets,
@@ -40,7 +45,20 @@ class Ref(Generic[T]):
     # pandas then leaves `series + ref` to our operators; numpy asks `__array_ufunc__`.
     __pandas_priority__ = 1_000_000
 
-    def result(self) -> T:
+    # What is in a list, tuple or dict that a task returned is there as well.
+    @overload
+    def result(self: Ref[Untyped]) -> Any: ...
+    @overload
+    def result(self: Ref[list[Ref[A]]]) -> list[A]: ...
+    @overload
+    def result(self: Ref[tuple[Ref[A], Ref[B]]]) -> tuple[A, B]: ...
+    @overload
+    def result(self: Ref[tuple[Ref[A], ...]]) -> tuple[A, ...]: ...
+    @overload
+    def result(self: Ref[dict[K, Ref[A]]]) -> dict[K, A]: ...
+    @overload
+    def result(self: Ref[A]) -> A: ...
+    def result(self) -> Any:
         """Wait for the value and return it.
 
         In a module what is needed runs in parallel on the run's backend; inside
@@ -51,8 +69,7 @@ class Ref(Generic[T]):
         """
         from fancypipe_core import _context
 
-        value: T = _context.resolve(self)
-        return value
+        return _context.resolve(self)
 
     def __getitem__(self, key: Any) -> Ref[Any]:
         if isinstance(key, Ref):
@@ -102,18 +119,18 @@ class Ref(Generic[T]):
             )
 
         def __delattr__(self, name: str) -> None:
-            self._refuse(f"the attribute {name!r} of", f"it cannot be removed; {_A_COPY}")
+            self._refuse(f"the attribute {name!r} of", f"it cannot be removed; {A_COPY}")
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
         # `array + ref` comes as a call of numpy's add.
-        name = _OF_NUMPY.get(ufunc.__name__, ufunc.__name__)
+        name = OF_NUMPY.get(ufunc.__name__, ufunc.__name__)
         if method == "__call__" and not kwargs and name in (*_BINARY, *_COMPARE, *_UNARY):
             return _operate(name, inputs)
-        return self._refuse(f"what numpy.{ufunc.__name__} gives for", f"call it {_IN_A_TASK}")
+        return self._refuse(f"what numpy.{ufunc.__name__} gives for", f"call it {IN_A_TASK}")
 
     def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> NoReturn:
         what = f"what {function.__module__}.{function.__name__} gives for"
-        self._refuse(what, f"call it {_IN_A_TASK}")
+        self._refuse(what, f"call it {IN_A_TASK}")
 
     if TYPE_CHECKING:
         # Made by _install_operators, below; written here for type checkers.
@@ -159,7 +176,7 @@ class Ref(Generic[T]):
 _NO_KWARGS: dict[str, Any] = {}
 
 
-class Instance(Ref[T]):
+class Instance(Ref[T_co]):
     """A task with its inputs.  Made by calling the task; runs at most once in a run."""
 
     __slots__ = ("__weakref__", "_args", "_code", "_definition", "_kwargs", "_offset")
@@ -205,7 +222,7 @@ class Instance(Ref[T]):
         return f"<task {self._definition.name}, made at {self._site()}>"
 
 
-class Reference(Instance[T]):
+class Reference(Instance[T_co]):
     """The instance of a task that was written as a function: nothing can be set on it.
 
     It is made as an `Instance`, whose attributes are set at the speed of C, and then given
@@ -318,15 +335,6 @@ _BINARY = (
 _COMPARE = ("lt", "le", "eq", "ne", "gt", "ge")
 _UNARY = ("neg", "pos", "abs", "invert")
 
-# What numpy calls them.
-_OF_NUMPY = {
-    "subtract": "sub", "multiply": "mul", "divide": "truediv", "true_divide": "truediv",
-    "floor_divide": "floordiv", "remainder": "mod", "power": "pow", "left_shift": "lshift",
-    "right_shift": "rshift", "bitwise_and": "and_", "bitwise_or": "or_", "bitwise_xor": "xor",
-    "less": "lt", "less_equal": "le", "equal": "eq", "not_equal": "ne", "greater": "gt",
-    "greater_equal": "ge", "negative": "neg", "positive": "pos", "absolute": "abs",
-}  # fmt: skip
-
 _lifted: dict[str, Definition] = {}
 
 
@@ -358,33 +366,6 @@ def _install_operators() -> None:
         setattr(Ref, f"__r{name.strip('_')}__", _reflected(name))
 
 
-_IN_A_TASK = "inside a task or module that gets it as an input, or write .result()"
-_A_COPY = "make a task that returns a changed copy"
-_REFUSED = {
-    "the truth value of": (f"decide {_IN_A_TASK}", "bool"),
-    "the items of": (
-        f"take them by key (ref[0]), or loop {_IN_A_TASK}",
-        "iter next reversed aiter anext",
-    ),
-    "the keys of": (f"use them {_IN_A_TASK}", "keys"),
-    "the length of": ("make a task that returns it, or write .result()", "len length_hint"),
-    "what is in": (f"ask {_IN_A_TASK}", "contains"),
-    "the text of": (f"format it {_IN_A_TASK} (its repr(), {{ref!r}}, works)", "str format"),
-    "the bytes of": (f"use them {_IN_A_TASK}", "bytes"),
-    "the number of": (
-        f"convert it {_IN_A_TASK}",
-        "int float complex round trunc floor ceil divmod rdivmod",
-    ),
-    "the index of": (f"index {_IN_A_TASK}", "index"),
-    "the path of": (f"open it {_IN_A_TASK}", "fspath"),
-    "the array of": (f"compute {_IN_A_TASK}", "array"),
-    "what to call of": (f"call it {_IN_A_TASK}", "call"),
-    "what to open of": (f"open it {_IN_A_TASK}", "enter exit aenter aexit"),
-    "what to await of": ("it runs by run() or .result(), which wait for it", "await"),
-    "an item of": (f"it cannot be set or removed; {_A_COPY}", "setitem delitem"),
-}
-
-
 def _refusal(what: str, instead: str) -> Callable[..., NoReturn]:
     def refuse(self: Ref[Any], *_: Any, **__: Any) -> NoReturn:
         self._refuse(what, instead)
@@ -394,7 +375,7 @@ def _refusal(what: str, instead: str) -> Callable[..., NoReturn]:
 
 def _install_refusals() -> None:
     """Refuse what needs the value at once; type checkers know none of it, and refuse it too."""
-    for what, (instead, names) in _REFUSED.items():
+    for what, (instead, names) in REFUSED.items():
         for name in names.split():
             spelled = name if name == "keys" else f"__{name}__"  # dict(ref) and f(**ref) ask for it
             setattr(Ref, spelled, _refusal(what, instead))

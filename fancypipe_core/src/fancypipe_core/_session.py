@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import tempfile
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from time import monotonic
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from fancypipe_core import _configured, _machine, errors
 from fancypipe_core._driver import Driver
@@ -28,10 +28,15 @@ if TYPE_CHECKING:
 
     from fancypipe_core._configured import Configured
     from fancypipe_core._observers import Observers
+    from fancypipe_core._results import HasResult
 
 __all__ = ["Session", "run", "run_inline"]
 
 T = TypeVar("T")
+K = TypeVar("K")
+A = TypeVar("A")
+B = TypeVar("B")
+C = TypeVar("C")
 
 
 class Session:
@@ -135,6 +140,25 @@ class Session:
                 for warning in _machine.forewarnings(folder, self.settings.workers):
                     self._report.warn(warning)
 
+    @overload
+    def run(self, target: HasResult[T], /) -> T: ...
+    @overload
+    def run(self, target: HasResult[A], second: HasResult[B], /) -> tuple[A, B]: ...
+    @overload
+    def run(
+        self, target: HasResult[A], second: HasResult[B], third: HasResult[C], /
+    ) -> tuple[A, B, C]: ...
+    # A tuple is a sequence, and stays a tuple.
+    @overload
+    def run(self, target: tuple[Ref[A], Ref[B]], /) -> tuple[A, B]: ...  # type: ignore[overload-overlap]
+    @overload
+    def run(self, target: tuple[Ref[T], ...], /) -> tuple[T, ...]: ...  # type: ignore[overload-overlap]
+    @overload
+    def run(self, target: Sequence[Ref[T]], /) -> list[T]: ...
+    @overload
+    def run(self, target: Mapping[K, Ref[T]], /) -> dict[K, T]: ...
+    @overload
+    def run(self, *targets: Any) -> Any: ...
     def run(self, *targets: Any) -> Any:
         """Run what the targets need, and return their values.
 
@@ -236,19 +260,99 @@ def _teller(interrupts: Interrupts) -> Callable[[], bool]:
     return lambda: interrupts.count > 0 and threading.current_thread() is main
 
 
+@overload
 def run(
-    target: Ref[T] | Any,
-    *more: Any,
+    target: HasResult[T],
+    /,
+    *,
+    backend: str | None = None,
+    workers: int | None = None,
+    observers: Sequence[object] = (),
+    **settings: Any,
+) -> T: ...
+@overload
+def run(
+    target: HasResult[A],
+    second: HasResult[B],
+    /,
+    *,
+    backend: str | None = None,
+    workers: int | None = None,
+    observers: Sequence[object] = (),
+    **settings: Any,
+) -> tuple[A, B]: ...
+@overload
+def run(
+    target: HasResult[A],
+    second: HasResult[B],
+    third: HasResult[C],
+    /,
+    *,
+    backend: str | None = None,
+    workers: int | None = None,
+    observers: Sequence[object] = (),
+    **settings: Any,
+) -> tuple[A, B, C]: ...
+@overload
+def run(
+    target: tuple[Ref[A], Ref[B]],
+    /,
+    *,
+    backend: str | None = None,
+    workers: int | None = None,
+    observers: Sequence[object] = (),
+    **settings: Any,
+) -> tuple[A, B]: ...
+@overload
+def run(
+    target: tuple[Ref[T], ...],
+    /,
+    *,
+    backend: str | None = None,
+    workers: int | None = None,
+    observers: Sequence[object] = (),
+    **settings: Any,
+) -> tuple[T, ...]: ...
+@overload
+def run(
+    target: Sequence[Ref[T]],
+    /,
+    *,
+    backend: str | None = None,
+    workers: int | None = None,
+    observers: Sequence[object] = (),
+    **settings: Any,
+) -> list[T]: ...
+@overload
+def run(
+    target: Mapping[K, Ref[T]],
+    /,
+    *,
+    backend: str | None = None,
+    workers: int | None = None,
+    observers: Sequence[object] = (),
+    **settings: Any,
+) -> dict[K, T]: ...
+@overload
+def run(
+    *targets: Any,
+    backend: str | None = None,
+    workers: int | None = None,
+    observers: Sequence[object] = (),
+    **settings: Any,
+) -> Any: ...
+def run(
+    *targets: Any,
     backend: str | None = None,
     workers: int | None = None,
     observers: Sequence[object] = (),
     **settings: Any,
 ) -> Any:
-    """Run what a target needs, and return its value.
+    """Run what the targets need, and return their values.
 
     Args:
-        target: A reference, or any value with references in it.
-        *more: Further targets; the result is then a tuple.
+        *targets: References, or any values with references in them; of several the
+            result is a tuple.
         backend: As for `Session`.
         workers: As for `Session`.
         observers: As for `Session`.
@@ -266,7 +370,7 @@ def run(
         interrupts.only_counted(),
         Session(backend, workers, observers=observers, **settings) as session,
     ):
-        return session.run(target, *more)
+        return session.run(*targets)
 
 
 def run_inline(ref: Ref[T], directory: str) -> T:

@@ -9,14 +9,27 @@ from __future__ import annotations
 import sys
 import weakref
 from collections.abc import Callable
-from typing import Any, ClassVar, Generic, NamedTuple, TypeVar, cast, overload
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    ClassVar,
+    Generic,
+    NamedTuple,
+    Protocol,
+    TypeVar,
+    cast,
+    overload,
+)
 
 from fancypipe_core import errors
 from fancypipe_core._interrupts import quietly
-from fancypipe_core._ref import Instance, Reference, site_of
+from fancypipe_core._ref import Instance, Ref, Reference, site_of
+
+if TYPE_CHECKING:
+    from fancypipe_core._results import HasMain
 
 R = TypeVar("R")
-F = TypeVar("F", bound=Callable[..., Any])
+A = TypeVar("A")
 
 __all__ = [
     "Definition",
@@ -242,6 +255,14 @@ class Task(Instance[Any]):
         if "_options" not in vars(cls):
             cls._options = _checked(Options(name, retries, timeout), cls.__name__)
 
+    if TYPE_CHECKING:  # by what `main` returns
+
+        @overload
+        def result(self: HasMain[Ref[A]]) -> A: ...
+        @overload
+        def result(self: HasMain[A]) -> A: ...
+        def result(self) -> Any: ...
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         definition = definition_of(type(self))
         definition.check(args, kwargs, first=1)
@@ -348,12 +369,23 @@ def _decorate(function: Any, options: Options, is_module: bool) -> Any:
     return TaskFunction(function, _checked(options, name), is_module)
 
 
+class _Decorator(Protocol):
+    """`@task(...)`: what returns a reference is a task of what that refers to."""
+
+    @overload
+    def __call__(self, function: Callable[..., Ref[R]], /) -> TaskFunction[R]: ...
+    @overload
+    def __call__(self, function: Callable[..., R | Ref[R]], /) -> TaskFunction[R]: ...
+
+
 @overload
-def task(function: Callable[..., R], /) -> TaskFunction[R]: ...
+def task(function: Callable[..., Ref[R]], /) -> TaskFunction[R]: ...
+@overload
+def task(function: Callable[..., R | Ref[R]], /) -> TaskFunction[R]: ...
 @overload
 def task(
     *, name: str | None = None, retries: int = 0, timeout: float | None = None
-) -> Callable[[Callable[..., R]], TaskFunction[R]]: ...
+) -> _Decorator: ...
 def task(
     function: Callable[..., Any] | None = None,
     /,
@@ -381,9 +413,11 @@ def task(
 
 
 @overload
-def module(function: Callable[..., R], /) -> TaskFunction[R]: ...
+def module(function: Callable[..., Ref[R]], /) -> TaskFunction[R]: ...
 @overload
-def module(*, name: str | None = None) -> Callable[[Callable[..., R]], TaskFunction[R]]: ...
+def module(function: Callable[..., R | Ref[R]], /) -> TaskFunction[R]: ...
+@overload
+def module(*, name: str | None = None) -> _Decorator: ...
 def module(function: Callable[..., Any] | None = None, /, *, name: str | None = None) -> Any:
     """Make a function a module: it composes tasks and returns references to their outputs.
 
