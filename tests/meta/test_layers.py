@@ -33,7 +33,7 @@ LAYERS: Layers = [
         "_settings.cores",
         "_cli.docstring",
     ],
-    ["_declare"],
+    ["_declare", "_refusals", "_results"],
     ["_faults", "_machine", "_interrupts", "_watch", "_interpreter", "_main"],
     # The machine's records; references; names of code; frames of bytes.
     [
