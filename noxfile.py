@@ -16,6 +16,7 @@ CORE, THREADS, PROCS, REMOTE = PACKAGES = (
     "fancypipe_procs",
     "fancypipe_remote",
 )
+META = "fancypipe"  # holds no code, and needs the others
 SUPPORTED = ["3.10", "3.11", "3.12", "3.13"]
 # The next Python is tried where there is one; the supported ones must be there.
 PYTHONS = SUPPORTED + [python for python in ["3.14"] if shutil.which(f"python{python}")]
@@ -27,6 +28,7 @@ ALONE = {
     THREADS: ([CORE, THREADS], ["serial", "threads"]),
     PROCS: ([CORE, PROCS], ["serial", "procs"]),
     REMOTE: ([CORE, REMOTE], ["serial", "remote"]),
+    META: ([*PACKAGES, META], ["serial", "threads", "procs", "remote"]),
 }
 
 nox.options.reuse_existing_virtualenvs = True
@@ -70,7 +72,7 @@ def docs(session: nox.Session) -> None:
 
 
 @nox.session
-@nox.parametrize("package", [nox.param(package, id=package) for package in PACKAGES])
+@nox.parametrize("package", [nox.param(package, id=package) for package in ALONE])
 def alone(session: nox.Session, package: str) -> None:
     """Build a package, install it with what it needs and nothing else, and use it."""
     needed, backends = ALONE[package]

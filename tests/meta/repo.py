@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 CORE = "fancypipe_core"
 SIBLINGS = ("fancypipe_threads", "fancypipe_procs", "fancypipe_remote")
 PACKAGES = (CORE, *SIBLINGS)
+META = "fancypipe"  # holds no code: what it needs is what it is for
 
 # Where there is no git, what is not the repository's own.
 _NOT_OURS = {"__pycache__", "build", "dist", "htmlcov", "venv"}

@@ -7,7 +7,16 @@ from importlib import metadata
 
 import pytest
 
-from tests.meta.repo import CORE, PACKAGES, ROOT, SIBLINGS, distribution_of, project_of, source_of
+from tests.meta.repo import (
+    CORE,
+    META,
+    PACKAGES,
+    ROOT,
+    SIBLINGS,
+    distribution_of,
+    project_of,
+    source_of,
+)
 
 GROUP = "fancypipe.backends"
 VERSION = str(project_of(CORE)["version"])
@@ -19,9 +28,32 @@ BACKENDS = {
 }
 
 
-@pytest.mark.parametrize("package", PACKAGES)
+@pytest.mark.parametrize("package", [META, *PACKAGES])
 def test_one_version_for_all(package: str) -> None:
     assert project_of(package)["version"] == VERSION
+
+
+@pytest.mark.parametrize("package", [META, *PACKAGES])
+def test_what_the_packages_say_of_the_project(package: str) -> None:
+    project, core = project_of(package), project_of(CORE)
+    same = ("requires-python", "license", "license-files", "authors", "urls", "readme")
+    assert {key: project[key] for key in same} == {key: core[key] for key in same}
+    assert set(project["urls"]) == {"Source", "Documentation", "Changelog", "Issues"}
+    assert "Operating System :: POSIX :: Linux" in project["classifiers"]
+    # A distribution must carry the licence, and takes no file from above its own folder.
+    assert (ROOT / package / "LICENSE").read_bytes() == (ROOT / "LICENSE").read_bytes()
+
+
+def test_the_package_for_newcomers_brings_all_the_others() -> None:
+    project = project_of(META)
+    extras = project["optional-dependencies"]
+    assert extras["all"] == [f"{META}[{','.join(name for name in extras if name != 'all')}]"]
+    needed = [
+        *project["dependencies"],
+        *(need for name in extras if name != "all" for need in extras[name]),
+    ]
+    assert sorted(needed) == sorted(f"{distribution_of(one)}~={VERSION}" for one in PACKAGES)
+    assert f"{distribution_of('fancypipe_remote')}~={VERSION}" not in project["dependencies"]
 
 
 @pytest.mark.parametrize("package", SIBLINGS)
@@ -50,11 +82,8 @@ def test_what_is_installed_is_what_stands_here(package: str) -> None:
 
 
 @pytest.mark.parametrize("package", PACKAGES)
-def test_typed_and_licensed(package: str) -> None:
+def test_typed(package: str) -> None:
     assert (source_of(package) / "py.typed").is_file()
-    licence = (ROOT / "LICENSE").read_bytes()
-    # A distribution must carry the licence, and takes no file from above its own folder.
-    assert (ROOT / package / "LICENSE").read_bytes() == licence
 
 
 @pytest.mark.parametrize("package", PACKAGES)
