@@ -408,7 +408,7 @@ def test_sigterm_ends_in_good_order(folder: Path, backend: str, script: bool) ->
         wait_until(lambda: marks(folder, "begun") > (backend != "S"), lambda: terminal.text)
         terminal.process.send_signal(signal.SIGTERM)
         if backend != "S":
-            terminal.see("interrupted (SIGTERM): waiting up to ")
+            terminal.see("; SIGTERM again to stop now")
         assert terminal.end() == 128 + signal.SIGTERM
     text = said(terminal)
     assert "fancypipe: interrupted (SIGTERM): 0 tasks done, 32 not\n" in text
@@ -502,7 +502,7 @@ def test_a_run_in_another_thread_is_interrupted_by_a_call(
     def work() -> None:
         try:
             session.run([wait_for(str(gate), str(begun)) for _ in range(5)])
-        except errors.Interrupted as error:
+        except errors.Cancelled as error:
             ends.append(error)
 
     with Session(backend, 1, grace=300.0) as session:
@@ -522,7 +522,7 @@ def test_a_run_in_another_thread_is_interrupted_by_a_call(
         gate.touch()
         thread.join(60)
         assert not thread.is_alive()
-        assert str(ends[0]) == "interrupted: 1 task done, 4 not"
+        assert str(ends[0]) == "cancelled: 1 task done, 4 not"
         assert session.run(wait_for(str(gate), str(begun))) == 1
         session.interrupt()  # nothing is under way
         assert session.run(wait_for(str(gate), str(begun))) == 1
@@ -541,7 +541,7 @@ def test_late_results_of_an_interrupted_run_change_nothing(tmp_path: Path, backe
     with Session(backend, 2, grace=300.0) as session:
         thread = threading.Thread(target=interrupt)
         thread.start()
-        with pytest.raises(errors.Interrupted, match="interrupted: 0 tasks done, 6 not"):
+        with pytest.raises(errors.Cancelled, match="cancelled: 0 tasks done, 6 not"):
             session.run([wait_for(str(gate), str(begun)) for _ in range(6)])
         thread.join()
         gate.touch()
@@ -573,12 +573,12 @@ def test_a_backend_that_takes_nothing_back_is_waited_for(
     with Session("threads", 1, grace=300.0) as session:
         thread = threading.Thread(target=interrupt)
         thread.start()
-        with pytest.raises(errors.Interrupted, match="2 tasks done, 3 not"):
+        with pytest.raises(errors.Cancelled, match="2 tasks done, 3 not"):
             session.run([wait_for(str(gate), str(begun)) for _ in range(5)])
         thread.join()
     assert told == (
-        "fancypipe: interrupted: waiting up to 300 s for 2 tasks, begun or not, that cannot be "
-        "called back: wait_for, wait_for[2]; Ctrl-C again to stop now\n"
+        "fancypipe: cancelled: waiting up to 300 s for 2 tasks, begun or not, that cannot be "
+        "called back: wait_for, wait_for[2]; call interrupt() again to stop now\n"
     )
 
 
@@ -622,8 +622,128 @@ def test_a_session_goes_on_after_ctrl_c(folder: Path, backend: str) -> None:
         terminal.see("the program's own")
         assert terminal.end() == 0
     assert re.search(
-        r"caught: Interrupted interrupted \(Ctrl-C\): [12] tasks? done, [78] not", said(terminal)
+        r"caught: KeyboardInterrupt interrupted \(Ctrl-C\): [12] tasks? done, [78] not",
+        said(terminal),
     )
+
+
+# Ends as a program does that has never heard of us.
+PLAIN = """\
+import os, sys, time
+from fancypipe_core import run, task
+
+@task
+def slow():
+    open("slow-0.begun", "w").close()
+    while not os.path.exists("gate"): time.sleep(0.005)
+
+if __name__ == "__main__":
+    run([slow() for _ in range(9)], backend=os.environ["WHERE"], workers=2, grace=0.0)
+"""
+LINE = "fancypipe: interrupted (Ctrl-C): 0 tasks done, 9 not"
+
+
+@pytest.mark.fault(25)
+@pytest.mark.parametrize(
+    ("how", "backend"),
+    [
+        *((["plain.py"], backend) for backend in ("serial", "threads", "procs")),
+        (["-m", "plain"], "procs"),
+        (["-c", "import runpy; runpy.run_path('plain.py', run_name='__main__')"], "serial"),
+    ],
+)
+def test_a_script_ends_as_the_command_does(folder: Path, how: list[str], backend: str) -> None:
+    (folder / "plain.py").write_text(PLAIN, encoding="utf-8")
+    with Terminal(folder, [sys.executable, *how], {"WHERE": backend}) as terminal:
+        reached(folder, "slow-0", terminal)
+        terminal.press()
+        assert terminal.end() == 130
+    shown = [line for line in said(terminal).replace("^C", "").splitlines() if line]
+    goes_on = [line for line in shown if "go on, since nothing can stop" in line]
+    assert (len(goes_on) == 1) == (backend == "threads")
+    assert [line for line in shown if line not in goes_on] == [LINE]
+
+
+@pytest.mark.fault(25)
+def test_a_program_with_a_hook_of_its_own_keeps_it(folder: Path) -> None:
+    hook = "def hook(kind, error, traceback): print('mine:', kind.__name__, error)\n"
+    start = f"{hook}import sys; sys.excepthook = hook\n"
+    (folder / "plain.py").write_text(start + PLAIN, encoding="utf-8")
+    with Terminal(folder, [sys.executable, "plain.py"], {"WHERE": "serial"}) as terminal:
+        reached(folder, "slow-0", terminal)
+        terminal.press()
+        # As Python ends after any `KeyboardInterrupt`, which a shell shows as 130.
+        assert terminal.end() == -signal.SIGINT
+    assert f"mine: KeyboardInterrupt {LINE.removeprefix('fancypipe: ')}" in said(terminal)
+
+
+@pytest.mark.fault(25)
+def test_an_interactive_python_goes_on(folder: Path) -> None:
+    (folder / "plain.py").write_text(PLAIN, encoding="utf-8")
+    with Terminal(folder, [sys.executable, "-i", "plain.py"], {"WHERE": "serial"}) as terminal:
+        reached(folder, "slow-0", terminal)
+        terminal.press()
+        terminal.see(">>> ")
+        terminal.press(b"print('still ' + 'here'); os._exit(5)\n")
+        terminal.see("still here")
+        assert terminal.end() == 5
+    assert LINE in said(terminal)
+
+
+AWAITED = """\
+import asyncio, os, sys, time
+from fancypipe_core import Session, errors, task
+
+@task
+def slow(gate):
+    open("slow-0.begun", "w").close()
+    while not os.path.exists(gate): time.sleep(0.005)
+    return 7
+
+async def other(session):
+    while not os.path.exists("slow-0.begun"): await asyncio.sleep(0.005)
+    session.interrupt()
+    return "others go on"
+
+async def main(session):
+    mine = asyncio.to_thread(session.run, [slow("never") for _ in range(3)])
+    print(await asyncio.gather(mine, other(session), return_exceptions=True))
+    open("gate", "w").close()
+    print(await asyncio.to_thread(session.run, slow("gate")))
+
+if __name__ == "__main__":
+    with Session(backend=sys.argv[1], workers=1, grace=0.0) as session:
+        asyncio.run(main(session))
+"""
+
+
+@pytest.mark.fault(25)
+@pytest.mark.parametrize("backend", ["procs"])
+def test_a_loop_of_asyncio_goes_on(folder: Path, backend: str) -> None:
+    (folder / "awaited.py").write_text(AWAITED, encoding="utf-8")
+    with Terminal(folder, [sys.executable, "awaited.py", backend]) as terminal:
+        assert terminal.end() == 0
+    assert "[Cancelled('cancelled: 0 tasks done, 3 not'), 'others go on']\n7\n" in said(terminal)
+
+
+@pytest.mark.fault(25)
+@pytest.mark.parametrize("backend", ["serial", "threads", "procs"])
+def test_the_main_thread_may_be_cancelled_by_another(tmp_path: Path, backend: str) -> None:
+    gate, begun = tmp_path / "gate", tmp_path / "begun"
+
+    def interrupt() -> None:
+        wait_until(begun.exists)
+        session.interrupt()
+        gate.touch()
+
+    with Session(backend, 1, grace=300.0) as session:
+        thread = threading.Thread(target=interrupt)
+        thread.start()
+        with pytest.raises(errors.Cancelled, match=r"cancelled: \d+ tasks? done") as caught:
+            session.run([wait_for(str(gate), str(begun)) for _ in range(2000)])
+        thread.join()
+        assert not isinstance(caught.value, KeyboardInterrupt)
+        assert session.run(wait_for(str(gate), str(begun))) == 1
 
 
 @pytest.mark.fault(29)

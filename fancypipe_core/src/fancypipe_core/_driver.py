@@ -154,7 +154,8 @@ class Driver:
         Raises:
             TaskError: A task failed, and so the target.
             RunFailed: As that, with `keep_going`.
-            Interrupted: The user pressed Ctrl-C.
+            KeyboardInterrupt: The user pressed Ctrl-C.
+            Cancelled: The program has asked for the end.
         """
         self._thread = threading.get_ident()
         self._steps.begin(self._make_scheduler())
@@ -165,7 +166,7 @@ class Driver:
                 if self.scheduler.keep_going:
                     return self._run_all(root)
                 return self._demand(root, 0, None)
-            except KeyboardInterrupt:
+            except (KeyboardInterrupt, errors.Cancelled):
                 if not self.interrupts.count:
                     raise
             except errors.FancyPipeError:
@@ -179,7 +180,7 @@ class Driver:
             finally:
                 with self.interrupts.only_counted(self.wake):
                     self._end(ending)
-        raise errors.Interrupted(ending.story())
+        raise self.interrupts.error(ending.story())
 
     def _end(self, ending: Ending) -> None:
         self._steps.closing = True
@@ -324,7 +325,7 @@ class Driver:
 
     def _stop_if_interrupted(self) -> None:
         if self.interrupts.count:
-            raise errors.Interrupted(how(self.interrupts.signal))
+            raise self.interrupts.error(how(self.interrupts.signal))
 
     def _interrupted(self, frame: FrameType | None) -> bool:
         """A signal has come: tell whether to raise, or whether the loop will look at the count."""

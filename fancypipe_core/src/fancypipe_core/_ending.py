@@ -10,7 +10,7 @@ from typing import Protocol
 from fancypipe_core import _table as table
 from fancypipe_core._context import stop_tasks
 from fancypipe_core._graph import Graph
-from fancypipe_core._interrupts import Interrupts, how
+from fancypipe_core._interrupts import Interrupts, again, how
 from fancypipe_core._report import Report
 from fancypipe_core._scheduler import Scheduler
 from fancypipe_core.backend import Backend
@@ -118,7 +118,7 @@ class Ending:
         what += "" if recall is not None else ", begun or not, that cannot be called back"
         self._report.warn(
             f"{how(loop.interrupts.signal)}: waiting up to {until - monotonic():.3g} s for "
-            f"{what}: {self._names()}; Ctrl-C again to stop now"
+            f"{what}: {self._names()}; {again(loop.interrupts.signal)} to stop now"
         )
         self._patient(until)
 
@@ -127,9 +127,11 @@ class Ending:
         left = self._loop.scheduler.in_flight
         seconds = until - monotonic()
         if left and seconds > 0 and self._loop.interrupts.count == self._heeded < 2:
+            number = self._loop.interrupts.signal
+            more = again(number) if self._heeded else "Ctrl-C"
             self._report.warn(
                 f"waiting up to {seconds:.3g} s for {_tasks(left)} that cannot be stopped: "
-                f"{self._names()}; Ctrl-C to leave them"
+                f"{self._names()}; {more} to leave them"
             )
             self._patient(until)
 

@@ -13,15 +13,18 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from time import monotonic
-from types import FrameType
+from types import FrameType, TracebackType
 from typing import Any
 
-from fancypipe_core.errors import Interrupted
+from fancypipe_core.errors import Cancelled
 
-__all__ = ["ENDING", "Interrupts", "Reaction", "at_once", "how", "in_imports", "quietly"]
+__all__ = [
+    "ENDING", "Interrupts", "Reaction", "again", "at_once", "how", "in_imports", "quietly",
+]  # fmt: skip
 
+_TOLD = "_fancypipe_told"  # an attribute of our exceptions: their text is for the user
 _PATIENCE = 2.0  # seconds after the second signal
 
 Reaction = Callable[[FrameType | None], bool]
@@ -37,8 +40,8 @@ class Interrupts:
     """What the user has asked for by signals, since the outermost `watched` block began.
 
     Attributes:
-        count: How many signals have come.  After one a run ends in good order, after
-            two at once.
+        count: How many signals have come, and calls that do as they do.  After one a
+            run ends in good order, after two at once.
         signal: Which came last; 0 if none did, but a program asked in another way.
         reaction: What is called when one comes.
     """
@@ -73,11 +76,11 @@ class Interrupts:
             instead: The handlers that are nobody's own.
 
         Raises:
-            Interrupted: One came, and the block ended as if none had.
+            KeyboardInterrupt: One came, and the block ended as if none had.
         """
         before = {}
         if not self._depth:
-            self.count, self._second = 0, 0.0
+            self.count, self.signal, self._second = 0, 0, 0.0
         if threading.current_thread() is threading.main_thread():
             handlers = {number: signal.getsignal(number) for number in numbers}
             before = {one: handler for one, handler in handlers.items() if handler in instead}
@@ -90,8 +93,8 @@ class Interrupts:
             self._depth -= 1
             for number, handler in before.items():
                 signal.signal(number, handler)
-        if self.count and before:
-            raise Interrupted(f"{how(self.signal)} when all was done")
+        if self.signal and before:
+            raise self.error(f"{how(self.signal)} when all was done")
 
     @contextmanager
     def told_to(self, reaction: Reaction) -> Iterator[None]:
@@ -116,6 +119,20 @@ class Interrupts:
             return self.is_stuck()
 
         return self.told_to(react)
+
+    def error(self, text: str) -> BaseException:
+        """Return what is raised by a run that was asked to end.
+
+        For a signal this is `KeyboardInterrupt` itself: Python and many programs know
+        what that means, and would take a class of ours for a failure.
+        """
+        if not self.signal:
+            return Cancelled(text)
+        error = KeyboardInterrupt(text)
+        if sys.excepthook is sys.__excepthook__:  # else somebody has a way of his own
+            sys.excepthook = _end_with_a_line
+        setattr(error, _TOLD, True)
+        return error
 
     def is_stuck(self) -> bool:
         """Tell whether so much time has gone since the second signal that one more must do."""
@@ -149,6 +166,24 @@ def quietly() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
+def _end_with_a_line(
+    kind: type[BaseException], error: BaseException, traceback: TracebackType | None
+) -> None:
+    """End a program that lets our Ctrl-C through as the command ends: with its line, and 130.
+
+    As Python's own hook for all else.
+    """
+    if not hasattr(error, _TOLD):
+        sys.__excepthook__(kind, error, traceback)
+        return
+    with suppress(OSError, ValueError, AttributeError):  # nobody reads, or it is closed
+        print(f"fancypipe: {error}", file=sys.stderr)  # noqa: T201 - as Python does
+    if not hasattr(sys, "ps1") and not sys.flags.interactive:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, signal.SIG_DFL)  # one more does not make a traceback
+        sys.exit(128 + signal.SIGINT)
+
+
 def at_once(_frame: FrameType | None) -> bool:
     """Raise `KeyboardInterrupt`, as Python does."""
     return True
@@ -160,8 +195,18 @@ def in_imports(frame: FrameType | None) -> bool:
 
 
 def how(number: int) -> str:
-    """Return words for a run that such a signal has ended: `interrupted (SIGTERM)`."""
+    """Return words for a run that such a signal has ended: `interrupted (SIGTERM)`.
+
+    Without a signal it was the program itself.
+    """
     if not number:
-        return "interrupted"
+        return "cancelled"
     name = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
     return f"interrupted ({name})"
+
+
+def again(number: int) -> str:
+    """Say how to ask once more, as it was asked before: `Ctrl-C again`."""
+    if not number:
+        return "call interrupt() again"
+    return "Ctrl-C again" if number == signal.SIGINT else f"{signal.Signals(number).name} again"

@@ -172,7 +172,8 @@ class Session:
             TaskError: A task failed.  It is also of the class of the original
                 exception, which is its `__cause__`.
             RunFailed: Tasks failed in a run with `keep_going`.
-            Interrupted: The user pressed Ctrl-C.
+            KeyboardInterrupt: The user pressed Ctrl-C.
+            Cancelled: `interrupt()` was called.
             BackendClosed: The session has ended.
         """
         if not self._open:
@@ -227,10 +228,11 @@ class Session:
                     self._files.close()
 
     def interrupt(self) -> None:
-        """Do as Ctrl-C does: end the run that is under way.  Called from any thread.
+        """End the run that is under way, as Ctrl-C does.  Called from any thread.
 
-        For runs in a thread of their own, where no signal comes.  A second call ends
-        it at once; without a run nothing happens.
+        Who waits for the run gets `errors.Cancelled`, an ordinary exception.  What
+        runs may finish within `grace`; a second call ends it at once.  Without a run
+        nothing happens.
         """
         if self._owner is not None:
             self._interrupts.count += 1
@@ -362,7 +364,7 @@ def run(
         TaskError: A task failed; also of the original exception's class.
         RunFailed: Tasks failed in a run with `keep_going`.
         UsageError: A setting or the target is not possible.
-        Interrupted: The user pressed Ctrl-C.
+        KeyboardInterrupt: The user pressed Ctrl-C.
     """
     interrupts = Interrupts.here()
     with (

@@ -19,6 +19,7 @@ __all__ = [
     "BackendNotFound",
     "BackendStartError",
     "BadInput",
+    "Cancelled",
     "ChannelError",
     "CodecError",
     "ConfigError",
@@ -30,7 +31,6 @@ __all__ = [
     "FancyPipeError",
     "GraphError",
     "InternalError",
-    "Interrupted",
     "PluginError",
     "ProtocolError",
     "RemoteError",
@@ -92,14 +92,11 @@ class BackendNotFound(UsageError):
         self.installed = tuple(installed)
 
 
-class Interrupted(FancyPipeError, KeyboardInterrupt):
-    """The run was stopped by Ctrl-C before its results were there.
+class Cancelled(FancyPipeError):
+    """The program ended the run before its results were there, by `Session.interrupt()`.
 
-    Stopped by another signal, the command line ends with 128 and that signal's number.
-    Also a `KeyboardInterrupt`, so that programs which handle that one need not know us.
+    Ctrl-C is none of these: it raises Python's own `KeyboardInterrupt`.
     """
-
-    exit_code: ClassVar[int] = 130
 
 
 class TaskError(FancyPipeError):

@@ -10,6 +10,7 @@ import signal
 import threading
 import traceback
 from collections.abc import Callable, Container, Sequence
+from time import sleep
 from types import FrameType, ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
@@ -220,7 +221,7 @@ def run_task(
             target = _made(definition, lambda: eval(make, names))
             with Interrupts.here().only_counted(), Session.of(configured) as session:
                 value = session.run(target)
-        except errors.FancyPipeError as error:
+        except (errors.FancyPipeError, KeyboardInterrupt) as error:
             raise _Failed(asked, settings) from error
     if output is None:
         try:
@@ -302,9 +303,10 @@ def _ended(call: Callable[[], Any], interrupts: Interrupts) -> int:
         result = call()
         return result if isinstance(result, int) else 0
     except _Failed as failed:
-        if not isinstance(failed.__cause__, errors.Interrupted):
+        cause = failed.__cause__
+        if not isinstance(cause, KeyboardInterrupt):
             return _said_failure(failed)
-        _streams.say(f"fancypipe: {_one_line(failed.__cause__)}")
+        _streams.say(f"fancypipe: {_one_line(cause) or how(interrupts.signal)}")
         return 128 + (interrupts.signal or signal.SIGINT)
     except KeyboardInterrupt:
         _streams.say(f"fancypipe: {how(interrupts.signal)}")
@@ -325,17 +327,23 @@ def _hurry_at_the_end(code: int, interrupts: int) -> None:
 
     Where `.cli()` was called from a program that goes on, nothing happens until that ends.
     """
+    ending = threading.Event()
+
+    def watch() -> None:
+        ending.wait()
+        sleep(_LAST_SECONDS if interrupts == 1 else _LAST_SECONDS / 10)
+        os._exit(code)
 
     def begin() -> None:
         with contextlib.suppress(ValueError):  # not the main thread
             # Asked for before, the end comes within seconds, and with the code that was said.
             signal.signal(signal.SIGINT, signal.SIG_IGN if interrupts else signal.SIG_DFL)
-        if interrupts:
-            seconds = _LAST_SECONDS if interrupts == 1 else _LAST_SECONDS / 10
-            watchdog = threading.Timer(seconds, os._exit, (code,))
-            watchdog.daemon = True
-            watchdog.start()
+        ending.set()
 
+    if interrupts:
+        # Now: once Python ends, no thread can be started any more.
+        with contextlib.suppress(RuntimeError):  # there are too many
+            threading.Thread(target=watch, name="fancypipe-end", daemon=True).start()
     # Before Python waits for threads; atexit comes only afterwards.
     getattr(threading, "_register_atexit", atexit.register)(begin)
 
