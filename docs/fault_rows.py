@@ -181,8 +181,8 @@ CLIENT = [
     Row(
         25,
         "Ctrl-C once",
-        "Nothing more is started, what runs has the setting `grace` to end; `Interrupted`, exit "
-        "code 130. Nothing is left.",
+        "Nothing more is started, what runs has the setting `grace` to end; `KeyboardInterrupt`, "
+        "exit code 130. Nothing is left.",
     ),
     Row(
         26,

@@ -186,6 +186,7 @@ def said(terminal: Terminal) -> str:
 # ---- once ----------------------------------------------------------------------
 
 
+@pytest.mark.every_python
 @pytest.mark.fault(25, 73)
 @pytest.mark.parametrize("backend", ["T", "P"])
 def test_once_lets_finish_what_runs_and_begins_nothing_more(folder: Path, backend: str) -> None:
@@ -204,6 +205,7 @@ def test_once_lets_finish_what_runs_and_begins_nothing_more(folder: Path, backen
     assert (marks(folder, "begun"), marks(folder, "done")) == (2, 2)
 
 
+@pytest.mark.every_python
 @pytest.mark.fault(25)
 def test_once_in_series_interrupts_the_task(folder: Path) -> None:
     with begin(folder, "S") as terminal:
@@ -366,6 +368,7 @@ def test_a_module_that_swallows_everything(folder: Path, backend: str) -> None:
     assert not list(folder.glob("slow-*"))
 
 
+@pytest.mark.every_python
 @pytest.mark.fault(26)
 @pytest.mark.parametrize("backend", ["S", "T"])
 def test_threads_that_tasks_left_do_not_hold_up_the_end(folder: Path, backend: str) -> None:
@@ -608,6 +611,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.every_python
 @pytest.mark.fault(25)
 @pytest.mark.parametrize("backend", ["threads", "procs"])
 def test_a_session_goes_on_after_ctrl_c(folder: Path, backend: str) -> None:
@@ -643,6 +647,7 @@ if __name__ == "__main__":
 LINE = "fancypipe: interrupted (Ctrl-C): 0 tasks done, 9 not"
 
 
+@pytest.mark.every_python
 @pytest.mark.fault(25)
 @pytest.mark.parametrize(
     ("how", "backend"),
@@ -677,6 +682,7 @@ def test_a_program_with_a_hook_of_its_own_keeps_it(folder: Path) -> None:
     assert f"mine: KeyboardInterrupt {LINE.removeprefix('fancypipe: ')}" in said(terminal)
 
 
+@pytest.mark.every_python
 @pytest.mark.fault(25)
 def test_an_interactive_python_goes_on(folder: Path) -> None:
     (folder / "plain.py").write_text(PLAIN, encoding="utf-8")
@@ -717,6 +723,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.every_python
 @pytest.mark.fault(25)
 @pytest.mark.parametrize("backend", ["procs"])
 def test_a_loop_of_asyncio_goes_on(folder: Path, backend: str) -> None:
