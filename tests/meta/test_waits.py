@@ -27,6 +27,7 @@ SAFE: Mapping[tuple[str, str], str] = {
     ("fancypipe_core._channel", "self._sock.recv_into(room, 0, flags)"): _SOCKET,
     ("fancypipe_core._channel", "self._sock.sendmsg(parts)"): _SOCKET,
     ("fancypipe_core._context", "scope.get()"): "a context variable",
+    ("fancypipe_core._cli.commands", "ending.wait()"): "a daemon thread that waits for the end",
     ("fancypipe_core._doctor.clean", "self._process.wait()"): "its group has just been killed",
     ("fancypipe_core._exec", "process.wait()"): "the user's program; the task's `timeout` ends it",
     ("fancypipe_core._exec", "selector.select()"): "the same",

@@ -31,7 +31,7 @@ OTHERS = [version for version in CLASSIFIERS if version != OURS]
 
 def interpreter(version: str) -> str:
     """Return the file of an interpreter; skip if there is none."""
-    # pyenv has a command for each of its Pythons, and this variable lets it work.
+    # Where one command stands for several Pythons, this variable says which is meant.
     env = {**os.environ, "PYENV_VERSION": version}
     name = f"python{version}"
     if shutil.which(name) is None:
