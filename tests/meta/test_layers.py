@@ -34,7 +34,7 @@ LAYERS: Layers = [
         "_cli.docstring",
     ],
     ["_declare", "_refusals", "_results"],
-    ["_faults", "_machine", "_interrupts", "_watch", "_interpreter", "_main"],
+    ["_faults", "_machine", "_interrupts", "_watch", "_interpreter", "_main", "_orphans"],
     # The machine's records; references; names of code; frames of bytes.
     [
         "_records",

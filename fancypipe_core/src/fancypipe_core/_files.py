@@ -8,7 +8,10 @@ import shutil
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-__all__ = ["Keeper", "TempPath"]
+__all__ = ["KEPT", "Keeper", "TempPath"]
+
+KEPT = ".kept"
+"""A file in a session's folder: which of its files are the user's now, each followed by a zero."""
 
 
 class TempPath(type(pathlib.Path())):  # type: ignore[misc]  # PosixPath or WindowsPath
@@ -70,7 +73,15 @@ class Keeper:
 
     def keep(self, task: int) -> None:
         """The caller of the run gets this task's value: its files are not ours any more."""
-        self.kept |= self._held.get(task, set())
+        new = self._held.get(task, set()) - self.kept
+        if new and os.path.isdir(self.directory):
+            # Whoever finds the folder when we were killed must know it too.
+            marker = os.path.join(self.directory, KEPT)
+            with open(marker, "ab") as file:
+                names = (os.fsencode(name[len(self._prefix) :]) for name in new)
+                file.write(b"".join(name + b"\0" for name in names))
+            new.add(marker)
+        self.kept |= new
 
     def pass_on(self, task: int, other: int) -> None:
         """Whoever holds `other` holds the files of `task` too."""

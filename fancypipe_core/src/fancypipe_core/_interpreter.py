@@ -12,7 +12,7 @@ __all__ = ["interpreter"]
 # imported before the folder is out but `sys`, which is built in; nothing is left in `__main__`.
 _RUN = (
     "__import__('sys').path[:1] == [''] and __import__('sys').path.pop(0); "
-    "__import__('runpy')._run_module_as_main({!r})"
+    "__import__('runpy')._run_module_as_main(__import__('sys').argv.pop(1))"
 )
 
 
@@ -26,4 +26,4 @@ def interpreter(module: str, *options: str) -> list[str]:
         *options: Further options of the interpreter.
     """
     flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
-    return [sys.executable, *flags, *options, "-c", _RUN.format(module)]
+    return [sys.executable, *flags, *options, "-c", _RUN, module]

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from fancypipe_core import _configured, _machine, errors
+from fancypipe_core import _configured, _machine, _orphans, errors
 from fancypipe_core._driver import Driver
 from fancypipe_core._files import Keeper
 from fancypipe_core._inline import InlineBackend
@@ -86,7 +86,7 @@ class Session:
         self._name = plugin.name
         self.id = os.urandom(6).hex()
         base = os.path.abspath(self.settings.tempdir or tempfile.gettempdir())
-        self.directory = os.path.join(base, f"fancypipe-{self.id}")
+        self.directory = os.path.join(base, _orphans.owned_prefix() + self.id)
         self._interrupts = Interrupts.here()
         live = plugin.shares_memory
         options = BackendOptions(
@@ -134,6 +134,7 @@ class Session:
                 self._driver.stop(0.0)
                 raise
             self._open = True
+            _orphans.sweep_orphans(os.path.dirname(self.directory))
             if isinstance(self._values, EncodedValues):
                 # While the workers come up.
                 folder = os.path.dirname(self.directory)

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from fancypipe_core._interpreter import interpreter
     from fancypipe_core._main import main_script, set_main_script
     from fancypipe_core._msgpack import pack, unpacker
+    from fancypipe_core._orphans import owned_prefix, sweep_orphans
     from fancypipe_core._outpost import serve_backend
     from fancypipe_core._runner import Runner
     from fancypipe_core._serve import ChannelBackend, serve
@@ -97,12 +98,14 @@ __all__ = [
     "interpreter",
     "local_backend",
     "main_script",
+    "owned_prefix",
     "pack",
     "run_command",
     "serve",
     "serve_backend",
     "set_main_script",
     "setting",
+    "sweep_orphans",
     "unpacker",
     "usable_cores",
 ]
@@ -120,11 +123,13 @@ _HELPERS = {
     "interpreter": "_interpreter",
     "local_backend": "_configured",
     "main_script": "_main",
+    "owned_prefix": "_orphans",
     "pack": "_msgpack",
     "run_command": "cli",
     "serve": "_serve",
     "serve_backend": "_outpost",
     "set_main_script": "_main",
+    "sweep_orphans": "_orphans",
     "unpacker": "_msgpack",
     "usable_cores": "_settings.cores",
 }

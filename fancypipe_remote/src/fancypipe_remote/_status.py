@@ -14,7 +14,7 @@ from contextlib import suppress
 from time import monotonic
 
 from fancypipe_core import errors
-from fancypipe_core.backend import SocketChannel
+from fancypipe_core.backend import SocketChannel, owned_prefix
 from fancypipe_remote import _address, _greeting
 from fancypipe_remote import _messages as messages
 from fancypipe_remote._client import keys_of, meet
@@ -76,7 +76,7 @@ def _who_sees(
     """Ask each worker whether it sees a folder that is made for it."""
     answers: dict[bytes, Answer] = {}
     try:
-        folder = tempfile.mkdtemp(prefix="fancypipe-status-", dir=base)
+        folder = tempfile.mkdtemp(prefix=owned_prefix("status"), dir=base)
     except OSError as error:
         raise errors.UsageError(f"-tempdir={base}: {error.strerror}") from None
     try:

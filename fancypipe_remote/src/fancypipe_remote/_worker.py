@@ -17,7 +17,7 @@ from time import monotonic
 from types import FrameType
 
 from fancypipe_core import errors
-from fancypipe_core.backend import SocketChannel, interpreter
+from fancypipe_core.backend import SocketChannel, interpreter, owned_prefix, sweep_orphans
 from fancypipe_remote import __version__, _greeting
 from fancypipe_remote import _messages as messages
 from fancypipe_remote._ends import Connection
@@ -73,9 +73,10 @@ class Worker:
         wait: float | None,
         say: Callable[[str], None],
     ) -> None:
+        sweep_orphans(base)
         self._slots = slots
         self._backend = backend
-        self._folder = tempfile.mkdtemp(prefix="fancypipe-worker-", dir=base)
+        self._folder = tempfile.mkdtemp(prefix=owned_prefix("worker"), dir=base)
         self._say = say
         self._side = WorkerSide(hello("worker", slots), wait, monotonic())
         self._loop = Loop(dialer, self._side, wanted=self._wanted, closed=self._closed)

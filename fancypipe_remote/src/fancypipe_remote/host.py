@@ -20,8 +20,10 @@ from fancypipe_core.backend import (
     decode_command,
     fault,
     local_backend,
+    owned_prefix,
     serve_backend,
     set_main_script,
+    sweep_orphans,
 )
 from fancypipe_core.errors import ChannelError, FancyPipeError
 from fancypipe_remote import _code, _greeting
@@ -47,7 +49,8 @@ def main(argv: list[str]) -> None:
     faulthandler.enable(all_threads=False)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     channel = SocketChannel(socket.socket(fileno=int(descriptor)), blocking=True)
-    own = tempfile.mkdtemp(prefix="host-", dir=base)
+    sweep_orphans(base)  # of host processes that were killed
+    own = tempfile.mkdtemp(prefix=owned_prefix("host"), dir=base)
     try:
         _serve(channel, name, int(workers), base, own)
     except ChannelError:

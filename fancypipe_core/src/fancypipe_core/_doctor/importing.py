@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
-from fancypipe_core import _wire
+from fancypipe_core import _orphans, _wire
 from fancypipe_core._cli.explain import user_text
 from fancypipe_core._doctor.clean import Clean, Gone
 from fancypipe_core._doctor.finding import Finding, several
@@ -56,7 +56,7 @@ class _Try(NamedTuple):
 def _empty_folder() -> AbstractContextManager[str | None]:
     """Make a folder to stand in; None where there is no place for one."""
     try:
-        return tempfile.TemporaryDirectory(prefix="fancypipe-doctor-")
+        return tempfile.TemporaryDirectory(prefix=_orphans.owned_prefix("doctor"))
     except OSError:
         return nullcontext()
 
