@@ -282,7 +282,13 @@ DATA = [
     Row(65, "A shared file system lags behind"),
     Row(66, "A file is cut, damaged or deleted by somebody else"),
     Row(67, "Input and output errors in the middle of a run"),
-    Row(68, "Temporary files of what was killed"),
+    Row(
+        68,
+        "Temporary files of what was killed",
+        "A folder's name says whose it is. The next session or worker there removes those whose "
+        "process is dead beyond doubt: never one of another machine or container, and never a "
+        "file that a run has given to you. Linux only.",
+    ),
     Row(69, "A value of 4 GiB"),
     Row(70, "Sizes at the edges; a million tiny results"),
 ]

@@ -425,6 +425,25 @@ def test_threads_can_be_the_local_backend(tmp_path: Path, script: Path) -> None:
         assert (over.stdout, over.returncode) == ("25\n", 0), over.stderr
 
 
+@pytest.mark.fault(68)
+def test_what_killed_workers_and_clients_left_is_removed(tmp_path: Path) -> None:
+    with cluster(tmp_path, workers=0) as made:
+        temporary = tmp_path / "temporary"
+        first = made.worker(1)
+        running = client(made, f"{WORK}:many", "--count", "4", "--seconds", "600")
+        pid = int(first.says(r"host process (\d+)")[1])
+        eventually(lambda: any(temporary.glob(f"*/fancypipe-host-*-{pid}-*")), "the host's folder")
+        eventually(lambda: any(temporary.glob(f"*-{running.pid}-*/proof")), "the client's")
+        first.kill()
+        running.kill()
+        running.communicate(timeout=LIMIT)
+        assert len(list(temporary.iterdir())) == 2
+        eventually(lambda: not hosts(made), "they end with the worker")
+        second = made.worker(1)
+        (left,) = temporary.iterdir()
+        assert f"-{second.process.pid}-" in left.name
+
+
 @pytest.mark.parametrize("missing", [("procs",), ("procs", "threads")])
 def test_a_worker_takes_the_local_backend_that_is_there(
     tmp_path: Path, script: Path, missing: tuple[str, ...]
