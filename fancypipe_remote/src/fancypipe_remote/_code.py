@@ -1,164 +1,179 @@
 """How a worker gets the pipeline's code: from a file system that both see, or in a bundle.
 
-The client tells which files of its script's folder there are, with their content's
+The client tells which files its code is made of (`_reach`), with their content's
 hash.  A worker that finds all of them in the same place imports them from there.
-Else the client sends them once, as an archive that is named by its content; the
-worker unpacks it and imports from that folder.
+Else the client sends them once, and the worker unpacks them below a folder of the
+session's own, each under its whole path: so what code finds by its own place, it
+finds there too.
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
 import os
-import shutil
+import platform
 import sys
-import tempfile
-import zipfile
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+import sysconfig
+import zlib
+from collections.abc import Sequence
+from contextlib import suppress
 
 import msgspec
 
-__all__ = ["Bundle", "Code", "project", "settle", "unpack"]
+from fancypipe_remote._reach import is_native, reach
 
-_MOST_FILES = 2000
-_MOST_BYTES = 32 * 1024 * 1024
-_NOT_CODE = {"__pycache__", "node_modules", "site-packages", "dist-packages", "build", "dist"}
+__all__ = ["Bundle", "Code", "Place", "settle", "this_platform", "unpack"]
+
+_MOST_BYTES = 256 * 1024 * 1024  # that a worker unpacks: four times what a client may send
+_MOST_NAMED = 3
 
 
 class Code(msgspec.Struct, array_like=True, frozen=True):
-    """Where a client's code is.
+    """Where a client's code is.  Paths are as the file system writes them, and absolute.
 
     Attributes:
-        folder: The script's folder; empty if there is no script.
-        files: For each Python file below it, its path from there and a hash of its content.
-        path: The entries of the client's `sys.path` that are not its interpreter's own.
-        digest: Names all of this content.
+        files: Each file and a hash of its content.
+        before: What its `sys.path` has of its own before the standard library.
+        after: The same, behind it.
     """
 
-    folder: str
-    files: dict[str, str]
-    path: list[str]
-    digest: str
+    files: dict[bytes, bytes] = {}
+    before: list[bytes] = []
+    after: list[bytes] = []
+
+
+class _File(msgspec.Struct, array_like=True, frozen=True):
+    path: bytes
+    runs: bool
+    data: bytes
 
 
 class Bundle:
-    """The code of this process's script, to be sent to workers.
+    """The code of this process, to be sent to workers.
 
     Args:
-        script: The script's file; None for a notebook or prompt.
+        main: What the main module is: `file` and its path, or `module` and its name;
+            None for a notebook or prompt.
 
     Attributes:
         code: What workers are told first.
+        lacks: What is not in it, for its size, as a part of a sentence; "" if all is.
     """
 
-    def __init__(self, script: str | None) -> None:
-        folder = os.path.dirname(os.path.abspath(script)) if script else ""
-        self._contents = dict(_contents(folder)) if folder else {}
-        files = {name: _hash(data) for name, data in self._contents.items()}
-        together = "\n".join(f"{name} {files[name]}" for name in sorted(files))
-        self.code = Code(folder, files, project(sys.path), _hash(together.encode()))
+    def __init__(self, main: tuple[str, str] | None) -> None:
+        reached = reach(main)
+        self._contents: dict[bytes, _File] = {}
+        for path in reached.files:
+            with suppress(OSError):  # it cannot be imported either
+                with open(path, "rb") as file:
+                    data = file.read()
+                place = os.fsencode(path)
+                self._contents[place] = _File(place, os.access(path, os.X_OK), data)
+        files = {place: _hash(one.data) for place, one in self._contents.items()}
+        self.code = Code(files, *([os.fsencode(path) for path in part] for part in reached.roots))
+        self.lacks = _named(reached.left_out)
+        self._packed: dict[bool, bytes] = {}
 
-    def archive(self) -> bytes:
-        """Return all files as a zip archive; the same content gives the same bytes."""
-        out = io.BytesIO()
-        with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
-            for name in sorted(self._contents):
-                archive.writestr(zipfile.ZipInfo(name), self._contents[name])
-        return out.getvalue()
+    def archive(self, platform: str) -> bytes:
+        """Return all files for a worker, those of machine code only for our own platform."""
+        native = platform == this_platform()
+        packed = self._packed.get(native)
+        if packed is None:
+            files = [
+                one
+                for place, one in self._contents.items()
+                if native or not is_native(os.fsdecode(place))
+            ]
+            packed = self._packed[native] = zlib.compress(msgspec.msgpack.encode(files), 1)
+        return packed
 
-
-def project(path: Sequence[str]) -> list[str]:
-    """Return the entries of a `sys.path` that do not belong to the interpreter."""
-    own = {os.path.realpath(prefix) for prefix in (sys.prefix, sys.base_prefix, sys.exec_prefix)}
-
-    def is_own(entry: str) -> bool:
-        real = os.path.realpath(entry)
-        return any(real == prefix or real.startswith(prefix + os.sep) for prefix in own)
-
-    entries = [os.path.abspath(entry) for entry in path]
-    return [entry for entry in entries if not is_own(entry) or not _looks_installed(entry)]
-
-
-def _looks_installed(entry: str) -> bool:
-    """Whether an entry below the interpreter's prefix holds what is installed there."""
-    parts = Path(entry).parts
-    names = {"lib", "lib64", "Lib"}
-    return bool(names.intersection(parts)) or entry.endswith(".zip")
-
-
-def _contents(folder: str) -> Iterator[tuple[str, bytes]]:
-    """Yield the Python files below a folder, as far as they are few and small."""
-    size = count = 0
-    for here, folders, names in os.walk(folder):
-        folders[:] = sorted(
-            name
-            for name in folders
-            if name not in _NOT_CODE
-            and not name.startswith(".")
-            and not os.path.exists(os.path.join(here, name, "pyvenv.cfg"))
-        )
-        for name in sorted(names):
-            if not name.endswith(".py"):
-                continue
-            path = os.path.join(here, name)
-            try:
-                data = Path(path).read_bytes()
-            except OSError:
-                continue  # it cannot be imported either
-            count += 1
-            size += len(data)
-            if count > _MOST_FILES or size > _MOST_BYTES:
-                return
-            yield os.path.relpath(path, folder), data
+    def unfit(self, platform: str) -> str:
+        """Name the files that are of no use on this platform; "" if there are none."""
+        if platform == this_platform():
+            return ""
+        return _named([(os.fsdecode(p), 0) for p in self._contents if is_native(os.fsdecode(p))])
 
 
-def _hash(data: bytes) -> str:
-    return hashlib.blake2b(data, digest_size=16).hexdigest()
+def _named(paths: Sequence[tuple[str, int]]) -> str:
+    words = []
+    for path, size in paths[:_MOST_NAMED]:
+        shown = os.fsencode(path).decode(errors="backslashreplace")
+        words.append(f"{shown} ({size / 2**20:,.0f} MiB)" if size >= 2**20 else shown)
+    if len(paths) > _MOST_NAMED:
+        words.append(f"{len(paths) - _MOST_NAMED:,} more")
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+def this_platform() -> str:
+    """Return what must be equal where machine code is to run."""
+    libc = "".join(platform.libc_ver()[:1])
+    return f"{sysconfig.get_platform()} {libc} {sys.implementation.cache_tag}"
+
+
+def _hash(data: bytes) -> bytes:
+    return hashlib.blake2b(data, digest_size=16).digest()
 
 
 def settle(code: Code) -> bool:
     """Tell whether this machine sees the client's files, with the same content."""
-    for name, expected in code.files.items():
+    for path, expected in code.files.items():
         try:
-            data = Path(code.folder, name).read_bytes()
-        except OSError:
-            return False
-        if _hash(data) != expected:
+            with open(path, "rb") as file:
+                if _hash(file.read()) != expected:
+                    return False
+        except (OSError, ValueError):
             return False
     return True
 
 
-def unpack(archive: bytes, code: Code, base: str) -> str:
-    """Unpack a bundle, unless it is there already; return its folder.
+class Place(msgspec.Struct, frozen=True):
+    """Where a client's files are on a worker.
 
-    Args:
-        archive: What `Bundle.archive` made.
-        code: What the client told of it.
-        base: The folder for temporary files.
+    Attributes:
+        root: The folder in which each has its whole path; "" if it has the same path here.
+    """
+
+    root: str = ""
+
+    def of(self, path: str) -> str:
+        """Return where a path of the client's is here."""
+        if not self.root:
+            return path
+        there = os.path.join(self.root, path.lstrip(os.sep))
+        return there if os.path.lexists(there) else path
+
+    def search(self, entries: Sequence[bytes]) -> list[str]:
+        """Return what belongs on `sys.path` for entries of the client's."""
+        theirs = [os.fsdecode(entry) for entry in entries]
+        # What was not sent may still be here; what was sent comes first.
+        return list(dict.fromkeys([*map(self.of, theirs), *theirs]))
+
+
+def unpack(archive: bytes, folder: str) -> Place:
+    """Unpack what `Bundle.archive` made below a new folder of this session's own.
 
     Raises:
-        ValueError: The archive holds something else than was told.
+        ValueError: It cannot be read, is too large, or names a place outside of the folder.
         OSError: It cannot be written.
     """
-    home = os.path.join(base, "code")
-    target = os.path.join(home, code.digest)
-    if os.path.isdir(target):
-        return target
-    os.makedirs(home, mode=0o700, exist_ok=True)
-    made = tempfile.mkdtemp(dir=home)
+    inflate = zlib.decompressobj()
     try:
-        with zipfile.ZipFile(io.BytesIO(archive)) as zipped:
-            if set(zipped.namelist()) != set(code.files):
-                raise ValueError("the bundle of code holds other files than were told")
-            zipped.extractall(made)
-        try:
-            os.rename(made, target)
-        except OSError:
-            if not os.path.isdir(target):
-                raise
-            # Another host process was faster.
-    finally:
-        shutil.rmtree(made, ignore_errors=True)
-    return target
+        data = inflate.decompress(archive, _MOST_BYTES)
+        if inflate.unconsumed_tail:
+            raise ValueError(f"the client's code is larger than {_MOST_BYTES >> 20} MiB")
+        files = msgspec.msgpack.decode(data, type=list[_File])
+    except (zlib.error, msgspec.MsgspecError) as error:
+        raise ValueError(f"the client's code cannot be read: {error}") from error
+    os.mkdir(folder, 0o700)
+    for file in files:
+        parts = file.path.split(os.fsencode(os.sep))[1:]
+        if not file.path.startswith(b"/") or {b"", b".", b".."}.intersection(parts):
+            raise ValueError(f"the client's code names a file {file.path!r}")
+        path = os.path.join(os.fsencode(folder), *parts)
+        os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
+        # Only plain files are made, and only new ones: there is no link to follow.
+        mode = 0o700 if file.runs else 0o600
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
+        with open(os.open(path, flags, mode), "wb") as out:
+            out.write(file.data)
+    return Place(folder)

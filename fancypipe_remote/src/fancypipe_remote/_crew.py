@@ -27,7 +27,7 @@ from fancypipe_core import errors
 from fancypipe_core.backend import ChannelBackend, Event, Job, Setup, SocketChannel, main_script
 from fancypipe_remote import _greeting
 from fancypipe_remote import _messages as messages
-from fancypipe_remote._code import Bundle
+from fancypipe_remote._code import Bundle, this_platform
 from fancypipe_remote._greeting import Answer, Greeting
 from fancypipe_remote._network import Network, News
 
@@ -98,8 +98,8 @@ class Crew:
         self._lost = lost
         self._warn = warn
         self._script = main_script()
-        file = self._script.value if self._script and self._script.kind == "file" else None
-        self._bundle = Bundle(file)
+        self._bundle = Bundle(self._script)
+        self._warned_of_code: set[str] = set()
         self._proof = secrets.token_hex(16)
         self._unfit: set[bytes] = set()
         self._failures: dict[bytes, int] = {}
@@ -216,7 +216,7 @@ class Crew:
         link = ChannelBackend(channel, channel, lambda events: self._heard(member, events), _keep)
         member = self.members[address] = Member(info, number, link, channel)
         self._selector.register(channel, selectors.EVENT_READ, member)
-        greeting = Greeting(self._bundle.code, self._directory, self._proof, os.getcwd())
+        greeting = Greeting(self._bundle.code, self._directory, self._proof, _cwd())
         channel.send(_greeting.encode(greeting))
         self.watch_writes(member)
 
@@ -232,7 +232,7 @@ class Crew:
             self._gone(member, answer.problem)
             return
         if answer.wants_code:
-            member.channel.send(b"", [self._bundle.archive()])
+            self._send_code(member, answer.platform)
         if not answer.shares:
             self._warn(
                 f"the worker on {host} does not see {self._directory}: files that tasks make "
@@ -244,6 +244,24 @@ class Crew:
         member.limit = None
         self._failures.pop(member.info.address, None)
         self.watch_writes(member)
+
+    def _send_code(self, member: Member, platform: str) -> None:
+        member.channel.send(b"", [self._bundle.archive(platform)])
+        host = member.info.host
+        if self._bundle.lacks and "" not in self._warned_of_code:
+            self._warned_of_code.add("")
+            self._warn(
+                f"the worker on {host} does not see your files, and what was sent of them lacks "
+                f"{self._bundle.lacks}: that is too large. If a task needs it, put it on a file "
+                "system that all see, or install it there"
+            )
+        unfit = self._bundle.unfit(platform)
+        if unfit and host not in self._warned_of_code:
+            self._warned_of_code.add(host)
+            self._warn(
+                f"the worker on {host} does not get {unfit}: that is machine code for "
+                f"{this_platform()}, and there it is {platform}"
+            )
 
     # ---- clocks ----
 
@@ -323,3 +341,10 @@ class Crew:
 
 def _keep(_jobs: Sequence[Job]) -> None:
     """Workers of this kind give nothing back but by events."""
+
+
+def _cwd() -> str:
+    try:
+        return os.getcwd()
+    except OSError:  # it is gone
+        return ""

@@ -28,7 +28,7 @@ class Greeting(msgspec.Struct, array_like=True, frozen=True):
         code: Where its code is.
         directory: The session's folder for temporary files.
         proof: The text of a file `proof` in there, that only the client can have written.
-        cwd: Its working folder.
+        cwd: Its working folder; empty if it is gone.
     """
 
     code: Code
@@ -43,11 +43,13 @@ class Answer(msgspec.Struct, array_like=True, frozen=True):
     Attributes:
         wants_code: Whether it does not see the client's files.
         shares: Whether it sees the session's folder.
+        platform: Which machine code runs there.
         problem: Why it cannot work for this client; empty if it can.
     """
 
     wants_code: bool
     shares: bool
+    platform: str
     problem: str = ""
 
 

@@ -18,7 +18,7 @@ from fancypipe_core.backend import SocketChannel, owned_prefix
 from fancypipe_remote import _address, _greeting
 from fancypipe_remote import _messages as messages
 from fancypipe_remote._client import keys_of, meet
-from fancypipe_remote._code import Bundle
+from fancypipe_remote._code import Code
 from fancypipe_remote._declared import StatusSettings
 from fancypipe_remote._greeting import Answer, Greeting
 from fancypipe_remote._keys import CLIENT
@@ -83,7 +83,7 @@ def _who_sees(
         proof = secrets.token_hex(16)
         with open(os.path.join(folder, "proof"), "w", encoding="utf-8") as file:
             file.write(proof)
-        greeting = _greeting.encode(Greeting(Bundle(None).code, folder, proof, os.getcwd()))
+        greeting = _greeting.encode(Greeting(Code(), folder, proof, os.getcwd()))
         with selectors.DefaultSelector() as selector:
             for info in workers:
                 _, sock = network.open(info.address, 0)

@@ -28,6 +28,7 @@ from fancypipe_core.backend import (
 from fancypipe_core.errors import ChannelError, FancyPipeError
 from fancypipe_remote import _code, _greeting
 from fancypipe_remote._greeting import Answer, Greeting
+from fancypipe_remote._roots import container
 
 __all__ = ["main"]
 
@@ -75,33 +76,29 @@ def _serve(channel: SocketChannel, name: str, workers: int, base: str, own: str)
     greeting = _greeting.decode(channel.receive()[0], Greeting)
     shares = _greeting.sees(greeting)
     directory = greeting.directory if shares else own
+    platform = _code.this_platform()
     try:
         backend = local_backend(name, workers, directory)
     except FancyPipeError as error:
-        channel.send(_greeting.encode(Answer(wants_code=False, shares=shares, problem=str(error))))
+        answer = Answer(wants_code=False, shares=shares, platform=platform, problem=str(error))
+        channel.send(_greeting.encode(answer))
         return
     sees_code = _code.settle(greeting.code)
-    channel.send(_greeting.encode(Answer(wants_code=not sees_code, shares=shares)))
-    folder = greeting.code.folder
-    here = folder
+    answer = Answer(wants_code=not sees_code, shares=shares, platform=platform)
+    channel.send(_greeting.encode(answer))
+    place = _code.Place()
     if not sees_code:
         _, buffers = channel.receive()
-        here = _code.unpack(bytes(buffers[0]), greeting.code, base)
-
-    def moved(path: str) -> str:
-        if here != folder and (path == folder or path.startswith(folder + os.sep)):
-            return here + path[len(folder) :]
-        return path
-
+        place = _code.unpack(bytes(buffers[0]), os.path.join(own, "code"))
     setup = decode_command(channel.receive())
     assert isinstance(setup, Setup), "after the greeting comes the setup"
-    theirs = [moved(entry) for entry in greeting.code.path]
-    ours = [entry for entry in sys.path if entry not in theirs]
-    sys.path[:] = [entry for entry in theirs if os.path.exists(entry)] + ours
-    sys.argv[:] = setup.argv
+    before, after = place.search(greeting.code.before), place.search(greeting.code.after)
+    ours = [entry for entry in sys.path if entry not in (*before, *after)]
+    sys.path[:] = [entry for entry in (*before, *ours, *after) if container(entry)]
+    sys.argv[:] = [place.of(setup.argv[0]), *setup.argv[1:]] if setup.argv else []
     main_script = setup.main
     if main_script is not None and main_script[0] == "file":
-        main_script = ("file", moved(main_script[1]))
+        main_script = ("file", place.of(main_script[1]))
     set_main_script(main_script)
     os.chdir(greeting.cwd if os.path.isdir(greeting.cwd) else own)
     serve_backend(channel, backend)

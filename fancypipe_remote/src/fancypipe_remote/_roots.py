@@ -1,0 +1,98 @@
+"""Where a client's own code is: the entries of `sys.path` that no installation has put there."""
+
+from __future__ import annotations
+
+import os
+import site
+import sys
+import sysconfig
+import tempfile
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+__all__ = ["OURS", "Roots", "container", "is_installed", "is_wide", "roots"]
+
+OURS = {"fancypipe_core", "fancypipe_procs", "fancypipe_remote", "fancypipe_threads"}
+"""What each worker has itself, in its own version, also where it is installed as editable."""
+
+
+class Roots(NamedTuple):
+    """Folders and archives from which a client imports its own code.
+
+    Attributes:
+        before: Those that come before the standard library, as the script's folder does.
+        after: Those behind it, as the folders of editable installs.
+    """
+
+    before: list[str]
+    after: list[str]
+
+
+def roots() -> Roots:
+    """Return this process's roots, as absolute paths, each once."""
+    stdlib = _installed_folders()[0]
+    places = Roots([], [])
+    behind = False
+    for entry in sys.path:
+        try:
+            # What was appended later may be relative, and "" is the current folder.
+            path = os.path.abspath(entry)
+        except (OSError, TypeError, ValueError):
+            continue  # the current folder is gone; or it is none that an import would read
+        if is_installed(path):
+            behind = behind or path == stdlib or os.path.realpath(path) == stdlib
+        elif path not in places.before and path not in places.after and container(path):
+            (places.after if behind else places.before).append(path)
+    return places
+
+
+def container(path: str) -> str:
+    """Return the folder or the archive that an entry of `sys.path` means; "" if there is none."""
+    while not os.path.exists(path):
+        # Below an archive there are folders, too.
+        path, name = os.path.split(path)
+        if not name:
+            return ""
+        if os.path.isdir(path):
+            return ""
+    return path
+
+
+def is_installed(path: str) -> bool:
+    """Tell whether a file or folder is the interpreter's own, or was installed for it."""
+    if path.startswith(_installed_starts()) or path in _installed_folders():
+        return True
+    real = os.path.realpath(path)
+    return real.startswith(_installed_starts()) or real in _installed_folders()
+
+
+def is_wide(root: str) -> bool:
+    """Tell whether a folder holds much that is no code of one project: a home, or temporary files."""
+    wide = [os.path.expanduser("~"), tempfile.gettempdir()]
+    here = os.path.realpath(root)
+    return any(
+        path == here or path.startswith(os.path.join(here, ""))
+        for path in map(os.path.realpath, wide)
+    )
+
+
+@cache
+def _installed_starts() -> tuple[str, ...]:
+    return tuple(os.path.join(folder, "") for folder in _installed_folders())
+
+
+@cache
+def _installed_folders() -> tuple[str, ...]:
+    """Return the standard library's folder first, then the others, each as it is and as it is linked to."""
+    known = sysconfig.get_paths()
+    stdlib = known["stdlib"]
+    folders = [stdlib, known["platstdlib"], known["purelib"], known["platlib"]]
+    folders += [site.getusersitepackages(), *site.getsitepackages()]
+    version = f"python{sys.version_info[0]}{sys.version_info[1]}.zip"
+    folders += [os.path.join(os.path.dirname(stdlib), version)]
+    for prefix in {sys.prefix, sys.base_prefix}:
+        # Distributions of Linux have folders of their own for what they install.
+        for lib in ("lib", "local/lib"):
+            folders += map(str, Path(prefix, lib).glob("python*/dist-packages"))
+    return tuple(dict.fromkeys(f(path) for f in (os.path.abspath, os.path.realpath) for path in folders))
