@@ -11,16 +11,16 @@ from __future__ import annotations
 
 import hashlib
 import os
-import platform
-import sys
 import sysconfig
 import zlib
 from collections.abc import Sequence
 from contextlib import suppress
+from importlib.machinery import EXTENSION_SUFFIXES
 
 import msgspec
 
 from fancypipe_remote._reach import is_native, reach
+from fancypipe_remote._roots import container
 
 __all__ = ["Bundle", "Code", "Place", "settle", "this_platform", "unpack"]
 
@@ -35,11 +35,13 @@ class Code(msgspec.Struct, array_like=True, frozen=True):
         files: Each file and a hash of its content.
         before: What its `sys.path` has of its own before the standard library.
         after: The same, behind it.
+        metadata: Folders of installations, for what is said there of editable ones.
     """
 
     files: dict[bytes, bytes] = {}
     before: list[bytes] = []
     after: list[bytes] = []
+    metadata: list[bytes] = []
 
 
 class _File(msgspec.Struct, array_like=True, frozen=True):
@@ -70,7 +72,8 @@ class Bundle:
                 place = os.fsencode(path)
                 self._contents[place] = _File(place, os.access(path, os.X_OK), data)
         files = {place: _hash(one.data) for place, one in self._contents.items()}
-        self.code = Code(files, *([os.fsencode(path) for path in part] for part in reached.roots))
+        places = (*reached.roots, reached.metadata)
+        self.code = Code(files, *([os.fsencode(path) for path in part] for part in places))
         self.lacks = _named(reached.left_out)
         self._packed: dict[bool, bytes] = {}
 
@@ -106,8 +109,7 @@ def _named(paths: Sequence[tuple[str, int]]) -> str:
 
 def this_platform() -> str:
     """Return what must be equal where machine code is to run."""
-    libc = "".join(platform.libc_ver()[:1])
-    return f"{sysconfig.get_platform()} {libc} {sys.implementation.cache_tag}"
+    return f"{sysconfig.get_platform()} ({EXTENSION_SUFFIXES[0].strip('.')})"
 
 
 def _hash(data: bytes) -> bytes:
@@ -116,7 +118,10 @@ def _hash(data: bytes) -> bytes:
 
 def settle(code: Code) -> bool:
     """Tell whether this machine sees the client's files, with the same content."""
+    elsewhere = tuple(os.path.join(folder, b"") for folder in code.metadata)
     for path, expected in code.files.items():
+        if path.startswith(elsewhere):
+            continue  # each machine may have installations of its own
         try:
             with open(path, "rb") as file:
                 if _hash(file.read()) != expected:
@@ -140,13 +145,25 @@ class Place(msgspec.Struct, frozen=True):
         if not self.root:
             return path
         there = os.path.join(self.root, path.lstrip(os.sep))
-        return there if os.path.lexists(there) else path
+        return there if container(there) else path
 
-    def search(self, entries: Sequence[bytes]) -> list[str]:
-        """Return what belongs on `sys.path` for entries of the client's."""
-        theirs = [os.fsdecode(entry) for entry in entries]
+    def search(self, code: Code, ours: Sequence[str]) -> list[str]:
+        """Return a `sys.path` for the client's code.
+
+        Args:
+            code: What the client told of it.
+            ours: This process's own.
+        """
+        before, after, metadata = (
+            [os.fsdecode(entry) for entry in part]
+            for part in (code.before, code.after, code.metadata)
+        )
         # What was not sent may still be here; what was sent comes first.
-        return list(dict.fromkeys([*map(self.of, theirs), *theirs]))
+        before = [*map(self.of, before), *before]
+        after = [*map(self.of, after), *after]
+        after += [there for entry in metadata if (there := self.of(entry)) != entry]
+        own = [entry for entry in ours if entry not in before and entry not in after]
+        return [entry for entry in dict.fromkeys([*before, *own, *after]) if container(entry)]
 
 
 def unpack(archive: bytes, folder: str) -> Place:

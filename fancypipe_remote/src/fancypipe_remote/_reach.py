@@ -21,7 +21,15 @@ from importlib.machinery import all_suffixes
 from types import CodeType, ModuleType
 from typing import Any, NamedTuple
 
-from fancypipe_remote._roots import OURS, Roots, container, is_installed, is_wide, roots
+from fancypipe_remote._roots import (
+    OURS,
+    Roots,
+    container,
+    editable_installs,
+    is_installed,
+    is_wide,
+    roots,
+)
 
 __all__ = ["Reached", "is_native", "reach"]
 
@@ -40,11 +48,13 @@ class Reached(NamedTuple):
     Attributes:
         files: Paths of files, absolute.
         roots: What belongs on `sys.path`.
+        metadata: Folders of installations from which something was taken.
         left_out: What exceeds a limit: a file with its size, or a folder, with -1.
     """
 
     files: list[str]
     roots: Roots
+    metadata: list[str]
     left_out: list[tuple[str, int]]
 
 
@@ -71,6 +81,7 @@ def reach(main: tuple[str, str] | None) -> Reached:
     search.take_imported()
     search.follow()
     search.take_rest()
+    search.take_metadata()
     return search.choose()
 
 
@@ -84,6 +95,7 @@ class _Search:
         self._to_read: list[str] = []
         self._left_out: list[tuple[str, int]] = []
         self._listings: dict[str, frozenset[str]] = {}
+        self._metadata: list[str] = []
         for root in self._folders:
             archive = container(root)
             if not os.path.isdir(archive):
@@ -93,7 +105,7 @@ class _Search:
     # ---- where to begin ----
 
     def take_script(self, script: str) -> None:
-        """Take the main script, and the file behind it if it is a link: Python imports from there."""
+        """Take the main script; if it is a link, imports go from the file behind it."""
         for path in dict.fromkeys((script, os.path.realpath(script))):
             self._add(path, is_code=True)
 
@@ -201,6 +213,22 @@ class _Search:
                         self._add(path, is_code=True)
         self._to_read.clear()
 
+    def take_metadata(self) -> None:
+        """Take what `importlib.metadata` reads: packages may ask for their own version."""
+        for folder in self._folders:
+            for name in self._listing(folder):
+                if name.endswith((".egg-info", ".dist-info")):
+                    self._take_distribution(os.path.join(folder, name))
+        for info, project in editable_installs():
+            if any(path.startswith(project) for path in list(self._code)):
+                self._take_distribution(info)
+                self._metadata.append(os.path.dirname(info))
+
+    def _take_distribution(self, folder: str) -> None:
+        if os.path.basename(folder).partition("-")[0] not in OURS:
+            for name in ("METADATA", "PKG-INFO", "entry_points.txt", "top_level.txt"):
+                self._add(os.path.join(folder, name), is_code=True)
+
     # ---- what is taken ----
 
     def _add_package(self, folder: str) -> None:
@@ -235,7 +263,8 @@ class _Search:
                 total += size
             else:
                 self._left_out.append((path, size))
-        return Reached(files, self._roots, self._left_out)
+        metadata = list(dict.fromkeys(self._metadata))
+        return Reached(files, self._roots, metadata, self._left_out)
 
 
 def _walk(top: str, without: set[str]) -> tuple[list[str], bool]:
@@ -267,7 +296,8 @@ def _walk(top: str, without: set[str]) -> tuple[list[str], bool]:
 
 
 _IMPORT = re.compile(
-    r"\bfrom[ \t]+(?P<level>\.*)[ \t]*(?P<base>[\w.]*)[ \t]+import\b[ \t]*(?P<parts>\([^)]*\)|[^\n;#]*)"
+    r"\bfrom[ \t]+(?P<level>\.*)[ \t]*(?P<base>[\w.]*)[ \t]+import\b[ \t]*"
+    r"(?P<parts>\([^)]*\)|[^\n;#]*)"
     r"|\bimport[ \t]+(?P<names>[^\n;#]+)"
     r"|\b(?:import_module|__import__)\(\s*[\"'](?P<said>[\w.]+)"
 )

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 import site
 import sys
 import sysconfig
 import tempfile
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import unquote, urlparse
 
-__all__ = ["OURS", "Roots", "container", "is_installed", "is_wide", "roots"]
+__all__ = ["OURS", "Roots", "container", "editable_installs", "is_installed", "is_wide", "roots"]
 
 OURS = {"fancypipe_core", "fancypipe_procs", "fancypipe_remote", "fancypipe_threads"}
 """What each worker has itself, in its own version, also where it is installed as editable."""
@@ -68,13 +71,26 @@ def is_installed(path: str) -> bool:
 
 
 def is_wide(root: str) -> bool:
-    """Tell whether a folder holds much that is no code of one project: a home, or temporary files."""
+    """Tell whether a folder holds more than a project: it has a home or temporary files in it."""
     wide = [os.path.expanduser("~"), tempfile.gettempdir()]
     here = os.path.realpath(root)
     return any(
         path == here or path.startswith(os.path.join(here, ""))
         for path in map(os.path.realpath, wide)
     )
+
+
+def editable_installs() -> Iterator[tuple[str, str]]:
+    """Yield where each editable install is described, and the start of its files' paths."""
+    for folder in dict.fromkeys(map(os.path.realpath, _installed_folders())):
+        for told in Path(folder).glob("*.dist-info/direct_url.json"):
+            try:
+                said = json.loads(told.read_bytes())
+                if said["dir_info"]["editable"]:
+                    project = unquote(urlparse(said["url"]).path)
+                    yield str(told.parent), os.path.join(project, "")
+            except (OSError, ValueError, KeyError, TypeError):
+                continue  # not an editable one
 
 
 @cache
@@ -84,7 +100,7 @@ def _installed_starts() -> tuple[str, ...]:
 
 @cache
 def _installed_folders() -> tuple[str, ...]:
-    """Return the standard library's folder first, then the others, each as it is and as it is linked to."""
+    """Return the standard library's folder, then the others; with those that links lead to."""
     known = sysconfig.get_paths()
     stdlib = known["stdlib"]
     folders = [stdlib, known["platstdlib"], known["purelib"], known["platlib"]]
@@ -95,4 +111,6 @@ def _installed_folders() -> tuple[str, ...]:
         # Distributions of Linux have folders of their own for what they install.
         for lib in ("lib", "local/lib"):
             folders += map(str, Path(prefix, lib).glob("python*/dist-packages"))
-    return tuple(dict.fromkeys(f(path) for f in (os.path.abspath, os.path.realpath) for path in folders))
+    return tuple(
+        dict.fromkeys(f(path) for f in (os.path.abspath, os.path.realpath) for path in folders)
+    )

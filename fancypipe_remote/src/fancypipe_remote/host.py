@@ -28,7 +28,6 @@ from fancypipe_core.backend import (
 from fancypipe_core.errors import ChannelError, FancyPipeError
 from fancypipe_remote import _code, _greeting
 from fancypipe_remote._greeting import Answer, Greeting
-from fancypipe_remote._roots import container
 
 __all__ = ["main"]
 
@@ -53,7 +52,7 @@ def main(argv: list[str]) -> None:
     sweep_orphans(base)  # of host processes that were killed
     own = tempfile.mkdtemp(prefix=owned_prefix("host"), dir=base)
     try:
-        _serve(channel, name, int(workers), base, own)
+        _serve(channel, name, int(workers), own)
     except ChannelError:
         return  # the client is gone; there is nobody to tell
     finally:
@@ -72,7 +71,7 @@ def _die_with(parent: int) -> None:
         os._exit(0)
 
 
-def _serve(channel: SocketChannel, name: str, workers: int, base: str, own: str) -> None:
+def _serve(channel: SocketChannel, name: str, workers: int, own: str) -> None:
     greeting = _greeting.decode(channel.receive()[0], Greeting)
     shares = _greeting.sees(greeting)
     directory = greeting.directory if shares else own
@@ -92,9 +91,7 @@ def _serve(channel: SocketChannel, name: str, workers: int, base: str, own: str)
         place = _code.unpack(bytes(buffers[0]), os.path.join(own, "code"))
     setup = decode_command(channel.receive())
     assert isinstance(setup, Setup), "after the greeting comes the setup"
-    before, after = place.search(greeting.code.before), place.search(greeting.code.after)
-    ours = [entry for entry in sys.path if entry not in (*before, *after)]
-    sys.path[:] = [entry for entry in (*before, *ours, *after) if container(entry)]
+    sys.path[:] = place.search(greeting.code, sys.path)
     sys.argv[:] = [place.of(setup.argv[0]), *setup.argv[1:]] if setup.argv else []
     main_script = setup.main
     if main_script is not None and main_script[0] == "file":
