@@ -94,7 +94,8 @@ class Bundle:
         """Name the files that are of no use on this platform; "" if there are none."""
         if platform == this_platform():
             return ""
-        return _named([(os.fsdecode(p), 0) for p in self._contents if is_native(os.fsdecode(p))])
+        paths = sorted(os.fsdecode(place) for place in self._contents)
+        return _named([(path, 0) for path in paths if is_native(path)])
 
 
 def _named(paths: Sequence[tuple[str, int]]) -> str:

@@ -88,7 +88,8 @@ def reach(main: tuple[str, str] | None) -> Reached:
 class _Search:
     def __init__(self, places: Roots) -> None:
         self._roots = places
-        self._folders = [*places.before, *places.after]
+        self._given = (*places.before, *places.after)
+        self._folders = list(self._given)  # with those of editable installs
         self._code: dict[str, int] = {}
         self._data: dict[str, int] = {}
         self._seen: set[str] = set()  # folders of packages
@@ -96,7 +97,7 @@ class _Search:
         self._left_out: list[tuple[str, int]] = []
         self._listings: dict[str, frozenset[str]] = {}
         self._metadata: list[str] = []
-        for root in self._folders:
+        for root in self._given:
             archive = container(root)
             if not os.path.isdir(archive):
                 self._add(archive, is_code=True)
@@ -203,7 +204,7 @@ class _Search:
 
     def take_rest(self) -> None:
         """Take the other Python files of roots, as far as these are projects and not large."""
-        for root in self._folders:
+        for root in self._given:
             if not os.path.isdir(root) or is_wide(root):
                 continue
             found, whole = _walk(root, _NO_CODE | _MADE | OURS)
