@@ -338,6 +338,14 @@ FOUND_LATER = [
         "Text that is no UTF-8, in names, messages, output, paths, the script's own folder",
         "It gets through as it is.",
     ),
+    Row(88, "Tasks import, fork, seed, and set contexts, environment and filters"),
+    Row(
+        89,
+        "The main script is started in any way that Python knows",
+        "Code and globals are the user's on both sides, also where no file system is shared: what "
+        "the client's imports reach outside of what is installed travels, and what is too large "
+        "for that is named.",
+    ),
 ]
 
 SECTIONS = {
