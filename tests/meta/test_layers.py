@@ -30,6 +30,7 @@ LAYERS: Layers = [
         "_collector",
         "_msgpack",
         "_progress",
+        "_script",
         "_settings.cores",
         "_cli.docstring",
     ],

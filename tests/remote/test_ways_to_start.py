@@ -254,7 +254,8 @@ def hidden(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hidden]:
         subprocess.run(["unshare", "--mount", "true"], check=True, capture_output=True)
     except (OSError, subprocess.CalledProcessError):
         pytest.skip("this machine lets nobody have mounts of its own")
-    with cluster(tmp_path_factory.mktemp("cluster"), workers=1, slots=1) as made:
+    with cluster(tmp_path_factory.mktemp("cluster"), workers=0) as made:
+        made.worker(1, "-workertype=T")
         sees = made.address
         made.port = 0
         made.manager()

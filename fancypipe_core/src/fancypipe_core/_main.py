@@ -13,43 +13,30 @@ them (pools, caches, files) write and find the same names on both sides.
 
 from __future__ import annotations
 
-import os
 import sys
 import threading
 from contextlib import suppress
 from types import CodeType, FunctionType, ModuleType, TracebackType
-from typing import Any, NamedTuple
+from typing import Any
 
-from fancypipe_core import errors
+from fancypipe_core import _script, errors
+from fancypipe_core._script import MAIN, MainScript
 
 __all__ = [
     "GUARDED",
     "MAIN",
-    "MainScript",
     "in_worker",
     "load_main",
     "loading_main",
-    "main_module",
+    "look_for_runner",
+    "main_names",
     "main_script",
     "run_file",
     "set_main_script",
 ]
 
-MAIN = "__main__"
 GUARDED = "__mp_main__"
 """The name while it runs; multiprocessing has it as a second name of the main module."""
-
-
-class MainScript(NamedTuple):
-    """Where the client's main module comes from.
-
-    Attributes:
-        kind: `file` or `module`.
-        value: The path, or the module's dotted name.
-    """
-
-    kind: str
-    value: str
 
 
 class _Process:
@@ -60,6 +47,8 @@ class _Process:
         self.script: MainScript | None = None
         # The user's main module, if Python did not make it itself.
         self.module: ModuleType | None = None
+        # Its names, if they are those of no module.
+        self.names: dict[str, Any] | None = None
         # Main modules that are not the user's: they live as long as the process.
         self.replaced: list[ModuleType] = []
         # Taken again by the script itself, when it asks for names of its own.
@@ -72,26 +61,28 @@ class _Process:
 _process = _Process()
 
 
-def main_module() -> ModuleType:
-    """Return the user's main module; in a worker it may not have run yet."""
-    return _process.module or sys.modules[MAIN]
+def main_names() -> dict[str, Any]:
+    """Return the names of the user's main module; in a worker it may not have run yet."""
+    if _process.names is not None:
+        return _process.names
+    return (_process.module or sys.modules[MAIN]).__dict__
 
 
 def main_script() -> MainScript | None:
     """Return what workers are to run as the main module, or None for a notebook or prompt."""
     if _process.is_worker:
         return _process.script
-    return _script_of(main_module())
+    return _script.script_of(main_names())
 
 
-def _script_of(module: ModuleType) -> MainScript | None:
-    spec = getattr(module, "__spec__", None)
-    if spec is not None and spec.name != MAIN:
-        return MainScript("module", spec.name)
-    file = getattr(module, "__file__", None)
-    if file and os.path.isfile(file):
-        return MainScript("file", os.path.abspath(file))
-    return None
+def look_for_runner() -> None:
+    """In the client: find the main module's names, if a program runs the script among its own.
+
+    Profilers and the like run a script as `__main__` in a dictionary that is no module's.
+    Called at the start of a session, by whatever the script has called.
+    """
+    if not _process.is_worker and _process.module is None:
+        _process.names = _script.names_of_runner(sys.modules[MAIN].__dict__)
 
 
 def set_main_script(main: tuple[str, str] | None) -> None:
@@ -103,7 +94,7 @@ def set_main_script(main: tuple[str, str] | None) -> None:
     _process.script = script
     _process.failed = None
     there = sys.modules[MAIN]
-    if script is not None and _script_of(there) == script:
+    if script is not None and _script.script_of(there.__dict__) == script:
         # Forked from the client, or multiprocessing has run it.
         _process.module = there
         return
@@ -158,7 +149,7 @@ def load_main() -> ModuleType:
         before = dict(module.__dict__)
         _process.loading = True
         try:
-            code, about = _source(_process.script)
+            code, about = _script.source(_process.script)
             _run(module, code, about)
         except BaseException as error:
             module.__dict__.clear()
@@ -187,7 +178,7 @@ def run_file(path: str, source: bytes) -> ModuleType:
     _install(module)
     _process.module = module
     try:
-        _run(module, compile(source, path, "exec", dont_inherit=True), _about_file(path))
+        _run(module, compile(source, path, "exec", dont_inherit=True), _script.about_file(path))
     except BaseException:
         for name, before in zip((MAIN, GUARDED), was, strict=False):
             if before is None:
@@ -197,51 +188,6 @@ def run_file(path: str, source: bytes) -> ModuleType:
         _process.module = was[2]
         raise
     return module
-
-
-def _source(script: MainScript) -> tuple[CodeType, dict[str, Any]]:
-    """Return a main script's code, and what its module says of itself."""
-    if script.kind == "module":
-        from importlib.util import find_spec
-
-        spec = find_spec(script.value)
-        code: CodeType | None = None
-        if spec is not None and spec.loader is not None:
-            code = getattr(spec.loader, "get_code", lambda _: None)(script.value)
-        if spec is None or code is None:
-            raise ModuleNotFoundError(f"No module named {script.value!r}", name=script.value)
-        return code, {
-            "__file__": spec.origin,
-            "__cached__": spec.cached,
-            "__loader__": spec.loader,
-            "__package__": spec.parent,
-            "__spec__": spec,
-        }
-    about = _about_file(script.value)
-    if script.value.endswith(".pyc"):
-        from importlib.machinery import SourcelessFileLoader
-
-        about["__loader__"] = loader = SourcelessFileLoader(MAIN, script.value)
-        compiled = loader.get_code(MAIN)
-        assert compiled is not None
-        return compiled, about
-    with open(script.value, "rb") as stream:
-        # Not by a loader: that takes a stale __pycache__ for a script that was
-        # changed within the same second, and leaves one beside the user's script.
-        return compile(stream.read(), script.value, "exec", dont_inherit=True), about
-
-
-def _about_file(path: str) -> dict[str, Any]:
-    from importlib.machinery import SourceFileLoader
-
-    # As Python sets them for `python FILE`; multiprocessing goes by them.
-    return {
-        "__file__": path,
-        "__cached__": None,
-        "__loader__": SourceFileLoader(MAIN, path),
-        "__package__": None,
-        "__spec__": None,
-    }
 
 
 def _install(module: ModuleType) -> None:

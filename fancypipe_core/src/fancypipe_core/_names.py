@@ -87,7 +87,7 @@ def _find(name: str) -> bool:
 def _find_in_main(qualname: str) -> Any:
     """Find a name of the main module as it is; in a worker that may not have run."""
     first, _, rest = qualname.partition(".")
-    found = _main.main_module().__dict__.get(first)
+    found = _main.main_names().get(first)
     return _walk(found, rest) if rest else found
 
 

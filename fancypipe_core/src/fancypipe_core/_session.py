@@ -14,6 +14,7 @@ from fancypipe_core._driver import Driver
 from fancypipe_core._files import Keeper
 from fancypipe_core._inline import InlineBackend
 from fancypipe_core._interrupts import Interrupts
+from fancypipe_core._main import look_for_runner
 from fancypipe_core._ref import Ref
 from fancypipe_core._report import Report
 from fancypipe_core._runner import Runner, refuse_in_worker
@@ -81,6 +82,7 @@ class Session:
         return session
 
     def _set_up(self, configured: Configured) -> None:
+        look_for_runner()
         plugin = configured.plugin
         self.settings = configured.core.settings
         self._name = plugin.name

@@ -43,14 +43,14 @@ class Answer(msgspec.Struct, array_like=True, frozen=True):
     Attributes:
         wants_code: Whether it does not see the client's files.
         shares: Whether it sees the session's folder.
-        platform: Which machine code runs there.
         problem: Why it cannot work for this client; empty if it can.
+        platform: Which machine code runs there.
     """
 
     wants_code: bool
     shares: bool
-    platform: str
     problem: str = ""
+    platform: str = ""
 
 
 def sees(greeting: Greeting) -> bool:

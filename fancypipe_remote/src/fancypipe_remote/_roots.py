@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import site
 import sys
@@ -13,6 +12,8 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import unquote, urlparse
+
+import msgspec
 
 __all__ = ["OURS", "Roots", "container", "editable_installs", "is_installed", "is_wide", "roots"]
 
@@ -30,6 +31,13 @@ class Roots(NamedTuple):
 
     before: list[str]
     after: list[str]
+
+
+class _Origin(msgspec.Struct):
+    """The file `direct_url.json` of an installation."""
+
+    url: str
+    dir_info: dict[str, object] = {}
 
 
 def roots() -> Roots:
@@ -82,15 +90,17 @@ def is_wide(root: str) -> bool:
 
 def editable_installs() -> Iterator[tuple[str, str]]:
     """Yield where each editable install is described, and the start of its files' paths."""
+    # Not with `json`: a module of the user's may be called so.
+    read = msgspec.json.Decoder(_Origin).decode
     for folder in dict.fromkeys(map(os.path.realpath, _installed_folders())):
         for told in Path(folder).glob("*.dist-info/direct_url.json"):
             try:
-                said = json.loads(told.read_bytes())
-                if said["dir_info"]["editable"]:
-                    project = unquote(urlparse(said["url"]).path)
-                    yield str(told.parent), os.path.join(project, "")
-            except (OSError, ValueError, KeyError, TypeError):
+                said = read(told.read_bytes())
+            except (OSError, msgspec.MsgspecError):
                 continue  # not an editable one
+            if said.dir_info.get("editable") is True:
+                project = unquote(urlparse(said.url).path)
+                yield str(told.parent), os.path.join(project, "")
 
 
 @cache
