@@ -105,14 +105,14 @@ RAISING = {
     "sys.exit": Case(r.exits, "SystemExit: it is over", SystemExit, "sys.exit(", False),
     "interrupt": Case(
         lambda: r.raises_kind(KeyboardInterrupt),
-        "KeyboardInterrupt: (no message)",
+        "KeyboardInterrupt in `raise kind(*args)`",
         KeyboardInterrupt,
         "raise kind",
         False,
     ),
     "generator exit": Case(
         lambda: r.raises_kind(GeneratorExit),
-        "GeneratorExit: (no message)",
+        "GeneratorExit in `raise kind(*args)`",
         GeneratorExit,
         "raise kind",
         False,
@@ -131,7 +131,10 @@ RAISING = {
         lambda: r.raises_kind(StopIteration, 3), "StopIteration: 3", StopIteration, "raise kind"
     ),
     "memory": Case(
-        r.raises_for_memory, "MemoryError: (no message)", MemoryError, "bytearray(1 << 62)"
+        r.raises_for_memory,
+        "MemoryError in `bytearray(1 << 62)`",
+        MemoryError,
+        "bytearray(1 << 62)",
     ),
     "recursion": Case(
         r.recurses,

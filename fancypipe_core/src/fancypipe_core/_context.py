@@ -22,7 +22,7 @@ __all__ = [
     "Scope",
     "TaskScope",
     "current",
-    "resolve",
+    "resolver",
     "scope",
     "stop_tasks",
     "stopped_by",
@@ -42,14 +42,14 @@ class Scope(Protocol):
 scope: ContextVar[Scope | None] = ContextVar("fancypipe_scope", default=None)
 
 
-def resolve(ref: Ref[Any]) -> Any:
-    """Wait for a reference's value, in the way of the place where we are."""
+def resolver() -> Callable[[Ref[Any]], Any]:
+    """Return what waits for a reference's value, in the way of the place where we are."""
     here = scope.get()
     if here is not None:
-        return here.resolve(ref)
+        return here.resolve
     from fancypipe_core._session import run
 
-    return run(ref)
+    return run
 
 
 def current() -> Context:

@@ -310,7 +310,11 @@ class Driver:
             heard = True
 
     def _sink(self, events: Sequence[Event]) -> None:
-        if self._inline and type(events[0]) is Note and threading.get_ident() == self._thread:
+        if (
+            self._inline
+            and all(type(event) is Note for event in events)  # the first of many is Done
+            and threading.get_ident() == self._thread
+        ):
             self._tell_now(events)
         else:
             self._inbox.put(events)

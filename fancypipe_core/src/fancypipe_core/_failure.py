@@ -14,11 +14,14 @@ if TYPE_CHECKING:
 
     from fancypipe_core.backend import Encoded, Err, Live
 
-__all__ = ["describe", "user_traceback"]
+__all__ = ["code_of", "describe", "said", "user_traceback", "without_engine"]
 
 _LIMIT = 64 * 1024  # characters of a message or traceback that travel
 _FRAMES = 100
+_LONGEST_LINE = 500  # characters of a message, where one line must do
 _OURS = os.path.dirname(os.path.abspath(__file__)) + os.sep
+_PACKAGES = (f"{os.sep}fancypipe_procs{os.sep}", f"{os.sep}fancypipe_threads{os.sep}",
+             f"{os.sep}fancypipe_remote{os.sep}")  # fmt: skip
 
 
 def _is_ours(frame: FrameType) -> bool:
@@ -45,6 +48,51 @@ def user_traceback(error: BaseException) -> TracebackType | None:
     for entry in reversed(frames[: _FRAMES // 2] + frames[-_FRAMES // 2 :]):
         rest = TracebackType(rest, entry.tb_frame, entry.tb_lasti, entry.tb_lineno)
     return rest
+
+
+def without_engine(error: BaseException) -> TracebackType | None:
+    """Return what of an error's traceback is not the engine's; for what `run()` raises.
+
+    That is nothing but for errors that began in the user's own code.
+    """
+    kept: list[TracebackType] = []
+    at = error.__traceback__
+    while at is not None:
+        file = at.tb_frame.f_code.co_filename
+        if not file.startswith(_OURS) and not any(part in file for part in _PACKAGES):
+            kept.append(at)
+        at = at.tb_next
+    rest: TracebackType | None = None
+    for entry in reversed(kept):
+        rest = TracebackType(rest, entry.tb_frame, entry.tb_lasti, entry.tb_lineno)
+    return rest
+
+
+def said(type_name: str, message: str, text: str) -> str:
+    """Return one line for an exception: its class and its message.
+
+    Args:
+        type_name: The name of its class.
+        message: What it says.
+        text: Its formatted traceback; of what says nothing, the line that raised it is told.
+    """
+    lines = message.strip().splitlines()
+    if lines:
+        first = lines[0]
+        first = first if len(first) <= _LONGEST_LINE else f"{first[:_LONGEST_LINE]} ..."
+        return f"{type_name}: {first}"
+    code = code_of(text)
+    return f"{type_name} in `{code}`" if code else type_name
+
+
+def code_of(text: str) -> str:
+    """Return the line of code that raised an exception, from its formatted traceback."""
+    lines = text.splitlines()
+    for number in range(len(lines) - 2, -1, -1):
+        if lines[number].startswith('  File "'):
+            code = lines[number + 1]
+            return code.strip()[:_LONGEST_LINE] if code.startswith("    ") else ""
+    return ""
 
 
 def where(error: BaseException) -> str:

@@ -69,7 +69,8 @@ class Ref(Generic[T_co]):
         """
         from fancypipe_core import _context
 
-        return _context.resolve(self)
+        # What waits is called from here, so that a traceback has few frames of ours.
+        return _context.resolver()(self)
 
     def __getitem__(self, key: Any) -> Ref[Any]:
         if isinstance(key, Ref):

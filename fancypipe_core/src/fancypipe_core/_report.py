@@ -9,7 +9,7 @@ from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple, TextIO, TypeVar
 
-from fancypipe_core import _progress, errors
+from fancypipe_core import _failure, _progress, errors
 from fancypipe_core._graph import Node
 from fancypipe_core._table import State
 from fancypipe_core.backend import Certificate, Err, Job, Live, Note
@@ -25,7 +25,6 @@ E = TypeVar("E", bound=errors.FancyPipeError)
 
 _LAST_LINES = 25  # of a dead worker's output, in the error
 _MOST_ATTEMPTS = 1000  # at a task, where a plugin has each failure followed by another
-_LONGEST_LINE = 500  # characters of an exception's message, in the error's first line
 
 
 class _Death(NamedTuple):
@@ -272,8 +271,9 @@ class Report:
             return original  # a module waited for a task that failed: it is that task's error
         return errors.with_cause(
             errors.TaskError(
-                f"task {node.path} failed{_nth(attempt)}: {cause.type_name}: "
-                f"{_first_line(cause.message)} (at {cause.where or node.where})",
+                f"task {node.path} failed{_nth(attempt)}: "
+                f"{_failure.said(cause.type_name, cause.message, cause.text)} "
+                f"(at {cause.where or node.where})",
                 task=node.path,
                 attempt=attempt,
                 where=cause.where or node.where,
@@ -388,17 +388,10 @@ def _nth(attempt: int) -> str:
     return f" on attempt {attempt}" if attempt > 1 else ""
 
 
-def _first_line(text: str) -> str:
-    lines = text.strip().splitlines()
-    if not lines:
-        return "(no message)"
-    return lines[0] if len(lines[0]) <= _LONGEST_LINE else f"{lines[0][:_LONGEST_LINE]} ..."
-
-
 def _one_line(cause: tuple[Err | Certificate, int] | None) -> str:
     if cause is None:
         return ""
     why = cause[0]
     if isinstance(why, Certificate):
         return str(why)
-    return f"{why.type_name}: {_first_line(why.message)}"
+    return _failure.said(why.type_name, why.message, why.text)

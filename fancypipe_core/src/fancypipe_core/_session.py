@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from fancypipe_core import _configured, _machine, _orphans, errors
 from fancypipe_core._driver import Driver
+from fancypipe_core._failure import without_engine
 from fancypipe_core._files import Keeper
 from fancypipe_core._inline import InlineBackend
 from fancypipe_core._interrupts import Interrupts
@@ -186,12 +187,17 @@ class Session:
                 "run() was called on a session from inside a run of the same session; "
                 "return the reference, or write .result()"
             )
-        with self._lock, self._interrupts.watched(), self._interrupts.only_counted():
-            self._owner = threading.get_ident()
-            try:
-                return self._run(targets[0] if len(targets) == 1 else targets)
-            finally:
-                self._owner = None
+        try:
+            with self._lock, self._interrupts.watched(), self._interrupts.only_counted():
+                self._owner = threading.get_ident()
+                try:
+                    return self._run(targets[0] if len(targets) == 1 else targets)
+                finally:
+                    self._owner = None
+        except (errors.FancyPipeError, KeyboardInterrupt) as error:
+            if self.settings.debug:
+                raise
+            raise error.with_traceback(without_engine(error))  # noqa: B904 - the same error
 
     def _run(self, target: Any) -> Any:
         self._values.forget()
@@ -370,12 +376,18 @@ def run(
         KeyboardInterrupt: The user pressed Ctrl-C.
     """
     interrupts = Interrupts.here()
-    with (
-        interrupts.watched(),
-        interrupts.only_counted(),
-        Session(backend, workers, observers=observers, **settings) as session,
-    ):
-        return session.run(*targets)
+    session: Session | None = None
+    try:
+        with (
+            interrupts.watched(),
+            interrupts.only_counted(),
+            Session(backend, workers, observers=observers, **settings) as session,
+        ):
+            return session.run(*targets)
+    except (errors.FancyPipeError, KeyboardInterrupt) as error:
+        if session is not None and session.settings.debug:
+            raise
+        raise error.with_traceback(without_engine(error))  # noqa: B904 - the same error
 
 
 def run_inline(ref: Ref[T], directory: str) -> T:

@@ -122,7 +122,7 @@ def _why(error: errors.TaskError) -> str:
         return _first_line(error)
     if isinstance(cause, errors.RemoteError):
         return _first_line(cause)
-    return f"{type(cause).__name__}: {_first_line(cause)}"
+    return _failure.said(_failure.name_of(cause), _failure.text_of(cause), error.traceback)
 
 
 def _short(place: str) -> str:
@@ -133,7 +133,7 @@ def _short(place: str) -> str:
 
 def _first_line(error: BaseException) -> str:
     lines = _failure.text_of(error).strip().splitlines()
-    return lines[0] if lines else "(no message)"
+    return lines[0] if lines else _failure.name_of(error)
 
 
 def _next(error: errors.FancyPipeError, serial: str, is_serial: bool) -> str:
