@@ -31,6 +31,7 @@ LAYERS: Layers = [
         "_msgpack",
         "_progress",
         "_script",
+        "_parts",
         "_settings.cores",
         "_cli.docstring",
     ],

@@ -13,7 +13,9 @@ from time import monotonic
 
 import pytest
 
+from fancypipe_remote._address import Address
 from tests.remote.cluster import LIMIT, Cluster, cluster, eventually
+from tests.remote.proxy import Proxy
 
 WORK = Path(__file__).with_name("work.py")
 
@@ -404,6 +406,20 @@ def test_several_clients_share(two: Cluster) -> None:
 def test_large_values_pass(two: Cluster) -> None:
     over = two.run("-q", f"-jobmanager={two.address}", f"{WORK}:large", "--megabytes", "64")
     assert over.stdout == f"{128 << 20}\n", over.stderr
+
+
+@pytest.mark.parametrize("local", ["P", "T"])
+def test_what_many_tasks_are_given_is_sent_once_to_each_worker(tmp_path: Path, local: str) -> None:
+    with cluster(tmp_path, workers=0) as made:
+        made.worker(2, f"-workertype={local}")
+        with Proxy(Address("127.0.0.1", made.port), record=True) as proxy:
+            over = made.run(
+                *("-q", f"-jobmanager={proxy.address}"),
+                *(f"{WORK}:given_to_many", "--megabytes", "4", "--count", "20"),
+            )
+        assert over.returncode == 0, over.stderr
+        assert json.loads(over.stdout) == [[4 << 20, n] for n in range(20) for _ in range(2)]
+        assert 8 << 20 < len(proxy.passed["up"]) < 12 << 20  # not 160 MB
 
 
 def test_host_processes_import_nothing_from_the_workers_folder(

@@ -76,3 +76,20 @@ def count(mark: Mark, number: int) -> int:
 def dangerous(mark: str) -> Any:
     """A value whose unpickling runs code."""
     return count(Mark(mark), 7)
+
+
+@task
+def random_bytes(megabytes: int) -> bytes:
+    return os.urandom(megabytes << 20)
+
+
+@task
+def end_of(data: bytes, number: int) -> tuple[int, int]:
+    return len(data), number
+
+
+@module
+def given_to_many(megabytes: int = 4, count: int = 20) -> Any:
+    """A result, and a value of the client's own, that many tasks are given."""
+    made, own = random_bytes(megabytes), os.urandom(megabytes << 20)
+    return [end_of(data, number) for number in range(count) for data in (made, own)]

@@ -293,8 +293,7 @@ def decode(encoded: Encoded) -> Any:
         BaseException: Whatever the user's objects raise when they are made.
     """
     if len(encoded) == 1:
-        payload = encoded[0]
-        return pickle.loads(payload.head, buffers=payload.buffers)
+        return _loaded(encoded[0])
     values: list[Any] = []
     for payload in encoded:
         values.append(decode_one(payload, values))
@@ -304,7 +303,7 @@ def decode(encoded: Encoded) -> Any:
 def decode_one(payload: Payload, values: Sequence[Any]) -> Any:
     """Make one value; `values` are those that its holes point into."""
     if not payload.holes:
-        return pickle.loads(payload.head, buffers=payload.buffers)
+        return _loaded(payload)
     if not payload.head:
         index, name = payload.holes[0]
         return values[index] if name is None else item(values[index], name)
@@ -314,9 +313,21 @@ def decode_one(payload: Payload, values: Sequence[Any]) -> Any:
         for index, name in payload.holes
     ]
     try:
-        return pickle.loads(payload.head, buffers=payload.buffers)
+        return _loaded(payload)
     finally:
         _local.fillings = outer
+
+
+def _loaded(payload: Payload) -> Any:
+    if not payload.buffers:
+        return pickle.loads(payload.head)
+    return pickle.loads(payload.head, buffers=map(_own, payload.buffers))
+
+
+def _own(buffer: Any) -> Any:
+    """Return a buffer that the value may be made in: a copy of what others read as well."""
+    shared = isinstance(buffer, memoryview) and buffer.readonly
+    return bytearray(buffer) if shared else buffer
 
 
 def shift(payload: Payload, wants: int, outer: int, inner: int) -> Payload:

@@ -13,6 +13,7 @@ import msgspec
 
 from fancypipe_core._channel import Frame
 from fancypipe_core._msgpack import pack, unpacker
+from fancypipe_core._parts import LARGE, parts_of
 from fancypipe_core.backend import (
     Call,
     Certificate,
@@ -57,6 +58,7 @@ class _Payload(msgspec.Struct, array_like=True, gc=False):
     buffers: int
     holes: tuple[_Hole, ...]
     names: tuple[str, ...] | None
+    parts: int = 0  # of its head, if that is large: the buffers before its own
 
 
 _Value = tuple[_Payload, ...]
@@ -235,14 +237,22 @@ class _Buffers:
         return tuple(self._buffers[begin : self._next])
 
     def value(self, value: _Value) -> Encoded:
-        return tuple(Payload(p.head, self.take(p.buffers), p.holes, p.names) for p in value)
+        return tuple(Payload(self._head(p), self.take(p.buffers), p.holes, p.names) for p in value)
+
+    def _head(self, payload: _Payload) -> bytes:
+        return b"".join(self.take(payload.parts)) if payload.parts else payload.head
 
 
 def _written(value: Iterable[Payload], buffers: list[Any]) -> _Value:
     made = []
     for payload in value:
+        head, parts = payload.head, 0
+        if len(head) >= LARGE:
+            cut = list(parts_of(head))
+            buffers.extend(cut)
+            head, parts = b"", len(cut)
         buffers.extend(payload.buffers)
-        made.append(_Payload(payload.head, len(payload.buffers), payload.holes, payload.names))
+        made.append(_Payload(head, len(payload.buffers), payload.holes, payload.names, parts))
     return tuple(made)
 
 
@@ -250,7 +260,12 @@ def _is_small(value: Encoded) -> bool:
     if len(value) != 1:
         return False
     payload = value[0]
-    return not payload.buffers and not payload.holes and payload.names is None
+    return (
+        not payload.buffers
+        and not payload.holes
+        and payload.names is None
+        and len(payload.head) < LARGE
+    )
 
 
 class ToWorker:

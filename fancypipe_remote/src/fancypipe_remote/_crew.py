@@ -30,6 +30,7 @@ from fancypipe_remote import _messages as messages
 from fancypipe_remote._code import Bundle, this_platform
 from fancypipe_remote._greeting import Answer, Greeting
 from fancypipe_remote._network import Network, News
+from fancypipe_remote._sharing import Sharing
 
 __all__ = ["Crew", "Member"]
 
@@ -212,7 +213,7 @@ class Crew:
 
     def _connect(self, address: bytes, info: messages.Worker) -> None:
         number, sock = self._network.open(address, max(1, info.slots))
-        channel = SocketChannel(sock, blocking=False)
+        channel = Sharing(sock, blocking=False)
         link = ChannelBackend(channel, channel, lambda events: self._heard(member, events), _keep)
         member = self.members[address] = Member(info, number, link, channel)
         self._selector.register(channel, selectors.EVENT_READ, member)

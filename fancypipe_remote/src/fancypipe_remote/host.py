@@ -28,6 +28,7 @@ from fancypipe_core.backend import (
 from fancypipe_core.errors import ChannelError, FancyPipeError
 from fancypipe_remote import _code, _greeting
 from fancypipe_remote._greeting import Answer, Greeting
+from fancypipe_remote._sharing import Keeping
 
 __all__ = ["main"]
 
@@ -48,7 +49,7 @@ def main(argv: list[str]) -> None:
     _die_with(int(parent))
     faulthandler.enable(all_threads=False)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    channel = SocketChannel(socket.socket(fileno=int(descriptor)), blocking=True)
+    channel = Keeping(socket.socket(fileno=int(descriptor)), blocking=True)
     sweep_orphans(base)  # of host processes that were killed
     own = tempfile.mkdtemp(prefix=owned_prefix("host"), dir=base)
     try:
