@@ -29,6 +29,7 @@ howto/nested-graphs
 howto/external-programs
 howto/many-machines
 howto/settings
+howto/tab-completion
 howto/write-a-backend
 howto/observe-a-run
 security

@@ -93,6 +93,8 @@ LAYERS: Layers = [
     # What the commands do.
     ["_cli.commands"],
     ["_cli.plugged", "_cli.doctor"],
+    ["_cli.complete"],
+    ["_cli.completion"],
     ["_cli.helping"],
     ["_cli.pipeline"],
     ["_cli.builtin"],

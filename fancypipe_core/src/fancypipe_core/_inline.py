@@ -28,7 +28,7 @@ __all__ = ["InlineBackend", "plugin"]
 
 _AHEAD = 31
 _BURST = 0.001  # seconds of jobs between two reports
-_SHORT = 0.0002  # seconds; a job that usually takes longer does not keep results waiting
+SHORT = 0.0002  # seconds; a job that usually takes longer does not keep results waiting
 
 
 class InlineBackend:
@@ -131,7 +131,7 @@ class InlineBackend:
                 except IndexError:
                     return
                 usual = typical.get(job.call, 1.0)
-                if usual > _SHORT and ended:
+                if usual > SHORT and ended:
                     # It may take long; nobody must wait for what is done already.
                     self._end()
                     self.report()

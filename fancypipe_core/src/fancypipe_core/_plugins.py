@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = [
     "OWN_COMMANDS",
     "OWN_OPTIONS",
+    "SHORT",
     "BackendEntry",
     "CommandEntry",
     "backends",
@@ -75,7 +76,7 @@ OWN_OPTIONS = [
 
 # Said here as well, so that a backend can be chosen by its short name without
 # importing all the others.  Third parties' aliases are found by loading them.
-_SHORT = {"S": "serial", "T": "threads", "P": "procs", "R": "remote"}
+SHORT = {"S": "serial", "T": "threads", "P": "procs", "R": "remote"}
 
 
 _BAD_RECORD = "its settings must be a dataclass of which each field has a default"
@@ -117,7 +118,7 @@ def known() -> set[str]:
     Also those that the project brings itself, whether they are installed or not:
     a file may be shared by machines of which some lack one.
     """
-    return told_names(_GROUP) | told_names(_OBSERVERS) | set(_SHORT.values())
+    return told_names(_GROUP) | told_names(_OBSERVERS) | set(SHORT.values())
 
 
 def is_installed(name: str) -> bool:
@@ -179,11 +180,11 @@ def find(name: str) -> BackendPlugin:
         BackendNotFound: There is none; the message lists those that there are.
         PluginError: It is installed, but broken.
     """
-    own = name if name in _OWN else _SHORT.get(name.upper(), "")
+    own = name if name in _OWN else SHORT.get(name.upper(), "")
     if own in _OWN and is_installed(own):
         return _load_own(own)
     points = _entry_points()
-    point = points.get(name) or points.get(_SHORT.get(name.upper(), ""))
+    point = points.get(name) or points.get(SHORT.get(name.upper(), ""))
     if point is not None:
         return _load(point)
     for other in points.values():
@@ -194,10 +195,10 @@ def find(name: str) -> BackendPlugin:
         if name.upper() in (alias.upper() for alias in plugin.aliases):
             return plugin
     names = installed()
-    missing = _SHORT.get(name.upper(), name)
+    missing = SHORT.get(name.upper(), name)
     hint = (
         f"install it with: pip install fancypipe-{missing}"
-        if missing in _SHORT.values()
+        if missing in SHORT.values()
         else f"installed are: {', '.join(names)}"
     )
     raise errors.BackendNotFound(

@@ -147,10 +147,27 @@ def _group() -> _Group:
             rows=[("--explain", _EXPLAIN_HELP)],
             settings=True,
         ),
+        Builtin(
+            "completion",
+            "Print what bash, fish or zsh must read to complete these commands by the tab key.",
+            lambda _asked, _own, words: _commands.completion(words),
+            words="bash|fish|zsh",
+        ),
         Doctor(),
     ):
         group.add_command(command)
     return group
+
+
+def _complete_if_asked(program: str, *stands_for: str) -> None:
+    """If a shell asks what may stand on a command line, answer it and exit."""
+    # Not imported otherwise; the name is that of click.
+    if any(name.startswith("_") and name.endswith("_COMPLETE") for name in os.environ):
+        from fancypipe_core._cli import completion as _completion
+
+        asked = _completion.asked(program)
+        if asked is not None:
+            sys.exit(_completion.answer(asked, program, _group().commands, stands_for))
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
@@ -160,6 +177,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         argv: The arguments; None for those of this process.
     """
     words = list(sys.argv[1:] if argv is None else argv)
+    _complete_if_asked("fancypipe")
     sys.exit(_ended(_group(), "fancypipe", words, None))
 
 
@@ -171,9 +189,11 @@ def run_command(plugin: BackendPlugin, name: str, argv: Sequence[str] | None = N
         name: Which of its commands.
         argv: The arguments; None for those of this process.
     """
+    program = os.path.basename(sys.argv[0]) or name
+    _complete_if_asked(program, name)
     command = _plugged.command_of(plugin, name)
     words = list(sys.argv[1:] if argv is None else argv)
-    sys.exit(_ended(command, os.path.basename(sys.argv[0]) or name, words, None))
+    sys.exit(_ended(command, program, words, None))
 
 
 def cli_for(definition: Definition, argv: Sequence[str] | None = None) -> NoReturn:
@@ -197,6 +217,7 @@ def cli_for(definition: Definition, argv: Sequence[str] | None = None) -> NoRetu
     words = list(sys.argv[1:] if argv is None else argv)
     script = sys.argv[0] or "pipeline"
     name = os.path.basename(script)
+    _complete_if_asked(name, script)
     command = Pipeline(name, definition)
     sys.exit(_ended(command, name, words, Asked(("python", script), words, [])))
 

@@ -25,7 +25,17 @@ if TYPE_CHECKING:
     from fancypipe_core._task import Definition
     from fancypipe_core.backend import BackendPlugin
 
-__all__ = ["PLUGIN", "Asked", "backends", "config", "ended", "load", "run_task", "version"]
+__all__ = [
+    "PLUGIN",
+    "Asked",
+    "backends",
+    "completion",
+    "config",
+    "ended",
+    "load",
+    "run_task",
+    "version",
+]
 
 PLUGIN = "plugin:"
 """What the key of an option that a plugin brings begins with."""
@@ -167,6 +177,17 @@ def config(asked: Asked, explain: bool) -> None:
         _streams.write(f"[{table.owner}]" if explain else f"\n[{table.owner}]")
         _list(table.lines, resolved, explain)
     _remark(configured)
+
+
+def completion(words: Sequence[str]) -> None:
+    """Print what a shell must read to complete command lines.
+
+    Raises:
+        UsageError: No shell is named, or one that we know nothing of.
+    """
+    from fancypipe_core._cli import completion as _completion
+
+    _streams.write(_completion.source(" ".join(words), "fancypipe").rstrip("\n"))
 
 
 def _list(

@@ -5,12 +5,12 @@ from __future__ import annotations
 import inspect
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from collections.abc import Set as AbstractSet
+from collections.abc import Sequence
 from types import CodeType, ModuleType
 from typing import Any
 
 from fancypipe_core import _main, _task, errors
+from fancypipe_core._cli.uses import outermost
 from fancypipe_core._spelling import near
 
 __all__ = [
@@ -19,7 +19,6 @@ __all__ = [
     "load",
     "loading",
     "may_be_command",
-    "reachable",
     "split",
 ]
 
@@ -147,7 +146,7 @@ def _outermost(
     candidates: Sequence[_task.Definition],
     all_of_them: Sequence[_task.Definition],
 ) -> list[_task.Definition]:
-    """Return the candidates that no other definition uses, but one that they use themselves."""
+    """Return the candidates that no other definition uses."""
     names = {
         key: _names_in(value)
         for key, value in vars(module).items()
@@ -157,36 +156,8 @@ def _outermost(
         id(definition): {key for key, value in vars(module).items() if value is definition.target}
         for definition in all_of_them
     }
-    reached = {
-        id(definition): reachable(names, called[id(definition)]) for definition in all_of_them
-    }
-
-    def uses(one: _task.Definition, other: _task.Definition) -> bool:
-        return not reached[id(one)].isdisjoint(called[id(other)])
-
-    return [
-        one
-        for one in candidates
-        if not any(
-            uses(other, one) and not uses(one, other) for other in all_of_them if other is not one
-        )
-    ]
-
-
-def reachable(names: Mapping[str, AbstractSet[str]], starts: Iterable[str]) -> set[str]:
-    """Return the names that are used by these, or by what they use, and so on.
-
-    Args:
-        names: The names that stand in what each name of a file is.
-        starts: Where to begin; they are among the result only if they are used.
-    """
-    found: set[str] = set()
-    waiting = list(starts)
-    while waiting:
-        new = (names.get(waiting.pop()) or set()) - found
-        found |= new
-        waiting += new
-    return found
+    chosen = outermost(names, called, [id(one) for one in candidates])
+    return [one for one in candidates if id(one) in chosen]
 
 
 _HOLDERS = (list, tuple, dict)

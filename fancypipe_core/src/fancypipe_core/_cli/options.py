@@ -15,7 +15,7 @@ from typing import NamedTuple
 from fancypipe_core import errors
 from fancypipe_core._spelling import dashed, near, plain
 
-__all__ = ["Found", "Line", "Option", "read"]
+__all__ = ["Found", "Line", "Option", "is_option", "read"]
 
 _NUMBER = re.compile(r"-(\d|\.\d|inf\b|nan\b)", re.IGNORECASE)
 _OF_REMOTE = {"jobmanager", "jobserver", "jobauth"}  # known to whoever has read of them
@@ -116,7 +116,7 @@ def read(
         if word == "--":
             line.words.extend(argv[at + 1 :])
             break
-        if not _is_option(word):
+        if not is_option(word):
             if stop_at_word:
                 return line._replace(rest=at)
             line.words.append(word)
@@ -163,7 +163,8 @@ def _names(options: Iterable[Option]) -> dict[str, tuple[Option, bool]]:
     return names
 
 
-def _is_option(word: str) -> bool:
+def is_option(word: str) -> bool:
+    """Tell whether a word is an option, and not a value such as -1."""
     return len(word) > 1 and word.startswith("-") and not _NUMBER.match(word)
 
 
@@ -175,7 +176,7 @@ def _value(spelled: str, argv: Sequence[str], at: int, names: Iterable[str]) -> 
     if at < len(argv):
         word = argv[at]
         name = word.partition("=")[0].removeprefix("-").removeprefix("-")
-        if word != "--" and not (_is_option(word) and plain(name) in names):
+        if word != "--" and not (is_option(word) and plain(name) in names):
             return word
         raise errors.UsageError(
             f"option {spelled} needs a value; if {word} is meant, write {spelled}={word}"

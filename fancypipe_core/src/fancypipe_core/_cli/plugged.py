@@ -32,6 +32,7 @@ __all__ = [
     "option_of",
     "rows",
     "status_of",
+    "typed_backend",
 ]
 
 HELP = Option("help", ("help", "h"), is_flag=True)
@@ -59,7 +60,7 @@ def finder(argv: Sequence[str], *, chosen_only: bool = False) -> Callable[[str],
     """
 
     def find(name: str) -> Option | None:
-        typed = _typed_backend(argv)
+        typed = typed_backend(argv)
         backend = typed or _settings.resolve({}).settings.backend
         for _, line in _configured.tables_with(name, backend, chosen_only=chosen_only):
             # Not the table's: which backend it will be is known at the end only.
@@ -69,7 +70,8 @@ def finder(argv: Sequence[str], *, chosen_only: bool = False) -> Callable[[str],
     return find
 
 
-def _typed_backend(argv: Sequence[str]) -> str | None:
+def typed_backend(argv: Sequence[str]) -> str | None:
+    """Return the backend that words name last, if one does."""
     names = {plain(name) for one in _settings.table(_settings.Settings) if one.name == "backend"
              for name in one.options}  # fmt: skip
     found = None
@@ -169,6 +171,11 @@ class Plugged(click.Command):
         self.context_settings = {"max_content_width": 100}
         self._entry = entry
         self._table = _configured.command_table(entry)
+
+    @property
+    def lines(self) -> Sequence[_settings.Setting]:
+        """The settings that it takes."""
+        return self._table.lines
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Read the command line as the engine reads its own."""
