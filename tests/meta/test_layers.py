@@ -35,7 +35,7 @@ LAYERS: Layers = [
         "_settings.cores",
         "_cli.docstring",
     ],
-    ["_declare", "_refusals", "_results"],
+    ["_declare", "_refusals", "_results", "_cli.uses"],
     ["_faults", "_machine", "_interrupts", "_watch", "_interpreter", "_main", "_orphans"],
     # The machine's records; references; names of code; frames of bytes.
     [
@@ -93,6 +93,7 @@ LAYERS: Layers = [
     # What the commands do.
     ["_cli.commands"],
     ["_cli.plugged", "_cli.doctor"],
+    ["_cli.outline"],
     ["_cli.complete"],
     ["_cli.completion"],
     ["_cli.helping"],

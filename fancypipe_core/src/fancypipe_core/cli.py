@@ -150,13 +150,19 @@ def _group() -> _Group:
         Builtin(
             "completion",
             "Print what bash, fish or zsh must read to complete these commands by the tab key.",
-            lambda _asked, _own, words: _commands.completion(words),
+            lambda _asked, _own, words: _print_completion(words),
             words="bash|fish|zsh",
         ),
         Doctor(),
     ):
         group.add_command(command)
     return group
+
+
+def _print_completion(words: Sequence[str]) -> None:
+    from fancypipe_core._cli import completion as _completion
+
+    _streams.write(_completion.source(" ".join(words), "fancypipe").rstrip("\n"))
 
 
 def _complete_if_asked(program: str, *stands_for: str) -> None:

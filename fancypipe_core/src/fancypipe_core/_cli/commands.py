@@ -29,7 +29,6 @@ __all__ = [
     "PLUGIN",
     "Asked",
     "backends",
-    "completion",
     "config",
     "ended",
     "load",
@@ -177,17 +176,6 @@ def config(asked: Asked, explain: bool) -> None:
         _streams.write(f"[{table.owner}]" if explain else f"\n[{table.owner}]")
         _list(table.lines, resolved, explain)
     _remark(configured)
-
-
-def completion(words: Sequence[str]) -> None:
-    """Print what a shell must read to complete command lines.
-
-    Raises:
-        UsageError: No shell is named, or one that we know nothing of.
-    """
-    from fancypipe_core._cli import completion as _completion
-
-    _streams.write(_completion.source(" ".join(words), "fancypipe").rstrip("\n"))
 
 
 def _list(
