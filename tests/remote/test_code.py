@@ -254,7 +254,7 @@ def test_what_is_not_here_keeps_its_path(tmp_path: Path) -> None:
     assert place.of("/client/helper.py") == str(tmp_path / "root/client/helper.py")
     assert place.of("/client/other.py") == "/client/other.py"
     code = Code({}, [b"/client", b"/gone"], [os.fsencode(tmp_path)])
-    expected = [str(tmp_path / "root" / "client"), "/usr", str(tmp_path)]
+    expected = [str(tmp_path / "root" / "client"), "/usr", str(tmp_path), str(tmp_path / "root")]
     assert place.search(code, ["/usr", str(tmp_path)]) == expected
 
 

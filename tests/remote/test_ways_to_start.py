@@ -209,6 +209,26 @@ def nameless(root: Path) -> Iterator[tuple[str, Way]]:
 # ---- what runs scripts ----
 
 
+PLUGIN = """
+import importlib.util
+import sys
+
+spec = importlib.util.spec_from_file_location("a.plugin", {file!r})
+sys.modules["a.plugin"] = plugin = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(plugin)
+plugin.main()
+"""
+
+
+def loaded(root: Path) -> Iterator[tuple[str, Way]]:
+    """Nothing here is in the main module: workers do not run it."""
+    plugin = put(root / "plugins" / "v1.0.py", TOP)
+    put(root / "lib" / "helper.py", HELPER)
+    script = put(root / "s.py", PLUGIN.format(file=str(plugin)))
+    env = {"PYTHONPATH": str(root / "lib")}
+    yield "a file that no import finds", Way([PYTHON, str(script)], Path("/"), env)
+
+
 def runners(root: Path) -> Iterator[tuple[str, Way]]:
     plain(root)
     code = "import runpy; runpy.run_path('s.py', run_name='__main__')"
@@ -236,7 +256,7 @@ def runners(root: Path) -> Iterator[tuple[str, Way]]:
 
 
 GROUPS: Sequence[Callable[[Path], Iterator[tuple[str, Way]]]] = [
-    names, scripts, paths, modules, nameless, runners,
+    names, scripts, paths, modules, nameless, loaded, runners,
 ]  # fmt: skip
 
 

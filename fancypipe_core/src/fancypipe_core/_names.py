@@ -112,6 +112,10 @@ def _from_file(name: str, file: str, qualname: str) -> Any:
     if module is None:
         from importlib import util
 
+        # Where nothing is shared, what the client sent has its whole path below a folder
+        # that is the last on `sys.path`.
+        below = (os.path.join(entry, file.lstrip(os.sep)) for entry in reversed(sys.path))
+        file = next(filter(os.path.isfile, below), file)
         spec = util.spec_from_file_location(name, file)
         if spec is None or spec.loader is None:
             raise errors.DecodeError(f"cannot load {file} as module {name}")

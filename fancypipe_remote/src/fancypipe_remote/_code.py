@@ -163,6 +163,8 @@ class Place(msgspec.Struct, frozen=True):
         before = [*map(self.of, before), *before]
         after = [*map(self.of, after), *after]
         after += [there for entry in metadata if (there := self.of(entry)) != entry]
+        if self.root:
+            after.append(self.root)  # for files that are loaded by their paths
         own = [entry for entry in ours if entry not in before and entry not in after]
         return [entry for entry in dict.fromkeys([*before, *own, *after]) if container(entry)]
 

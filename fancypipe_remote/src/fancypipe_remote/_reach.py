@@ -154,13 +154,15 @@ class _Search:
 
     def follow(self) -> None:
         """Take what the files import that are taken."""
-        while self._to_read:
+        read = 0
+        while self._to_read and read < _MOST_BYTES:
             path = self._to_read.pop()
             try:
                 with open(path, encoding="utf-8", errors="replace") as file:
                     text = file.read()
             except OSError:
                 continue  # it cannot be imported either
+            read += len(text)
             for level, names in _imports(text):
                 if not level:
                     self.find(names)

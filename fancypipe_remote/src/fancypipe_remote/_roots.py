@@ -46,11 +46,13 @@ def roots() -> Roots:
     places = Roots([], [])
     behind = False
     for entry in sys.path:
+        if not isinstance(entry, str):
+            continue  # imports do not read it either
         try:
             # What was appended later may be relative, and "" is the current folder.
             path = os.path.abspath(entry)
-        except (OSError, TypeError, ValueError):
-            continue  # the current folder is gone; or it is none that an import would read
+        except OSError:
+            continue  # the current folder is gone
         if is_installed(path):
             behind = behind or path == stdlib or os.path.realpath(path) == stdlib
         elif path not in places.before and path not in places.after and container(path):
