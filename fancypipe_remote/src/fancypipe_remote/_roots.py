@@ -45,7 +45,8 @@ def roots() -> Roots:
     stdlib = _installed_folders()[0]
     places = Roots([], [])
     behind = False
-    for entry in sys.path:
+    entries: list[object] = list(sys.path)
+    for entry in entries:
         if not isinstance(entry, str):
             continue  # imports do not read it either
         try:
