@@ -51,7 +51,7 @@ def write(path: Path, *, local: bool, early: bool) -> None:
     """Write the script: `local` pipelines stand in a function, `early` imports stand on top."""
     text = Path(pipelines.__file__).read_text(encoding="utf-8")
     text = text.split("from __future__ import annotations\n", 1)[1]
-    top = "import multiprocessing, concurrent.futures, dill" if early else ""
+    top = "import multiprocessing, concurrent.futures, cloudpickle" if early else ""
     parts = [HEAD.format(early=top)]
     if local:
         body = text + "\nreturn locals()\n"

@@ -24,7 +24,10 @@ WAYS = {
 @pytest.mark.parametrize(
     ("way", "early", "local"),
     # Each pair of two of them.
-    [("file", True, False), ("module", False, False), ("command", False, False)],
+    [
+        *(("file", True, False), ("module", False, False), ("command", False, False)),
+        *(("file", False, True), ("module", True, True), ("command", True, True)),
+    ],
     ids=str,
 )
 def test_the_users_main_module_is_the_users(

@@ -177,7 +177,7 @@ def test_what_cannot_travel_is_found(value: Any, path: str | None, says: str) ->
 def test_closures_are_searched_too() -> None:
     lock = threading.Lock()
     value = {"f": lambda: lock}
-    assert callable(back(value)["f"]), "dill makes a new lock"
+    assert callable(back(value)["f"]), "code gets a new lock"
 
 
 @pytest.mark.fault(3, 4)

@@ -78,9 +78,14 @@ def test_versions_that_do_not_fit() -> None:
         "fancypipe-procs 0.2.0",
         "pip install fancypipe-core==0.1.0 fancypipe-procs==0.1.0",
     )
-    needs = ["pluggy>=1.6", "dill>=99.1", "no-such-thing>=1", 'tomli>=2; python_version < "3.11"']
+    needs = [
+        "pluggy>=1.6",
+        "cloudpickle>=99.1",
+        "no-such-thing>=1",
+        'tomli>=2; python_version < "3.11"',
+    ]
     old, gone, rest = installed.missing(needs)
-    assert old.text.startswith("fancypipe needs dill>=99.1, and dill ")
+    assert old.text.startswith("fancypipe needs cloudpickle>=99.1, and cloudpickle ")
     assert gone == Finding(
         "problem",
         "fancypipe needs no-such-thing>=1, and no-such-thing is not installed",

@@ -8,7 +8,7 @@ import pytest
 
 from tests.meta.repo import python
 
-ENGINE_ONLY = ["asyncio", "click", "dill", "msgspec", "numpy", "pluggy", "rich", "tblib"]
+ENGINE_ONLY = ["asyncio", "click", "cloudpickle", "msgspec", "numpy", "pluggy", "rich", "tblib"]
 
 # The modules that were imported before, by the interpreter and by what starts with it.
 CODE = """\
@@ -54,4 +54,4 @@ def test_help_imports_no_backend_and_no_engine() -> None:
     imported = imported_by(HELP)
     backends = {"fancypipe_core._inline", "fancypipe_threads", "fancypipe_procs"}
     assert "fancypipe_core.cli" in imported
-    assert not imported & (backends | {"dill", "tblib", "numpy", "asyncio"})
+    assert not imported & (backends | {"cloudpickle", "tblib", "numpy", "asyncio"})

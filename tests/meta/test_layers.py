@@ -137,7 +137,7 @@ UPWARD: Mapping[tuple[str, str], str] = {
 # What is not ours: the modules that may import it.
 OUTSIDE: Mapping[str, Sequence[str]] = {
     "click": ["cli", "_cli.*"],
-    "dill": ["_byvalue", "_codec"],
+    "cloudpickle": ["_byvalue"],
     "msgspec": ["*"],
     "numpy": ["testing._hard"],  # if it is there
     "pickle": ["_byvalue", "_codec", "_cli.present", "testing.*"],
@@ -323,8 +323,8 @@ def test_a_module_in_no_layer_is_seen(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "wrong"),
     [
-        ("import dill", True),
-        ("def f():\n    from dill import dumps", True),
+        ("import cloudpickle", True),
+        ("def f():\n    from cloudpickle import dumps", True),
         ("import numpy.linalg", True),
         ("from typing_extensions import Self", True),
         ("import typing\nif typing.TYPE_CHECKING:\n    from typing_extensions import Self", False),
@@ -333,7 +333,7 @@ def test_a_module_in_no_layer_is_seen(tmp_path: Path) -> None:
     ],
 )
 def test_an_import_from_outside_is_seen(tmp_path: Path, text: str, wrong: bool) -> None:
-    outside = {"dill": ["codec"], "click": ["lo*"]}
+    outside = {"cloudpickle": ["codec"], "click": ["lo*"]}
     assert bool(wrong_outside(package(tmp_path, low=text), outside)) == wrong
 
 

@@ -492,7 +492,7 @@ threading.Thread(target=stop, daemon=True).start()
 try:
     cli.main(["manager", "-jobmanager=127.0.0.1:0"])
 finally:
-    bad = {"_pickle", "dill", "tblib", "cloudpickle", "fancypipe_core._codec"} & set(sys.modules)
+    bad = {"_pickle", "tblib", "cloudpickle", "fancypipe_core._codec"} & set(sys.modules)
     assert not bad, bad
     assert sys.modules["pickle"].__spec__ is None, "the real pickle"
 """

@@ -716,7 +716,15 @@ def test_help_imports_nothing_that_it_does_not_need(place: Place) -> None:
     )
     modules = set(over.stderr.split())
     assert "fancypipe_core.cli" in modules
-    unwanted = {"dill", "rich", "numpy", "pluggy", "msgspec", "tomllib", "importlib.metadata"}
+    unwanted = {
+        "cloudpickle",
+        "rich",
+        "numpy",
+        "pluggy",
+        "msgspec",
+        "tomllib",
+        "importlib.metadata",
+    }
     unwanted |= {"fancypipe_procs", "fancypipe_threads", "fancypipe_core._session"}
     assert modules & unwanted == set()
 

@@ -18,7 +18,7 @@ from pickle import PickleBuffer
 from types import FunctionType, ModuleType, TracebackType
 from typing import Any
 
-from fancypipe_core import _byvalue, _culprit, _files, _names, errors
+from fancypipe_core import _byvalue, _culprit, _files, _main, _names, errors
 from fancypipe_core._ref import Instance, Item, Outputs, Ref
 from fancypipe_core.backend import Encoded, Hole, Live, Payload
 
@@ -28,6 +28,7 @@ PLAIN = frozenset({int, float, str, bytes, bool, type(None), complex})
 """Types that hold neither references nor surprises."""
 
 _PROTOCOL = 5
+_PLAIN_REDUCE: Any = object.__reduce__
 _SMALL_BUFFER = 4096  # bytes; below this a buffer of its own costs more than the copy
 _SPECIAL = (Ref, type, FunctionType, BaseException, TracebackType, ModuleType, _files.TempPath)
 
@@ -78,18 +79,16 @@ class _Pickler(pickle.Pickler):
 
     def reducer_override(self, obj: Any) -> Any:
         if not isinstance(obj, _SPECIAL):
-            if type(obj).__module__ != "numpy":
-                self.odd = True
-            return NotImplemented
+            return self._object(obj)
         if isinstance(obj, Ref):
             return self._hole(obj)
         if isinstance(obj, type):
             if obj.__module__ == "builtins":
-                return NotImplemented
+                return _byvalue.reduce_builtin(obj)
             named = _names.reference(obj)
             if named is None:
                 self.odd = True
-                return _byvalue.reduce_class(obj, self.cache)
+                return _byvalue.reduce_class(obj, self)
             return NotImplemented if isinstance(named, str) else named
         if isinstance(obj, FunctionType):
             return self._function(obj)
@@ -108,6 +107,18 @@ class _Pickler(pickle.Pickler):
         # What exceptions write of themselves leaves slots out.
         return (_with_slots, (*reduced[:2], slots)) if slots else reduced
 
+    def _object(self, obj: Any) -> Any:
+        kind = type(obj)
+        if kind.__module__ == "numpy":
+            return _byvalue.reduce_ufunc(obj, self) if kind.__name__ == "ufunc" else NotImplemented
+        self.odd = True
+        if kind in _byvalue.NAMED:
+            return _byvalue.reduce_named(obj, self)
+        if kind.__module__ == "__main__" and kind.__reduce__ is not _PLAIN_REDUCE:
+            # What it says may be a name, and a prompt's names are known nowhere else.
+            return _byvalue.reduce_homeless(obj) if _main.main_script() is None else NotImplemented
+        return NotImplemented
+
     def _function(self, function: FunctionType) -> Any:
         named = _names.reference(function)
         if named is not None:
@@ -122,7 +133,7 @@ class _Pickler(pickle.Pickler):
         if own and _names.reference(owner) is not None:
             return (getattr, (owner, "main"))
         self.odd = True
-        return _byvalue.reduce_function(function, self.cache)
+        return _byvalue.reduce_function(function, self)
 
     def _hole(self, ref: Ref[Any]) -> Any:
         keys = ref._keys() if type(ref) is Item else ()
@@ -146,6 +157,7 @@ class Encoder:
 
     def __init__(self) -> None:
         self._cache: _byvalue.Cache = {}
+        self._kind: Any = _Pickler
 
     def forget(self) -> None:
         """Drop what was kept: between two runs the user may have changed the code."""
@@ -248,16 +260,26 @@ class Encoder:
 
     def _write(self, value: Any) -> Packed:
         file = io.BytesIO()
-        pickler = _Pickler(file, self._cache)
-        pickler.dump(value)
+        pickler = self._kind(file, self._cache)
+        try:
+            pickler.dump(value)
+        except _byvalue.NeedsValue:
+            self._kind = _byvalue.pickler(_Pickler)
+            return self._write(value)
         payload = Payload(file.getvalue(), tuple(pickler.buffers), tuple(pickler.holes))
         return Packed((payload,), pickler.reached, pickler.files, pickler.odd)
 
     def _explain(self, value: Any, what: str, error: BaseException) -> errors.EncodeError:
+        if _culprit.too_deep(error):
+            return errors.EncodeError(
+                f"{what} cannot be sent to another process: it is nested too deeply to be written "
+                "down (RecursionError); pass it in a flat form, such as a list of its parts",
+                path=what,
+            )
         path, culprit = _culprit.find(value, what, self._write)
         return errors.EncodeError(
             f"{path} cannot be sent to another process: it is a {_culprit.kind_of(culprit)} "
-            f"({_said(error)}); {_culprit.advice(culprit, error)}",
+            f"({_said(error)}); {_culprit.advice(culprit)}",
             path=path,
         )
 

@@ -164,16 +164,16 @@ def first_line(error: BaseException) -> str:
     return lines[0][:_LONGEST_LINE] if lines else "no message"
 
 
-def advice(culprit: Any, error: BaseException) -> str:
+def too_deep(error: BaseException) -> bool:
+    """Tell whether a value could not be written since objects in it hold each other too deeply."""
+    return isinstance(error, RecursionError) or isinstance(error.__cause__, RecursionError)
+
+
+def advice(culprit: Any) -> str:
     """Return what can be done about something that cannot be written."""
     kind = type(culprit).__name__
     if kind == "generator" or kind.endswith("_iterator"):
         return "make a list of it"
-    if isinstance(error, RecursionError):
-        return (
-            "it is nested too deeply, or functions without an importable home refer to each other; "
-            "put the code into a file that can be imported"
-        )
     if callable(culprit):
         return "put it into a file that can be imported, at the top level"
     return "make it inside the task that uses it, or use the threads or serial backend"

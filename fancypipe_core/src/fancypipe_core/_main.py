@@ -221,7 +221,7 @@ def _rename(value: Any) -> None:
             # Not an object of a class of the script, which has this from its class.
             if isinstance(value, FunctionType) or type(value).__module__ != GUARDED:
                 value.__module__ = MAIN
-                value = vars(value)["__wrapped__"]
+                value = value.__wrapped__
                 continue
         return
 

@@ -25,9 +25,14 @@ def reference(obj: Any) -> Any:
     means that it has no name by which a worker would find it.
     """
     module_name = getattr(obj, "__module__", None)
-    qualname = getattr(obj, "__qualname__", None)
+    qualname = getattr(obj, "__qualname__", None) or getattr(obj, "__name__", None)
     if module_name is None or qualname is None or "<" in qualname:
         return None
+    return item(module_name, qualname, obj)
+
+
+def item(module_name: str, qualname: str, obj: Any) -> Any:
+    """Return what `reference` does, for an object with another name than its own."""
     if module_name in (_main.MAIN, _main.GUARDED):
         if _main.main_script() is None or _find_in_main(qualname) is not obj:
             return None
