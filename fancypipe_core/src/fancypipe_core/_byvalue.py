@@ -251,12 +251,15 @@ def reduce_ufunc(ufunc: Any, pickler: Any) -> Any:
     for name, module in list(sys.modules.items()):
         if name != _main.GUARDED and getattr(module, ufunc.__name__, None) is ufunc:
             return NotImplemented
-    for module in [_main.main_module(), *list(sys.modules.values())]:
-        for name, value in list(getattr(module, "__dict__", {}).items()):
-            if value is ufunc:
-                named = _names.item(module.__name__, name, ufunc)
-                if named is not None:
-                    return named
+    loaded = {k: v for k, v in list(sys.modules.items()) if isinstance(v, types.ModuleType)}
+    spaces = {name: vars(module) for name, module in loaded.items()}
+    spaces[_main.MAIN] = _main.main_names()
+    for where, names in spaces.items():
+        for name, value in list(names.items()):
+            named = _names.item(where, name, ufunc) if value is ufunc else None
+            if named is not None:
+                # A string would be looked for in the module that pickle thinks it is of.
+                return named if isinstance(named, tuple) else (getattr, (sys.modules[where], name))
     inside = [found for found in gc.get_referents(ufunc) if callable(found)]
     if len(inside) != 1:
         return NotImplemented  # pickle says what is wrong
