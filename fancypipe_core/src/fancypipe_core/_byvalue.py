@@ -251,8 +251,8 @@ def reduce_ufunc(ufunc: Any, pickler: Any) -> Any:
     for name, module in list(sys.modules.items()):
         if name != _main.GUARDED and getattr(module, ufunc.__name__, None) is ufunc:
             return NotImplemented
-    loaded = {k: v for k, v in list(sys.modules.items()) if isinstance(v, types.ModuleType)}
-    spaces = {name: vars(module) for name, module in loaded.items()}
+    # What stands in sys.modules may be anything.
+    spaces = {k: getattr(v, "__dict__", {}) for k, v in list(sys.modules.items())}
     spaces[_main.MAIN] = _main.main_names()
     for where, names in spaces.items():
         for name, value in list(names.items()):
