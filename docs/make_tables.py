@@ -109,6 +109,23 @@ def faults() -> str:
     return "\n".join(parts)
 
 
+def security() -> str:
+    """Who can do what to whom, with the tests that show it."""
+    sys.path.insert(0, str(ROOT))
+    from docs.security_rows import ROWS
+
+    rows = [
+        [
+            row.who,
+            row.whom,
+            f"{'**can**' if row.can else 'cannot'} {row.what}",
+            "<br>".join(f"`{test.partition('::')[2]}`" for test in row.tests),
+        ]
+        for row in ROWS
+    ]
+    return table(["who", "to whom", "can or cannot", "shown by"], rows)
+
+
 # ---- settings and errors --------------------------------------------------------
 
 
@@ -224,6 +241,7 @@ MADE: dict[str, Callable[[], str]] = {
     "actions": lambda: records(_table.Action),
     "modules": modules,
     "faults": faults,
+    "security": security,
     "settings": settings,
     "errors": error_classes,
     "task": lambda: part("task", _core.task),

@@ -93,3 +93,21 @@ def given_to_many(megabytes: int = 4, count: int = 20) -> Any:
     """A result, and a value of the client's own, that many tasks are given."""
     made, own = random_bytes(megabytes), os.urandom(megabytes << 20)
     return [end_of(data, number) for number in range(count) for data in (made, own)]
+
+
+@task
+def taken(number: int, _before: Any) -> int:
+    time.sleep(0.05)
+    return number
+
+
+@module
+def in_two_steps(count: int = 40) -> Any:
+    """Each task of the second step is given what all of the first have returned."""
+    first = [taken(number, None) for number in range(count)]
+    return [taken(number, first) for number in range(count)]
+
+
+@task
+def read(path: str) -> str:
+    return Path(path).read_text("utf-8")

@@ -1,0 +1,144 @@
+"""Who can do what to whom, and the tests that show it.
+
+Both what somebody can do and what somebody cannot do is shown by tests: a page that
+promises too little is as wrong as one that promises too much.
+"""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+from typing import NamedTuple
+
+__all__ = ["ROWS", "Row", "missing"]
+
+TESTS = Path(__file__).resolve().parents[1] / "tests"
+
+
+class Row(NamedTuple):
+    """What one party may do to another.
+
+    Attributes:
+        who: Who does it, and what they have for it.
+        whom: To whom.
+        can: Whether it can be done.
+        what: What.
+        tests: What shows it: `file::test`, from the folder of tests.
+    """
+
+    who: str
+    whom: str
+    can: bool
+    what: str
+    tests: tuple[str, ...]
+
+
+STRANGER = "a stranger, without a key"
+OTHER = "another user of the machine"
+WORKER_KEY = "a worker key"
+WORKER = "a worker, whatever its key"
+CLIENT = "a client, with the secret"
+MANAGER = "the manager's process"
+TASK = "a task"
+
+_KEYS, _SECRET, _HOSTILE = "remote/test_keys.py", "remote/test_secret.py", "remote/test_hostile.py"
+_START = "core/test_interpreter.py"
+_TRUST, _CLUSTER = "remote/test_trust.py", "remote/test_cluster.py"
+
+ROWS = [
+    Row(
+        STRANGER, "anybody", False, "get an answer, be let in, or cost much memory",
+        (
+            f"{_HOSTILE}::test_garbage_of_all_kinds",
+            f"{_HOSTILE}::test_a_giant_frame_before_the_handshake_is_cut",
+            f"{_HOSTILE}::test_silent_and_trickling_strangers_are_sent_away",
+        ),
+    ),
+    Row(
+        STRANGER, "anybody", False, "read what passes, play it again, or change it",
+        (
+            f"{_HOSTILE}::test_nothing_can_be_read_on_the_way",
+            f"{_HOSTILE}::test_a_recorded_session_is_of_no_use",
+            f"{_HOSTILE}::test_a_flipped_bit_costs_the_link_and_no_more",
+        ),
+    ),
+    Row(
+        OTHER, "you", False, "read the secret from a file, the list of processes or a child",
+        (
+            f"{_SECRET}::test_a_file_that_others_can_use",
+            f"{_SECRET}::test_arguments_are_scrubbed",
+            f"{_SECRET}::test_children_do_not_get_it",
+        ),
+    ),
+    Row(
+        OTHER, "you", False, "try all short secrets on `localhost`: they are refused",
+        (f"{_SECRET}::test_a_very_short_secret_is_for_nobody",),
+    ),
+    Row(
+        OTHER, "you", False, "have a process of ours run a file that lies in its current folder",
+        (
+            f"{_CLUSTER}::test_host_processes_import_nothing_from_the_workers_folder",
+            f"{_START}::test_children_of_procs_import_nothing_from_the_current_folder",
+        ),
+    ),
+    Row(
+        WORKER_KEY, "the manager", True, "join as a worker",
+        (f"{_KEYS}::test_a_worker_with_it_is_admitted_and_is_a_worker",),
+    ),
+    Row(
+        WORKER_KEY, "the manager", False, "be a client or a manager, or find out the secret",
+        (
+            f"{_KEYS}::test_a_worker_key_is_of_no_use_to_others",
+            f"{_KEYS}::test_neither_the_secret_nor_other_keys_are_in_it",
+        ),
+    ),
+    Row(
+        WORKER, "its clients", True,
+        "**run any code in the client's process**: results and exceptions are unpickled there",
+        (f"{_TRUST}::test_a_worker_can_run_code_in_its_client",),
+    ),
+    Row(
+        WORKER, "other workers of its clients", True,
+        "run any code there, where tasks are given its results",
+        (f"{_TRUST}::test_a_worker_can_run_code_where_its_results_go",),
+    ),
+    Row(
+        WORKER, "its clients", True, "read the tasks that it is given, and give wrong results",
+        (f"{_TRUST}::test_a_worker_can_run_code_in_its_client",),
+    ),
+    Row(
+        CLIENT, "workers", True, "run any code as the user who started the worker",
+        (f"{_TRUST}::test_a_client_runs_code_on_workers",),
+    ),
+    Row(
+        TASK, "whoever started its worker", True,
+        "read that user's files, the secret among them where there is one",
+        (f"{_TRUST}::test_a_client_runs_code_on_workers",),
+    ),
+    Row(
+        TASK, "other clients' tasks", False,
+        "be in one process with them: each client has processes of its own",
+        (f"{_TRUST}::test_clients_share_no_process",),
+    ),
+    Row(
+        MANAGER, "anybody", False, "run code that passes: it cannot unpickle at all",
+        (
+            f"{_CLUSTER}::test_the_managers_process_has_nothing_that_could_run_code",
+            f"{_CLUSTER}::test_what_would_run_code_passes_through_the_manager_unharmed",
+        ),
+    ),
+]  # fmt: skip
+
+
+def missing(rows: list[Row] = ROWS) -> list[str]:
+    """Return the tests that rows name and that are not there."""
+    return [name for row in rows for name in row.tests or ("none",) if not _is_there(name)]
+
+
+def _is_there(name: str) -> bool:
+    file, _, test = name.partition("::")
+    path = TESTS / file
+    if not path.is_file():
+        return False
+    tree = ast.parse(path.read_text("utf-8"))
+    return any(isinstance(node, ast.FunctionDef) and node.name == test for node in tree.body)
