@@ -36,6 +36,8 @@ LAYERS: Layers = [
         "_cli.docstring",
     ],
     ["_declare", "_refusals", "_results", "_cli.uses"],
+    ["_entropy", "_globals"],
+    ["_ambient"],
     ["_faults", "_machine", "_interrupts", "_watch", "_interpreter", "_main", "_orphans"],
     # The machine's records; references; names of code; frames of bytes.
     [

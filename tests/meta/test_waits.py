@@ -41,6 +41,8 @@ SAFE: Mapping[tuple[str, str], str] = {
     ("fancypipe_core._outpost", "self._out.get()"): "a daemon thread; the end is put into it",
     ("fancypipe_core._serve", "with self._receiving"): "the other thread only tries to take it",
     ("fancypipe_core._serve", "with self._sending"): _SOCKET,
+    ("fancypipe_core._ambient", "with self._lock"): _FEW,
+    ("fancypipe_core._ambient", "self._lock.acquire()"): _FEW,
     ("fancypipe_core._session", "with self._lock"): "the runs of a session, one after the other",
     ("fancypipe_core.plugins.console", "with self._lock"): "held while a picture is drawn",
     ("fancypipe_threads._limits", "with self._changed"): _FEW,

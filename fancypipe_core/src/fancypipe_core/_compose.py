@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextvars import Context
 from time import monotonic
 from typing import Any
 
 from fancypipe_core import _context
 from fancypipe_core import _table as table
+from fancypipe_core._ambient import ambient
 from fancypipe_core._files import Keeper
 from fancypipe_core._graph import Graph, Node
 from fancypipe_core._ref import Ref
@@ -50,13 +52,12 @@ class Composer:
         Raises:
             BaseException: Whatever the user's code raises.
         """
-        token = _context.scope.set(_ModuleScope(self._resolve, node))
         begin = monotonic()
+        ambient.refresh()
         try:
-            args, kwargs, state = self._graph.read_inputs(node)
-            value = self._main_of(node)(args, kwargs, state)
+            value = Context().run(self._call, node)
         finally:
-            _context.scope.reset(token)
+            ambient.refresh()
         packed = self._values.pack_result(value)
         needs = self._graph.unfold(node, packed)
         if packed.files:
@@ -67,6 +68,11 @@ class Composer:
             return table.Unfolded(id, needs)
         self._graph.complete(node)
         return table.Done([id])
+
+    def _call(self, node: Node) -> Any:
+        _context.scope.set(_ModuleScope(self._resolve, node))
+        args, kwargs, state = self._graph.read_inputs(node)
+        return self._main_of(node)(args, kwargs, state)
 
     def gather(self, node: Node, id: JobId) -> table.Event:
         """All that was asked for is there: open it.  Nothing else is decoded in the client.

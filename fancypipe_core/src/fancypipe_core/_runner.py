@@ -7,11 +7,12 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from contextvars import Token
+from contextvars import Context, Token
 from time import perf_counter
 from typing import Any, NoReturn
 
 from fancypipe_core import _codec, _context, _failure, _unreadable, errors
+from fancypipe_core._ambient import ambient
 from fancypipe_core._codec import Packed
 from fancypipe_core._main import loading_main
 from fancypipe_core._ref import Instance
@@ -58,6 +59,8 @@ class Runner:
         self._values: EncodedValues | LiveValues = LiveValues() if live else EncodedValues()
         self._interrupted = interrupted
         self._scope = _context.TaskScope(directory, self._notify)
+        self._context = Context()  # each job has a copy: no variable is set but the scope
+        self._context.run(_context.scope.set, self._scope)
         self._calls: dict[Call, Callable[..., Any]] = {}
         self._unreadable: dict[Call, Err] = {}
         self._sink: Sink | None = None
@@ -78,7 +81,7 @@ class Runner:
         scope = self._scope
         scope.begin(job)
         begin = perf_counter()
-        reply = self._run(job)
+        reply = self._context.copy().run(self._run, job)
         seconds = perf_counter() - begin
         if scope.in_fork:
             _end_fork(reply)
@@ -87,11 +90,13 @@ class Runner:
 
     def enter(self) -> Token[_context.Scope | None]:
         """From now on this thread runs tasks; the answer is for `leave`."""
+        ambient.settle()
         return _context.scope.set(self._scope)
 
     def leave(self, token: Token[_context.Scope | None]) -> None:
         """This thread goes back to what it did before `enter`."""
         _context.scope.reset(token)
+        ambient.look()
 
     def _run(self, job: Job) -> Reply:
         try:
@@ -103,6 +108,15 @@ class Runner:
         except BaseException as error:  # noqa: BLE001 - the user's objects may raise anything
             self._let_pass(error)
             return self._undecodable(job, error)
+        here = ambient.begin()
+        try:
+            return self._answer(call, args, kwargs, state)
+        finally:
+            ambient.end(here)
+
+    def _answer(
+        self, call: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any], state: Any
+    ) -> Reply:
         try:
             value = call(args, kwargs, state)
         except BaseException as error:  # noqa: BLE001 - a task's sys.exit() must not end the worker

@@ -10,6 +10,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from fancypipe_core import _configured, _machine, _orphans, errors
+from fancypipe_core._ambient import ambient
 from fancypipe_core._driver import Driver
 from fancypipe_core._failure import without_engine
 from fancypipe_core._files import Keeper
@@ -191,7 +192,8 @@ class Session:
             with self._lock, self._interrupts.watched(), self._interrupts.only_counted():
                 self._owner = threading.get_ident()
                 try:
-                    return self._run(targets[0] if len(targets) == 1 else targets)
+                    with ambient.lent():
+                        return self._run(targets[0] if len(targets) == 1 else targets)
                 finally:
                     self._owner = None
         except (errors.FancyPipeError, KeyboardInterrupt) as error:

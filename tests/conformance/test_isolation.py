@@ -1,0 +1,112 @@
+"""A call leaves nothing to the next, nor to the caller: not its context, its seed or its settings."""
+
+from __future__ import annotations
+
+import contextvars
+import random
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fancypipe_core import Session, errors
+from tests.conformance import state as s
+
+
+def _here(session: Session, *targets: Any) -> Any:
+    return session.run(*targets)
+
+
+@pytest.mark.fault(88)
+@pytest.mark.parametrize("kind", list(s.CHANGES))
+def test_what_a_task_changes_is_as_it_was_for_the_next(single: Session, kind: str) -> None:
+    before, mine = single.run(s.look()), s.state()
+    single.run(s.change(kind))
+    assert single.run(s.look()) == before
+    assert single.run(s.look(s.change(kind))) == before, "in one run"
+    with pytest.raises(errors.TaskError):
+        single.run(s.change_and_fail(kind))
+    assert single.run(s.look()) == before, "after a failure"
+    assert s.state() == mine, "the caller"
+
+
+@pytest.mark.fault(88)
+@pytest.mark.parametrize("kind", ["filters", "recursion", "collector", "environment", "decimal"])
+def test_the_next_of_many_short_tasks_finds_it_too(single: Session, kind: str) -> None:
+    """They run within a millisecond, and nobody looks in between."""
+    before = single.run(s.look())
+    found = single.run([(s.change(kind), s.look()) for _ in range(20)])
+    assert [one for _, one in found] == [before] * 20
+
+
+@pytest.mark.fault(88)
+@pytest.mark.parametrize("way", s.WAYS)
+def test_a_task_that_seeds_gets_what_it_asks_for_and_others_do_not(
+    session: Session, way: str
+) -> None:
+    mine = random.getstate(), np.random.get_state()[1].tolist()  # type: ignore[union-attr, index]
+    # One after the other: what runs beside it in a thread draws from the same generator.
+    for _ in range(3):
+        first = session.run(s.seed(way))
+        drawn = [session.run(s.draw(s.seed(way))) for _ in range(4)]
+        assert session.run(s.seed(way)) == first, "its own draws are those of its seed"
+        many = session.run([[s.seed(way), s.draw()] for _ in range(20)])
+        if session.settings.backend != "threads":
+            drawn += [one for _, one in many]
+        for which in range(2):
+            assert len({one[which] for one in drawn}) == len(drawn)
+    assert (random.getstate(), np.random.get_state()[1].tolist()) == mine  # type: ignore[union-attr, index]
+
+
+@pytest.mark.fault(88)
+def test_the_callers_seed_is_not_the_tasks(session: Session) -> None:
+    drawn = []
+    for _ in range(3):
+        random.seed(1)
+        np.random.seed(1)
+        drawn.append(session.run(s.draw()))
+    assert len(set(drawn)) == 3
+    both = s.drawn()
+    random.seed(1)
+    np.random.seed(1)
+    assert s.drawn() == both, "and the caller goes on with his own"
+
+
+@pytest.mark.fault(88)
+def test_modules_have_a_context_and_entropy_of_their_own(session: Session) -> None:
+    random.seed(1)
+    state = random.getstate()
+    results = [session.run(s.seeding_module(), s.drawing_module()) for _ in range(3)]
+    assert len({one for pair in results for one in (pair[0], pair[1][0])}) == 6
+    assert [pair[1][1] for pair in results] == ["nobody"] * 3
+    assert random.getstate() == state
+    assert s.user.get() == "nobody"
+
+
+@pytest.mark.fault(88)
+def test_no_task_sees_the_callers_context_variables(session: Session) -> None:
+    def inside() -> Any:
+        s.user.set("the caller")
+        return session.run(s.look())["context variable"], s.user.get()
+
+    assert contextvars.copy_context().run(inside) == ("nobody", "the caller")
+
+
+def test_a_nested_task_has_a_context_of_its_own(session: Session) -> None:
+    assert session.run(s.nested(3)) == ("task 3", "nobody", "nested")
+
+
+def test_what_the_callers_threads_change_between_two_tasks_stays() -> None:
+    """Only what a task has changed is put back."""
+    with Session("serial") as session:
+        session.run(s.look())
+        thread = threading.Thread(target=s.CHANGES["recursion"])
+        before = s.state()["recursion"]
+        try:
+            thread.start()
+            thread.join()
+            session.run(s.look())
+            assert s.state()["recursion"] == 4321
+        finally:
+            s.sys.setrecursionlimit(before)
