@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
 import decimal
 import gc
+import importlib
 import locale
 import logging
 import multiprocessing
@@ -18,9 +20,12 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from fancypipe_core import current, module, task
+
+pd: Any = None
+with contextlib.suppress(ImportError):  # the tests do not need it
+    pd = importlib.import_module("pandas")
 
 user: contextvars.ContextVar[str] = contextvars.ContextVar("user", default="nobody")
 
@@ -57,7 +62,7 @@ CHANGES: dict[str, Callable[[], object]] = {
     "decimal templates": _decimal_templates,
     "numpy errors": lambda: np.seterr(all="raise"),
     "numpy printing": lambda: np.set_printoptions(precision=2),
-    "pandas": lambda: pd.set_option("display.max_rows", 7),
+    "pandas": lambda: pd and pd.set_option("display.max_rows", 7),
     "filters": _filters,
     "filters replaced": _filters_replaced,
     "environment": _environ,
@@ -85,11 +90,11 @@ def state() -> dict[str, Any]:
         "decimal": decimal.getcontext().prec,
         "numpy errors": np.geterr(),
         "numpy printing": np.get_printoptions()["precision"],
-        "pandas": pd.get_option("display.max_rows"),
+        "pandas": pd and pd.get_option("display.max_rows"),
         "filters": [repr(one) for one in warnings.filters],
         "environment": dict(os.environ),
         "folder": os.getcwd(),
-        "umask": (os.umask(0o22), os.umask(0o22)) and _mask(),
+        "umask": _mask(),
         "recursion": sys.getrecursionlimit(),
         "collector": gc.isenabled(),
         "loggers": (root.level, len(root.handlers), root.manager.disable, own.level),
@@ -147,8 +152,10 @@ def seed(how: str, _: object = None) -> tuple[float, float]:
         random.setstate(random.Random(5).getstate())
         np.random.set_state(np.random.RandomState(5).get_state())
     elif how == "another bit generator":
-        random._inst.seed(5)  # type: ignore[attr-defined]
-        np.random.set_bit_generator(np.random.PCG64(5))
+        inner: Any = random
+        inner._inst.seed(5)
+        numbers: Any = np.random
+        numbers.set_bit_generator(np.random.PCG64(5))
     else:
         random.seed(5)
         np.random.seed(5)

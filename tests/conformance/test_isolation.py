@@ -1,9 +1,10 @@
-"""A call leaves nothing to the next, nor to the caller: not its context, its seed or its settings."""
+"""A call leaves nothing to the next, nor to the caller: no context, seed or setting."""
 
 from __future__ import annotations
 
 import contextvars
 import random
+import sys
 import threading
 from typing import Any
 
@@ -14,8 +15,9 @@ from fancypipe_core import Session, errors
 from tests.conformance import state as s
 
 
-def _here(session: Session, *targets: Any) -> Any:
-    return session.run(*targets)
+def _states() -> Any:
+    legacy: Any = np.random.get_state()
+    return random.getstate(), legacy[1].tolist()
 
 
 @pytest.mark.fault(88)
@@ -45,7 +47,7 @@ def test_the_next_of_many_short_tasks_finds_it_too(single: Session, kind: str) -
 def test_a_task_that_seeds_gets_what_it_asks_for_and_others_do_not(
     session: Session, way: str
 ) -> None:
-    mine = random.getstate(), np.random.get_state()[1].tolist()  # type: ignore[union-attr, index]
+    mine = _states()
     # One after the other: what runs beside it in a thread draws from the same generator.
     for _ in range(3):
         first = session.run(s.seed(way))
@@ -56,7 +58,7 @@ def test_a_task_that_seeds_gets_what_it_asks_for_and_others_do_not(
             drawn += [one for _, one in many]
         for which in range(2):
             assert len({one[which] for one in drawn}) == len(drawn)
-    assert (random.getstate(), np.random.get_state()[1].tolist()) == mine  # type: ignore[union-attr, index]
+    assert _states() == mine
 
 
 @pytest.mark.fault(88)
@@ -109,4 +111,4 @@ def test_what_the_callers_threads_change_between_two_tasks_stays() -> None:
             session.run(s.look())
             assert s.state()["recursion"] == 4321
         finally:
-            s.sys.setrecursionlimit(before)
+            sys.setrecursionlimit(before)

@@ -91,7 +91,8 @@ class Ambient:
     def _note(self) -> None:
         """How it is now is how it has to be."""
         self._noted = True
-        self._list, self._filters = warnings.filters, list(warnings.filters)
+        self._list: Any = warnings.filters
+        self._filters = list(self._list)
         self._recursion = sys.getrecursionlimit()
         self._collects = gc.isenabled()
         if self._runs:

@@ -54,7 +54,8 @@ def _word(address: int) -> _Word:
     # Not the whole package, which takes milliseconds to import.
     from _ctypes import _SimpleCData
 
-    word: _Word = type("_Bits", (_SimpleCData,), {"_type_": "I"}).from_address(address)
+    kind: Any = type("_Bits", (_SimpleCData,), {"_type_": "I"})
+    word: _Word = kind.from_address(address)
     return word
 
 
@@ -62,7 +63,7 @@ class _Python:
     """That of `random`."""
 
     def __init__(self) -> None:
-        self._generator: random.Random = random._inst  # type: ignore[attr-defined]
+        self._generator: random.Random = random._inst
         self._word = self._second_word()
         self._seen = -2
 
@@ -108,9 +109,7 @@ class _NumPy:
         self._seen = -2
 
     def moved(self) -> bool:
-        return (
-            self._word.value != self._seen or self._generator._bit_generator is not self._bits
-        )
+        return self._word.value != self._seen or self._generator._bit_generator is not self._bits
 
     def renew(self) -> None:
         generator, bits = self._generator, self._generator._bit_generator

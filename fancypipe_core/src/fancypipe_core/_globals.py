@@ -97,7 +97,7 @@ def _of_logging(module: Any) -> list[Setting]:
         }
 
     def write(before: dict[str, tuple[Any, ...]]) -> None:
-        new = (module.NOTSET, [], [], True, False)
+        new: tuple[Any, ...] = (module.NOTSET, [], [], True, False)
         for name, now in read().items():
             then = before.get(name, new)
             if now != then:
@@ -121,9 +121,7 @@ def _of_arrayprint(module: Any) -> list[Setting]:
 
 def _of_pandas(module: Any) -> list[Setting]:
     options = module._global_config
-    return [
-        Setting(lambda: _copy(options), lambda value: _fill(options, value), lambda: options)
-    ]
+    return [Setting(lambda: _copy(options), lambda value: _fill(options, value), lambda: options)]
 
 
 def _copy(tree: dict[str, Any]) -> dict[str, Any]:

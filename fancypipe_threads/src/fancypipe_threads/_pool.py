@@ -187,19 +187,20 @@ class ThreadsBackend:
         fault("threads.begin")
         runner = self._make_runner()
         runner.connect(partial(self._note, worker))
-        runner.enter()
+        token = runner.enter()
         jobs, ended, idle = self._jobs, self._ended, self._idle
         signal = worker.signal
         while not self._stopping:
             try:
                 worker.job = job = jobs.popleft()
             except IndexError:
+                runner.leave(token)  # before anybody hears that a task has ended
                 self._report()
                 idle.append(signal)
                 # A job may have come in between: then nobody saw us idle.
-                if (jobs or self._stopping) and self._withdraw(signal):
-                    continue
-                signal.acquire()
+                if not (jobs or self._stopping) or not self._withdraw(signal):
+                    signal.acquire()
+                token = runner.enter()
                 continue
             fault("threads.taken")
             if job.time_limit is None:
