@@ -338,7 +338,14 @@ FOUND_LATER = [
         "Text that is no UTF-8, in names, messages, output, paths, the script's own folder",
         "It gets through as it is.",
     ),
-    Row(88, "Tasks import, fork, seed, and set contexts, environment and filters"),
+    Row(
+        88,
+        "Tasks import, fork, seed, and set contexts, environment and filters",
+        "The next task finds what it would have found in a fresh worker: each call has a context "
+        "and fresh entropy of its own, and settings are put back. So are the caller's, where tasks "
+        "run in his process. What tasks that run at the same time in threads change for each other "
+        "is put back when none runs.",
+    ),
     Row(
         89,
         "The main script is started in any way that Python knows",

@@ -28,6 +28,8 @@ LAYERS: Layers = [
         "_files",
         "_spelling",
         "_collector",
+        "_entropy",
+        "_globals",
         "_msgpack",
         "_progress",
         "_script",
@@ -35,9 +37,7 @@ LAYERS: Layers = [
         "_settings.cores",
         "_cli.docstring",
     ],
-    ["_declare", "_refusals", "_results", "_cli.uses"],
-    ["_entropy", "_globals"],
-    ["_ambient"],
+    ["_ambient", "_declare", "_refusals", "_results", "_cli.uses"],
     ["_faults", "_machine", "_interrupts", "_watch", "_interpreter", "_main", "_orphans"],
     # The machine's records; references; names of code; frames of bytes.
     [
