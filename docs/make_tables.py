@@ -251,6 +251,9 @@ MADE: dict[str, Callable[[], str]] = {
     "Ref": lambda: (
         part("Ref", _core.Ref, called=False) + "\n" + methods("Ref", _core.Ref, ["result"])
     ),
+    "Backoff": lambda: part(
+        "Backoff(seconds, factor=2, ceiling=600, jitter=0.1)", _core.Backoff, called=False
+    ),
     "Outputs": lambda: part("Outputs(**items)", _core.Outputs, called=False),
     "Exec": lambda: (
         part("Exec", _core.Exec, called=False)

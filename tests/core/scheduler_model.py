@@ -27,6 +27,7 @@ from fancypipe_core._table import (
     Demand,
     Done,
     Drop,
+    Due,
     Event,
     Failed,
     Grow,
@@ -100,10 +101,12 @@ class Task:
         self.inputs = tuple(inputs)
         self.local = rnd.random() < 0.4
         self.retries = rnd.choice((0, 0, 1, 2))
+        self.delayed = rnd.random() < 0.4
         self.bad = rnd.random() < 0.03
         self.fate = rnd.choice((Unfolded, Failed, Lost, None))  # how its attempts often end
         self.returned: tuple[int, ...] | None = None
         self.known = self.grown = self.under_way = self.value = self.released = False
+        self.waits = False  # for the time of its next attempt
         self.attempt = self.failures = self.losses = 0
         self.end: State | None = None
 
@@ -195,6 +198,7 @@ class World:
             task.grown
             and not over
             and not task.under_way
+            and not task.waits
             and all(self.tasks[n].end is State.DONE for n in task.inputs)
         )
 
@@ -247,7 +251,7 @@ class World:
         task.under_way = False
         return task if task.end is None else None
 
-    def _expect(self, event: Event) -> None:  # noqa: C901 - a branch for each event
+    def _expect(self, event: Event) -> None:  # noqa: C901, PLR0912 - a branch for each event
         if isinstance(event, Demand):
             for number in event.tasks:
                 self.pins[number] += 1
@@ -259,6 +263,10 @@ class World:
         elif isinstance(event, Grown):
             for grown in event.tasks:
                 self._expect_grown(self.tasks[grown.task])
+        elif isinstance(event, Due):
+            for number in event.tasks:
+                if number in self.tasks:
+                    self.tasks[number].waits = False
         elif isinstance(event, Halt):
             self.halted = True
         elif isinstance(event, Done):
@@ -295,6 +303,7 @@ class World:
             self.roots.add(task.number)
         else:
             self.retried.append(event.id)
+            task.waits = task.delayed and isinstance(event, Failed)
 
     def _learn(self, task: Task, needs: Sequence[int]) -> None:
         for frame in self.frames:
@@ -343,6 +352,7 @@ class World:
 
     def _see_stuck(self, action: Stuck) -> None:
         assert not self.flying, "stuck, with jobs in flight"
+        assert not self.waiting, f"stuck, and {self.waiting} wait for their time"
         assert self.running is None, "stuck, while a main goes on"
         (culprit,), circle = action.tasks, action.circle
         assert culprit not in self._ends_now(), f"{culprit} is stuck, and over"
@@ -377,6 +387,7 @@ class World:
             self.computing.append(action.id)
         elif isinstance(action, Retried):
             assert action.id in self.retried, f"{action.id} is tried again"
+            assert action.later is self.tasks[action.id[0]].waits
             self.retried.remove(action.id)
         elif isinstance(action, Cancel):
             for id in action.ids:
@@ -424,7 +435,7 @@ class World:
         task = self.tasks[number]
         if task.bad:
             return GrownTask(number, bad=True)
-        return GrownTask(number, task.inputs, task.local, task.retries)
+        return GrownTask(number, task.inputs, task.local, task.retries, False, task.delayed)
 
     def wait(self, frame: Frame) -> None:
         """A module waits for a result."""
@@ -453,6 +464,7 @@ class World:
         for number in self.tasks:
             assert self.scheduler.explain(number)
         assert self.scheduler.in_flight == len(self.flying)
+        assert self.scheduler.delayed == len(self.waiting)
         known = [task for task in self.tasks.values() if task.known]
         held = {n for n, pins in self.pins.items() if pins}
         grown = [task for task in known if task.end is None and task.grown]
@@ -476,10 +488,15 @@ class World:
             left = [t.number for t in known if t not in going and not t.released]
             left = [n for n in left if n not in held]
             assert not left, f"nobody wants {left}, and they stay"
-        if not self.flying and (self.room or not ready):
+        if not self.flying and not self.waiting and (self.room or not ready):
             roots = [self.frames[-1].root or 0] if self.frames else list(self.tasks)
             stay = [n for n in roots if self.tasks[n].known and self.tasks[n].end is None]
             assert not stay, f"{stay} wait for ever"
+
+    @property
+    def waiting(self) -> list[int]:
+        """The tasks that wait for the time of their next attempt."""
+        return [task.number for task in self.tasks.values() if task.waits and task.end is None]
 
     @property
     def has_its_result(self) -> bool:
@@ -504,6 +521,8 @@ class World:
                 self.go_on()
             elif self.flying:
                 self.handle(Done(list(self.flying)))
+            elif self.waiting:
+                self.handle(Due(self.waiting))
             elif not self.room and not self.halted:
                 self.handle(Slots(1, 0))
             else:

@@ -50,6 +50,26 @@ BUGS: dict[str, tuple[str, str, str]] = {
         "record.losses >= self.max_losses",
         "record.losses > self.max_losses",
     ),
+    "a task is tried again before its time": (
+        SCHEDULER,
+        "            record.state = DELAYED\n",
+        "            self._needs.make_ready(id[0], record)\n",
+    ),
+    "what waits for its time is stuck": (
+        SCHEDULER,
+        "if self._flying or self.delayed or not needs.unsettled:",
+        "if self._flying or not needs.unsettled:",
+    ),
+    "a time that has come is forgotten": (
+        SCHEDULER,
+        "            if record is not None and record.state is DELAYED:\n",
+        "            if record is not None and record.state is DELAYED and record.held > 1:\n",
+    ),
+    "a time that comes late begins a task again": (
+        SCHEDULER,
+        "            if record is not None and record.state is DELAYED:\n",
+        "            if record is not None:\n",
+    ),
     "an attempt that was granted is not made": (
         SCHEDULER,
         "forgiven = record.retries > 0 or event.again",

@@ -9,6 +9,10 @@ It finds each of these when it is planted (`test_planted_bugs`):
 - a job is sent twice when it was wanted twice
 - a death without guilt is paid for
 - one loss too many
+- a task is tried again before its time
+- what waits for its time is stuck
+- a time that has come is forgotten
+- a time that comes late begins a task again
 - a final failure is tried again
 - jobs go out before what they need is told
 - values go that tasks not grown yet refer to
@@ -48,6 +52,7 @@ from fancypipe_core._table import (
     Demand,
     Done,
     Drop,
+    Due,
     Event,
     Failed,
     Grow,
@@ -155,6 +160,14 @@ class Machine(RuleBasedStateMachine):
             return Lost(id, guilty=rnd.random() < 0.6)
         return Failed(id, final=rnd.random() < 0.2, again=rnd.random() < 0.2)
 
+    @precondition(lambda self: self.world.running is None)
+    @precondition(lambda self: any(task.waits for task in self.world.tasks.values()))
+    @rule(chance=chances)
+    def due(self, chance: int) -> None:
+        rnd = self.random(chance)
+        times = [number for number, task in self.world.tasks.items() if task.waits]
+        self.send(Due(rnd.sample(times, rnd.randint(1, len(times)))))
+
     @rule(chance=chances)
     def stale(self, chance: int) -> None:
         """What comes twice, late or from nowhere changes nothing."""
@@ -165,6 +178,8 @@ class Machine(RuleBasedStateMachine):
         if id in world.flying or id in world.computing or world.running is not None:
             return
         ends: list[Event] = [Done([id, id]), Failed(id), Lost(id, guilty=True), Unfolded(id, ())]
+        if not (task in world.tasks and world.tasks[task].waits):
+            ends.append(Due([task, 99]))
         if not world.pins[task]:
             ends.append(Drop([task]))
         before = world.snapshot()

@@ -37,7 +37,7 @@ LAYERS: Layers = [
         "_settings.cores",
         "_cli.docstring",
     ],
-    ["_ambient", "_declare", "_refusals", "_results", "_cli.uses"],
+    ["_ambient", "_backoff", "_declare", "_refusals", "_results", "_cli.uses"],
     ["_faults", "_machine", "_interrupts", "_watch", "_interpreter", "_main", "_orphans"],
     # The machine's records; references; names of code; frames of bytes.
     [

@@ -10,6 +10,7 @@ import fancypipe_core
 from tests.meta.repo import python
 
 PUBLIC = [
+    "Backoff",
     "Exec",
     "Module",
     "Outputs",

@@ -11,6 +11,7 @@ TYPE_CHECKING = False
 
 if TYPE_CHECKING:
     from fancypipe_core import errors
+    from fancypipe_core._backoff import Backoff
     from fancypipe_core._context import current
     from fancypipe_core._exec import Exec
     from fancypipe_core._ref import Outputs, Ref
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from fancypipe_core._task import Module, Task, module, task
 
 __all__ = [
+    "Backoff",
     "Exec",
     "Module",
     "Outputs",
@@ -35,6 +37,7 @@ __all__ = [
 __version__: str
 
 _HOMES = {
+    "Backoff": "_backoff",
     "Exec": "_exec",
     "Module": "_task",
     "Task": "_task",

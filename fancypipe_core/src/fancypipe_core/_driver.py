@@ -268,14 +268,16 @@ class Driver:
             if over():
                 return
             self._stop_if_interrupted()
-            if not self.scheduler.in_flight and not self._inbox.qsize():
+            scheduler = self.scheduler
+            if not (scheduler.in_flight or self._inbox.qsize() or scheduler.delayed):
                 raise errors.InternalError(
                     "the engine has nothing under way and nothing to do:\n" + self._steps.story()
                 )
             if self._report.observed and self._inbox.empty():
                 self._report.flush()  # nobody knows how long the wait will be
             fault("driver.turn")
-            self._listen(_TICK)
+            self._listen(self._steps.until_due(_TICK))
+            self._steps.take_due()
 
     def _listen(self, timeout: float) -> None:
         """Wait for the backend; if it says nothing, see that it lives."""
@@ -292,7 +294,8 @@ class Driver:
         """
         inbox = self._inbox
         heard = False
-        if self._drive is not None:
+        # Where tasks run in this thread, and none is to run, the backend has nothing to wait for.
+        if self._drive is not None and not (self._inline and not self.scheduler.in_flight):
             if inbox.empty():
                 self._drive(timeout)
         else:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from fancypipe_core import _codec, _failure, errors
+from fancypipe_core._backoff import Backoff
 from fancypipe_core._codec import Packed
 from fancypipe_core._ref import Instance, Item, Ref
 from fancypipe_core._task import Definition
@@ -39,8 +40,8 @@ class Node:
     """
 
     __slots__ = (
-        "call", "hidden", "id", "instance", "is_module", "kinds", "name", "needs", "ordinal",
-        "packed", "parent", "retries", "returned", "site", "timeout", "value",
+        "call", "delay", "hidden", "id", "instance", "is_module", "kinds", "name", "needs",
+        "ordinal", "packed", "parent", "retries", "returned", "site", "timeout", "value",
     )  # fmt: skip
 
     def __init__(self, id: int, parent: Node | None, name: str, ordinal: int) -> None:
@@ -59,6 +60,7 @@ class Node:
         self.is_module = False
         self.retries = 0
         self.timeout: float | None = None
+        self.delay: Backoff | None = None
         self.site = ""
 
     @property
@@ -127,6 +129,7 @@ class Graph:
             node.is_module = definition.is_module
             node.retries = options.retries
             node.timeout = options.timeout
+            node.delay = options.retry_delay
             self._of_instance[id(instance)] = node
         return node.id
 
@@ -326,6 +329,7 @@ class Graph:
             new.is_module = task.is_module
             new.retries = task.retries
             new.timeout = task.timeout
+            new.delay = task.retry_delay
             new.site = task.where
             new.needs = [made[index].id for index, _ in holes]
             inputs = task.inputs

@@ -16,7 +16,7 @@ from fancypipe_core._table import SETTLED, Id, SettledTask, State
 __all__ = ["Needs"]
 
 # Global names of the members: an attribute of an Enum costs ten times as much.
-NEW, GROWING, WAITING, READY, RUNNING, UNFOLDED, DONE, FAILED, CANCELLED = State
+NEW, GROWING, WAITING, READY, DELAYED, RUNNING, UNFOLDED, DONE, FAILED, CANCELLED = State
 
 # As SettledTask itself, in half the time.
 _settled_task = partial(tuple.__new__, SettledTask)

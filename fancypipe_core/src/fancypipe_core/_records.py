@@ -20,6 +20,7 @@ class Record:
         retries: How many of its exceptions are still forgiven.
         losses: How many of its workers died by its fault.
         local: Whether it is computed in the client.
+        delayed: Whether an attempt after an exception waits for its time.
         needs: What it waits for, or what its attempt uses; empty once it is settled.
         missing: How many of its needs are not done.
         users: Who waits for it.  Who does not any more may still stand here.
@@ -28,15 +29,15 @@ class Record:
     """
 
     __slots__ = (
-        "attempt", "held", "local", "losses", "missing", "needs", "retries", "root", "state",
-        "users", "wait",
+        "attempt", "delayed", "held", "local", "losses", "missing", "needs", "retries", "root",
+        "state", "users", "wait",
     )  # fmt: skip
 
     def __init__(self, wait: int) -> None:
         self.state = State.NEW
         self.wait = wait
         self.attempt = self.retries = self.losses = self.missing = self.held = self.root = 0
-        self.local = False
+        self.local = self.delayed = False
         self.needs: Sequence[int] = ()
         self.users: list[int] = []
 

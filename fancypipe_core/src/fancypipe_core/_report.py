@@ -150,10 +150,11 @@ class Report:
         if self._observers is not None:
             self._observers.event("lost", node, str(why))
 
-    def retried(self, node: Node) -> None:
+    def retried(self, node: Node, delay: float = 0.0) -> None:
         if self._observers is not None:
-            cause = self._causes.get(node.id)
-            self._observers.event("retried", node, _one_line(cause))
+            cause = _one_line(self._causes.get(node.id))
+            text = f"{cause}; tried again in {delay:.3g} s" if delay else cause
+            self._observers.event("retried", node, text)
 
     def note(self, node: Node | None, note: Note) -> None:
         if note.stream in ("stdout", "stderr"):

@@ -186,9 +186,19 @@ class Runner:
             passed += inner.files
             places = found.places(inner.wants)
             inputs = _with_holes(inner.body[0], places.__getitem__)
-            retries, timeout = definition.options.retries, definition.options.timeout
+            options = definition.options
             site = instance._site()
-            tasks.append(NewTask(call, retries, timeout, definition.is_module, inputs, site))
+            tasks.append(
+                NewTask(
+                    call,
+                    options.retries,
+                    options.timeout,
+                    definition.is_module,
+                    inputs,
+                    site,
+                    options.retry_delay,
+                )
+            )
         own = len(packed.wants)
 
         def place(index: int) -> int:

@@ -26,7 +26,9 @@ Budgets
     `retries` pays for exceptions of the user's code, `max_losses` for deaths of
     workers.  A job that was lost without guilt (it only waited in the worker
     that died) pays nothing.  A task whose next death would be its last is a suspect:
-    its job asks to be run alone.
+    its job asks to be run alone.  After an exception the next attempt may have to wait
+    for its time, which only the driver knows: until then the task is *delayed*, and
+    takes no room.
 
 Levels
     A module that waits for a result inside its `main` blocks the driver's thread;
@@ -59,6 +61,7 @@ from fancypipe_core._table import (
     Demand,
     Done,
     Drop,
+    Due,
     Event,
     Failed,
     Grow,
@@ -80,7 +83,7 @@ from fancypipe_core._table import (
 __all__ = ["Scheduler"]
 
 # Global names of the members: an attribute of an Enum costs ten times as much.
-NEW, GROWING, WAITING, READY, RUNNING, UNFOLDED, DONE, FAILED, CANCELLED = State
+NEW, GROWING, WAITING, READY, DELAYED, RUNNING, UNFOLDED, DONE, FAILED, CANCELLED = State
 
 OVER = (*SETTLED, None)
 
@@ -105,6 +108,7 @@ class Scheduler:
         self._asked: list[list[int]] = [[]]  # what each of these demanded
         self._last_wait = 0
         self._flying: set[Id] = set()
+        self._delays: set[int] = set()  # who is delayed; and some who were, until we look
         self._computing: list[Id] = []
         self._growing = 0
         self._room = 0
@@ -112,7 +116,7 @@ class Scheduler:
         self._handlers: dict[type, Callable[[Any], None]] = {
             Demand: self._demand, Drop: self._drop, Grown: self._grown, Slots: self._slots,
             Done: self._done, Unfolded: self._unfolded, Failed: self._failed, Lost: self._lost,
-            Level: self._level, Halt: self._halt,
+            Due: self._due, Level: self._level, Halt: self._halt,
         }  # fmt: skip
 
     def handle(self, event: Event) -> list[Action]:
@@ -136,6 +140,13 @@ class Scheduler:
     def in_flight(self) -> int:
         """How many jobs are with the backend."""
         return len(self._flying)
+
+    @property
+    def delayed(self) -> int:
+        """How many tasks wait for the time of their next attempt."""
+        if self._delays:
+            self._delays = {task for task in self._delays if self.state(task) is DELAYED}
+        return len(self._delays)
 
     def under_way(self) -> list[Id]:
         """Return the jobs that are with the backend, in the order of their numbers."""
@@ -189,6 +200,7 @@ class Scheduler:
         states = [record.state for record in tasks.values()]
         assert needs.unsettled == sum(state not in SETTLED for state in states), "unsettled"
         assert self._growing == states.count(GROWING), "growing"
+        assert self.delayed == states.count(DELAYED), "delayed"
         assert not needs.settled, f"not reported: {needs.settled}"
         assert not needs.cancelled, f"not reported: {needs.cancelled}"
         assert len(self._computing) <= len(self._waits), f"at once: {self._computing}"
@@ -214,13 +226,14 @@ class Scheduler:
 
     def _grown(self, event: Grown) -> None:
         # The first is on top of the stack of what is ready.
-        for task, needs, local, retries, bad in reversed(event.tasks):
+        for task, needs, local, retries, bad, delayed in reversed(event.tasks):
             record = self._tasks.get(task)
             if record is None or record.state is not GROWING:
                 continue
             self._growing -= 1
             record.local = local
             record.retries = retries
+            record.delayed = delayed
             if bad:
                 self._needs.fail(task, task)
             elif needs:
@@ -254,7 +267,7 @@ class Scheduler:
         forgiven = record.retries > 0 or event.again
         if forgiven and not event.final:
             record.retries = max(0, record.retries - 1)
-            self._again(event.id, record)
+            self._again(event.id, record, record.delayed)
         else:
             self._needs.fail(event.id[0], event.id[0])
 
@@ -267,6 +280,13 @@ class Scheduler:
             self._needs.fail(event.id[0], event.id[0])
         else:
             self._again(event.id, record)
+
+    def _due(self, event: Due) -> None:
+        for task in event.tasks:
+            self._delays.discard(task)
+            record = self._tasks.get(task)
+            if record is not None and record.state is DELAYED:
+                self._needs.make_ready(task, record)
 
     def _level(self, event: Level) -> None:
         del self._waits[event.level + 1 :], self._asked[event.level + 1 :]
@@ -295,9 +315,13 @@ class Scheduler:
         record = self._tasks.get(id[0])
         return record if record is not None and record.state is RUNNING else None
 
-    def _again(self, id: Id, record: Record) -> None:
-        self._retried.append(Retried(id))
-        self._needs.make_ready(id[0], record)
+    def _again(self, id: Id, record: Record, later: bool = False) -> None:
+        self._retried.append(Retried(id, later))
+        if later:
+            record.state = DELAYED
+            self._delays.add(id[0])
+        else:
+            self._needs.make_ready(id[0], record)
 
     # ---- what to do next ----
 
@@ -387,7 +411,7 @@ class Scheduler:
     def _is_stuck(self) -> bool:
         """Whether nothing is under way, and nothing can begin."""
         needs = self._needs
-        if self._flying or not needs.unsettled:
+        if self._flying or self.delayed or not needs.unsettled:
             return False
         return needs.next(needs.ready, READY) is None
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from heapq import heappop, heappush
+from time import monotonic
 from typing import Any, cast
 
 from fancypipe_core import _failure, errors
@@ -75,6 +77,7 @@ class Steps:
         self.slots = table.Slots(0, 0)
         self.closing = False
         self.undecided: errors.PluginError | None = None
+        self._delays: list[tuple[float, int]] = []  # when a task's next attempt may be made
         self.composer = Composer(self.graph, values, report, files, resolve)
         self._backend = backend
         self._values = values
@@ -105,6 +108,7 @@ class Steps:
         """Forget a run."""
         self.graph.clear()
         self.actions.clear()
+        self._delays.clear()
         self.closing = False
 
     def handle(self, event: table.Event) -> None:
@@ -125,6 +129,18 @@ class Steps:
             perform[type(action)](action)
         if self.undecided is not None:
             raise self.undecided
+
+    def until_due(self, most: float) -> float:
+        """Return the seconds until a delay is over, or `most` if that is less."""
+        return max(min(most, self._delays[0][0] - monotonic()), 0.0) if self._delays else most
+
+    def take_due(self) -> None:
+        """Tell the scheduler whose delays are over."""
+        due, now = [], monotonic()
+        while self._delays and self._delays[0][0] <= now:
+            due.append(heappop(self._delays)[1])
+        if due:
+            self.handle(table.Due(due))
 
     def finish_up(self) -> None:
         """Do what the scheduler wants done, as far as that begins nothing new."""
@@ -255,7 +271,11 @@ class Steps:
             else:
                 if node.packed is not None and node.packed.files:
                     self._files.hold_inputs(number, node.packed.files)
-                grown.append(table.GrownTask(number, needs, node.is_module, node.retries))
+                grown.append(
+                    table.GrownTask(
+                        number, needs, node.is_module, node.retries, False, node.delay is not None
+                    )
+                )
         self.handle(table.Grown(grown))
 
     def _submit(self, action: table.Submit) -> None:
@@ -308,7 +328,11 @@ class Steps:
         self._backend.cancel(action.ids)
 
     def _retried(self, action: table.Retried) -> None:
-        self._report.retried(self.graph.nodes[action.id[0]])
+        node = self.graph.nodes[action.id[0]]
+        delay = node.delay.after(action.id[1]) if node.delay is not None and action.later else 0.0
+        if action.later:
+            heappush(self._delays, (monotonic() + delay, node.id))
+        self._report.retried(node, delay)
 
     def _settled(self, action: table.Settled) -> None:
         nodes = self.graph.nodes

@@ -21,6 +21,7 @@ __all__ = [
     "Demand",
     "Done",
     "Drop",
+    "Due",
     "Event",
     "Failed",
     "Grow",
@@ -52,6 +53,7 @@ class State(Enum):
     GROWING = "its inputs are being looked at"
     WAITING = "waits for its needs"
     READY = "may run, waits for room"
+    DELAYED = "has failed, waits for the time of its next attempt"
     RUNNING = "an attempt is in flight"
     UNFOLDED = "returned references, waits for them"
     DONE = "has its value"
@@ -62,7 +64,7 @@ class State(Enum):
     __hash__ = object.__hash__
 
 
-NEW, GROWING, WAITING, READY, RUNNING, UNFOLDED, DONE, FAILED, CANCELLED = State
+NEW, GROWING, WAITING, READY, DELAYED, RUNNING, UNFOLDED, DONE, FAILED, CANCELLED = State
 SETTLED = frozenset({DONE, FAILED, CANCELLED})
 
 TRANSITIONS: dict[State, dict[State, str]] = {
@@ -82,10 +84,12 @@ TRANSITIONS: dict[State, dict[State, str]] = {
         RUNNING: "there is room: an attempt is submitted, or computed in the client",
         CANCELLED: "nobody wants it any more",
     },
+    DELAYED: {READY: "its delay is over", CANCELLED: "nobody wants it any more"},
     RUNNING: {
         DONE: "the attempt returned a value",
         UNFOLDED: "the attempt returned references",
         READY: "the attempt failed or was lost, and there is budget left",
+        DELAYED: "the attempt failed, there is budget left, and its next attempt waits",
         FAILED: "the attempt failed or was lost, without budget left; or it waits for itself",
         CANCELLED: "nobody wants it any more",
     },
@@ -125,6 +129,7 @@ class GrownTask(NamedTuple):
         local: Whether it is computed in the client and takes no slot.
         retries: How many of its exceptions are forgiven.
         bad: Its inputs cannot be written down: it fails at once.
+        delayed: Whether an attempt after an exception waits for its time.
     """
 
     task: int
@@ -132,6 +137,7 @@ class GrownTask(NamedTuple):
     local: bool = False
     retries: int = 0
     bad: bool = False
+    delayed: bool = False
 
 
 class Grown(NamedTuple):
@@ -179,6 +185,12 @@ class Lost(NamedTuple):
     guilty: bool
 
 
+class Due(NamedTuple):
+    """The delays of these tasks are over."""
+
+    tasks: Sequence[int]
+
+
 class Level(NamedTuple):
     """So many modules are blocked in a wait for a result; told before what they demand."""
 
@@ -189,7 +201,7 @@ class Halt(NamedTuple):
     """Everything is to be cancelled."""
 
 
-Event = Demand | Drop | Grown | Slots | Done | Unfolded | Failed | Lost | Level | Halt
+Event = Demand | Drop | Grown | Slots | Done | Unfolded | Failed | Lost | Due | Level | Halt
 
 
 # ---- actions ---------------------------------------------------------------
@@ -220,9 +232,10 @@ class Cancel(NamedTuple):
 
 
 class Retried(NamedTuple):
-    """This attempt ended badly, and another will be made."""
+    """This attempt ended badly, and another will be made; if `later`, answer `Due` in time."""
 
     id: Id
+    later: bool = False
 
 
 class SettledTask(NamedTuple):

@@ -22,6 +22,7 @@ from typing import (
 )
 
 from fancypipe_core import errors
+from fancypipe_core._backoff import Backoff
 from fancypipe_core._interrupts import quietly
 from fancypipe_core._ref import Instance, Ref, Reference, site_of
 
@@ -56,11 +57,13 @@ class Options(NamedTuple):
         name: How messages call it; None for the function's or class's own name.
         retries: How often it is tried again after an exception, 0 or more.
         timeout: Seconds that one attempt may take; None for no limit.
+        retry_delay: How long further attempts wait; None if they do not.
     """
 
     name: str | None = None
     retries: int = 0
     timeout: float | None = None
+    retry_delay: Backoff | None = None
 
 
 class Definition:
@@ -227,7 +230,16 @@ def _checked(options: Options, name: str) -> Options:
     wrong = timeout
     if wrong is not None and (type(wrong) not in (int, float) or wrong <= 0):
         raise errors.GraphError(f"task {name}: timeout must be seconds above 0, not {timeout!r}")
+    if options.retry_delay is not None and (why := options.retry_delay.fault()):
+        raise errors.GraphError(f"task {name}: retry_delay: {why}")
     return options
+
+
+def _backoff(delay: float | Backoff) -> Backoff | None:
+    """Return the delays that an author means; a number is one that stays the same."""
+    if isinstance(delay, Backoff):
+        return delay
+    return Backoff(delay, factor=1.0, ceiling=delay, jitter=0.0) if delay != 0 else None
 
 
 class Task(Instance[Any]):
@@ -235,7 +247,7 @@ class Task(Instance[Any]):
 
     `class Smooth(Task, retries=2): def main(self, image, width=3): ...` and
     then `Smooth(image)` makes an instance.  Options are class keywords: `name`,
-    `retries`, `timeout`.  `main` runs on a fresh object with the attributes
+    `retries`, `timeout`, `retry_delay`.  `main` runs on a fresh object with the attributes
     that were set on the instance.
     """
 
@@ -248,12 +260,15 @@ class Task(Instance[Any]):
         name: str | None = None,
         retries: int = 0,
         timeout: float | None = None,
+        retry_delay: float | Backoff = 0,
         **kwargs: Any,
     ) -> None:
         super().__init_subclass__(**kwargs)
         # Unpickling a class by value sets it anew without the keywords.
         if "_options" not in vars(cls):
-            cls._options = _checked(Options(name, retries, timeout), cls.__name__)
+            cls._options = _checked(
+                Options(name, retries, timeout, _backoff(retry_delay)), cls.__name__
+            )
 
     if TYPE_CHECKING:  # by what `main` returns
 
@@ -384,7 +399,11 @@ def task(function: Callable[..., Ref[R]], /) -> TaskFunction[R]: ...
 def task(function: Callable[..., R | Ref[R]], /) -> TaskFunction[R]: ...
 @overload
 def task(
-    *, name: str | None = None, retries: int = 0, timeout: float | None = None
+    *,
+    name: str | None = None,
+    retries: int = 0,
+    timeout: float | None = None,
+    retry_delay: float | Backoff = 0,
 ) -> _Decorator: ...
 def task(
     function: Callable[..., Any] | None = None,
@@ -393,6 +412,7 @@ def task(
     name: str | None = None,
     retries: int = 0,
     timeout: float | None = None,
+    retry_delay: float | Backoff = 0,
 ) -> Any:
     """Make a function a task: `@task`, or `@task(retries=2)`.
 
@@ -402,11 +422,13 @@ def task(
         retries: How often it is tried again after an exception; 0 by default.
         timeout: Seconds that one attempt may take; no limit by default.  It is
             enforced by killing (processes), or by letting go of the task (threads).
+        retry_delay: Seconds before it is tried again; a `Backoff` for delays that grow.
+            No worker is taken meanwhile.  0 by default.
 
     Raises:
         GraphError: It is not a plain function, or an option is out of range.
     """
-    options = Options(name, retries, timeout)
+    options = Options(name, retries, timeout, _backoff(retry_delay))
     if function is None:
         return lambda function: _decorate(function, options, False)
     return _decorate(function, options, False)

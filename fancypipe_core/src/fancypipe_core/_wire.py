@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from fancypipe_core._backoff import Backoff
 from fancypipe_core._channel import Frame
 from fancypipe_core._msgpack import pack, unpacker
 from fancypipe_core._parts import LARGE, parts_of
@@ -140,6 +141,7 @@ class _NewTask(msgspec.Struct, array_like=True, gc=False):
     is_module: bool
     inputs: _Payload
     where: str
+    retry_delay: Backoff | None = None
 
 
 class _More(msgspec.Struct, tag="more", array_like=True, gc=False):
@@ -370,6 +372,7 @@ def _wired(reply: Ok | More | Err, buffers: list[Any]) -> _Ok | _More | _Err:
                 task.is_module,
                 _written((task.inputs,), buffers)[0],
                 task.where,
+                task.retry_delay,
             )
             for task in reply.tasks
         )
@@ -446,11 +449,14 @@ class Reports:
                     task.is_module,
                     deal.value((task.inputs,))[0],
                     task.where,
+                    task.retry_delay,
                 )
                 for task in reply.tasks
             )
             if any(task.call >= len(calls) for task in tasks):
                 raise ProtocolError("a new task that calls what was not sent")
+            if any(task.retry_delay and task.retry_delay.fault() for task in tasks):
+                raise ProtocolError("a new task whose attempts are delayed by no number of seconds")
             return More(calls, tasks, deal.value(reply.outputs), reply.files, reply.passed)
         assert type(reply) is _Err
         error = None if reply.error is None else deal.value(reply.error)

@@ -39,6 +39,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import msgspec
 
+from fancypipe_core._backoff import Backoff
 from fancypipe_core._declare import Command, setting
 
 if TYPE_CHECKING:
@@ -230,6 +231,7 @@ class NewTask(msgspec.Struct, frozen=True):
         is_module: Whether it only composes, so that the client runs it.
         inputs: Its inputs.  A hole's index is a position in `More.tasks`.
         where: `file:line` that made it.
+        retry_delay: How long its further attempts wait; None if they do not.
     """
 
     call: int
@@ -238,6 +240,7 @@ class NewTask(msgspec.Struct, frozen=True):
     is_module: bool
     inputs: Payload
     where: str
+    retry_delay: Backoff | None = None
 
 
 class Ok(msgspec.Struct, frozen=True):
