@@ -330,7 +330,12 @@ FOUND_LATER = [
     Row(81, "A peer holds a real key of another role"),
     Row(82, "A peer with a key tells lies: lengths, times, paths, names, order"),
     Row(83, "A process is stopped or suspended, for seconds or an hour"),
-    Row(84, "A session is used in a fork"),
+    Row(
+        84,
+        "A session is used in a fork",
+        "`run()` says there that the session belongs to another process; to close it does nothing. "
+        "The fork lets go of the workers' channels at once, and the parent never notices.",
+    ),
     Row(85, "A link that is slower than any limit"),
     Row(86, "Hundreds of clients and workers, and needs that change at once"),
     Row(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable
 from contextvars import Context
 from time import monotonic
@@ -54,9 +55,18 @@ class Composer:
         """
         begin = monotonic()
         ambient.refresh()
+        scope = _ModuleScope(self._resolve, node)
         try:
-            value = Context().run(self._call, node)
+            value = Context().run(self._call, node, scope)
+        except BaseException as error:
+            if scope.in_fork:
+                code = error.code if isinstance(error, SystemExit) else 1
+                said = "" if isinstance(error, SystemExit) else traceback.format_exc()
+                _context.end_fork(code if isinstance(code, int) else 1, said)
+            raise
         finally:
+            if scope.in_fork:
+                _context.end_fork()
             ambient.refresh()
         packed = self._values.pack_result(value)
         needs = self._graph.unfold(node, packed)
@@ -69,8 +79,8 @@ class Composer:
         self._graph.complete(node)
         return table.Done([id])
 
-    def _call(self, node: Node) -> Any:
-        _context.scope.set(_ModuleScope(self._resolve, node))
+    def _call(self, node: Node, scope: _ModuleScope) -> Any:
+        _context.scope.set(scope)
         args, kwargs, state = self._graph.read_inputs(node)
         return self._main_of(node)(args, kwargs, state)
 
@@ -101,6 +111,7 @@ class _ModuleScope:
     def __init__(self, resolve: Callable[[Ref[Any], Node], Any], node: Node) -> None:
         self._resolve = resolve
         self._node = node
+        self.in_fork = False
 
     def resolve(self, ref: Ref[Any]) -> Any:
         return self._resolve(ref, self._node)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from fancypipe_core import errors
 from fancypipe_core._progress import Meter
@@ -22,6 +23,7 @@ __all__ = [
     "Scope",
     "TaskScope",
     "current",
+    "end_fork",
     "resolver",
     "scope",
     "stop_tasks",
@@ -37,6 +39,9 @@ class Scope(Protocol):
 
     def context(self) -> Context | None:
         """Return what `current()` gives; None in a module."""
+
+    in_fork: bool
+    """Whether this process is a fork that was made there."""
 
 
 scope: ContextVar[Scope | None] = ContextVar("fancypipe_scope", default=None)
@@ -134,8 +139,23 @@ class TaskScope:
 
 def _after_fork() -> None:
     here = scope.get()
-    if isinstance(here, TaskScope) and here.job is not None:
+    if here is not None:
         here.in_fork = True
+
+
+def end_fork(code: int = 0, said: str = "") -> NoReturn:
+    """End this process, a fork that has come back to the engine, as Python would.
+
+    Args:
+        code: The exit code.
+        said: A traceback.
+    """
+    if said:
+        print(said, file=sys.stderr)  # noqa: T201 - as Python does
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError, AttributeError):
+            stream.flush()
+    os._exit(code)
 
 
 if hasattr(os, "register_at_fork"):

@@ -36,6 +36,12 @@ class Keeper:
         self._holders: Counter[str] = Counter()
         self.kept: set[str] = set()
 
+    def forget(self) -> None:
+        """The files are not ours, but those of the process of which this is a fork."""
+        self._held.clear()
+        self._holders.clear()
+        self._prefix = "\0"  # no path begins like this
+
     def made(self, folder: str) -> None:
         """A task has ended that made this folder: what its value does not hold goes."""
         self._sweep(folder)

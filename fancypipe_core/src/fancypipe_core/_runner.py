@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from contextvars import Context, Token
 from time import perf_counter
 from typing import Any, NoReturn
@@ -302,17 +300,11 @@ class Runner:
 
 def _end_fork(reply: Reply) -> NoReturn:
     """End a fork that has come back from its task: it is no worker, and must not report."""
-    code = 0
-    if isinstance(reply, Err):
-        code = 1
-        if reply.type_name == "SystemExit" and reply.message.isdecimal():
-            code = int(reply.message)
-        elif reply.type_name != "SystemExit":
-            print(reply.text, file=sys.stderr)  # noqa: T201 - as Python does
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError, AttributeError):
-            stream.flush()
-    os._exit(code)
+    if not isinstance(reply, Err):
+        _context.end_fork()
+    if reply.type_name == "SystemExit":
+        _context.end_fork(int(reply.message) if reply.message.isdecimal() else 1)
+    _context.end_fork(1, reply.text)
 
 
 def _in_main_thread() -> bool:

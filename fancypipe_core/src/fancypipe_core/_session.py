@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import tempfile
 import threading
+import weakref
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
@@ -15,7 +17,7 @@ from fancypipe_core._driver import Driver
 from fancypipe_core._failure import without_engine
 from fancypipe_core._files import Keeper
 from fancypipe_core._inline import InlineBackend
-from fancypipe_core._interrupts import Interrupts
+from fancypipe_core._interrupts import Interrupts, at_once
 from fancypipe_core._main import look_for_runner
 from fancypipe_core._ref import Ref
 from fancypipe_core._report import Report
@@ -113,6 +115,8 @@ class Session:
             self.settings.debug,
         )
         self._lock = threading.Lock()
+        self._process = os.getpid()
+        _sessions.add(self)
         self._owner: int | None = None
         self._open = False
         self._start()
@@ -180,7 +184,14 @@ class Session:
             KeyboardInterrupt: The user pressed Ctrl-C.
             Cancelled: `interrupt()` was called.
             BackendClosed: The session has ended.
+            UsageError: The session was opened in another process, of which this one
+                is a fork.
         """
+        if self._process != os.getpid():
+            raise errors.UsageError(
+                f"this session belongs to process {self._process}, and this is a fork of it "
+                f"(process {os.getpid()}): open a session of its own here"
+            )
         if not self._open:
             raise errors.BackendClosed("this session has ended; open another")
         if self._owner == threading.get_ident():
@@ -227,6 +238,8 @@ class Session:
     def close(self, grace: float | None = None) -> None:
         """End the session and its workers.  May be called twice.
 
+        In a fork of the process that opened it, nothing happens.
+
         Args:
             grace: Seconds that running tasks have; by default the setting.
         """
@@ -249,6 +262,17 @@ class Session:
             self._interrupts.count += 1
             self._driver.wake()
 
+    def _forget(self) -> None:
+        """This process is a fork: what the session has is its parent's, who must not notice."""
+        self._open = False
+        self._owner = None
+        self._files.forget()
+        self._interrupts.reaction = at_once
+        forget = getattr(self._driver.backend, "forget", None)
+        if forget is not None:
+            with suppress(Exception):
+                forget()
+
     def __enter__(self) -> Self:
         return self
 
@@ -263,7 +287,21 @@ class Session:
 
     def __repr__(self) -> str:
         state = "open" if self._open else "closed"
+        state = state if self._process == os.getpid() else f"of process {self._process}"
         return f"<Session {self.id} on {self._name}, {self.settings.workers} workers, {state}>"
+
+
+_sessions: weakref.WeakSet[Session] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for session in list(_sessions):
+        if session._open:
+            session._forget()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def _teller(interrupts: Interrupts) -> Callable[[], bool]:

@@ -26,7 +26,7 @@ The rules; the conformance tests have the same numbers:
     cannot, it says so once, by a `Note` on the stream "warning"; or it lets go
     of the job, reports it as lost by `timeout`, and names what runs on in a note.
 
-What a backend may have besides: `Driven`, `Recalling`, `Watched`.
+What a backend may have besides: `Driven`, `Recalling`, `Watched`, `Forked`.
 
 Version of this contract: `API_VERSION`.
 """
@@ -73,6 +73,7 @@ __all__ = [
     "Encoded",
     "Err",
     "Event",
+    "Forked",
     "FuturesBackend",
     "InlineBackend",
     "Job",
@@ -483,6 +484,21 @@ class Watched(Backend, Protocol):
         Raises:
             InternalError: One of your threads has died, and will be waited for in vain.
             BackendClosed: You cannot go on, by no fault of the engine.
+        """
+
+
+class Forked(Backend, Protocol):
+    """A backend with descriptors that a fork of the client must not hold.
+
+    As long as the fork has a copy of its end, a socket or a pipe seems open to whoever
+    is at the other, also when the client is gone.
+    """
+
+    def forget(self) -> None:
+        """Close your descriptors, and let nobody notice who is at their other ends.
+
+        Called in a fork of the client, right after it was made: none of your threads
+        is there.  Nothing else is called afterwards.
         """
 
 

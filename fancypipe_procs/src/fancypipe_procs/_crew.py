@@ -237,6 +237,15 @@ class Crew:
         self.selector.close()
         return left
 
+    def forget_all(self) -> None:
+        """This process is a fork of theirs: close what it holds of them."""
+        for worker in [*self.workers, *self.leaving]:
+            worker.process.returncode = 0  # it is nothing to wait for
+            worker.close()
+        self.workers.clear()
+        self.leaving.clear()
+        self.selector.close()
+
     def _wait(self, worker: Worker, until: float, read: Callable[[Reader], bool]) -> None:
         """Wait for a worker to end."""
         self._listen(worker.sentinel, worker)

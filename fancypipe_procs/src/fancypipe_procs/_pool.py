@@ -104,6 +104,13 @@ class ProcsBackend:
                 os.close(descriptor)
         self._wake_in = self._wake_out = -1
 
+    def forget(self) -> None:
+        self._sink = None
+        self._crew.forget_all()
+        for descriptor in (self._wake_in, self._wake_out):
+            os.close(descriptor)
+        self._wake_in = self._wake_out = -1
+
     def wake(self) -> None:
         try:
             os.write(self._wake_out, b"x")

@@ -266,7 +266,7 @@ class Worker:
         )
 
     def close(self) -> None:
-        """Let go of its channels and descriptors; it must be dead and reaped."""
+        """Let go of its channels and descriptors; it is dead and reaped, or another process's."""
         self.link.close()
         for output in self.outputs:
             output.close()

@@ -138,6 +138,11 @@ class Loop:
         """Say something to the manager, if it can be said now."""
         self._dialer.send(parts)
 
+    def forget(self) -> None:
+        """Close the local sockets and say nothing: the link is another process's."""
+        for pump in list(self.pumps.values()):
+            pump.close()
+
     def close(self) -> None:
         """Close the link and all local sockets."""
         for pump in self.pumps.values():

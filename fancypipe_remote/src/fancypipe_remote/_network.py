@@ -158,6 +158,11 @@ class Network:
         else:  # it seeks the manager, and will see that nobody waits for it
             self._thread.join(_SEEKING)
 
+    def forget(self) -> None:
+        """This process is a fork of ours, without the thread: close the sockets of connections."""
+        if self._loop is not None:
+            self._loop.forget()
+
     def _ask(self, what: Callable[[ClientSide], None]) -> None:
         self._asked.put(what)
         if self._loop is not None:

@@ -141,6 +141,17 @@ class RemoteBackend:
                 os.close(descriptor)
         self._wake_in = self._wake_out = -1
 
+    def forget(self) -> None:
+        self._sink = _nobody
+        for member in self._members:
+            member.link.close()
+        if self._network is not None:
+            self._network.forget()
+        self._selector.close()
+        for descriptor in (self._wake_in, self._wake_out):
+            os.close(descriptor)
+        self._wake_in = self._wake_out = -1
+
     def wake(self) -> None:
         try:
             os.write(self._wake_out, b"x")

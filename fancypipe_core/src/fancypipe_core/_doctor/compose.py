@@ -55,6 +55,8 @@ class _Waits(BaseException):
 class _Scope:
     """Where modules run that are only looked at."""
 
+    in_fork = False
+
     def resolve(self, ref: Ref[Any]) -> Any:
         raise _Waits
 
