@@ -20,8 +20,9 @@ from fancypipe_remote._sides import ClientSide, Closed, Data, Wanted, WorkerSide
 Side = ClientSide | WorkerSide
 
 
-def hello(role: str, host: str, slots: int = 0) -> messages.Hello:
-    return messages.Hello(role, messages.PROTOCOL, "0.1.0", "3.11", host, 1, slots)
+def hello(role: messages.Role, host: str, slots: int = 0) -> messages.Hello:
+    ticket = f"{role} {host}".encode()
+    return messages.Hello(role, messages.PROTOCOL, "0.1.0", "3.11", host, 1, slots, ticket)
 
 
 class World:
@@ -186,6 +187,7 @@ class Talker:
         self.address = address
         self.side = ClientSide(hello("client", address.decode()), 60.0, world.now)
         self.text = b"".join(b"%d\n" % n for n in range(lines))
+        self.names: dict[bytes, bytes] = {}  # of workers, by address
         self.connections: dict[bytes, Connection] = {}
         self.left: dict[bytes, bytes] = {}
         self.got: dict[bytes, bytes] = {}
@@ -193,17 +195,19 @@ class Talker:
         world.join(address, self.side, self.act)
 
     def act(self) -> None:
-        for worker, told in self.side.workers.items():
+        for address, told in self.side.workers.items():
+            worker = self.names[address] = told.host.encode()
             if worker not in self.connections:
-                self.connections[worker] = self.side.open(worker, told.share)
+                self.connections[worker] = self.side.open(address, told.share)
                 self.left[worker] = self.text
                 self.got[worker] = b""
         for event in self.side.events:
+            worker = self.names[event.connection.peer]
             if isinstance(event, Data):
-                self.got[event.connection.peer] += event.data
+                self.got[worker] += event.data
                 event.connection.stream.consume(len(event.data))
             elif isinstance(event, Closed):
-                self.lost[event.connection.peer] = str(event.connection.closed)
+                self.lost[worker] = str(event.connection.closed)
         self.side.events.clear()
         for worker, connection in self.connections.items():
             stream = connection.stream

@@ -135,12 +135,12 @@ def said(outs: list[object]) -> list[object]:
 
 
 def test_another_protocol_is_refused_by_name() -> None:
-    told = messages.Hello("worker", (2, 0), "9.1.0", "3.11", "hostW", 7, 4)
+    told = messages.Hello("worker", (3, 0), "9.1.0", "3.11", "hostW", 7, 4)
     machine = relay()
     (answer,) = said(machine.take(W1, "worker", messages.encode(told), 0.0))  # type: ignore[arg-type]
     assert answer == messages.Refused(
-        "this manager (fancypipe-remote 0.1.0 on hostM) speaks version 1 of the protocol, the "
-        "worker on hostW (fancypipe-remote 9.1.0) version 2; install the same version of "
+        "this manager (fancypipe-remote 0.1.0 on hostM) speaks version 2 of the protocol, the "
+        "worker on hostW (fancypipe-remote 9.1.0) version 3; install the same version of "
         "fancypipe-remote on both"
     )
     assert machine.counts == (0, 0)
@@ -175,9 +175,16 @@ def test_a_manager_lives_whatever_comes(parts: list[bytes]) -> None:
 
 def test_workers_do_not_talk_to_workers() -> None:
     machine = relay()
-    for address in (W1, W2):
-        machine.take(address, "worker", messages.encode(hello("worker", "h", 2)), 0.0)
-    assert machine.take(W1, "worker", messages.encode(messages.Close(1, ""), W2), 0.0) == []
+    for link in (W1, W2, C1):
+        role: messages.Role = "client" if link == C1 else "worker"
+        machine.take(link, role, messages.encode(hello(role, link.decode(), 2)), 0.0)
+    (told,) = said([out for out in machine.tick(1.0) if out.to == C1])
+    assert isinstance(told, messages.Workers)
+    _, other = told.workers
+    close = messages.encode(messages.Close(1, ""), other.address)
+    assert machine.take(W1, "worker", close, 0) == []
+    (out,) = machine.take(C1, "client", close, 0)
+    assert out.to == W2
 
 
 # ---- shares ----

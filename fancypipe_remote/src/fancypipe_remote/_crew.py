@@ -152,6 +152,8 @@ class Crew:
                 f"the thread for the network has failed: {news.failed!r}"
             ) from news.failed
         self.news = news
+        for remark in news.remarks:
+            self._warn(remark)
         for (address, number), why in news.closed.items():
             member = self.members.get(address)
             if member is not None and member.number == number:

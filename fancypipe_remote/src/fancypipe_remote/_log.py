@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import sys
 
+from fancypipe_remote._messages import printable
+
 __all__ = ["log"]
 
 
 def log(line: str) -> None:
-    """Write a line to stderr, where it is not lost when the process dies."""
-    sys.stderr.write(f"{line}\n")
+    """Write a line to stderr, where it is not lost when the process dies.
+
+    It stays one line, whatever a peer has put into it.
+    """
+    sys.stderr.write(f"{printable(line)}\n")
     sys.stderr.flush()

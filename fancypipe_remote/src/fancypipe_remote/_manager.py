@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 import secrets
 import signal
 from collections import deque
@@ -12,6 +11,7 @@ from time import monotonic
 from types import FrameType
 
 from fancypipe_remote import __version__
+from fancypipe_remote import _messages as messages
 from fancypipe_remote._messages import Parts
 from fancypipe_remote._relay import Identity, Out, Relay, Times
 from fancypipe_remote._transport import Listener, Sent, Waiter, Waker
@@ -35,7 +35,7 @@ class Manager:
     def __init__(
         self, listener: Listener, say: Callable[[str], None], times: Times | None = None
     ) -> None:
-        me = Identity(secrets.token_hex(8), __version__, platform.node(), os.getpid())
+        me = Identity(secrets.token_hex(8), __version__, messages.host_name(), os.getpid())
         self._listener = listener
         self._say = say
         self._relay = Relay(me, times)
@@ -75,6 +75,7 @@ class Manager:
         now = monotonic()
         for out in self._relay.tick(now):
             self._send(out)
+        self._listener.keep_room_for(len(self._relay))
         wait = self._relay.next_tick - now
         if self._waiting:
             wait = min(wait, _TRY_AGAIN)
@@ -92,6 +93,12 @@ class Manager:
         self._relay.log.clear()
 
     def _send(self, out: Out) -> None:
+        if out.last:
+            # Whether it hears why or not: one more word of it would be one too many.
+            self._listener.send(out.to, out.parts)
+            self._listener.ignore(out.to)
+            self._waiting.pop(out.to, None)
+            return
         waiting = self._waiting.get(out.to)
         if waiting is not None:
             waiting.add(out.parts)

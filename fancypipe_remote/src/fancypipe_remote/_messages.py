@@ -4,25 +4,35 @@ A message is a list of parts.  The first is an address:
 
 - empty: the message is for the manager, or from it; the second part is one of
   `Hello`, `Welcome`, `Refused`, `Who`, `WorkerBeat`, `ClientBeat`, `Workers`,
-  `Clients`, `Bye`.
+  `Clients`, `Bye`; a long one goes on in further parts.
 - 16 bytes: the party that it goes to, or, once it went through the manager, that
   it comes from.  The second part is one of `Open`, `Opened`, `Segment`, `Close`;
-  the third the bytes of a segment.  The manager reads neither.
+  those behind it are the bytes of a segment.  The manager reads neither.
 
 What is said to and by the manager tells how things *are*, never what to do next
 to what was said before: so each may be lost, repeated or late without harm.
 Bytes that must arrive, each once and in order, travel in a `Stream`.
+
+Who speaks has a key, and may lie all the same.  So the types below say what a
+number, a name or a text may be, and `decode` refuses what is not; what can only be
+judged by who knows more (is it more than was announced?) is judged there.
 """
 
 from __future__ import annotations
 
+import platform
+from typing import Annotated, Literal
+
 import msgspec
+from msgspec import Meta
 
 from fancypipe_core.backend import pack, unpacker
 from fancypipe_core.errors import ProtocolError
 
 __all__ = [
     "ADDRESS",
+    "MOST_PARTIES",
+    "PART",
     "PROTOCOL",
     "Bye",
     "Client",
@@ -41,16 +51,52 @@ __all__ = [
     "WorkerBeat",
     "Workers",
     "address",
+    "data",
     "decode",
     "encode",
+    "host_name",
+    "printable",
 ]
 
-PROTOCOL = (1, 0)
+PROTOCOL = (2, 0)
 """Major and minor version: another major is refused."""
 
-ADDRESS = 16  # bytes of a party's address: random, new at each start of a process
+ADDRESS = 16
+"""Bytes of a party's address.  It names the party, and proves nothing: see `Hello.ticket`."""
+
+PART = 12 * 1024
+"""Bytes of one part at most: a stranger, too, can make the manager hold one."""
+
+MOST_PARTS = 64
+"""Parts of a message at most."""
+
+MOST_PARTIES = 3000
+"""Clients, or workers, at one manager: a list of them must fit into a message."""
 
 Parts = list[bytes]
+
+_MOST_NAME = 100  # characters
+_MOST_TEXT = 2000  # characters of a sentence
+
+Natural = Annotated[int, Meta(ge=0, le=2**62)]
+Count = Annotated[int, Meta(ge=0, le=10_000)]
+Load = Annotated[float, Meta(ge=0, le=1e6)]
+Address = Annotated[bytes, Meta(min_length=ADDRESS, max_length=ADDRESS)]
+# What would begin a new line in a log, or move a terminal's cursor, is not among these.
+_VISIBLE = r"\A[ -~]*\Z"
+Name = Annotated[str, Meta(max_length=_MOST_NAME, pattern=_VISIBLE)]
+Version = Annotated[str, Meta(max_length=32, pattern=_VISIBLE)]
+Role = Literal["client", "worker"]
+
+
+def printable(text: str, most: int = _MOST_TEXT) -> str:
+    """Return a text on one line that a terminal shows as it is, and not longer than that."""
+    if not text.isprintable():
+        text = "".join(
+            char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
+            for char in text
+        )
+    return text if len(text) <= most else text[: most - 3] + "..."
 
 
 class Hello(msgspec.Struct, tag="hello", array_like=True, frozen=True):
@@ -64,15 +110,19 @@ class Hello(msgspec.Struct, tag="hello", array_like=True, frozen=True):
         host: The machine's name.
         pid: The process.
         slots: How many jobs a worker runs at the same time; 0 for a client.
+        ticket: Random, new at each start of a process, and told to nobody but the
+            manager: who says it over another link is the same party.  Without
+            one a party is known as long as its link.
     """
 
-    role: str
-    protocol: tuple[int, int]
-    fancypipe: str
-    python: str
-    host: str
-    pid: int
-    slots: int = 0
+    role: Role
+    protocol: tuple[Natural, Natural]
+    fancypipe: Version
+    python: Version
+    host: Name
+    pid: Natural
+    slots: Count = 0
+    ticket: Annotated[bytes, Meta(max_length=64)] = b""
 
 
 class Welcome(msgspec.Struct, tag="welcome", array_like=True, frozen=True):
@@ -86,17 +136,20 @@ class Welcome(msgspec.Struct, tag="welcome", array_like=True, frozen=True):
         pid: Its process.
     """
 
-    manager: str
-    protocol: tuple[int, int]
-    fancypipe: str
-    host: str
-    pid: int
+    manager: Name
+    protocol: tuple[Natural, Natural]
+    fancypipe: Version
+    host: Name
+    pid: Natural
 
 
 class Refused(msgspec.Struct, tag="refused", array_like=True, frozen=True):
     """The manager does not take a party in, and why, in a sentence."""
 
     why: str
+
+    def __post_init__(self) -> None:
+        msgspec.structs.force_setattr(self, "why", printable(self.why))
 
 
 class Who(msgspec.Struct, tag="who", array_like=True, frozen=True):
@@ -115,8 +168,8 @@ class WorkerBeat(msgspec.Struct, tag="w", array_like=True, frozen=True):
         load: The machine's load average over a minute.
     """
 
-    slots: int
-    load: float
+    slots: Count
+    load: Load
 
 
 class ClientBeat(msgspec.Struct, tag="c", array_like=True, frozen=True):
@@ -127,8 +180,8 @@ class ClientBeat(msgspec.Struct, tag="c", array_like=True, frozen=True):
         using: How many jobs it has on each worker, by address.
     """
 
-    need: int
-    using: dict[bytes, int]
+    need: Natural
+    using: Annotated[dict[Address, Natural], Meta(max_length=MOST_PARTIES)]
 
 
 class Worker(msgspec.Struct, array_like=True, frozen=True):
@@ -145,14 +198,14 @@ class Worker(msgspec.Struct, array_like=True, frozen=True):
         load: The machine's load average over a minute.
     """
 
-    address: bytes
-    host: str
-    pid: int
-    python: str
-    fancypipe: str
-    slots: int
-    share: int
-    load: float
+    address: Address
+    host: Name
+    pid: Natural
+    python: Version
+    fancypipe: Version
+    slots: Count
+    share: Count
+    load: Load
 
 
 class Client(msgspec.Struct, array_like=True, frozen=True):
@@ -164,16 +217,16 @@ class Client(msgspec.Struct, array_like=True, frozen=True):
         pid: Its process.
     """
 
-    address: bytes
-    host: str
-    pid: int
+    address: Address
+    host: Name
+    pid: Natural
 
 
 class Workers(msgspec.Struct, tag="workers", array_like=True, frozen=True):
     """The manager's beat to a client: who is there."""
 
     workers: tuple[Worker, ...]
-    clients: int
+    clients: Natural
 
 
 class Clients(msgspec.Struct, tag="clients", array_like=True, frozen=True):
@@ -195,14 +248,14 @@ class Open(msgspec.Struct, tag="open", array_like=True, frozen=True):
             the worker answers the greeting itself, and there is no host process.
     """
 
-    connection: int
-    slots: int
+    connection: Natural
+    slots: Count
 
 
 class Opened(msgspec.Struct, tag="opened", array_like=True, frozen=True):
     """The host process is there."""
 
-    connection: int
+    connection: Natural
 
 
 class Segment(msgspec.Struct, tag="s", array_like=True, frozen=True):
@@ -220,12 +273,12 @@ class Segment(msgspec.Struct, tag="s", array_like=True, frozen=True):
         asks: Whether an answer is wanted, though nothing new may have come.
     """
 
-    connection: int
-    turn: int
-    offset: int
-    taken: int
-    limit: int
-    gap: int = -1
+    connection: Natural
+    turn: Natural
+    offset: Natural
+    taken: Natural
+    limit: Natural
+    gap: Annotated[int, Meta(ge=-1, le=2**62)] = -1
     end: bool = False
     asks: bool = False
 
@@ -233,8 +286,11 @@ class Segment(msgspec.Struct, tag="s", array_like=True, frozen=True):
 class Close(msgspec.Struct, tag="close", array_like=True, frozen=True):
     """A connection is no more, and why."""
 
-    connection: int
+    connection: Natural
     why: str
+
+    def __post_init__(self) -> None:
+        msgspec.structs.force_setattr(self, "why", printable(self.why))
 
 
 BetweenEnds = Open | Opened | Segment | Close
@@ -242,6 +298,11 @@ BetweenEnds = Open | Opened | Segment | Close
 _to_manager = unpacker(ToManager)
 _from_manager = unpacker(FromManager)
 _between_ends = unpacker(BetweenEnds)
+
+
+def host_name() -> str:
+    """Return the name of this machine, as a `Name`."""
+    return printable(ascii(platform.node())[1:-1], _MOST_NAME)
 
 
 def encode(
@@ -254,7 +315,14 @@ def encode(
         to: The address; empty for the manager.
         data: The bytes of a segment.
     """
-    return [to, pack(message), data] if data else [to, pack(message)]
+    said = pack(message)
+    return [to, said, *_cut(data)] if to else [to, *_cut(said)]
+
+
+def _cut(data: bytes) -> Parts:
+    if len(data) <= PART:
+        return [data] if data else []
+    return [data[at : at + PART] for at in range(0, len(data), PART)]
 
 
 def address(parts: Parts) -> bytes:
@@ -263,9 +331,14 @@ def address(parts: Parts) -> bytes:
     Raises:
         ProtocolError: It has not the shape of a message.
     """
-    if not 2 <= len(parts) <= 3 or len(parts[0]) not in (0, ADDRESS):
+    if not 2 <= len(parts) <= MOST_PARTS or len(parts[0]) not in (0, ADDRESS):
         raise ProtocolError(f"a message of {len(parts)} parts that no party sends")
     return parts[0]
+
+
+def data(parts: Parts) -> bytes:
+    """Return the bytes of a segment."""
+    return parts[2] if len(parts) == 3 else b"".join(parts[2:])
 
 
 def decode(parts: Parts, *, by_manager: bool) -> ToManager | FromManager | BetweenEnds:
@@ -278,10 +351,13 @@ def decode(parts: Parts, *, by_manager: bool) -> ToManager | FromManager | Betwe
     Raises:
         ProtocolError: It says what nobody says there.
     """
-    between = len(address(parts)) > 0
-    read = _between_ends if between else _to_manager if by_manager else _from_manager
+    if address(parts):
+        read, said = _between_ends, parts[1]
+    else:
+        read = _to_manager if by_manager else _from_manager
+        said = parts[1] if len(parts) == 2 else b"".join(parts[1:])
     try:
-        message: ToManager | FromManager | BetweenEnds = read(parts[1])
-    except msgspec.MsgspecError as error:
-        raise ProtocolError(f"a message that cannot be read: {error}") from error
+        message: ToManager | FromManager | BetweenEnds = read(said)
+    except Exception as error:  # no list of what a decoder may raise is known to be whole
+        raise ProtocolError(f"a message that cannot be read: {printable(str(error))}") from error
     return message

@@ -39,6 +39,7 @@ class News(NamedTuple):
         over: Why there is no link any more; None while there is.
         refused: Whether the manager has refused us.
         closed: Connections that are no more, by worker, and why.
+        remarks: What peers did that they should not do, in sentences.
         failed: The exception that ended the thread.
     """
 
@@ -49,6 +50,7 @@ class News(NamedTuple):
     over: str | None
     refused: bool
     closed: dict[tuple[bytes, int], str]
+    remarks: list[str]
     failed: BaseException | None = None
 
 
@@ -125,12 +127,14 @@ class Network:
         """Return what is new, or None."""
         newest = None
         closed: dict[tuple[bytes, int], str] = {}
+        remarks: list[str] = []
         while True:
             try:
                 newest = self._news.get_nowait()
             except Empty:
-                return newest and newest._replace(closed=closed)
+                return newest and newest._replace(closed=closed, remarks=remarks)
             closed.update(newest.closed)
+            remarks += newest.remarks
 
     def check(self) -> str:
         """Say whether the thread stands still; empty if it does not.
@@ -186,7 +190,7 @@ class Network:
             finally:
                 loop.close()
         except BaseException as error:  # noqa: BLE001 - it ends the run, with its reason
-            self._news.put(News({}, 0, None, False, None, False, {}, error))
+            self._news.put(News({}, 0, None, False, None, False, {}, [], error))
             self._wake()
 
     def _turn(self, loop: Loop, side: ClientSide) -> None:
@@ -206,9 +210,10 @@ class Network:
         link = side.link
         over = link.why if link.state is LinkState.OVER else None
         now = (side.workers, side.clients, link.manager, side.listed, over, link.was_refused)
-        if now == self._last and not self._closed:
+        if now == self._last and not self._closed and not side.log:
             return
         self._last = now
         closed, self._closed = self._closed, {}
-        self._news.put(News(*now, closed))
+        remarks, side.log = side.log, []
+        self._news.put(News(*now, closed, remarks))
         self._wake()

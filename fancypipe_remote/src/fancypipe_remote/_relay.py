@@ -1,5 +1,11 @@
 """The manager's machine: who is there, and whose message goes to whom.
 
+A *link* is what a message came over; its name is the transport's, and nobody is told
+it.  A *party* is who spoke there and said hello; others know it by its address, which
+is made from its role and its ticket and cannot be turned back into them.  So who knows
+an address can write to it, if the key's role allows that, and nothing else: it cannot
+be taken, and over a new link only the party itself is known again.
+
 It keeps no jobs and no results, and nothing that it could not learn anew within a
 second: parties say hello, beat, and are told who else is there.  A manager that
 died and came back asks `Who` of everybody that it does not know.
@@ -9,7 +15,7 @@ States of a party:
 ===========  ==================================================================
 unknown      its hello is taken -> here; it is refused, told why, and stays unknown
 here         silent for `Times.silent`, unreachable for `Times.unreachable`, says
-             bye, or says what cannot be read -> unknown
+             bye, or says what cannot be read or is not for its role -> unknown
 ===========  ==================================================================
 
 This is a pure machine: it has no clock, thread or socket.  The time is given in
@@ -19,6 +25,7 @@ seconds of a monotonic clock.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from hashlib import blake2b
 from typing import NamedTuple
 
 from fancypipe_core.errors import ProtocolError
@@ -40,14 +47,21 @@ class Times(NamedTuple):
 
     beat: float = 1.0
     silent: float = 3.0
-    unreachable: float = 1.0
+    unreachable: float = 1.5  # a beat is what shows that there is a new link
 
 
 class Out(NamedTuple):
-    """A message to send."""
+    """A message to send.
+
+    Attributes:
+        to: The link's name.
+        parts: The message.
+        last: Whether nothing is to be heard of this link any more.
+    """
 
     to: bytes
     parts: Parts
+    last: bool = False
 
 
 class Identity(NamedTuple):
@@ -60,7 +74,9 @@ class Identity(NamedTuple):
 
 
 class _Party:
-    def __init__(self, hello: messages.Hello, now: float) -> None:
+    def __init__(self, address: bytes, link: bytes, hello: messages.Hello, now: float) -> None:
+        self.address = address
+        self.link: bytes | None = link
         self.hello = hello
         self.heard = now
         self.unreachable: float | None = None
@@ -93,60 +109,57 @@ class Relay:
         self.identity = identity
         self.times = times or Times()
         self.log: list[str] = []
-        self._parties: dict[bytes, _Party] = {}
+        self._parties: dict[bytes, _Party] = {}  # by address
+        self._links: dict[bytes, _Party] = {}  # by the name of the link
         self._changed = False
         self._next_beat = 0.0
 
     # ---- what it is told ----
 
-    def take(self, sender: bytes, role: str, parts: Parts, now: float) -> list[Out]:
+    def take(self, link: bytes, role: str, parts: Parts, now: float) -> list[Out]:
         """Take a message.
 
         Args:
-            sender: The address it came from.
-            role: What the sender's key allows: `client` or `worker`.
+            link: The name of the link it came over.
+            role: What the key that the link was made with allows: `client` or `worker`.
             parts: The message.
             now: The time.
         """
         out: list[Out] = []
-        party = self._parties.get(sender)
-        if party is not None:
-            party.heard = now
-            party.unreachable = None
         try:
+            party = self._speaker(link, role, now)
             to = messages.address(parts)
             if not to:
-                self._take_own(sender, role, party, parts, now, out)
+                self._take_own(link, role, party, parts, now, out)
             elif party is None:
-                out.append(Out(sender, messages.encode(messages.Who())))
+                out.append(Out(link, messages.encode(messages.Who())))
             else:
                 receiver = self._parties.get(to)
-                if receiver is not None and receiver.hello.role != party.hello.role:
-                    out.append(Out(to, [sender, *parts[1:]]))
+                if receiver is not None and receiver.hello.role != role and receiver.link:
+                    out.append(Out(receiver.link, [party.address, *parts[1:]]))
                 # Else it is gone, and the list of who is there says so.
         except ProtocolError as error:
-            out.append(Out(sender, messages.encode(messages.Refused(str(error)))))
-            self.log.append(f"refused {party or 'somebody'}: {error}")
-            self._remove(sender, "")
+            self._refuse(link, role, str(error), out)
         self._tell_changes(out)
         return out
 
-    def unreachable(self, party: bytes, now: float) -> None:
-        """Know that a party's connection has broken; it may come back."""
-        known = self._parties.get(party)
-        if known is not None and known.unreachable is None:
-            known.unreachable = now
+    def unreachable(self, link: bytes, now: float) -> None:
+        """Know that a link has broken; the party may come back over another one."""
+        party = self._links.pop(link, None)
+        if party is not None:
+            party.link = None
+            party.unreachable = now
 
     def tick(self, now: float) -> list[Out]:
         """See who is gone, and beat.  Call it at `next_tick`."""
         out: list[Out] = []
-        for address, party in list(self._parties.items()):
+        for party in list(self._parties.values()):
             if now >= party.heard + self.times.silent:
-                self._remove(address, f"is gone: not a word for {self.times.silent:g} s")
+                self._remove(party, f"is gone: not a word for {self.times.silent:g} s")
             elif (
                 party.unreachable is not None and now >= party.unreachable + self.times.unreachable
             ):
-                self._remove(address, "is gone: its connection broke")
+                self._remove(party, "is gone: its connection broke")
         self._tell_changes(out)
         if now >= self._next_beat:
             self._next_beat = now + self.times.beat
@@ -166,9 +179,12 @@ class Relay:
     def stop(self) -> list[Out]:
         """Say bye to all."""
         bye = messages.encode(messages.Bye())
-        return [Out(address, bye) for address in self._parties]
+        return [Out(link, bye) for link in self._links]
 
     # ---- what is asked of it ----
+
+    def __len__(self) -> int:
+        return len(self._parties)
 
     @property
     def counts(self) -> tuple[int, int]:
@@ -184,69 +200,110 @@ class Relay:
         """
         used: dict[bytes, int] = {}
         for address, party in self._parties.items():
-            assert party.hello.role in ("client", "worker"), address
+            assert party.address == address
+            assert party.link is None or self._links[party.link] is party
             for worker, count in party.share.items():
                 assert worker in self._parties, "a share of a worker that is gone"
                 used[worker] = used.get(worker, 0) + count
+        for link, party in self._links.items():
+            assert party.link == link, "a link of a party that has another"
+            assert self._parties[party.address] is party, "a link of a party that is gone"
         for worker, count in used.items():
             assert count <= self._parties[worker].slots, "more shares than slots"
         assert not self._changed, "somebody was not told"
 
     # ---- parties ----
 
+    def _speaker(self, link: bytes, role: str, now: float) -> _Party | None:
+        """Return the party at the other end of a link; None if it has not said hello there.
+
+        Raises:
+            ProtocolError: Somebody else has given the link that party's name.
+        """
+        party = self._links.get(link)
+        if party is not None and party.hello.role != role:
+            # The transport has one link of a name at a time, so the party's own has ended.
+            self.unreachable(link, now)
+            raise ProtocolError(f"the name of its link is that of a {party.hello.role}")
+        if party is not None:
+            party.heard = now
+        return party
+
     def _take_own(
-        self, sender: bytes, role: str, party: _Party | None, parts: Parts, now: float,
+        self, link: bytes, role: str, party: _Party | None, parts: Parts, now: float,
         out: list[Out],
     ) -> None:  # fmt: skip
         message = messages.decode(parts, by_manager=True)
         if isinstance(message, messages.Hello):
-            self._hello(sender, role, message, now, out)
+            self._hello(link, role, message, now, out)
         elif party is None:
-            out.append(Out(sender, messages.encode(messages.Who())))
+            out.append(Out(link, messages.encode(messages.Who())))
         elif isinstance(message, messages.Bye):
-            self._remove(sender, "has left")
-        elif isinstance(message, messages.WorkerBeat):
+            self._remove(party, "has left")
+        elif isinstance(message, messages.WorkerBeat) and role == "worker":
+            if message.slots > party.hello.slots:
+                raise ProtocolError(
+                    f"it has {message.slots} slots, and said before that it has {party.hello.slots}"
+                )
             party.load = message.load
             self._changed |= party.slots != message.slots
             party.slots = message.slots
-        elif isinstance(message, messages.ClientBeat):
+        elif isinstance(message, messages.ClientBeat) and role == "client":
             self._changed |= (party.need, party.using) != (message.need, message.using)
             party.need, party.using = message.need, message.using
+        else:
+            raise ProtocolError(f"a {role} does not say {type(message).__name__} to a manager")
 
     def _hello(
-        self, sender: bytes, role: str, hello: messages.Hello, now: float, out: list[Out]
+        self, link: bytes, role: str, hello: messages.Hello, now: float, out: list[Out]
     ) -> None:
         me = self.identity
-        why = ""
+        address = _address(role, hello.ticket or link)
+        known = self._parties.get(address)
+        before = self._links.get(link)
         if hello.protocol[0] != messages.PROTOCOL[0]:
-            why = (
+            raise ProtocolError(
                 f"this manager (fancypipe-remote {me.fancypipe} on {me.host}) speaks version "
                 f"{messages.PROTOCOL[0]} of the protocol, the {hello.role} on {hello.host} "
                 f"(fancypipe-remote {hello.fancypipe}) version {hello.protocol[0]}; "
                 "install the same version of fancypipe-remote on both"
             )
-        elif hello.role != role:
-            why = f"a key for a {role} does not make a {hello.role}"
-        if why:
-            self.log.append(f"refused the {hello.role} on {hello.host} (pid {hello.pid}): {why}")
-            out.append(Out(sender, messages.encode(messages.Refused(why))))
-            return
-        known = self._parties.get(sender)
-        if known is None or known.hello != hello:
-            party = self._parties[sender] = _Party(hello, now)
+        if hello.role != role:
+            raise ProtocolError(f"a key for a {role} does not make a {hello.role}")
+        if before not in (None, known) or (known is not None and known.hello != hello):
+            raise ProtocolError("it is somebody else now than it said it was")
+        if known is None:
+            if len(self._of(role)) >= messages.MOST_PARTIES:
+                raise ProtocolError(f"{messages.MOST_PARTIES} {role}s are here, which is the most")
+            known = self._parties[address] = _Party(address, link, hello, now)
             slots = f" with {hello.slots} slots" if hello.slots else ""
-            self.log.append(f"{party} is here{slots}")
+            self.log.append(f"{known} is here{slots}")
+        elif known.link not in (None, link):
+            del self._links[known.link]
+        self._links[link] = known
+        known.link = link
+        known.heard = now
+        known.unreachable = None
+        known.told = None
         self._changed = True
-        self._parties[sender].told = None
         welcome = messages.Welcome(me.manager, messages.PROTOCOL, me.fancypipe, me.host, me.pid)
-        out.append(Out(sender, messages.encode(welcome)))
+        out.append(Out(link, messages.encode(welcome)))
 
-    def _remove(self, address: bytes, why: str) -> None:
-        party = self._parties.pop(address, None)
+    def _refuse(self, link: bytes, role: str, why: str, out: list[Out]) -> None:
+        """Tell a link's other end why it is not listened to any more."""
+        party = self._links.get(link)
+        self.log.append(f"refused {party or 'a ' + role}: {why}")
+        out.append(Out(link, messages.encode(messages.Refused(why)), last=True))
         if party is not None:
-            self._changed = True
-            if why:
-                self.log.append(f"{party} {why}")
+            self._remove(party, "")
+
+    def _remove(self, party: _Party, why: str) -> None:
+        del self._parties[party.address]
+        if party.link is not None:
+            del self._links[party.link]
+        self._changed = True
+        if why:
+            self.log.append(f"{party} {why}")
 
     # ---- what it tells ----
 
@@ -265,15 +322,14 @@ class Relay:
         )
         for address, share in found.items():
             clients[address].share = share
-        for address in self._parties:
-            self._tell(address, out, again=False)
+        for party in self._links.values():
+            self._tell(party, out, again=False)
 
     def _beat(self, out: list[Out]) -> None:
-        for address in self._parties:
-            self._tell(address, out, again=True)
+        for party in self._links.values():
+            self._tell(party, out, again=True)
 
-    def _tell(self, address: bytes, out: list[Out], *, again: bool) -> None:
-        party = self._parties[address]
+    def _tell(self, party: _Party, out: list[Out], *, again: bool) -> None:
         message: messages.FromManager
         if party.hello.role == "worker":
             message = messages.Clients(
@@ -283,18 +339,19 @@ class Relay:
                 )
             )
         else:
-            message = self._workers_for(address, party)
+            message = self._workers_for(party)
         if again or message != party.told:
             party.told = message
-            out.append(Out(address, messages.encode(message)))
+            assert party.link is not None
+            out.append(Out(party.link, messages.encode(message)))
 
-    def _workers_for(self, address: bytes, party: _Party) -> messages.Workers:
+    def _workers_for(self, party: _Party) -> messages.Workers:
         clients = self._of("client")
         found = []
         for worker, other in self._of("worker").items():
             # A share can be used as far as the others have left it.
             held = sum(
-                client.using.get(worker, 0) for who, client in clients.items() if who != address
+                client.using.get(worker, 0) for client in clients.values() if client is not party
             )
             share = max(0, min(party.share.get(worker, 0), other.slots - held))
             hello = other.hello
@@ -305,3 +362,8 @@ class Relay:
                 )
             )  # fmt: skip
         return messages.Workers(tuple(found), len(clients))
+
+
+def _address(role: str, ticket: bytes) -> bytes:
+    """Return how others know who has this ticket, after a manager's restart as before."""
+    return blake2b(ticket, digest_size=messages.ADDRESS, person=role.encode()).digest()

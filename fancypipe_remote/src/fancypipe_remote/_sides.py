@@ -15,6 +15,7 @@ These are pure machines: they have no clock, thread or socket.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -26,6 +27,10 @@ from fancypipe_remote._messages import Parts
 from fancypipe_remote._relay import Times
 
 __all__ = ["ClientSide", "Closed", "Data", "Patience", "Wanted", "WorkerSide"]
+
+
+_MOST_TOLD = 1000  # peers whose first lie gets a line in the log
+_MOST_CONNECTIONS = 4  # of one client to one worker: each is a process, and one is enough
 
 
 class Patience(NamedTuple):
@@ -70,7 +75,11 @@ class _Side:
 
     Attributes:
         events: What has happened since somebody took them.
+        log: The same, in sentences, of what peers did that they should not do.
     """
+
+    _hears: tuple[type[messages.BetweenEnds], ...] = ()
+    """What the other role says over connections."""
 
     def __init__(
         self, hello: messages.Hello, wait: float | None, now: float, times: Times | None
@@ -78,6 +87,8 @@ class _Side:
         self.times = times or Times()
         self.link = Link(hello, wait, now, self.times)
         self.events: list[Event] = []
+        self.log: list[str] = []
+        self._told_of: OrderedDict[bytes, None] = OrderedDict()  # who is in the log already
         self._connections: dict[tuple[bytes, int], Connection] = {}
         self._out: list[Parts] = []
         self._next_beat = now
@@ -88,21 +99,36 @@ class _Side:
         return list(self._connections.values())
 
     def take(self, parts: Parts, now: float) -> None:
-        """Take a message.  What cannot be read closes the connection that it is about.
+        """Take a message.  What cannot be read closes the connections with its sender.
 
-        Raises:
-            ProtocolError: The manager itself said what cannot be read.
+        If that is the manager, it counts as not heard: after a while there is a new link.
         """
-        sender = messages.address(parts)
-        message = messages.decode(parts, by_manager=False)
-        if sender:
-            assert isinstance(message, messages.BetweenEnds)
-            self.link.heard(now)
-            self._take_from(sender, message, parts[2] if len(parts) > 2 else b"")
+        sender = b""
+        try:
+            sender = messages.address(parts)
+            message = messages.decode(parts, by_manager=False)
+            if sender and not isinstance(message, self._hears):
+                raise ProtocolError(f"it does not say {type(message).__name__}")
+        except ProtocolError as error:
+            self._refuse(sender, str(error))
             return
-        assert isinstance(message, messages.FromManager)
-        self.link.take(message, now)
-        self._take_list(message, now)
+        if isinstance(message, messages.BetweenEnds):
+            self.link.heard(now)
+            self._take_from(sender, message, messages.data(parts))
+        elif isinstance(message, messages.FromManager):
+            self.link.take(message, now)
+            self._take_list(message, now)
+
+    def _refuse(self, sender: bytes, why: str) -> None:
+        """A peer broke the protocol: that ends what is between us, and nothing else."""
+        mine = [connection for connection in self.connections if connection.peer == sender]
+        for connection in mine:
+            self._lose(connection, f"the other end broke the protocol: {why}")
+        if mine or sender not in self._told_of:
+            self.log.append(f"{self._who(sender)} broke the protocol: {why}")
+        self._told_of[sender] = None
+        if len(self._told_of) > _MOST_TOLD:
+            self._told_of.popitem(last=False)
 
     def tick(self, now: float) -> list[Parts]:
         """Return what is to be sent now."""
@@ -144,7 +170,7 @@ class _Side:
         try:
             arrived = connection.take(message, data)
         except ProtocolError as error:
-            self._lose(connection, f"the other end broke the protocol: {error}")
+            self._refuse(sender, str(error))
             return
         if connection.closed is not None:
             self._forget(connection)
@@ -158,6 +184,16 @@ class _Side:
         if not isinstance(message, messages.Close):
             close = messages.Close(message.connection, "the other end knows nothing of it any more")
             self._out.append(messages.encode(close, sender))
+
+    def _who(self, sender: bytes) -> str:
+        """Name a peer; the manager, if it is nobody."""
+        peer = self._peers().get(sender)
+        if peer is None:
+            return "somebody" if sender else "the manager"
+        return f"the {type(peer).__name__.lower()} on {peer.host} (pid {peer.pid})"
+
+    def _peers(self) -> Mapping[bytes, messages.Client | messages.Worker]:
+        raise NotImplementedError
 
     def _beat(self) -> messages.ToManager:
         raise NotImplementedError
@@ -177,6 +213,8 @@ class ClientSide(_Side):
         clients: How many clients share them.
         listed: Whether the manager has told who is there.
     """
+
+    _hears = (messages.Opened, messages.Segment, messages.Close)
 
     def __init__(
         self,
@@ -210,6 +248,9 @@ class ClientSide(_Side):
             self._need = (need, using)
             if self.clients > 1:
                 self.link.hurry(now)
+
+    def _peers(self) -> Mapping[bytes, messages.Worker]:
+        return self.workers
 
     def _beat(self) -> messages.ToManager:
         need, using = self._need
@@ -253,6 +294,8 @@ class WorkerSide(_Side):
         load: The machine's load average over a minute.
     """
 
+    _hears = (messages.Open, messages.Segment, messages.Close)
+
     def __init__(
         self,
         hello: messages.Hello,
@@ -265,16 +308,19 @@ class WorkerSide(_Side):
         self.slots = hello.slots
         self.load = 0.0
         self._patience = patience or Patience()
-        self._clients: frozenset[bytes] = frozenset()
+        self._clients: dict[bytes, messages.Client] = {}
         self._missing: dict[bytes, float] = {}
         self._over: dict[bytes, int] = {}  # the highest number of each client
+
+    def _peers(self) -> Mapping[bytes, messages.Client]:
+        return self._clients
 
     def _beat(self) -> messages.ToManager:
         return messages.WorkerBeat(self.slots, self.load)
 
     def _take_list(self, message: messages.FromManager, now: float) -> None:
         if isinstance(message, messages.Clients):
-            self._clients = frozenset(client.address for client in message.clients)
+            self._clients = {client.address: client for client in message.clients}
 
     def _take_unknown(self, sender: bytes, message: messages.BetweenEnds) -> None:
         is_new = isinstance(message, messages.Open) and (
@@ -284,8 +330,10 @@ class WorkerSide(_Side):
             super()._take_unknown(sender, message)
             return
         assert isinstance(message, messages.Open)
-        if not self.slots:
-            close = messages.Close(message.connection, "the worker is about to leave")
+        theirs = sum(connection.peer == sender for connection in self.connections)
+        if not self.slots or theirs >= _MOST_CONNECTIONS:
+            why = "it has too many connections" if self.slots else "the worker is about to leave"
+            close = messages.Close(message.connection, why)
             self._out.append(messages.encode(close, sender))
             return
         self._over[sender] = message.connection

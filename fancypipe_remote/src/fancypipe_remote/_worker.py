@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
+import secrets
 import shutil
 import signal
 import socket
@@ -36,11 +37,14 @@ _STOPPED_LIMIT = 10.0  # seconds that a host process may be stopped by a signal
 _HOST_ENDS = 2.0  # seconds that a host process has to end by itself when its client is gone
 
 
-def hello(role: str, slots: int = 0) -> messages.Hello:
+def hello(role: messages.Role, slots: int = 0) -> messages.Hello:
     """Return what this process says of itself."""
     python = f"{sys.version_info[0]}.{sys.version_info[1]}"
-    node = platform.node()
-    return messages.Hello(role, messages.PROTOCOL, __version__, python, node, os.getpid(), slots)
+    ticket = secrets.token_bytes(16)
+    return messages.Hello(
+        role, messages.PROTOCOL, __version__, python, messages.host_name(), os.getpid(), slots,
+        ticket,
+    )  # fmt: skip
 
 
 class _Host:
@@ -123,6 +127,9 @@ class Worker:
 
     def _turn(self) -> None:
         self._loop.turn(_LOOK)
+        for line in self._side.log:
+            self._say(line)
+        self._side.log.clear()
         with contextlib.suppress(OSError):
             self._side.load = os.getloadavg()[0]
         now = monotonic()

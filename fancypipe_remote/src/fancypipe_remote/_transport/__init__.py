@@ -15,12 +15,11 @@ strangers; each option below is there for a measured reason.
 from __future__ import annotations
 
 from fancypipe_remote._transport._dialer import Dialer, Handshake, shake_hands
-from fancypipe_remote._transport._link import MAX_MESSAGE, MAX_PART, MAX_PARTS
+from fancypipe_remote._transport._link import MAX_PART, MAX_PARTS
 from fancypipe_remote._transport._listener import Listener, Sent
 from fancypipe_remote._transport._waiter import Source, Waiter, Waker
 
 __all__ = [
-    "MAX_MESSAGE",
     "MAX_PART",
     "MAX_PARTS",
     "Dialer",

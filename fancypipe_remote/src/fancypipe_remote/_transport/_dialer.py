@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import enum
 import math
-import secrets
 import time
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -44,8 +43,6 @@ class Dialer:
     def __init__(self, address: Address, keys: PeerKeys) -> None:
         self.address = address
         self._keys = keys
-        # The manager knows us by it, also over the next link.  None begins with a zero.
-        self._name = bytes([secrets.randbelow(255) + 1]) + secrets.token_bytes(15)
         self._context = zmq.Context(io_threads=1)
         self._full = False
         self._socket = self._connect()
@@ -104,7 +101,6 @@ class Dialer:
 
     def _connect(self) -> Socket:
         socket = _dealer(self._context, self._keys)
-        socket.setsockopt(zmq.ROUTING_ID, self._name)
         socket.connect(f"tcp://{self.address}")
         return socket
 

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 import zmq
 
+from fancypipe_remote._messages import MOST_PARTS, PART
+
 __all__ = [
-    "MAX_MESSAGE",
     "MAX_PART",
     "MAX_PARTS",
     "Context",
@@ -20,13 +21,12 @@ __all__ = [
 Socket = zmq.Socket[bytes]
 Context = zmq.Context[Socket]
 
-# Of a message: bytes of one part, parts, and bytes of all of them.
-MAX_PART = 320 * 1024
-MAX_PARTS = 64
-MAX_MESSAGE = 1024 * 1024
+# What a message may be: parts, and bytes of each.
+MAX_PART = PART
+MAX_PARTS = MOST_PARTS
 
 # What a stranger, too, may make us allocate: a part with what encryption adds.
-_MAX_FRAME = 384 * 1024
+_MAX_FRAME = MAX_PART + 128
 _QUEUED = 64  # messages, in each direction of each link; credit bounds the bytes
 
 
@@ -52,20 +52,19 @@ def set_options(socket: Socket) -> None:
 def receive_rest(socket: Socket) -> list[bytes] | None:
     """Return the other parts of the message whose first part was taken; None if too many."""
     parts: list[bytes] = []
-    count = size = 0
+    count = 0
     while socket.getsockopt(zmq.RCVMORE):
         part = socket.recv(zmq.NOBLOCK)
         count += 1
-        size += len(part)
-        if count <= MAX_PARTS and size <= MAX_MESSAGE:
+        if count <= MAX_PARTS:
             parts.append(part)
         else:
             parts.clear()  # read to its end all the same, but not kept
-    return parts if count <= MAX_PARTS and size <= MAX_MESSAGE else None
+    return parts if count <= MAX_PARTS else None
 
 
 def check(parts: Sequence[bytes]) -> None:
     # The other side would cut the link, and never say why.
-    sizes = [len(part) for part in parts]
-    if not sizes or len(sizes) > MAX_PARTS or max(sizes) > MAX_PART or sum(sizes) > MAX_MESSAGE:
-        raise ValueError(f"a message cannot have {len(sizes)} parts of {sum(sizes)} bytes")
+    largest = max(map(len, parts), default=0)
+    if not parts or len(parts) > MAX_PARTS or largest > MAX_PART:
+        raise ValueError(f"a message cannot have {len(parts)} parts of up to {largest} bytes")

@@ -5,11 +5,9 @@ from __future__ import annotations
 import enum
 import errno
 import math
-import os
 import time
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from typing import Any
 
 import zmq
@@ -17,8 +15,9 @@ import zmq
 from fancypipe_core import errors
 from fancypipe_remote._address import Address
 from fancypipe_remote._keys import ManagerKeys
+from fancypipe_remote._transport._descriptors import Descriptors
 from fancypipe_remote._transport._link import (
-    MAX_MESSAGE,
+    MAX_PART,
     MAX_PARTS,
     Context,
     Socket,
@@ -29,7 +28,6 @@ from fancypipe_remote._transport._link import (
 
 __all__ = ["Listener", "Sent"]
 
-_DESCRIPTORS = 2**20
 _ZAP = "inproc://zeromq.zap.01"
 _DOMAIN = b"fancypipe"
 
@@ -57,7 +55,7 @@ class Listener:
     """
 
     def __init__(self, address: Address, keys: ManagerKeys) -> None:
-        _raise_descriptor_limit()
+        self._descriptors = Descriptors()
         # A context of its own: the place where it is asked whom to admit is one per context.
         # Each second thread of libzmq lets one link be decrypted while another is encrypted.
         self._context = zmq.Context(io_threads=2)
@@ -70,7 +68,7 @@ class Listener:
             set_options(self._socket)
             for option, value in (
                 (zmq.ROUTER_MANDATORY, 1),  # else what cannot be sent vanishes in silence
-                (zmq.ROUTER_HANDOVER, 1),  # else who comes back over a new link is mute
+                (zmq.ROUTER_HANDOVER, 0),  # else who knows a link's name takes the link
                 (zmq.BACKLOG, 512),
                 (zmq.ZAP_ENFORCE_DOMAIN, 1),  # else everybody is let in if nobody is asked
             ):
@@ -85,8 +83,8 @@ class Listener:
     def receive(self) -> tuple[bytes, str, list[bytes]] | None:
         """Return `(peer, role, parts)` of the next message, or None if none is there.
 
-        Newcomers are admitted meanwhile, so it is to be called until it returns None.  A peer
-        is known to the manager only: who knows its name could take its place.
+        Newcomers are admitted meanwhile, so it is to be called until it returns None.  `peer`
+        names a link, and a peer's next link is another one: who it is, it has to say again.
         """
         while True:
             self._turn += 1
@@ -104,7 +102,11 @@ class Listener:
                 continue
             role = _role(first)
             if parts is None or not parts or not role:
-                self._ignore(peer, role)
+                self.ignore(peer)
+                self._doorman.remark(
+                    f"a {role or 'stranger'} is ignored from now on: its message was empty, or "
+                    f"of more than {MAX_PARTS} parts of {MAX_PART} bytes"
+                )
                 continue
             return peer, role, parts
 
@@ -125,6 +127,17 @@ class Listener:
             return Sent.GONE
         return Sent.OK
 
+    def ignore(self, peer: bytes) -> None:
+        """Read what comes over this link, and forget it."""
+        # libzmq has no way to drop one peer.
+        self._ignored[peer] = None
+        if len(self._ignored) > 10_000:
+            self._ignored.popitem(last=False)
+
+    def keep_room_for(self, links: int) -> None:
+        """Let strangers take no more of this process than beside so many links is theirs."""
+        self._descriptors.keep_for(links)
+
     def remarks(self) -> list[str]:
         """Return what is worth a line in the log since the last call.
 
@@ -132,7 +145,7 @@ class Listener:
         """
         now = time.monotonic()
         if now >= self._look_again:
-            crowded = _crowded()
+            crowded = self._descriptors.crowded()
             self._look_again = now + (60 if crowded else 5)
             if crowded:
                 self._doorman.remark(crowded)
@@ -146,16 +159,6 @@ class Listener:
 
     def _sockets(self) -> Iterable[tuple[Any, int]]:
         return (self._socket, zmq.POLLIN), (self._doorman.socket, zmq.POLLIN)
-
-    def _ignore(self, peer: bytes, role: str) -> None:
-        # libzmq has no way to drop one peer.  Its name is good until it connects anew.
-        self._ignored[peer] = None
-        if len(self._ignored) > 10_000:
-            self._ignored.popitem(last=False)
-        self._doorman.remark(
-            f"a {role or 'stranger'} is ignored from now on: its message was empty, or of "
-            f"more than {MAX_PARTS} parts or {MAX_MESSAGE} bytes"
-        )
 
 
 class _Doorman:
@@ -234,37 +237,3 @@ def _bind(socket: Socket, address: Address) -> Address:
     bound = socket.getsockopt(zmq.LAST_ENDPOINT)
     port = int(bytes(bound).rstrip(b"\0").rpartition(b":")[2])
     return Address(host, port)
-
-
-def _crowded() -> str | None:
-    """Return a sentence if four of five descriptors are in use; who has none is not let in."""
-    try:
-        import resource
-
-        limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-        used = len(os.listdir("/proc/self/fd"))
-    except ImportError:  # not this system
-        return None
-    except OSError as error:
-        if error.errno != errno.EMFILE:
-            return None
-        used = limit
-    if limit == resource.RLIM_INFINITY or used < 0.8 * limit:
-        return None
-    return (
-        f"{used} of {limit} descriptors are in use, and each link takes one: without more "
-        "(`ulimit -n`, or LimitNOFILE of systemd) nobody else will be let in"
-    )
-
-
-def _raise_descriptor_limit() -> None:
-    """Make room for many links: each takes a descriptor, and the usual limit is 1024."""
-    try:
-        import resource
-    except ImportError:  # not this system
-        return
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = _DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _DESCRIPTORS)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        with suppress(ValueError, OSError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
