@@ -34,8 +34,10 @@ _LENGTH = struct.Struct("<Q")
 _READ = 256 * 1024  # bytes asked for in one read
 _PARTS = min(1024, os.sysconf("SC_IOV_MAX") if hasattr(os, "sysconf") else 16)
 _NO_WAIT = getattr(socket, "MSG_DONTWAIT", 0)  # where it is 0, the socket must not block
-_MOST_HEAD = 1 << 40
+_MOST_BYTES = 1 << 40  # of a head, or of a buffer
 _MOST_BUFFERS = 1 << 20
+_AHEAD = 1024 * 1024  # bytes that are made for a buffer before they come
+_EMPTY = bytes(_AHEAD)
 
 
 class SocketChannel:
@@ -163,7 +165,9 @@ class SocketChannel:
                 room = memoryview(self._buffers[-1])[self._filled :]
                 asked = len(room)
                 count = self._sock.recv_into(room, 0, flags)
+                room.release()
                 self._filled += count
+                self._grow(self._buffers[-1])
             else:
                 asked = _READ
                 data = self._sock.recv(asked, flags)
@@ -188,12 +192,14 @@ class SocketChannel:
                 if len(data) - at < _START.size:
                     break
                 _, size, count = _START.unpack_from(data, at)
-                if size > _MOST_HEAD or count > _MOST_BUFFERS:
+                if size > _MOST_BYTES or count > _MOST_BUFFERS:
                     raise errors.ProtocolError(f"a frame of {size} bytes and {count} buffers")
                 begin = at + _START.size + _LENGTH.size * count
                 if len(data) < begin + size:
                     break
                 self._lengths = struct.unpack_from(f"<{count}Q", data, at + _START.size)
+                if count and max(self._lengths) > _MOST_BYTES:
+                    raise errors.ProtocolError(f"a buffer of {max(self._lengths)} bytes")
                 self._head = bytes(memoryview(data)[begin : begin + size])
                 self._buffers = []
                 at = begin + size
@@ -212,17 +218,25 @@ class SocketChannel:
         """Take buffers out of `data`; False if all of it is taken and more must come."""
         begin = at
         while True:
-            if self._buffers and self._filled < len(self._buffers[-1]):
+            if self._buffers:
                 buffer = self._buffers[-1]
-                part = memoryview(data)[at : at + len(buffer) - self._filled]
-                buffer[self._filled : self._filled + len(part)] = part
-                self._filled += len(part)
-                at += len(part)
-                part.release()
-                if self._filled < len(buffer):
-                    return False
+                while self._filled < len(buffer):
+                    part = memoryview(data)[at : at + len(buffer) - self._filled]
+                    buffer[self._filled : self._filled + len(part)] = part
+                    self._filled += len(part)
+                    at += len(part)
+                    part.release()
+                    if self._filled < len(buffer):
+                        return False
+                    self._grow(buffer)
             if len(self._buffers) == len(self._lengths):
                 self._taken = at - begin
                 return True
-            self._buffers.append(bytearray(self._lengths[len(self._buffers)]))
+            self._buffers.append(bytearray(min(self._lengths[len(self._buffers)], _AHEAD)))
             self._filled = 0
+
+    def _grow(self, buffer: bytearray) -> None:
+        """Make more of the last buffer if it is full: a length that is only announced is free."""
+        if self._filled == len(buffer) >= _AHEAD:
+            missing = self._lengths[len(self._buffers) - 1] - self._filled
+            buffer += _EMPTY[:missing]

@@ -107,12 +107,13 @@ class _Side:
         try:
             sender = messages.address(parts)
             message = messages.decode(parts, by_manager=False)
-            if sender and not isinstance(message, self._hears):
-                raise ProtocolError(f"it does not say {type(message).__name__}")
         except ProtocolError as error:
             self._refuse(sender, str(error))
             return
         if isinstance(message, messages.BetweenEnds):
+            if not isinstance(message, self._hears):
+                self._refuse(sender, f"it does not say {type(message).__name__}")
+                return
             self.link.heard(now)
             self._take_from(sender, message, messages.data(parts))
         elif isinstance(message, messages.FromManager):
