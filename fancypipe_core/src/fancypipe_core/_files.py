@@ -20,10 +20,14 @@ class TempPath(type(pathlib.Path())):  # type: ignore[misc]  # PosixPath or Wind
     __slots__ = ()
 
 
+_NO_NAMES = ("", os.curdir, os.pardir)
+
+
 class Keeper:
     """Removes temporary files when the last value that names them is released.
 
-    Only the driver has one, and only what lies below its folder is touched.
+    Only the driver has one, and only what lies below its folder is touched, whatever
+    a worker says: also not by way of a symbolic link that leads out of it.
 
     Args:
         directory: The session's folder.  It may not exist yet.
@@ -44,7 +48,10 @@ class Keeper:
 
     def made(self, folder: str) -> None:
         """A task has ended that made this folder: what its value does not hold goes."""
-        self._sweep(folder)
+        parent, name = os.path.split(folder)
+        mine = os.path.realpath(parent) == os.path.realpath(self.directory)
+        if mine and name not in _NO_NAMES and not os.path.islink(folder):
+            self._sweep(folder)
 
     def hold(self, task: int, files: Iterable[str]) -> None:
         """A task's value names these files."""
@@ -103,8 +110,17 @@ class Keeper:
         if os.path.isdir(self.directory):
             self._sweep(self.directory)
 
+    def _is_inside(self, path: str) -> bool:
+        """Whether this path, up to its last name, leads below the session's folder."""
+        folder, name = os.path.split(path)
+        if name in _NO_NAMES:
+            return False
+        real = os.path.realpath(self.directory)
+        here = os.path.realpath(folder)
+        return here == real or here.startswith(os.path.join(real, ""))
+
     def _remove(self, path: str) -> None:
-        if self._is_needed(path):
+        if self._is_needed(path) or not self._is_inside(path):
             return
         if os.path.isdir(path) and not os.path.islink(path):
             self._sweep(path)

@@ -2,14 +2,21 @@
 
 A channel sends what is to be called once, and afterwards its number.  The
 common job and the common result are small: one payload without buffers.
+
+The other end may be a machine that lies.  So all that is read here is possible when
+it leaves here: numbers are in their range, seconds are numbers, holes and buffers are
+there, and the names of hosts are printable.  Whoever takes a record from here need
+not ask.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+import os
+from collections.abc import Callable, Iterable, Sequence
+from typing import Annotated, Any, TypeVar
 
 import msgspec
+from msgspec import Meta
 
 from fancypipe_core._backoff import Backoff
 from fancypipe_core._channel import Frame
@@ -27,6 +34,7 @@ from fancypipe_core.backend import (
     Live,
     Lost,
     More,
+    Natural,
     NewTask,
     Note,
     Ok,
@@ -51,33 +59,38 @@ __all__ = [
     "encode_report",
 ]
 
-_Hole = tuple[int, str | None]
+T = TypeVar("T")
+
+_Seconds = Annotated[float, Meta(ge=0, le=1e10)]
+_Limit = Annotated[float, Meta(gt=0)]  # seconds; infinite, if somebody likes to say it so
+_Slot = Annotated[int, Meta(ge=0, le=1_000_000)]
+_Hole = tuple[Natural, str | None]
 
 
 class _Payload(msgspec.Struct, array_like=True, gc=False):
     head: bytes
-    buffers: int
+    buffers: Natural
     holes: tuple[_Hole, ...]
     names: tuple[str, ...] | None
-    parts: int = 0  # of its head, if that is large: the buffers before its own
+    parts: Natural = 0  # of its head, if that is large: the buffers before its own
 
 
-_Value = tuple[_Payload, ...]
+_Value = Annotated[tuple[_Payload, ...], Meta(min_length=1)]
 
 
 class _Call(msgspec.Struct, array_like=True, gc=False):
-    number: int
+    number: Natural
     label: str
     body: _Value
 
 
 class _Job(msgspec.Struct, array_like=True, gc=False):
-    task: int
-    attempt: int
-    call: int
+    task: Natural
+    attempt: Natural
+    call: Natural
     head: bytes
     inputs: _Value | None
-    time_limit: float | None
+    time_limit: _Limit | None
     alone: bool
 
 
@@ -123,7 +136,7 @@ class GiveBack(msgspec.Struct, tag="give back"):
 class Stop(msgspec.Struct, tag="stop"):
     """End when what is running has ended, or when so many seconds are over."""
 
-    grace: float = 0.0
+    grace: _Seconds = 0.0
 
 
 _Command = Setup | Jobs | Cancel | Recall | GiveBack | Stop
@@ -135,9 +148,9 @@ class _Ok(msgspec.Struct, tag="ok", array_like=True, gc=False):
 
 
 class _NewTask(msgspec.Struct, array_like=True, gc=False):
-    call: int
-    retries: int
-    timeout: float | None
+    call: Natural
+    retries: Natural
+    timeout: _Limit | None
     is_module: bool
     inputs: _Payload
     where: str
@@ -159,14 +172,14 @@ class _Err(msgspec.Struct, tag="err", array_like=True, gc=False):
     where: str
     error: _Value | None
     host: str
-    pid: int
+    pid: Natural
     final: bool
 
 
 class _Done(msgspec.Struct, array_like=True, gc=False):
-    task: int
-    attempt: int
-    seconds: float
+    task: Natural
+    attempt: Natural
+    seconds: _Seconds
     head: bytes
     reply: _Ok | _More | _Err | None
     folder: str
@@ -180,20 +193,20 @@ class _Note(msgspec.Struct, array_like=True, gc=False):
 
 
 class _Started(msgspec.Struct, tag="started", array_like=True, gc=False):
-    task: int
-    attempt: int
+    task: Natural
+    attempt: Natural
     where: str
 
 
 class _Lost(msgspec.Struct, tag="lost", array_like=True, gc=False):
-    task: int
-    attempt: int
+    task: Natural
+    attempt: Natural
     why: Certificate
 
 
 class _Slots(msgspec.Struct, tag="slots", array_like=True, gc=False):
-    count: int
-    ahead: int
+    count: _Slot
+    ahead: _Slot
 
 
 class _Report(msgspec.Struct, array_like=True):
@@ -218,11 +231,20 @@ def decode_command(frame: Frame) -> _Command:
     Raises:
         ProtocolError: It is none.
     """
+    command: _Command = _read(_decode_command, frame[0], "command")
+    return command
+
+
+def _read(decode: Callable[[bytes], T], head: bytes, what: str) -> T:
     try:
-        command: _Command = _decode_command(frame[0])
-        return command
-    except msgspec.MsgspecError as error:
-        raise ProtocolError(f"not a command: {error}") from error
+        return decode(head)
+    except Exception as error:  # no list of what a decoder may raise is known to be whole
+        raise ProtocolError(f"not a {what}: {error}") from error
+
+
+def _printable(text: str) -> str:
+    """Return a text that stays on its line and leaves a terminal alone."""
+    return text if text.isprintable() else ascii(text)[1:-1]
 
 
 class _Buffers:
@@ -238,8 +260,17 @@ class _Buffers:
             raise ProtocolError("a frame with too few buffers")
         return tuple(self._buffers[begin : self._next])
 
-    def value(self, value: _Value) -> Encoded:
-        return tuple(Payload(self._head(p), self.take(p.buffers), p.holes, p.names) for p in value)
+    def value(self, value: _Value, given: int = 0) -> Encoded:
+        """Return a value, whose holes point into so many others and then into itself."""
+        made = []
+        for at, payload in enumerate(value, given):
+            head, holes, names = self._head(payload), payload.holes, payload.names
+            if holes and max(index for index, _ in holes) >= at:
+                raise ProtocolError("a value with a hole that nothing fills")
+            if not (head or holes) or (names is not None and len(names) != len(holes)):
+                raise ProtocolError("a value of nothing")
+            made.append(Payload(head, self.take(payload.buffers), holes, names))
+        return tuple(made)
 
     def _head(self, payload: _Payload) -> bytes:
         return b"".join(self.take(payload.parts)) if payload.parts else payload.head
@@ -414,24 +445,29 @@ class Reports:
             ProtocolError: It is no report.
         """
         head, buffers = frame
-        try:
-            report = _decode_report(head)
-        except msgspec.MsgspecError as error:
-            raise ProtocolError(f"not a report: {error}") from error
+        report = _read(_decode_report, head, "report")
         deal = _Buffers(buffers)
         events: list[Event] = [
-            Started((one.task, one.attempt), one.where)
+            Started((one.task, one.attempt), _printable(one.where))
             for one in report.rare
             if isinstance(one, _Started)
         ]
         events += [Note(note.id, note.stream, note.text, note.name) for note in report.notes]
         for done in report.done:
             reply = done.reply
-            made = Ok((Payload(done.head),)) if reply is None else self._reply(reply, deal)
+            if done.folder and not os.path.basename(done.folder).startswith(f"{done.task}_"):
+                raise ProtocolError(f"a folder that is not of task {done.task}: {done.folder!r}")
+            if reply is not None:
+                made = self._reply(reply, deal)
+            elif done.head:
+                made = Ok((Payload(done.head),))
+            else:
+                raise ProtocolError("a value of nothing")
             events.append(Done((done.task, done.attempt), made, done.seconds, done.folder))
         for one in report.rare:
             if isinstance(one, _Lost):
-                events.append(Lost((one.task, one.attempt), one.why))
+                why = msgspec.structs.replace(one.why, host=_printable(one.why.host))
+                events.append(Lost((one.task, one.attempt), why))
             elif isinstance(one, _Slots):
                 events.append(Slots(one.count, one.ahead))
         return events, report.returned
@@ -447,7 +483,7 @@ class Reports:
                     task.retries,
                     task.timeout,
                     task.is_module,
-                    deal.value((task.inputs,))[0],
+                    deal.value((task.inputs,), len(reply.tasks))[0],
                     task.where,
                     task.retry_delay,
                 )
@@ -457,7 +493,8 @@ class Reports:
                 raise ProtocolError("a new task that calls what was not sent")
             if any(task.retry_delay and task.retry_delay.fault() for task in tasks):
                 raise ProtocolError("a new task whose attempts are delayed by no number of seconds")
-            return More(calls, tasks, deal.value(reply.outputs), reply.files, reply.passed)
+            outputs = deal.value(reply.outputs, len(tasks))
+            return More(calls, tasks, outputs, reply.files, reply.passed)
         assert type(reply) is _Err
         error = None if reply.error is None else deal.value(reply.error)
         return Err(
@@ -466,7 +503,7 @@ class Reports:
             reply.text,
             reply.where,
             error,
-            reply.host,
+            _printable(reply.host),
             reply.pid,
             reply.final,
         )

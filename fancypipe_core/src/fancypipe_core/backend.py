@@ -35,7 +35,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Protocol
 
 import msgspec
 
@@ -150,6 +150,8 @@ API_VERSION = 1
 
 JobId = tuple[int, int]
 """(task, attempt): the task's number in the session, and which try this is, from 1."""
+
+Natural = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
 
 Hole = tuple[int, str | None]
 """Where a payload takes another value in: (index, name of an output or None)."""
@@ -323,11 +325,11 @@ class Certificate(msgspec.Struct, frozen=True, array_like=True):
     reason: str
     detail: str
     host: str
-    pid: int
+    pid: Natural
     started: bool = True
     guilty: bool = True
     output: tuple[str, ...] = ()
-    peak_memory: int = 0
+    peak_memory: Natural = 0
 
     def __str__(self) -> str:
         memory = f", peak memory {self.peak_memory / 1e6:.0f} MB" if self.peak_memory else ""
