@@ -44,8 +44,10 @@ def unpacker(kind: Any) -> Callable[[Any], Any]:
             if data[:1] != _ESCAPED:
                 return decode(data)
             return _with_texts(decode(data[1:]), _read)
-        except UnicodeDecodeError as error:  # msgspec's own errors are of another family
-            raise msgspec.DecodeError(f"text that is no UTF-8: {error}") from error
+        except msgspec.MsgspecError:
+            raise
+        except Exception as error:  # text that is no UTF-8, nested too deep, who knows
+            raise msgspec.DecodeError(f"bytes that are no record: {error}") from error
 
     return unpack
 

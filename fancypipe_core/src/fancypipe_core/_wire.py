@@ -238,7 +238,7 @@ def decode_command(frame: Frame) -> _Command:
 def _read(decode: Callable[[bytes], T], head: bytes, what: str) -> T:
     try:
         return decode(head)
-    except Exception as error:  # no list of what a decoder may raise is known to be whole
+    except msgspec.MsgspecError as error:
         raise ProtocolError(f"not a {what}: {error}") from error
 
 

@@ -358,6 +358,6 @@ def decode(parts: Parts, *, by_manager: bool) -> ToManager | FromManager | Betwe
         said = parts[1] if len(parts) == 2 else b"".join(parts[1:])
     try:
         message: ToManager | FromManager | BetweenEnds = read(said)
-    except Exception as error:  # no list of what a decoder may raise is known to be whole
+    except msgspec.MsgspecError as error:
         raise ProtocolError(f"a message that cannot be read: {printable(str(error))}") from error
     return message
