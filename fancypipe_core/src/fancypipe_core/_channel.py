@@ -34,7 +34,6 @@ _LENGTH = struct.Struct("<Q")
 _READ = 256 * 1024  # bytes asked for in one read
 _PARTS = min(1024, os.sysconf("SC_IOV_MAX") if hasattr(os, "sysconf") else 16)
 _NO_WAIT = getattr(socket, "MSG_DONTWAIT", 0)  # where it is 0, the socket must not block
-_MOST_BYTES = 1 << 40  # of a head, or of a buffer
 _MOST_BUFFERS = 1 << 20
 _AHEAD = 1024 * 1024  # bytes that are made for a buffer before they come
 _EMPTY = bytes(_AHEAD)
@@ -47,12 +46,14 @@ class SocketChannel:
         sock: A connected stream socket; the channel owns it.
         blocking: Whether `send` and `receive` wait.  If not, `send` keeps what
             the socket does not take, and `flush` goes on with it.
+        most: Bytes that the head of a frame may have, or one buffer; 1 TiB by default.
     """
 
-    def __init__(self, sock: socket.socket, *, blocking: bool) -> None:
+    def __init__(self, sock: socket.socket, *, blocking: bool, most: int = 1 << 40) -> None:
         sock.setblocking(blocking)
         self._sock = sock
         self._blocking = blocking
+        self._most = most
         self._out: deque[memoryview] = deque()
         self._data = bytearray()
         self._frames: deque[Frame] = deque()
@@ -192,13 +193,13 @@ class SocketChannel:
                 if len(data) - at < _START.size:
                     break
                 _, size, count = _START.unpack_from(data, at)
-                if size > _MOST_BYTES or count > _MOST_BUFFERS:
+                if size > self._most or count > _MOST_BUFFERS:
                     raise errors.ProtocolError(f"a frame of {size} bytes and {count} buffers")
                 begin = at + _START.size + _LENGTH.size * count
                 if len(data) < begin + size:
                     break
                 self._lengths = struct.unpack_from(f"<{count}Q", data, at + _START.size)
-                if count and max(self._lengths) > _MOST_BYTES:
+                if count and max(self._lengths) > self._most:
                     raise errors.ProtocolError(f"a buffer of {max(self._lengths)} bytes")
                 self._head = bytes(memoryview(data)[begin : begin + size])
                 self._buffers = []

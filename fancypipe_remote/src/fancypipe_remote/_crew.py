@@ -44,7 +44,8 @@ class Member:
 
     Attributes:
         info: What the manager told of it last.
-        slots: How many jobs its local backend runs at the same time; 0 until it says so.
+        asked: How many jobs it was asked to run at the same time.
+        slots: How many its local backend does; 0 until it says so.
         ready: Whether it has answered the greeting.
         limit: When it must have answered, or have said why its channel ended.
         why: Why its channel has ended; None while it has not.
@@ -57,6 +58,7 @@ class Member:
         self.number = number
         self.link = link
         self.channel = channel
+        self.asked = max(1, info.slots)
         self.slots = 0
         self.ready = False
         self.limit: float | None = monotonic() + _GREETING_LIMIT
@@ -154,6 +156,7 @@ class Crew:
         self.news = news
         for remark in news.remarks:
             self._warn(remark)
+        self._unfit |= news.liars
         for (address, number), why in news.closed.items():
             member = self.members.get(address)
             if member is not None and member.number == number:
@@ -174,7 +177,15 @@ class Crew:
                     member.link.read()
                 else:
                     self._take_answer(member)
-        except (errors.ConnectionLost, errors.ProtocolError) as error:
+        except errors.ConnectionLost as error:
+            self.ended(member, str(error))
+        except errors.ProtocolError as error:
+            info = member.info
+            self._unfit.add(info.address)
+            self._warn(
+                f"the worker on {info.host} (pid {info.pid}) is left out: it broke the protocol: "
+                f"{error}"
+            )
             self.ended(member, str(error))
 
     def submit(self, member: Member, jobs: Sequence[Job]) -> None:
@@ -322,7 +333,7 @@ class Crew:
                 f"the worker on {member.info.host} (pid {member.info.pid}) is left out after "
                 f"{failures} connections that ended before they were of use; the last: {why}"
             )
-        elif not self.stopping:
+        elif not self.stopping and address not in self._unfit:
             self._try_at[address] = monotonic() + min(0.1 * 2**failures, 5.0)
 
     def close(self, member: Member) -> None:

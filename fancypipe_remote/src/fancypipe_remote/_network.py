@@ -40,6 +40,7 @@ class News(NamedTuple):
         refused: Whether the manager has refused us.
         closed: Connections that are no more, by worker, and why.
         remarks: What peers did that they should not do, in sentences.
+        liars: The workers who did.
         failed: The exception that ended the thread.
     """
 
@@ -51,6 +52,7 @@ class News(NamedTuple):
     refused: bool
     closed: dict[tuple[bytes, int], str]
     remarks: list[str]
+    liars: frozenset[bytes]
     failed: BaseException | None = None
 
 
@@ -190,7 +192,7 @@ class Network:
             finally:
                 loop.close()
         except BaseException as error:  # noqa: BLE001 - it ends the run, with its reason
-            self._news.put(News({}, 0, None, False, None, False, {}, [], error))
+            self._news.put(News({}, 0, None, False, None, False, {}, [], frozenset(), error))
             self._wake()
 
     def _turn(self, loop: Loop, side: ClientSide) -> None:
@@ -215,5 +217,5 @@ class Network:
         self._last = now
         closed, self._closed = self._closed, {}
         remarks, side.log = side.log, []
-        self._news.put(News(*now, closed, remarks))
+        self._news.put(News(*now, closed, remarks, frozenset(side.liars)))
         self._wake()

@@ -229,6 +229,10 @@ class RemoteBackend:
             self._pace.record(seconds, count)
         if passed:
             self._sink(passed)
+        if member.slots > member.asked:
+            raise errors.ProtocolError(
+                f"it has {member.slots} slots, where {member.asked} were asked for"
+            )
 
     def _lose(self, member: Member, jobs: Sequence[Job], why: str) -> None:
         """A worker is gone with these jobs."""

@@ -29,7 +29,7 @@ from fancypipe_remote._relay import Times
 __all__ = ["ClientSide", "Closed", "Data", "Patience", "Wanted", "WorkerSide"]
 
 
-_MOST_TOLD = 1000  # peers whose first lie gets a line in the log
+_MOST_LIARS = 1000
 _MOST_CONNECTIONS = 4  # of one client to one worker: each is a process, and one is enough
 
 
@@ -76,6 +76,7 @@ class _Side:
     Attributes:
         events: What has happened since somebody took them.
         log: The same, in sentences, of what peers did that they should not do.
+        liars: The last peers that broke the protocol.
     """
 
     _hears: tuple[type[messages.BetweenEnds], ...] = ()
@@ -88,7 +89,7 @@ class _Side:
         self.link = Link(hello, wait, now, self.times)
         self.events: list[Event] = []
         self.log: list[str] = []
-        self._told_of: OrderedDict[bytes, None] = OrderedDict()  # who is in the log already
+        self.liars: OrderedDict[bytes, None] = OrderedDict()
         self._connections: dict[tuple[bytes, int], Connection] = {}
         self._out: list[Parts] = []
         self._next_beat = now
@@ -125,11 +126,11 @@ class _Side:
         mine = [connection for connection in self.connections if connection.peer == sender]
         for connection in mine:
             self._lose(connection, f"the other end broke the protocol: {why}")
-        if mine or sender not in self._told_of:
+        if mine or sender not in self.liars:
             self.log.append(f"{self._who(sender)} broke the protocol: {why}")
-        self._told_of[sender] = None
-        if len(self._told_of) > _MOST_TOLD:
-            self._told_of.popitem(last=False)
+        self.liars[sender] = None
+        if len(self.liars) > _MOST_LIARS:
+            self.liars.popitem(last=False)
 
     def tick(self, now: float) -> list[Parts]:
         """Return what is to be sent now."""

@@ -34,6 +34,7 @@ __all__ = ["Worker", "hello"]
 _LOOK = 0.5  # seconds between looks at the host processes and the machine's load
 _GOODBYE = 5.0  # seconds that the last results have to be delivered
 _STOPPED_LIMIT = 10.0  # seconds that a host process may be stopped by a signal
+_MOST_GREETING = 16 * 1024 * 1024  # bytes; it names a client's files of code
 _HOST_ENDS = 2.0  # seconds that a host process has to end by itself when its client is gone
 
 
@@ -227,7 +228,7 @@ class Worker:
 
 def _tell_what_is_seen(sock: socket.socket) -> None:
     """Answer a greeting, in a thread: a file system that hangs must not hold up the worker."""
-    channel = SocketChannel(sock, blocking=True)
+    channel = SocketChannel(sock, blocking=True, most=_MOST_GREETING)
     with contextlib.suppress(errors.ChannelError):
         greeting = _greeting.decode(channel.receive()[0], Greeting)
         answer = Answer(wants_code=False, shares=_greeting.sees(greeting))

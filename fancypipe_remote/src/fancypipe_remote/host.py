@@ -25,7 +25,7 @@ from fancypipe_core.backend import (
     set_main_script,
     sweep_orphans,
 )
-from fancypipe_core.errors import ChannelError, FancyPipeError
+from fancypipe_core.errors import ChannelError, FancyPipeError, ProtocolError
 from fancypipe_remote import _code, _greeting
 from fancypipe_remote._greeting import Answer, Greeting
 from fancypipe_remote._sharing import Keeping
@@ -54,6 +54,8 @@ def main(argv: list[str]) -> None:
     own = tempfile.mkdtemp(prefix=owned_prefix("host"), dir=base)
     try:
         _serve(channel, name, int(workers), own)
+    except ProtocolError as error:
+        sys.exit(f"host process {os.getpid()}: its client broke the protocol: {error}")
     except ChannelError:
         return  # the client is gone; there is nobody to tell
     finally:
@@ -89,9 +91,15 @@ def _serve(channel: SocketChannel, name: str, workers: int, own: str) -> None:
     place = _code.Place()
     if not sees_code:
         _, buffers = channel.receive()
-        place = _code.unpack(bytes(buffers[0]), os.path.join(own, "code"))
+        if len(buffers) != 1:
+            raise ProtocolError(f"{len(buffers)} archives of code came")
+        try:
+            place = _code.unpack(bytes(buffers[0]), os.path.join(own, "code"))
+        except ValueError as error:
+            raise ProtocolError(str(error)) from error
     setup = decode_command(channel.receive())
-    assert isinstance(setup, Setup), "after the greeting comes the setup"
+    if not isinstance(setup, Setup):
+        raise ProtocolError(f"after the greeting came {type(setup).__name__}")
     sys.path[:] = place.search(greeting.code, sys.path)
     sys.argv[:] = [place.of(setup.argv[0]), *setup.argv[1:]] if setup.argv else []
     main_script = setup.main
