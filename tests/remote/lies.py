@@ -1,0 +1,219 @@
+"""Peers with real keys that say what they like, and what a liar might say."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from random import Random
+from time import monotonic
+from typing import Any
+
+import msgspec
+import zmq
+
+from fancypipe_core import _wire, errors
+from fancypipe_core.backend import JobId, Slots, SocketChannel
+from fancypipe_remote import _greeting
+from fancypipe_remote import _messages as messages
+from fancypipe_remote._address import Address
+from fancypipe_remote._ends import Connection
+from fancypipe_remote._keys import PeerKeys
+from fancypipe_remote._loop import Loop
+from fancypipe_remote._messages import Parts
+from fancypipe_remote._pump import Pump
+from fancypipe_remote._sides import WorkerSide
+from fancypipe_remote._transport import Dialer
+from fancypipe_remote._transport._dialer import _dealer
+
+__all__ = ["NASTY", "Liar", "LyingWorker", "hello", "lying_worker", "mutated", "plain", "raw"]
+
+PATIENCE = 30.0  # seconds
+
+NASTY: list[Any] = [
+    -1, 1, 2**31, 2**62, 2**63, 2**64 - 1, -(2**63), float("nan"), float("inf"), -1.5, 1e308,
+    "", "\n\x1b[2J", "x" * 5000, "../../etc", "\x1a001b", "\u202e", b"", b"\0" * 16, b"x" * 5000,
+    None, True, [], {}, [[]], {b"\0" * 16: -1}, "hello", "s", "worker", "client", 0.0, 0,
+]  # fmt: skip
+
+
+def hello(role: str, host: str = "liar", slots: int = 0, ticket: bytes = b"") -> Parts:
+    said = ["hello", role, list(messages.PROTOCOL), "0.1.0", "3.11", host, 7, slots, ticket]
+    return raw(said)
+
+
+def raw(record: Any, to: bytes = b"", data: bytes = b"") -> Parts:
+    """Return a message with any record."""
+    body = record if isinstance(record, bytes) else msgspec.msgpack.encode(record)
+    return [to, body, data] if data else [to, body]
+
+
+def plain(parts: Parts) -> Any:
+    """Return what a message says, in plain containers."""
+    return msgspec.msgpack.decode(b"".join(parts[1:]) if not parts[0] else parts[1])
+
+
+def mutated(rnd: Random, record: Any) -> bytes:
+    """Return a record as bytes, with something wrong in it."""
+    for _ in range(rnd.choice((1, 1, 2, 5))):
+        record = _mutated(rnd, record)
+    data = bytearray(msgspec.msgpack.encode(record))
+    how = rnd.randrange(8)
+    if how == 0 and data:
+        data[rnd.randrange(len(data))] ^= 1 << rnd.randrange(8)
+    elif how == 1:
+        del data[rnd.randrange(len(data) + 1) :]
+    elif how == 2:
+        data += rnd.randbytes(rnd.randrange(1, 9))
+    elif how == 3:
+        data[:0] = b"\xc1"  # as text is sent that is no UTF-8
+    return bytes(data)
+
+
+def _mutated(rnd: Random, record: Any) -> Any:
+    if isinstance(record, list) and record and rnd.random() < 0.9:
+        made = list(record)
+        at = rnd.randrange(len(made))
+        how = rnd.randrange(8)
+        if how == 0:
+            del made[at]
+        elif how == 1:
+            made.insert(at, rnd.choice(NASTY))
+        elif how == 2:
+            made += [made[at]] * rnd.choice((1, 3, 300))
+        else:
+            made[at] = _mutated(rnd, made[at])
+        return made
+    if isinstance(record, dict) and record and rnd.random() < 0.9:
+        key = rnd.choice(sorted(record, key=repr))
+        return {**record, key: _mutated(rnd, record[key])}
+    return rnd.choice(NASTY)
+
+
+class Liar:
+    """A bare socket with real keys.
+
+    Args:
+        address: Of the manager.
+        keys: Whose it has.
+        name: What it calls its link; by default the manager names it.
+    """
+
+    def __init__(self, address: Address, keys: PeerKeys, name: bytes = b"") -> None:
+        self._context = zmq.Context(io_threads=1)
+        self._socket = _dealer(self._context, keys)
+        self._socket.setsockopt(zmq.IMMEDIATE, 0)
+        if name:
+            self._socket.setsockopt(zmq.ROUTING_ID, name)
+        self._socket.connect(f"tcp://{address}")
+
+    def say(self, parts: Parts) -> None:
+        with suppress(zmq.Again):
+            self._socket.send_multipart(parts, zmq.NOBLOCK)
+
+    def hear(self, seconds: float = PATIENCE) -> Parts | None:
+        """Return the next message; None if none comes in time."""
+        if not self._socket.poll(round(seconds * 1000)):
+            return None
+        return self._socket.recv_multipart()
+
+    def hear_of(self, kind: type[Any]) -> Any:
+        """Return the next message of this kind that is not empty."""
+        until = monotonic() + PATIENCE
+        while monotonic() < until:
+            parts = self.hear()
+            assert parts is not None, f"no {kind.__name__} came"
+            said = messages.decode(parts, by_manager=False)
+            if isinstance(said, kind) and msgspec.structs.astuple(said)[0] != ():
+                return said
+        raise AssertionError(f"no {kind.__name__} came")
+
+    def is_heard(self) -> bool:
+        """Whether the manager answers what everybody may ask."""
+        while self.hear(0) is not None:
+            pass
+        self.say(hello("nobody"))
+        return self.hear(1.0) is not None
+
+    def close(self) -> None:
+        self._socket.close(0)
+        self._context.term()
+
+
+Lie = Callable[[SocketChannel, list[JobId]], None]
+
+
+class LyingWorker:
+    """A worker whose machines are real and whose host process is not.
+
+    Args:
+        address: Of the manager.
+        keys: A worker's.
+        host: What it calls its machine.
+        lie: Is given the channel to the client, and the jobs that came.
+
+    Attributes:
+        told: How often it has lied.
+    """
+
+    def __init__(self, address: Address, keys: PeerKeys, host: str, lie: Lie) -> None:
+        self.told = 0
+        self._lie = lie
+        self._over = False
+        said = messages.Hello(
+            "worker", messages.PROTOCOL, "0.1.0", _python(), host, 7, 1, host.encode()
+        )
+        side = WorkerSide(said, None, monotonic())
+        self._loop = Loop(Dialer(address, keys), side, wanted=self._wanted)
+        self._hosts: list[threading.Thread] = []
+        self._thread = threading.Thread(target=self._run, name=host)
+        self._thread.start()
+
+    def _run(self) -> None:
+        while not self._over:
+            self._loop.turn(0.5)
+        self._loop.say(messages.encode(messages.Bye()))
+        self._loop.close()
+
+    def _wanted(self, connection: Connection, _slots: int) -> None:
+        ours, theirs = socket.socketpair()
+        self._loop.attach(Pump(ours, connection))
+        self._hosts.append(threading.Thread(target=self._be_host, args=(theirs,)))
+        self._hosts[-1].start()
+
+    def _be_host(self, sock: socket.socket) -> None:
+        channel = SocketChannel(sock, blocking=True)
+        with suppress(errors.ChannelError):
+            channel.receive()
+            channel.send(_greeting.encode(_greeting.Answer(wants_code=False, shares=True)))
+            channel.receive()
+            channel.send(*_wire.encode_report([Slots(1, 0)]))
+            while not isinstance(command := _wire.decode_command(channel.receive()), _wire.Jobs):
+                pass
+            self.told += 1
+            self._lie(channel, [(job.task, job.attempt) for job in command.jobs])
+            while True:
+                channel.receive()
+        channel.close()
+
+    def close(self) -> None:
+        self._over = True
+        self._loop.waker.wake()
+        for thread in (self._thread, *self._hosts):
+            thread.join(PATIENCE)
+
+
+def _python() -> str:
+    import sys
+
+    return f"{sys.version_info[0]}.{sys.version_info[1]}"
+
+
+@contextmanager
+def lying_worker(address: Address, keys: PeerKeys, host: str, lie: Lie) -> Iterator[LyingWorker]:
+    made = LyingWorker(address, keys, host, lie)
+    try:
+        yield made
+    finally:
+        made.close()
