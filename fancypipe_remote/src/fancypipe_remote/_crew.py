@@ -168,6 +168,8 @@ class Crew:
 
     def serve(self, member: Member, mask: int) -> None:
         """A worker's channel has something to read, or room to write."""
+        if self.members.get(member.info.address) is not member:
+            return  # it was closed for what came in the same moment
         try:
             if mask & selectors.EVENT_WRITE:
                 member.channel.flush()

@@ -15,6 +15,7 @@ import msgspec
 from fancypipe_core.backend import pack, unpacker
 from fancypipe_core.errors import ProtocolError
 from fancypipe_remote._code import Code
+from fancypipe_remote._messages import Name, printable
 
 __all__ = ["Answer", "Greeting", "decode", "encode", "sees"]
 
@@ -50,7 +51,10 @@ class Answer(msgspec.Struct, array_like=True, frozen=True):
     wants_code: bool
     shares: bool
     problem: str = ""
-    platform: str = ""
+    platform: Name = ""
+
+    def __post_init__(self) -> None:
+        msgspec.structs.force_setattr(self, "problem", printable(self.problem))
 
 
 def sees(greeting: Greeting) -> bool:

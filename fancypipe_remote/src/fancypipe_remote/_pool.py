@@ -122,13 +122,17 @@ class RemoteBackend:
 
     def stop(self, grace: float) -> None:
         self._jobs.clear()
-        until = monotonic() + grace + _STOP_LIMIT
+        now = monotonic()
         if self._crew is not None:
             self._crew.stopping = True
             for member in self._crew:
                 with suppress(errors.ConnectionLost):
                     member.link.ask_to_stop(grace)
-            while len(self._crew) and monotonic() < until:
+            # Who has nothing to do has nothing to end, and may be one that never answers.
+            while any(
+                monotonic() < now + _STOP_LIMIT + (grace if member.load else 0.0)
+                for member in self._crew
+            ):
                 with suppress(errors.FancyPipeError):  # whatever it is, it is the end
                     self._serve(self._selector.select(0.1))
             self._sink = _nobody
