@@ -20,6 +20,8 @@ import pytest
 from fancypipe_remote._address import Address, parse
 from fancypipe_remote._keys import PeerKeys
 from fancypipe_remote._transport import MAX_PART, Dialer, Waiter
+from fancypipe_remote._transport._descriptors import MOST_STRANGERS
+from tests.remote.cluster import cluster
 from tests.remote.echo import PATIENCE, Echo, ask, dialer, keys, secret
 from tests.remote.proxy import Direction, Proxy
 
@@ -211,6 +213,47 @@ def test_giant_frames_that_are_only_announced() -> None:
         assert manager.memory() - before < 20, "200 MB were announced"
         for one in filter(None, here):
             one.close()
+
+
+@needs_proc
+@pytest.mark.fault(56)
+def test_what_a_stranger_can_make_the_manager_hold() -> None:
+    count = 500
+    with process() as manager:
+        largest = MAX_PART + 127
+        word = greeting(b"CURVE") + b"\x06" + struct.pack(">Q", largest) + noise(largest - 1)
+        before = manager.memory()
+        here = [come(manager.address, word) for _ in range(count)]
+        most = 0.0
+        with dialer(manager.address, manager.keys) as link:
+            for _ in range(20):
+                assert ask(link, b"honest") == [b"client", b"honest"]
+                most = max(most, manager.memory())
+        assert (most - before) * 1e6 / count < 40 * 1024
+        for one in filter(None, here):
+            one.close()
+
+
+@needs_proc
+@pytest.mark.fault(55)
+def test_strangers_have_a_bound_and_newcomers_their_turn(tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if before[1] < 2 * MOST_STRANGERS:
+        pytest.skip(f"{before[1]} descriptors are too few")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (2 * MOST_STRANGERS, before[1]))
+    try:
+        with cluster(tmp_path, workers=0) as made:
+            (manager,) = made.parties
+            here = [come(parse(made.address), b"") for _ in range(MOST_STRANGERS + 500)]
+            open_there = Path(f"/proc/{manager.process.pid}/fd")
+            manager.says("somebody floods the port, and who comes now may have to wait")
+            assert len(os.listdir(open_there)) < MOST_STRANGERS + 100
+            made.worker(1)
+            for one in filter(None, here):
+                one.close()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 @pytest.mark.fault(57)

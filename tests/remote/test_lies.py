@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from random import Random
 from time import monotonic
@@ -19,7 +19,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fancypipe_core import Session
+from fancypipe_core import Session, errors
 from fancypipe_core.backend import JobId, SocketChannel
 from fancypipe_remote import _messages as messages
 from fancypipe_remote import _secret
@@ -427,6 +427,55 @@ def _teller(name: str) -> Callable[[SocketChannel, list[JobId]], None]:
             channel.send(FALSE_REPORTS[name](jobs[0]))
 
     return tell
+
+
+def true_reports(id: JobId) -> list[Any]:
+    """Return reports that are as they should be, in plain containers."""
+    text = ["err", "ValueError", "no", "Traceback", "f.py:1", None, "h", 7, False]
+    payload = [b"N.", 0, [], None]
+    more = [
+        "more", [[0, "t", [payload]]], [[0, 0, 1.0, False, payload, ""]],
+        [[b"", 0, [[0, None]], None]], [], [],
+    ]  # fmt: skip
+    dead = ["lost", *id, ["exit", "exit code 1", "h", 7, True, False, ["last words"], 1]]
+    filled = value(payload, [b"N.", 0, [[0, None]], None])
+    made = [an_end(id), *(an_end(id, reply=reply) for reply in (filled, text, more))]
+    return [
+        *([[done], [], None, []] for done in made),
+        [
+            [],
+            [[list(id), "stdout", "", "t"]],
+            [list(id)],
+            [["started", *id, "h:7"], ["slots", 1, 0]],
+        ],
+        [[], [], None, [dead]],
+    ]
+
+
+@pytest.mark.fault(82)
+def test_fuzz_what_a_worker_reports(rig: Rig) -> None:
+    """Results may be false, for that is what a worker is trusted with; no more than that."""
+    rnd = Random(FUZZ)
+    counts = [0, 0]
+
+    def lie(channel: SocketChannel, jobs: list[JobId]) -> None:
+        with suppress(errors.ChannelError):
+            for id in jobs:
+                channel.send(mutated(rnd, rnd.choice(true_reports(id))), rnd.choice([[], [b"b"]]))
+                counts[0] += 1
+
+    until = monotonic() + FUZZ
+    with rig.session() as session:
+        assert sum(session.run(many(4))) == 6
+        while monotonic() < until:
+            with lying_worker(rig.address, rig.worker_keys, "liar", lie) as liar:
+                while not liar.told and monotonic() < until:
+                    try:
+                        session.run(many(20, 0.002))
+                    except errors.TaskError:
+                        counts[1] += 1
+        assert sum(session.run(many(20))) == 190
+    assert counts[0] > counts[1]
 
 
 @pytest.mark.fault(61, 82)

@@ -359,5 +359,7 @@ def decode(parts: Parts, *, by_manager: bool) -> ToManager | FromManager | Betwe
     try:
         message: ToManager | FromManager | BetweenEnds = read(said)
     except msgspec.MsgspecError as error:
-        raise ProtocolError(f"a message that cannot be read: {printable(str(error), 300)}") from error
+        raise ProtocolError(
+            f"a message that cannot be read: {printable(str(error), 300)}"
+        ) from error
     return message
