@@ -112,3 +112,14 @@ def minimums(session: nox.Session) -> None:
     )
     install(session, "--constraint", str(constraints))
     session.run("pytest", "-n", "auto", *session.posargs)
+
+
+@nox.session(default=False)
+def fuzz(session: nox.Session) -> None:
+    """Let peers with real keys lie to manager, worker and client, for an hour in all."""
+    install(session)
+    session.run(
+        *("pytest", "tests/remote/test_lies.py", "-k", "fuzz"),
+        *("-o", "faulthandler_timeout=3600", *session.posargs),
+        env={"FUZZ": "1200"},  # seconds for each of three
+    )

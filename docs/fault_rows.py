@@ -245,12 +245,15 @@ REMOTE = [
     Row(
         55,
         "Strangers connect: scanners, HTTP, TLS, SSH, random bytes",
-        "They are refused. The manager's memory stays flat, and honest peers do not notice.",
+        "They are refused. The manager's memory stays flat, and honest peers do not notice. Of "
+        "more than 2,000 at the same time the others wait, and so do newcomers until they are "
+        "gone, which takes 3 s.",
     ),
     Row(
         56,
         "A huge message before authentication",
-        "The connection is cut before there is memory for the message.",
+        "The connection is cut before there is memory for the message. A stranger can make the "
+        "manager hold less than 40 KiB.",
     ),
     Row(
         57,
@@ -272,8 +275,16 @@ REMOTE = [
         "A bit flips on the way",
         "No wrong message arrives. The connection ends, and another is made.",
     ),
-    Row(61, "An authenticated peer sends nonsense"),
-    Row(62, "A worker's key is used to submit tasks"),
+    Row(
+        61,
+        "An authenticated peer sends nonsense",
+        "Its connection ends, with a line in the log that says why. Nobody else's does.",
+    ),
+    Row(
+        62,
+        "A worker's key is used to submit tasks",
+        "It is refused: each message is judged by the key of the link that it came over.",
+    ),
 ]
 
 DATA = [
@@ -327,8 +338,18 @@ ORDER = [
 ]
 
 FOUND_LATER = [
-    Row(81, "A peer holds a real key of another role"),
-    Row(82, "A peer with a key tells lies: lengths, times, paths, names, order"),
+    Row(
+        81,
+        "A peer holds a real key of another role",
+        "It can do the work of that role and nothing else. Nobody is told the name of a link, and "
+        "one that is taken is not given again.",
+    ),
+    Row(
+        82,
+        "A peer with a key tells lies: lengths, times, paths, names, order",
+        "Its connection ends, with a line in the log that stays one line; a worker that lied is "
+        "not used again. Nothing is allocated or deleted because it was announced.",
+    ),
     Row(83, "A process is stopped or suspended, for seconds or an hour"),
     Row(
         84,
