@@ -313,10 +313,23 @@ def test_a_worker_that_is_stopped_is_left_and_may_come_back(two: Cluster) -> Non
     )
 
 
+def _parent(mark: Path) -> int:
+    """Return the parent of the process that left a mark; 0 if it is gone."""
+    try:
+        stat = Path("/proc", mark.name.split("-")[1], "stat").read_text()
+    except OSError:
+        return 0
+    return int(stat.rpartition(")")[2].split()[1])
+
+
 @pytest.mark.fault(36)
 def test_a_host_process_that_is_stopped_is_killed_and_its_tasks_go_on(two: Cluster) -> None:
-    running = client(two, f"{WORK}:many", "--count", "300", "--seconds", "0.02")
+    marks = two.folder / "marks"
+    marks.mkdir()
+    many = ["--count", "300", "--seconds", "0.02", "--folder", str(marks)]
+    running = client(two, f"{WORK}:many", *many)
     pid = int(two.parties[1].says(r"host process (\d+)")[1])
+    eventually(lambda: pid in map(_parent, marks.iterdir()), "it runs tasks")
     os.kill(pid, signal.SIGSTOP)
     out, err = running.communicate(timeout=LIMIT)
     assert running.returncode == 0, err
