@@ -38,10 +38,12 @@ OTHER = "another user of the machine"
 WORKER_KEY = "a worker key"
 WORKER = "a worker, whatever its key"
 CLIENT = "a client, with the secret"
+ANY_KEY = "a peer with any key"
 MANAGER = "the manager's process"
 TASK = "a task"
 
 _KEYS, _SECRET, _HOSTILE = "remote/test_keys.py", "remote/test_secret.py", "remote/test_hostile.py"
+_LIES = "remote/test_lies.py"
 _START = "core/test_interpreter.py"
 _TRUST, _CLUSTER = "remote/test_trust.py", "remote/test_cluster.py"
 
@@ -52,6 +54,7 @@ ROWS = [
             f"{_HOSTILE}::test_garbage_of_all_kinds",
             f"{_HOSTILE}::test_a_giant_frame_before_the_handshake_is_cut",
             f"{_HOSTILE}::test_silent_and_trickling_strangers_are_sent_away",
+            f"{_HOSTILE}::test_what_a_stranger_can_make_the_manager_hold",
         ),
     ),
     Row(
@@ -91,6 +94,31 @@ ROWS = [
             f"{_KEYS}::test_a_worker_key_is_of_no_use_to_others",
             f"{_KEYS}::test_neither_the_secret_nor_other_keys_are_in_it",
         ),
+    ),
+    Row(
+        WORKER_KEY, "workers", False, "run anything on one, or learn how to speak as a client",
+        (
+            f"{_LIES}::test_a_worker_key_runs_nothing_on_a_worker",
+            f"{_LIES}::test_a_key_is_asked_at_each_message",
+            f"{_LIES}::test_nobody_is_told_a_links_name",
+        ),
+    ),
+    Row(
+        ANY_KEY, "anybody", False,
+        "end a process, or anybody's connection but its own, by what it says",
+        (
+            f"{_LIES}::test_a_manager_drops_liars_and_keeps_the_others",
+            f"{_LIES}::test_what_cannot_be_read_ends_the_liars_connection_only",
+            f"{_LIES}::test_fuzz_the_processes",
+        ),
+    ),
+    Row(
+        ANY_KEY, "whoever reads a log", False, "begin a line of its own there, or reach the terminal",
+        (f"{_LIES}::test_the_relay_refuses_a_lie_on_one_line_and_hears_its_teller_no_more",),
+    ),
+    Row(
+        WORKER, "its clients", False, "have a path deleted that is not below the session's folder",
+        ("core/test_lies.py::test_a_client_deletes_below_its_sessions_folder_only",),
     ),
     Row(
         WORKER, "its clients", True,
