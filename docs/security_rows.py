@@ -113,7 +113,8 @@ ROWS = [
         ),
     ),
     Row(
-        ANY_KEY, "whoever reads a log", False, "begin a line of its own there, or reach the terminal",
+        ANY_KEY, "whoever reads a log", False,
+        "begin a line of its own there, or reach the terminal",
         (f"{_LIES}::test_the_relay_refuses_a_lie_on_one_line_and_hears_its_teller_no_more",),
     ),
     Row(
