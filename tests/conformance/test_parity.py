@@ -184,7 +184,7 @@ def test_a_failure_is_told_as_it_was(session: Session) -> None:
     assert error.attempt == 1
     assert error.where.rsplit(":", 1)[0] == p.__file__
     assert type(error.__cause__) is p.CustomError
-    assert "raises failed: CustomError: custom (7)" in str(error)
+    assert "raises (code=7) failed: CustomError: custom (7)" in str(error)
     traceback = error.__cause__.__traceback__
     assert traceback is not None
     assert traceback.tb_frame.f_code.co_name == "raises"

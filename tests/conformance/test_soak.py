@@ -122,7 +122,7 @@ def a_round(session: Session, more: Callable[[int], Any] | None = None) -> int:
     extra = [more(i) for i in range(ROUND)] if more is not None else []
     session.run([sums, sizes, files, others, extra])
     for n in range(3):
-        with pytest.raises(ValueError, match="task fails failed on attempt 2"):
+        with pytest.raises(ValueError, match=r"task fails \(n=\d+\) failed on attempt 2"):
             session.run([fails(n), size_of(blob(n))])
     return ROUND
 

@@ -167,7 +167,8 @@ def test_what_a_task_raises_is_told_in_full(alone: Session, name: str) -> None:
         alone.run(f.good(instance))
     error = caught.value
     task = instance._definition.name
-    assert str(error) == f"task {task} failed: {case.said} (at {error.where})"
+    inputs = f" ({error.inputs})" if error.inputs else ""
+    assert str(error) == f"task {task}{inputs} failed: {case.said} (at {error.where})"
     assert error.task == task
     assert error.attempt == 1
     assert error.host == socket.gethostname()
@@ -298,7 +299,10 @@ def test_an_exception_whose_reading_kills(alone: Session) -> None:
 def test_a_module_fails_as_a_task_does(alone: Session) -> None:
     for kind in (ValueError, SystemExit, GeneratorExit, asyncio.CancelledError, r.OddBase):
         error = raised(alone, r.composes_badly(kind))
-        assert str(error) == f"task composes_badly failed: {kind.__name__}: bad (at {error.where})"
+        assert str(error) == (
+            f"task composes_badly (kind={kind.__name__}) failed: {kind.__name__}: bad "
+            f"(at {error.where})"
+        )
         assert type(error.__cause__) is kind
 
 

@@ -86,7 +86,8 @@ def test_a_result_that_cannot_travel(alone: Session, name: str) -> None:
         return
     error = raised(alone, f.good(instance))
     assert isinstance(error, errors.EncodeError)
-    assert str(error) == f"task {error.task} failed: EncodeError: {said} (at {error.where})"
+    who = f"task {error.task} ({error.inputs})"
+    assert str(error) == f"{who} failed: EncodeError: {said} (at {error.where})"
     assert error.task == instance._definition.name
     assert error.where == instance._site(), "the task's own code is not to blame"
     assert error.path == said.split(" ca")[0]
@@ -109,7 +110,8 @@ def test_a_result_that_cannot_be_read_where_it_is_asked_for(
     error = raised(alone, [f.good(1), made])
     assert isinstance(error, errors.DecodeError)
     assert str(error) == (
-        f"task call failed: DecodeError: its result cannot be read in the client: {said} "
+        f"task call (function={kind.__name__}, {HERE!r}) failed: DecodeError: its result cannot be "
+        f"read in the client: {said} "
         f"(made at {error.where})"
     )
     assert error.where == made._site()
@@ -117,8 +119,8 @@ def test_a_result_that_cannot_be_read_where_it_is_asked_for(
     error = raised(alone, v.composes(made))
     assert isinstance(error, errors.DecodeError)
     assert str(error).startswith(
-        f"task composes failed: DecodeError: its inputs cannot be read in the client: {said}; "
-        "in them are the results of: call (at "
+        "task composes (x=<call>) failed: DecodeError: its inputs cannot be read in the client: "
+        f"{said}; in them are the results of: call (at "
     )
 
 
@@ -154,7 +156,8 @@ def test_a_result_that_cannot_be_read_where_it_is_used(alone: Session) -> None:
     error = raised(alone, instance)
     assert isinstance(error, errors.DecodeError)
     assert str(error) == (
-        "task takes failed: DecodeError: the inputs of task takes could not be read by the worker "
+        f"task takes ({error.inputs}) failed: DecodeError: the inputs of task takes could not be "
+        "read by the worker "
         f"on host {socket.gethostname()}: ValueError: not a second time; "
         "in them are the results of: call "
         f"(at {error.where})"

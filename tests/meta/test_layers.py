@@ -51,7 +51,7 @@ LAYERS: Layers = [
         "_cli.options",
     ],
     # Who needs whom; the contracts; what users define; code by value, and what cannot travel.
-    ["_needs", "backend", "hooks", "_task", "_byvalue", "_culprit", "_cli.structures"],
+    ["_needs", "backend", "hooks", "_task", "_brief", "_byvalue", "_culprit", "_cli.structures"],
     # The machine; what is installed; what a task may ask for; objects to payloads.
     ["_scheduler", "_plugins", "_context", "_codec", "_wire", "_cli.hints", "_cli.load"],
     # Values between tasks; failures in words; settings, line by line.

@@ -124,6 +124,7 @@ def describe(
     error: BaseException,
     carry: Callable[[BaseException], Encoded | Live | None],
     final: bool = False,
+    inputs: str = "",
 ) -> Err:
     """Make the reply for an exception.  It never raises, whatever the exception is like.
 
@@ -131,6 +132,7 @@ def describe(
         error: What was raised.
         carry: Writes the exception down; None if it cannot travel.
         final: Whether trying again cannot help.
+        inputs: The task's inputs in a few words.
     """
     from fancypipe_core.backend import Err
 
@@ -150,6 +152,7 @@ def describe(
         host=socket.gethostname(),
         pid=os.getpid(),
         final=final,
+        inputs=inputs,
     )
 
 

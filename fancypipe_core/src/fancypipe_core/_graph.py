@@ -10,8 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import msgspec
+
 from fancypipe_core import _codec, _failure, errors
 from fancypipe_core._backoff import Backoff
+from fancypipe_core._brief import brief_of
 from fancypipe_core._codec import Packed
 from fancypipe_core._ref import Instance, Item, Ref
 from fancypipe_core._task import Definition
@@ -218,9 +221,7 @@ class Graph:
         """Return the failure of a node whose inputs a worker could not read, with `makers`."""
         what, line_end, advice = why.message.partition("\n")
         message = what + self.makers(node) + line_end + advice
-        return Err(
-            why.type_name, message, why.text, why.where, why.error, why.host, why.pid, why.final
-        )
+        return msgspec.structs.replace(why, message=message)
 
     def _fill(self, node: Node, packed: Packed) -> Any:
         given = self._given(node)
@@ -270,8 +271,11 @@ class Graph:
         """The error for a result that this process cannot read, though the worker could."""
         cause = errors.DecodeError(f"its result cannot be read in the client: {_said(error)}")
         cause.__cause__ = error
-        text = f"task {node.path} failed: DecodeError: {cause} (made at {node.where})"
-        return errors.with_cause(errors.TaskError(text, task=node.path, where=node.where), cause)
+        inputs = brief_of(node.instance)
+        who = f"task {node.path}" + (f" ({inputs})" if inputs else "")
+        text = f"{who} failed: DecodeError: {cause} (made at {node.where})"
+        error = errors.TaskError(text, task=node.path, where=node.where, inputs=inputs)
+        return errors.with_cause(error, cause)
 
     def gather_partly(self, node: Node, failed: Mapping[int, Exception]) -> Any:
         """Return what was asked for, with exceptions where values are missing.

@@ -10,6 +10,7 @@ from typing import Any
 import pluggy
 
 from fancypipe_core import _plugins, errors, hooks
+from fancypipe_core._brief import brief_of
 from fancypipe_core._graph import Node
 from fancypipe_core.backend import Job, JobId
 from fancypipe_core.hooks import ENDS, EventKind, Outcome, RunInfo, TaskEvent, TaskFailure
@@ -91,10 +92,14 @@ class Observers:
         """Something happened to a task."""
         attempts = self._attempts
         attempt, seconds = attempts.get(node.id, _NONE) if attempts else _NONE
-        path = "" if kind in _WITHOUT_PATH else node.path
+        if kind in _WITHOUT_PATH:
+            path = inputs = ""
+        else:
+            path, inputs = node.path, brief_of(node.instance)
         now = monotonic()
+        name, task = node.name, node.id
         self._events.append(
-            TaskEvent(kind, node.name, node.id, path, attempt, now, seconds, message)
+            TaskEvent(kind, name, task, path, attempt, now, seconds, message, None, None, inputs)
         )
         if kind in _ENDS:
             attempts.pop(node.id, None)
@@ -102,10 +107,11 @@ class Observers:
 
     def progress(self, node: Node, attempt: int, done: float, total: float | None) -> None:
         """A running task says how far it is."""
-        now = monotonic()
+        now, inputs = monotonic(), brief_of(node.instance)
+        path = node.path
         self._events.append(
             TaskEvent(
-                "progress", node.name, node.id, node.path, attempt, now, None, "", done, total
+                "progress", node.name, node.id, path, attempt, now, None, "", done, total, inputs
             )
         )
         self._flush_if_due(now)

@@ -10,6 +10,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple, TextIO, TypeVar
 
 from fancypipe_core import _failure, _progress, errors
+from fancypipe_core._brief import brief_of
 from fancypipe_core._graph import Node
 from fancypipe_core._table import State
 from fancypipe_core.backend import Certificate, Err, Job, Live, Note
@@ -270,9 +271,10 @@ class Report:
             return _at(original, node)
         if isinstance(original, errors.TaskError):
             return original  # a module waited for a task that failed: it is that task's error
+        inputs = cause.inputs or brief_of(node.instance)
         return errors.with_cause(
             errors.TaskError(
-                f"task {node.path} failed{_nth(attempt)}: "
+                f"task {node.path}{_inside(inputs)} failed{_nth(attempt)}: "
                 f"{_failure.said(cause.type_name, cause.message, cause.text)} "
                 f"(at {cause.where or node.where})",
                 task=node.path,
@@ -281,6 +283,7 @@ class Report:
                 host=cause.host,
                 pid=cause.pid,
                 traceback=cause.text,
+                inputs=inputs,
             ),
             original,
         )
@@ -308,18 +311,18 @@ class Report:
             "where": node.where,
             "host": why.host,
             "pid": why.pid,
+            "inputs": brief_of(node.instance),
         }
+        who = f"task {node.path} ({facts['inputs']}{', ' if facts['inputs'] else ''}"
+        who += f"made at {node.where})"
         if why.reason == "timeout":
             return errors.TaskTimeout(
-                f"task {node.path} (made at {node.where}) took longer than its timeout of "
+                f"{who} took longer than its timeout of "
                 f"{node.timeout:g} s and was given up on attempt {attempt} (host {why.host}, "
                 f"pid {why.pid})",
                 **facts,
             )
-        text = (
-            f"task {node.path} (made at {node.where}) was given up: its worker died "
-            f"{self._max_losses} times, at last by {why}"
-        )
+        text = f"{who} was given up: its worker died {self._max_losses} times, at last by {why}"
         deaths = self._deaths.get(node.id, [])
         if len(deaths) > 1:
             text += "".join(f"\n  {death}" for death in deaths)
@@ -383,6 +386,10 @@ def _at(error: errors.FancyPipeError, node: Node) -> errors.FancyPipeError:
     if not node.hidden and f"(task {node.path}," not in text:
         error.args = (f"{text} (task {node.path}, made at {node.where})", *error.args[1:])
     return error
+
+
+def _inside(text: str) -> str:
+    return f" ({text})" if text else ""
 
 
 def _nth(attempt: int) -> str:

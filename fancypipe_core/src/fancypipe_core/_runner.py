@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 from fancypipe_core import _codec, _context, _failure, _unreadable, errors
 from fancypipe_core._ambient import ambient
+from fancypipe_core._brief import brief
 from fancypipe_core._codec import Packed
 from fancypipe_core._main import loading_main
 from fancypipe_core._ref import Instance
@@ -119,7 +120,8 @@ class Runner:
             value = call(args, kwargs, state)
         except BaseException as error:  # noqa: BLE001 - a task's sys.exit() must not end the worker
             self._let_pass(error)
-            return _failure.describe(error, self._carry)
+            said = brief(getattr(call, "inputs", ()), args, kwargs)
+            return _failure.describe(error, self._carry, inputs=said)
         try:
             packed = self._values.pack_result(value)
             return self._more(packed) if packed.wants else self._ok(packed, value)

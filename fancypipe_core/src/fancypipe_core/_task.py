@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 import weakref
 from collections.abc import Callable
+from types import CodeType
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -123,8 +124,7 @@ class Definition:
 
     def positions(self) -> tuple[str, ...]:
         """Return the names of the inputs that can be given by position, in order."""
-        code = getattr(self.main, "__code__", None)
-        return code.co_varnames[self.is_class : code.co_argcount] if code else ()
+        return _positions(self.main, int(self.is_class))
 
     def check(self, args: tuple[Any, ...], kwargs: dict[str, Any], first: int = 0) -> None:
         """Raise TypeError, in the caller's line, if the inputs do not fit the signature."""
@@ -346,7 +346,10 @@ def plain_definition(function: Callable[..., Any], name: str) -> Definition:
 
 
 def entry(target: Any) -> Callable[..., Any]:
-    """Return `call(args, kwargs, state)` for what travelled to a worker."""
+    """Return `call(args, kwargs, state)` for what travelled to a worker.
+
+    Its attribute `inputs` has the names of the inputs that can be given by position.
+    """
     if isinstance(target, TaskFunction):
         target = target.main
     elif isinstance(target, type) and issubclass(target, Task):
@@ -358,12 +361,19 @@ def entry(target: Any) -> Callable[..., Any]:
                 fresh.__dict__.update(state)
             return fresh.main(*args, **kwargs)
 
+        call_main.inputs = _positions(cls.main, 1)  # type: ignore[attr-defined]
         return call_main
 
     def call(args: tuple[Any, ...], kwargs: dict[str, Any], _: Any) -> Any:
         return target(*args, **kwargs)
 
+    call.inputs = _positions(target, 0)  # type: ignore[attr-defined]
     return call
+
+
+def _positions(main: Callable[..., Any], skip: int) -> tuple[str, ...]:
+    code = getattr(main, "__code__", None)
+    return code.co_varnames[skip : code.co_argcount] if isinstance(code, CodeType) else ()
 
 
 def _decorate(function: Any, options: Options, is_module: bool) -> Any:

@@ -174,6 +174,7 @@ class _Err(msgspec.Struct, tag="err", array_like=True, gc=False):
     host: str
     pid: Natural
     final: bool
+    inputs: str
 
 
 class _Done(msgspec.Struct, array_like=True, gc=False):
@@ -421,6 +422,7 @@ def _wired(reply: Ok | More | Err, buffers: list[Any]) -> _Ok | _More | _Err:
         reply.host,
         reply.pid,
         reply.final,
+        reply.inputs,
     )
 
 
@@ -506,6 +508,7 @@ class Reports:
             _printable(reply.host),
             reply.pid,
             reply.final,
+            reply.inputs,
         )
 
     def _call(self, label: str, body: Encoded) -> Call:

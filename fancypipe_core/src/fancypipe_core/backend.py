@@ -290,6 +290,7 @@ class Err(msgspec.Struct, frozen=True):
         final: Whether trying again cannot help, as when the result cannot travel.
         host: The machine's name.
         pid: The process.
+        inputs: The task's inputs in a few words; empty if it has none.
     """
 
     type_name: str
@@ -300,6 +301,7 @@ class Err(msgspec.Struct, frozen=True):
     host: str
     pid: int
     final: bool = False
+    inputs: str = ""
 
 
 Reply = Ok | More | Err

@@ -113,12 +113,13 @@ class TaskError(FancyPipeError):
         host: The machine that ran it; empty for this process.
         pid: The process that ran it.
         traceback: The formatted traceback as it was where the task ran.
+        inputs: Its inputs in a few words, such as `i=17`; empty if it has none.
     """
 
     # Also where the user's exception is one of ours that has another.
     exit_code: ClassVar[int] = 1
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the facts, by name
         self,
         message: str,
         *,
@@ -128,6 +129,7 @@ class TaskError(FancyPipeError):
         host: str = "",
         pid: int = 0,
         traceback: str = "",
+        inputs: str = "",
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -137,6 +139,7 @@ class TaskError(FancyPipeError):
         self.host = host
         self.pid = pid
         self.traceback = traceback
+        self.inputs = inputs
 
     def __str__(self) -> str:
         # The classes that are mixed in (OSError, KeyError) have ideas of their own.

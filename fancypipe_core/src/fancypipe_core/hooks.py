@@ -91,6 +91,8 @@ class TaskEvent(NamedTuple):
         message: One line for a human; empty for events that explain themselves.
         done: For `progress`: what is done, in the task's own unit.
         total: For `progress`: all there is to do; None if the task does not know.
+        inputs: The task's inputs in a few words, such as `i=17`, where its path is
+            told; empty if it has none, or if a worker made the task.
     """
 
     kind: EventKind
@@ -103,6 +105,7 @@ class TaskEvent(NamedTuple):
     message: str
     done: float | None = None
     total: float | None = None
+    inputs: str = ""
 
 
 class TaskFailure(NamedTuple):

@@ -108,7 +108,8 @@ def _traceback(error: errors.TaskError) -> Iterator[str]:
 
 def _facts(error: errors.TaskError) -> Iterator[str]:
     attempt = f", attempt {error.attempt}" if error.attempt else ""
-    yield f"  what:  task {error.task}{attempt}"
+    inputs = f" ({error.inputs})" if error.inputs else ""
+    yield f"  what:  task {error.task}{inputs}{attempt}"
     place = f" (host {error.host}, pid {error.pid})" if error.host else ""
     yield f"  where: {_short(error.where)}{place}"
     yield f"  why:   {_why(error)}"

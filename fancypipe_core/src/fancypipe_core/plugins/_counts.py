@@ -133,7 +133,7 @@ class Counts:
         self._told += 1
         if self._told <= _NEWS:
             why = f": {event.message}" if event.message else ""
-            self.news.append(f"{event.kind}: {event.path or event.name}{why}")
+            self.news.append(f"{event.kind}: {_who(event)}{why}")
         elif self._told == _NEWS + 1:
             self.news.append("further failures are counted only")
 
@@ -155,7 +155,7 @@ class Counts:
         """Say of so many running tasks how far they are, in words and as a share of all."""
         # A copy: the run goes on in another thread.
         return [
-            (f"{event.path} {_step(event)}", _share(event))
+            (f"{_who(event)} {_step(event)}", _share(event))
             for event in list(self.progress.values())[:most]
         ]
 
@@ -167,6 +167,10 @@ class Counts:
             keep = {kind.name for kind in chosen}
             kinds = [kind for kind in kinds if kind.name in keep]
         return kinds
+
+
+def _who(event: TaskEvent) -> str:
+    return (event.path or event.name) + (f" ({event.inputs})" if event.inputs else "")
 
 
 def _step(event: TaskEvent) -> str:
