@@ -37,7 +37,7 @@ LAYERS: Layers = [
         "_settings.cores",
         "_cli.docstring",
     ],
-    ["_ambient", "_backoff", "_declare", "_refusals", "_results", "_cli.uses"],
+    ["_ambient", "_backoff", "_declare", "_refusals", "_results", "_plain", "_cli.uses"],
     ["_faults", "_machine", "_interrupts", "_watch", "_interpreter", "_main", "_orphans"],
     # The machine's records; references; names of code; frames of bytes.
     [
@@ -142,7 +142,7 @@ OUTSIDE: Mapping[str, Sequence[str]] = {
     "cloudpickle": ["_byvalue"],
     "msgspec": ["*"],
     "numpy": ["testing._hard"],  # if it is there
-    "pickle": ["_byvalue", "_codec", "_cli.present", "testing.*"],
+    "pickle": ["_byvalue", "_codec", "_plain", "_cli.present", "testing.*"],
     "pytest": ["testing.*"],
     "pluggy": ["_observers", "_plugins", "hooks", "plugins.*"],
     "rich": ["cli", "plugins.*"],

@@ -29,15 +29,21 @@ if "fancypipe_procs.child" in sys.orig_argv:
         def __reduce__(self):
             return eval, ("(lambda os: " + CODE + ")(__import__('os'))",)
 
-    runner.Runner._ok = lambda self, packed, value: Ok((Payload(pickle.dumps(Evil())),))
+    runner.Runner._ok = lambda self, packed, value: Ok((Payload(pickle.dumps(Evil()) + {end!r}),))
 """
 
 
-def taken_over(made: Cluster, mark: Path) -> Party:
-    """Start a worker that has a worker key only, and code of somebody else."""
+def taken_over(made: Cluster, mark: Path, end: bytes = b"!") -> Party:
+    """Start a worker that has a worker key only, and code of somebody else.
+
+    Args:
+        made: Where.
+        mark: The file in which the code leaves its process and that one's parent.
+        end: What stands behind its values: by default that they are not plain.
+    """
     home = made.folder / "evil"
     home.mkdir()
-    (home / "sitecustomize.py").write_text(EVIL.format(mark=str(mark)))
+    (home / "sitecustomize.py").write_text(EVIL.format(mark=str(mark), end=end))
     exported = made.run("secret", "export-worker-key", "workerkey")
     assert exported.returncode == 0, exported.stderr
     before = dict(made.env)
@@ -59,6 +65,17 @@ def test_a_worker_can_run_code_in_its_client(tmp_path: Path) -> None:
     assert over.stdout == "7\n", over.stderr  # and a wrong result it is
     parents = {int(line.split()[1]) for line in mark.read_text().splitlines()}
     assert parents - {host}, "code ran in a process that is not the worker's: the client"
+
+
+def test_no_code_is_run_by_what_is_said_to_be_plain(tmp_path: Path) -> None:
+    mark = tmp_path / "mark"
+    with cluster(tmp_path, workers=0) as made:
+        taken_over(made, mark, b"")
+        over = made.run("-q", f"-jobmanager={made.address}", *SLOW)
+    assert over.returncode == 1
+    assert "it is said to be plain data, and names builtins.eval" in over.stderr
+    assert "work.py" in over.stderr  # the task that it is the result of
+    assert not mark.exists()
 
 
 def test_a_worker_can_run_code_where_its_results_go(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from types import FunctionType, ModuleType, TracebackType
 from typing import Any
 
 from fancypipe_core import _byvalue, _culprit, _files, _main, _names, errors
+from fancypipe_core._plain import NOT_PLAIN, is_plain
 from fancypipe_core._ref import Instance, Item, Outputs, Ref
 from fancypipe_core.backend import Encoded, Hole, Live, Payload
 
@@ -69,6 +70,7 @@ class _Pickler(pickle.Pickler):
         self.reached: list[Instance[Any]] = []
         self.files: list[str] = []
         self.odd = False
+        self.plain = True
 
     def _buffer(self, buffer: PickleBuffer) -> bool:
         """Keep a buffer out of band; True means: write it into the pickle."""
@@ -78,6 +80,8 @@ class _Pickler(pickle.Pickler):
         return False
 
     def reducer_override(self, obj: Any) -> Any:
+        if self.plain and not isinstance(obj, Ref):
+            self.plain = is_plain(obj)
         if not isinstance(obj, _SPECIAL):
             return self._object(obj)
         if isinstance(obj, Ref):
@@ -266,6 +270,8 @@ class Encoder:
         except _byvalue.NeedsValue:
             self._kind = _byvalue.pickler(_Pickler)
             return self._write(value)
+        if not pickler.plain:
+            file.write(NOT_PLAIN)
         payload = Payload(file.getvalue(), tuple(pickler.buffers), tuple(pickler.holes))
         return Packed((payload,), pickler.reached, pickler.files, pickler.odd)
 
@@ -308,24 +314,30 @@ class Encoder:
         decode(body)
 
 
-def decode(encoded: Encoded) -> Any:
+def decode(encoded: Encoded, load: Callable[..., Any] = pickle.loads) -> Any:
     """Make the value again; the payloads before the last fill its holes.
+
+    Args:
+        encoded: The value.
+        load: What reads a pickle; `_plain.load` where what is plain is read as plain.
 
     Raises:
         BaseException: Whatever the user's objects raise when they are made.
     """
     if len(encoded) == 1:
-        return _loaded(encoded[0])
+        return _loaded(encoded[0], load)
     values: list[Any] = []
     for payload in encoded:
-        values.append(decode_one(payload, values))
+        values.append(decode_one(payload, values, load))
     return values[-1]
 
 
-def decode_one(payload: Payload, values: Sequence[Any]) -> Any:
+def decode_one(
+    payload: Payload, values: Sequence[Any], load: Callable[..., Any] = pickle.loads
+) -> Any:
     """Make one value; `values` are those that its holes point into."""
     if not payload.holes:
-        return _loaded(payload)
+        return _loaded(payload, load)
     if not payload.head:
         index, name = payload.holes[0]
         return values[index] if name is None else item(values[index], name)
@@ -335,15 +347,13 @@ def decode_one(payload: Payload, values: Sequence[Any]) -> Any:
         for index, name in payload.holes
     ]
     try:
-        return _loaded(payload)
+        return _loaded(payload, load)
     finally:
         _local.fillings = outer
 
 
-def _loaded(payload: Payload) -> Any:
-    if not payload.buffers:
-        return pickle.loads(payload.head)
-    return pickle.loads(payload.head, buffers=map(_own, payload.buffers))
+def _loaded(payload: Payload, load: Callable[..., Any]) -> Any:
+    return load(payload.head, buffers=map(_own, payload.buffers) if payload.buffers else ())
 
 
 def _own(buffer: Any) -> Any:

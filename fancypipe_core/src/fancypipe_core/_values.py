@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from fancypipe_core import _codec, _files, _names, errors
+from fancypipe_core import _codec, _files, _names, _plain, errors
 from fancypipe_core._codec import PLAIN, Packed
 from fancypipe_core._ref import Instance, Item, Outputs, Ref
 from fancypipe_core._task import Definition, entry
@@ -81,7 +81,7 @@ class EncodedValues:
         return assemble(packed.body, given)
 
     def open(self, value: Encoded) -> Any:
-        return _codec.decode(value)
+        return _codec.decode(value, _plain.load)
 
 
 def assemble(payloads: Sequence[Payload], given: Sequence[Encoded]) -> Encoded:

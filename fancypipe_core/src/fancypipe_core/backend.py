@@ -166,7 +166,8 @@ class Payload(msgspec.Struct, frozen=True, gc=False):
     """A value as bytes, with holes where other values go.
 
     Attributes:
-        head: A pickle, protocol 5.
+        head: A pickle, protocol 5.  The client reads it as plain data and arrays, in which
+            nothing can run code, unless there is a `!` behind its end.
         buffers: Its out-of-band buffers, in order.
         holes: For each reference in the pickle, which value fills it: an index
             into the payloads that come before this one.
