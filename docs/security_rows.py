@@ -132,11 +132,6 @@ ROWS = [
         (f"{_TRUST}::test_no_code_is_run_by_what_is_said_to_be_plain",),
     ),
     Row(
-        WORKER, "its clients", False,
-        "run code there by what is said to be plain data or arrays (but it can say that it is not)",
-        (f"{_TRUST}::test_no_code_is_run_by_what_is_said_to_be_plain",),
-    ),
-    Row(
         WORKER, "other workers of its clients", True,
         "run any code there, where tasks are given its results",
         (f"{_TRUST}::test_a_worker_can_run_code_where_its_results_go",),
