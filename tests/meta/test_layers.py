@@ -53,9 +53,18 @@ LAYERS: Layers = [
     # Who needs whom; the contracts; what users define; code by value, and what cannot travel.
     ["_needs", "backend", "hooks", "_task", "_brief", "_byvalue", "_culprit", "_cli.structures"],
     # The machine; what is installed; what a task may ask for; objects to payloads.
-    ["_scheduler", "_plugins", "_context", "_codec", "_wire", "_cli.hints", "_cli.load"],
+    [
+        "_environment",
+        "_scheduler",
+        "_plugins",
+        "_context",
+        "_codec",
+        "_wire",
+        "_cli.hints",
+        "_cli.load",
+    ],
     # Values between tasks; failures in words; settings, line by line.
-    ["_values", "_failure", "_exec", "_settings.setting", "_settings.config"],
+    ["_environment", "_values", "_failure", "_exec", "_settings.setting", "_settings.config"],
     # Why a worker could not read a task.
     ["_unreadable"],
     # Both ends of a job; the settings of plugins.

@@ -112,7 +112,7 @@ def probe() -> dict[str, Any]:
         "cwd": os.getcwd(),
         "umask": mask,
         "environment": {k: v for k, v in os.environ.items() if k != "FANCYPIPE_WORKER"},
-        "handlers": [str(signal.getsignal(number)) for number in range(1, 32)],
+        "handlers": [_named(signal.getsignal(number)) for number in range(1, 32)],
         "mask": signal.pthread_sigmask(signal.SIG_BLOCK, ()),
         "timer": signal.getitimer(signal.ITIMER_REAL),
         "path": list(sys.path),
@@ -215,3 +215,7 @@ def write_to_all(what: bytes) -> None:
 @task
 def close_all() -> None:
     os.closerange(3, 256)
+
+
+def _named(handler: object) -> str:
+    return getattr(handler, "__qualname__", str(handler))

@@ -9,19 +9,16 @@ import os
 import subprocess
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from fancypipe_core import Session, errors, module, run, task
-from tests.remote.cluster import cluster
 
 if not hasattr(os, "fork"):
     pytest.skip("this system has no fork", allow_module_level=True)
-
-BACKENDS = ("serial", "threads", "procs", "remote")
 
 
 @task
@@ -45,25 +42,6 @@ def forks() -> Any:
         _, status = os.waitpid(pid, 0)
         return [double(21), os.waitstatus_to_exitcode(status)]
     sys.exit(5)
-
-
-@pytest.fixture(scope="module", params=BACKENDS)
-def session(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Session]:
-    if request.param != "remote":
-        with Session(request.param, 2) as opened:
-            yield opened
-        return
-    with (
-        pytest.MonkeyPatch.context() as patch,
-        cluster(tmp_path_factory.mktemp("cluster"), workers=1) as made,
-    ):
-        for name in ("XDG_CONFIG_HOME", "FANCYPIPE_REMOTE_JOBAUTH"):
-            if name in made.env:
-                patch.setenv(name, made.env[name])
-        with Session("remote", jobmanager=made.address) as opened:
-            yield opened
 
 
 def _fork() -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import sys
 import threading
@@ -13,7 +12,9 @@ from typing import Any, NamedTuple
 
 from fancypipe_core import _wire
 from fancypipe_core._channel import Frame
+from fancypipe_core._environment import apply
 from fancypipe_core._faults import fault
+from fancypipe_core._interrupts import ignore_ctrl_c
 from fancypipe_core._main import set_main_script
 from fancypipe_core._runner import Runner
 from fancypipe_core.backend import Call, Event, Job, JobId
@@ -99,10 +100,12 @@ def _settle_in(setup: _wire.Setup) -> None:
     sys.path.extend(entry for entry in setup.path if entry not in sys.path)
     sys.argv[:] = setup.argv
     set_main_script(setup.main)
+    if setup.adapt is not None:
+        apply(setup.adapt.variables, setup.adapt.folder)
     parent = multiprocessing.parent_process()
     if parent is not None and threading.current_thread() is threading.main_thread():
         # The terminal's Ctrl-C is for the client; and without it nobody needs us.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        ignore_ctrl_c()
         threading.Thread(target=_outlive, args=(parent,), daemon=True).start()
 
 

@@ -36,6 +36,7 @@ from fancypipe_core.backend import (
     BackendOptions,
     Certificate,
     Done,
+    Environment,
     Event,
     Job,
     JobId,
@@ -109,8 +110,8 @@ class FuturesBackend:
         self._sink = sink
         main = main_script()
         named = (main.kind, main.value) if main is not None else None
-        setup = _wire.Setup(list(sys.path), list(sys.argv), named, self._directory)
-        self._setup = _wire.encode_command(setup)
+        self._settings = _wire.Setup(list(sys.path), list(sys.argv), named, self._directory)
+        self._setup = _wire.encode_command(self._settings)
         try:
             self._main = Lane(self._make_pool(self._count), self._close)
         except Exception as error:
@@ -120,6 +121,12 @@ class FuturesBackend:
         self._thread = threading.Thread(target=self._work, name="fancypipe-futures", daemon=True)
         self._thread.start()
         self._inbox.put(self._say_slots)
+
+    def adapt(self, environment: Environment) -> None:
+        """Let jobs find the pipeline's own variables; see `fancypipe_core.backend`."""
+        self._settings.adapt = _wire.Adapt(dict(environment.own), environment.folder)
+        setup = _wire.encode_command(self._settings)
+        self._inbox.put(partial(setattr, self, "_setup", setup))
 
     def submit(self, jobs: Sequence[Job]) -> None:
         self._inbox.put(partial(self._take, jobs))

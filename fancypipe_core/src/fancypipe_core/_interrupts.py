@@ -9,6 +9,7 @@ long, and where nobody works.
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
@@ -21,7 +22,8 @@ from typing import Any
 from fancypipe_core.errors import Cancelled
 
 __all__ = [
-    "ENDING", "Interrupts", "Reaction", "again", "at_once", "how", "in_imports", "quietly",
+    "ENDING", "Interrupts", "Reaction", "again", "at_once", "how", "ignore_ctrl_c", "in_imports",
+    "quietly",
 ]  # fmt: skip
 
 _TOLD = "_fancypipe_told"  # an attribute of our exceptions: their text is for the user
@@ -182,6 +184,25 @@ def _end_with_a_line(
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGINT, signal.SIG_DFL)  # one more does not make a traceback
         sys.exit(128 + signal.SIGINT)
+
+
+def ignore_ctrl_c() -> None:
+    """Ctrl-C is not for this process, but for the programs that it starts and their like.
+
+    A signal that is ignored is ignored in them too.  One with a handler is not.
+    """
+    signal.signal(signal.SIGINT, _nothing)
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=_heed_ctrl_c)
+
+
+def _nothing(_number: int, _frame: FrameType | None) -> None:
+    return None
+
+
+def _heed_ctrl_c() -> None:
+    if signal.getsignal(signal.SIGINT) is _nothing:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def at_once(_frame: FrameType | None) -> bool:

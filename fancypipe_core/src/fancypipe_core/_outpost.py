@@ -17,6 +17,7 @@ from typing import cast
 
 from fancypipe_core import _wire, errors
 from fancypipe_core._channel import SocketChannel
+from fancypipe_core._environment import Caller, apply
 from fancypipe_core.backend import Backend, Driven, Event
 
 __all__ = ["serve_backend"]
@@ -50,6 +51,7 @@ class _Outpost:
         self._out: SimpleQueue[Sequence[Event] | None] = SimpleQueue()
         self._grace: float | None = None  # that the end has, once it is asked for
         self._error: Exception | None = None
+        self._caller = Caller()
 
     def serve(self) -> None:
         listens = threading.Thread(target=self._listen, name="fancypipe-listens", daemon=True)
@@ -95,6 +97,13 @@ class _Outpost:
         if self._grace is None:
             self._grace = grace
 
+    def _adapt(self, command: _wire.Adapt) -> None:
+        apply(command.variables, command.folder)
+        adapt = getattr(self._backend, "adapt", None)
+        here = self._caller.changed()
+        if adapt is not None and here is not None:
+            adapt(here)
+
     # ---- in threads of their own ----
 
     def _listen(self) -> None:
@@ -110,6 +119,8 @@ class _Outpost:
                 elif isinstance(command, _wire.Recall):
                     if (recall := getattr(self._backend, "recall", None)) is not None:
                         self._ask(partial(recall, command.ids))
+                elif isinstance(command, _wire.Adapt):
+                    self._ask(partial(self._adapt, command))
                 elif isinstance(command, _wire.Stop):
                     self._ask(partial(self._end, command.grace))
         except errors.ConnectionLost:

@@ -30,6 +30,7 @@ def serve(
     backend: InlineBackend,
     called_back: Callable[[], bool] = lambda: False,
     goes_on: Callable[[bool], bool] = lambda _idle: True,
+    adapt: Callable[[_wire.Adapt], None] = lambda _command: None,
 ) -> None:
     """Run jobs that come over a channel, until told to stop or the other end is gone.
 
@@ -42,11 +43,12 @@ def serve(
             a task keeps the control thread from running.
         goes_on: Asked between bursts of jobs, with whether there is nothing to do
             now; False ends it.  What has not begun stays undone.
+        adapt: Takes what the jobs that come after it are to find; maybe while one runs.
 
     Raises:
         ConnectionLost: The channel is gone, so nobody has asked for the end.
     """
-    _Server(channel, control, backend, called_back, goes_on).serve()
+    _Server(channel, control, backend, called_back, goes_on, adapt).serve()
 
 
 class _Server:
@@ -57,12 +59,14 @@ class _Server:
         backend: InlineBackend,
         called_back: Callable[[], bool],
         goes_on: Callable[[bool], bool],
+        adapt: Callable[[_wire.Adapt], None],
     ) -> None:
         self._channel = channel
         self._control = control
         self._backend = backend
         self._called_back = called_back
         self._goes_on = goes_on
+        self._adapt = adapt
         self._lost: errors.ConnectionLost | None = None
         self._reader = _wire.FromWorker()
         self._sending = threading.Lock()
@@ -108,6 +112,8 @@ class _Server:
         command = _wire.decode_command(frame)
         if isinstance(command, _wire.Jobs):
             self._backend.submit(self._reader.jobs(command, frame[1]))
+        elif isinstance(command, _wire.Adapt):
+            self._adapt(command)
         elif isinstance(command, _wire.Stop):
             self._stopping.set()
 
@@ -199,6 +205,14 @@ class ChannelBackend:
     def setup(self, setup: _wire.Setup) -> None:
         """Send what the worker must know before its first job."""
         self.channel.send(_wire.encode_command(setup))
+
+    def adapt(self, variables: dict[str, str | None], folder: str) -> None:
+        """Say what the jobs that are sent from now on are to find.
+
+        Raises:
+            ConnectionLost: The worker is gone.
+        """
+        self.channel.send(_wire.encode_command(_wire.Adapt(variables, folder)))
 
     def submit(self, jobs: Sequence[Job]) -> None:
         """Send jobs.

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from fancypipe_core import _configured, _machine, _orphans, errors
 from fancypipe_core._ambient import ambient
 from fancypipe_core._driver import Driver
+from fancypipe_core._environment import Caller
 from fancypipe_core._failure import without_engine
 from fancypipe_core._files import Keeper
 from fancypipe_core._inline import InlineBackend
@@ -114,6 +115,7 @@ class Session:
             self._interrupts,
             self.settings.debug,
         )
+        self._caller = Caller()
         self._lock = threading.Lock()
         self._process = os.getpid()
         _sessions.add(self)
@@ -212,7 +214,14 @@ class Session:
                 raise
             raise error.with_traceback(without_engine(error))  # noqa: B904 - the same error
 
+    def _adapt(self) -> None:
+        adapt = getattr(self._driver.backend, "adapt", None)
+        environment = self._caller.changed() if adapt is not None else None
+        if adapt is not None and environment is not None:
+            adapt(environment)
+
     def _run(self, target: Any) -> Any:
+        self._adapt()
         self._values.forget()
         self._report.run_started()
         begin = monotonic()

@@ -45,6 +45,7 @@ from fancypipe_core.backend import (
 from fancypipe_core.errors import ProtocolError
 
 __all__ = [
+    "Adapt",
     "Cancel",
     "FromWorker",
     "GiveBack",
@@ -94,6 +95,13 @@ class _Job(msgspec.Struct, array_like=True, gc=False):
     alone: bool
 
 
+class Adapt(msgspec.Struct, tag="adapt"):
+    """What jobs are to find from now on: variables, set or unset, and the current folder."""
+
+    variables: dict[str, str | None]
+    folder: str
+
+
 class Setup(msgspec.Struct, tag="setup"):
     """What a worker must know before its first job.
 
@@ -102,12 +110,14 @@ class Setup(msgspec.Struct, tag="setup"):
         argv: The client's `sys.argv`.
         main: Kind and value of the main script, or None.
         directory: The session's folder for temporary files.
+        adapt: What jobs are to find; None if there is another way to say so.
     """
 
     path: list[str]
     argv: list[str]
     main: tuple[str, str] | None
     directory: str
+    adapt: Adapt | None = None
 
 
 class Jobs(msgspec.Struct, tag="jobs"):
@@ -139,7 +149,7 @@ class Stop(msgspec.Struct, tag="stop"):
     grace: _Seconds = 0.0
 
 
-_Command = Setup | Jobs | Cancel | Recall | GiveBack | Stop
+_Command = Setup | Adapt | Jobs | Cancel | Recall | GiveBack | Stop
 
 
 class _Ok(msgspec.Struct, tag="ok", array_like=True, gc=False):

@@ -26,7 +26,7 @@ The rules; the conformance tests have the same numbers:
     cannot, it says so once, by a `Note` on the stream "warning"; or it lets go
     of the job, reports it as lost by `timeout`, and names what runs on in a note.
 
-What a backend may have besides: `Driven`, `Recalling`, `Watched`, `Forked`.
+What a backend may have besides: `Driven`, `Recalling`, `Watched`, `Forked`, `Adapting`.
 
 Version of this contract: `API_VERSION`.
 """
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from fancypipe_core._futures import FuturesBackend
     from fancypipe_core._inline import InlineBackend
     from fancypipe_core._interpreter import interpreter
+    from fancypipe_core._interrupts import ignore_ctrl_c
     from fancypipe_core._main import main_script, set_main_script
     from fancypipe_core._msgpack import pack, unpacker
     from fancypipe_core._orphans import owned_prefix, sweep_orphans
@@ -56,11 +57,13 @@ if TYPE_CHECKING:
     from fancypipe_core._runner import Runner
     from fancypipe_core._serve import ChannelBackend, serve
     from fancypipe_core._settings.cores import usable_cores
-    from fancypipe_core._wire import Setup, decode_command
+    from fancypipe_core._wire import Adapt, Setup, decode_command
     from fancypipe_core.cli import run_command
 
 __all__ = [
     "API_VERSION",
+    "Adapt",
+    "Adapting",
     "Backend",
     "BackendOptions",
     "BackendPlugin",
@@ -71,6 +74,7 @@ __all__ = [
     "Done",
     "Driven",
     "Encoded",
+    "Environment",
     "Err",
     "Event",
     "Forked",
@@ -97,6 +101,7 @@ __all__ = [
     "Watched",
     "decode_command",
     "fault",
+    "ignore_ctrl_c",
     "interpreter",
     "local_backend",
     "main_script",
@@ -114,6 +119,7 @@ __all__ = [
 
 # Helpers for authors, made of what lies above the contract; loaded when asked for.
 _HELPERS = {
+    "Adapt": "_wire",
     "ChannelBackend": "_serve",
     "FuturesBackend": "_futures",
     "InlineBackend": "_inline",
@@ -122,6 +128,7 @@ _HELPERS = {
     "SocketChannel": "_channel",
     "decode_command": "_wire",
     "fault": "_faults",
+    "ignore_ctrl_c": "_interrupts",
     "interpreter": "_interpreter",
     "local_backend": "_configured",
     "main_script": "_main",
@@ -504,6 +511,32 @@ class Forked(Backend, Protocol):
 
         Called in a fork of the client, right after it was made: none of your threads
         is there.  Nothing else is called afterwards.
+        """
+
+
+class Environment(NamedTuple):
+    """What the caller's process has around it when a run begins.
+
+    Attributes:
+        variables: The environment variables.
+        own: Those of them that the pipeline itself has set, or unset (None), since its
+            process was started: the ones that mean something on another machine too.
+        folder: The current folder; empty if it was removed.
+    """
+
+    variables: Mapping[str, str]
+    own: Mapping[str, str | None]
+    folder: str
+
+
+class Adapting(Backend, Protocol):
+    """A backend whose workers find the caller's environment, as it is when a run begins."""
+
+    def adapt(self, environment: Environment) -> None:
+        """Let the jobs that are submitted from now on find this.
+
+        Called before the first job of a run, at the first run and when something has
+        changed since the last.
         """
 
 

@@ -9,7 +9,7 @@ from contextlib import suppress
 from time import monotonic
 from typing import NamedTuple
 
-from fancypipe_core.backend import Certificate, Event, Job, usable_cores
+from fancypipe_core.backend import Certificate, Environment, Event, Job, usable_cores
 from fancypipe_core.errors import BackendStartError, ConnectionLost
 from fancypipe_procs._births import Births
 from fancypipe_procs._limits import Limits
@@ -65,6 +65,7 @@ class Crew:
         self._limits = limits
         self._sink = sink
         self._gave_back = gave_back
+        self._environment: Environment | None = None  # of the run; None before the first
         self._mark = os.urandom(8).hex()
         self._number = 0
         self._since_boot = boot_clock()
@@ -114,7 +115,9 @@ class Crew:
         threads = max(1, usable_cores() // self._count)
         self._number += 1
         mark = f"{self._mark}.{self._number}"
-        worker = Worker(self._directory, threads, mark, self._sink, self._gave_back)
+        worker = Worker(
+            self._directory, threads, mark, self._environment, self._sink, self._gave_back
+        )
         self.workers.append(worker)
         self._listen(worker.link.channel.fileno(), worker)
         self._listen(worker.sentinel, worker)
@@ -130,6 +133,13 @@ class Crew:
         """Do not listen to this any more."""
         with suppress(KeyError, ValueError):
             self.selector.unregister(descriptor)
+
+    def adapt(self, environment: Environment) -> None:
+        """Let the tasks that are sent from now on find this, also in workers to come."""
+        self._environment = environment
+        for worker in self.workers:
+            with suppress(ConnectionLost):  # its death is seen by its sentinel
+                worker.adapt(environment)
 
     # ---- leave ----
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from fancypipe_procs._leftovers import Leftovers, adopt_orphans, kill_children
@@ -45,6 +46,10 @@ class Household:
         if failed:
             end = f"a task changed what cannot be put back: {', '.join(failed)}"
         return Found(notes, end)
+
+    def adapt(self, variables: Mapping[str, str | None], folder: str) -> None:
+        """From now on tasks are to find these variables, set or unset, and this folder."""
+        self._surroundings.adapt(variables, folder)
 
     @staticmethod
     def clear() -> None:

@@ -18,6 +18,7 @@ from fancypipe_core.backend import (
     BackendOptions,
     Certificate,
     Done,
+    Environment,
     Event,
     Job,
     JobId,
@@ -68,6 +69,9 @@ class ProcsBackend:
         # One, while the client composes its graph; the others when they are needed.
         self._crew.first()
         self._say_slots()
+
+    def adapt(self, environment: Environment) -> None:
+        self._crew.adapt(environment)
 
     def submit(self, jobs: Sequence[Job]) -> None:
         self._queue.add(jobs)

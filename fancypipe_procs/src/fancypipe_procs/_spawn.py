@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Mapping
 
 from fancypipe_procs._strays import VARIABLE
 
@@ -43,16 +44,17 @@ def sentinel(pid: int) -> int:
         return -1
 
 
-def environment(threads: int, mark: str) -> dict[str, str]:
+def environment(threads: int, mark: str, variables: Mapping[str, str]) -> dict[str, str]:
     """Return a worker's environment.
 
     Args:
         threads: How many threads numerical libraries may use, where the user has
             not said.
         mark: By which its descendants are known.
+        variables: The caller's.
     """
-    variables = dict(os.environ)
+    made = dict(variables)
     for name in _THREAD_VARIABLES:
-        variables.setdefault(name, str(threads))
-    variables[VARIABLE] = mark
-    return variables
+        made.setdefault(name, str(threads))
+    made[VARIABLE] = mark
+    return made

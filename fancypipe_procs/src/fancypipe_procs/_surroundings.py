@@ -15,7 +15,8 @@ import functools
 import os
 import signal
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from time import perf_counter
 from types import FrameType
@@ -97,6 +98,10 @@ class _Aspect:
                 self._before.pop(key, None)
         self._learned.clear()
 
+    def keep(self) -> None:
+        """How it is now is how it has to be."""
+        self._before = self._read()
+
     def restore(self) -> bool:
         """Make it as it was; tell whether that was possible."""
         now = self._read()
@@ -125,7 +130,7 @@ class Surroundings:
         self._stdout, self._stderr = sys.stdout, sys.stderr
         self._descriptors = [(number, os.dup(number), _identity(number)) for number in (1, 2)]
         self._looked = perf_counter()
-        _watch_all(self._touched)
+        self._variables = _watch_all(self._touched)
 
     def is_due(self) -> bool:
         """Whether something was touched, or nobody has looked for a millisecond."""
@@ -138,6 +143,23 @@ class Surroundings:
             or self._path != self._entries
             or perf_counter() - self._looked > _OFTEN
         )
+
+    def adapt(self, variables: Mapping[str, str | None], folder: str) -> None:
+        """Change how it is to be: variables, set or unset, and the folder, if it is there."""
+        self.put_back()
+        for name, value in variables.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+        self._variables.keep()
+        if hasattr(time, "tzset"):
+            time.tzset()
+        if folder and folder != self._folder:
+            with suppress(OSError):  # somebody has removed it; tasks stay where they were
+                self._chdir(folder)
+                self._folder = folder
+        self._touched.clear()
 
     def put_back(self) -> list[str]:
         """Make all as it was; return what could not be."""
@@ -199,16 +221,18 @@ def _identity(descriptor: int) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
-def _watch_all(touched: set[_Aspect]) -> None:
-    """Replace the functions that change the process."""
+def _watch_all(touched: set[_Aspect]) -> _Aspect:
+    """Replace the functions that change the process; return the environment."""
     # The folder and the umask are compared and put back at each look.
     _Aspect("", _nothing, _nothing, touched).watch(os, "chdir", "fchdir", "umask")
-    _Aspect("the environment", _variables, _set_variables, touched).watch(os, "putenv", "unsetenv")
+    environment = _Aspect("the environment", _variables, _set_variables, touched)
+    environment.watch(os, "putenv", "unsetenv")
     _watch_signals(touched)
     _watch_timers(touched)
     _watch_locale(touched)
     with suppress(ImportError):
         _watch_limits(touched)
+    return environment
 
 
 def _watch_signals(touched: set[_Aspect]) -> None:

@@ -15,6 +15,7 @@ from time import monotonic
 from fancypipe_core.backend import (
     Certificate,
     ChannelBackend,
+    Environment,
     Event,
     Job,
     JobId,
@@ -42,6 +43,7 @@ class Worker:
         directory: The session's folder for temporary files.
         threads: How many threads numerical libraries may use in it.
         mark: By which its descendants are known.
+        environment: What tasks are to find; None for what there is.
         sink: Takes its events.
         gave_back: Takes the jobs that it returned.
 
@@ -67,6 +69,7 @@ class Worker:
         directory: str,
         threads: int,
         mark: str,
+        environment: Environment | None,
         sink: Callable[[Sequence[Event]], None],
         gave_back: Callable[[Worker, Sequence[Job]], None],
     ) -> None:
@@ -74,12 +77,17 @@ class Worker:
         our_control, their_control = socket.socketpair()
         watch, self._lifeline = os.pipe()
         self.mark = mark
+        self._threads = threads
+        variables = os.environ if environment is None else environment.variables
+        self._variables = _spawn.environment(threads, mark, variables)
+        folder = environment.folder if environment is not None else ""
         self.since_boot = boot_clock()
         cell = _spawn.shared_memory(CELL_SIZE)
         self._cell = mmap.mmap(cell, CELL_SIZE)
         passed = (theirs.fileno(), their_control.fileno(), cell, watch)
         read_out, write_out = os.pipe()
         read_err, write_err = os.pipe()
+        self._folder = folder or _here()
         self.outputs = (Output("stdout", read_out), Output("stderr", read_err))
         try:
             self.process = subprocess.Popen(
@@ -91,7 +99,8 @@ class Worker:
                 # A group and session of its own: the terminal's Ctrl-C is not for it,
                 # and what its tasks start can be killed with it.
                 start_new_session=True,
-                env=_spawn.environment(threads, mark),
+                env=self._variables,
+                cwd=folder if os.path.isdir(folder) else None,
             )
         except BaseException:
             for end in (ours, our_control, *self.outputs):
@@ -175,6 +184,21 @@ class Worker:
             look = os.WSTOPPED | os.WNOHANG | os.WNOWAIT
             return os.waitid(os.P_PID, self.pid, look) is not None
         return False
+
+    def adapt(self, environment: Environment) -> None:
+        """Let the tasks that are sent from now on find this.
+
+        Raises:
+            ConnectionLost: It is dead.
+        """
+        before = self._variables
+        now = _spawn.environment(self._threads, self.mark, environment.variables)
+        self._variables = now
+        changes = {name: now.get(name) for name in before.keys() | now.keys()}
+        changes = {name: value for name, value in changes.items() if value != before.get(name)}
+        if changes or environment.folder != self._folder:
+            self._folder = environment.folder
+            self.link.adapt(changes, environment.folder)
 
     def call_back(self) -> None:
         """Ask for the jobs that have not begun, and for all results so far.
@@ -274,6 +298,13 @@ class Worker:
         self._cell.close()
         if self.sentinel >= 0:
             os.close(self.sentinel)
+
+
+def _here() -> str:
+    try:
+        return os.getcwd()
+    except OSError:
+        return ""  # it was removed
 
 
 def _cause_of_death(code: int) -> str:

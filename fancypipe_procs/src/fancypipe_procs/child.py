@@ -11,10 +11,12 @@ import signal
 import socket
 import struct
 import sys
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 
 from fancypipe_core.backend import (
+    Adapt,
     InlineBackend,
     Job,
     Note,
@@ -23,6 +25,7 @@ from fancypipe_core.backend import (
     SocketChannel,
     decode_command,
     fault,
+    ignore_ctrl_c,
     serve,
     set_main_script,
 )
@@ -103,11 +106,19 @@ class _Work:
         self._label = ""  # of the job that began last
         self._ends = ""  # why this process is to be replaced; empty if it is not
         self._pack = CELL.pack_into
+        self._adapts: deque[Adapt] = deque()
         self.backend = InlineBackend(runner, self._begin, kills=True, end=self._end)
+
+    def adapt(self, command: Adapt) -> None:
+        """The jobs that come from now on are to find this; called from any thread."""
+        self._adapts.append(command)
 
     def _begin(self, job: Job) -> bool:
         if self._is_due() and not self._is_in_order(idle=False):
             return False
+        while self._adapts and self._household is not None:
+            command = self._adapts.popleft()
+            self._household.adapt(command.variables, command.folder)
         self._label = job.call.label
         cell = self._cell
         cell[BUSY] = 1
@@ -184,7 +195,7 @@ def main(argv: list[str]) -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(line_buffering=True)
     # The terminal's Ctrl-C is for the client, which tells us what it means.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    ignore_ctrl_c()
     try:
         setup = decode_command(channel.receive())
         assert isinstance(setup, Setup), "the first command must be the setup"
@@ -192,7 +203,7 @@ def main(argv: list[str]) -> None:
         sys.argv[:] = setup.argv
         set_main_script(setup.main)
         work = _Work(cell, Runner(setup.directory, live=False), channel)
-        serve(channel, control, work.backend, work.called_back, work.goes_on)
+        serve(channel, control, work.backend, work.called_back, work.goes_on, work.adapt)
     except ChannelError:
         # The client is gone, and there is nobody to tell; or a task has done it.
         os._exit(CHANNEL_LOST)

@@ -24,7 +24,15 @@ from contextlib import suppress
 from time import monotonic
 
 from fancypipe_core import errors
-from fancypipe_core.backend import ChannelBackend, Event, Job, Setup, SocketChannel, main_script
+from fancypipe_core.backend import (
+    ChannelBackend,
+    Environment,
+    Event,
+    Job,
+    Setup,
+    SocketChannel,
+    main_script,
+)
 from fancypipe_remote import _greeting
 from fancypipe_remote import _messages as messages
 from fancypipe_remote._code import Bundle, this_platform
@@ -104,6 +112,7 @@ class Crew:
         self._bundle = Bundle(self._script)
         self._warned_of_code: set[str] = set()
         self._proof = secrets.token_hex(16)
+        self._environment: Environment | None = None  # of the run; None before the first
         self._unfit: set[bytes] = set()
         self._failures: dict[bytes, int] = {}
         self._try_at: dict[bytes, float] = {}
@@ -190,6 +199,17 @@ class Crew:
             )
             self.ended(member, str(error))
 
+    def adapt(self, environment: Environment) -> None:
+        """Let the tasks that are sent from now on find this, also at workers to come."""
+        self._environment = environment
+        for member in self:
+            if member.ready and member.why is None:
+                try:
+                    member.link.adapt(dict(environment.own), environment.folder)
+                    self.watch_writes(member)
+                except errors.ConnectionLost as error:
+                    self.ended(member, str(error))
+
     def submit(self, member: Member, jobs: Sequence[Job]) -> None:
         """Send jobs; if the worker is gone, they are lost."""
         try:
@@ -256,6 +276,8 @@ class Crew:
             )
         script = (self._script.kind, self._script.value) if self._script else None
         member.link.setup(Setup([], list(sys.argv), script, self._directory))
+        if self._environment is not None:
+            member.link.adapt(dict(self._environment.own), self._environment.folder)
         member.ready = True
         member.limit = None
         self._failures.pop(member.info.address, None)

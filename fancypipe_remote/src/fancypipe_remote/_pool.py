@@ -19,6 +19,7 @@ from fancypipe_core.backend import (
     BackendOptions,
     Certificate,
     Done,
+    Environment,
     Event,
     Job,
     JobId,
@@ -93,6 +94,10 @@ class RemoteBackend:
         self._crew = Crew(
             self._network, self._selector, self._directory, self._pass, self._lose, self._warn
         )
+
+    def adapt(self, environment: Environment) -> None:
+        assert self._crew is not None
+        self._crew.adapt(environment)
 
     def submit(self, jobs: Sequence[Job]) -> None:
         self._jobs.extend(jobs)

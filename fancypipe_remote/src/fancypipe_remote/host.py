@@ -19,6 +19,7 @@ from fancypipe_core.backend import (
     SocketChannel,
     decode_command,
     fault,
+    ignore_ctrl_c,
     local_backend,
     owned_prefix,
     serve_backend,
@@ -48,7 +49,7 @@ def main(argv: list[str]) -> None:
     os.set_inheritable(int(descriptor), False)
     _die_with(int(parent))
     faulthandler.enable(all_threads=False)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    ignore_ctrl_c()
     channel = Keeping(socket.socket(fileno=int(descriptor)), blocking=True)
     sweep_orphans(base)  # of host processes that were killed
     own = tempfile.mkdtemp(prefix=owned_prefix("host"), dir=base)

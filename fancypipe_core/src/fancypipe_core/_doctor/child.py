@@ -18,6 +18,7 @@ from time import perf_counter
 from fancypipe_core import _codec, _main, _unreadable, _wire, errors
 from fancypipe_core._channel import SocketChannel
 from fancypipe_core._doctor.records import Imported, Unread
+from fancypipe_core._interrupts import ignore_ctrl_c
 from fancypipe_core._msgpack import pack
 from fancypipe_core._task import entry
 from fancypipe_core.backend import Call, Job, Live
@@ -37,7 +38,7 @@ def main(argv: list[str]) -> None:
     threading.Thread(target=_end_with, args=(int(argv[1]),), daemon=True).start()
     # Also in code that never gives the interpreter back: shows where it is, and ends.
     faulthandler.dump_traceback_later(float(argv[2]), exit=True, file=2)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    ignore_ctrl_c()
     setup = _wire.decode_command(channel.receive())
     assert isinstance(setup, _wire.Setup), "the first command must be the setup"
     sys.path[:] = setup.path

@@ -1,0 +1,30 @@
+"""A session on each backend, the remote one too, shared by the tests of a module."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from fancypipe_core import Session
+from tests.remote.cluster import cluster
+
+
+@pytest.fixture(scope="module", params=["serial", "threads", "procs", "remote"])
+def session(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Session]:
+    folder = str(tmp_path_factory.mktemp("session"))  # what tasks keep is the caller's
+    if request.param != "remote":
+        with Session(request.param, 2, tempdir=folder) as opened:
+            yield opened
+        return
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        cluster(tmp_path_factory.mktemp("cluster"), workers=1) as made,
+    ):
+        for name in ("XDG_CONFIG_HOME", "FANCYPIPE_REMOTE_JOBAUTH"):
+            if name in made.env:
+                patch.setenv(name, made.env[name])
+        with Session("remote", jobmanager=made.address, tempdir=folder) as opened:
+            yield opened
