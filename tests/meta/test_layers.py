@@ -54,7 +54,6 @@ LAYERS: Layers = [
     ["_needs", "backend", "hooks", "_task", "_brief", "_byvalue", "_culprit", "_cli.structures"],
     # The machine; what is installed; what a task may ask for; objects to payloads.
     [
-        "_environment",
         "_scheduler",
         "_plugins",
         "_context",
