@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from fancypipe_core import current, module, task
+from fancypipe_core import current, module, run, task
 
 pd: Any = None
 with contextlib.suppress(ImportError):  # the tests do not need it
@@ -125,6 +125,13 @@ def look(_after: object = None) -> dict[str, Any]:
 def change(kind: str) -> str:
     CHANGES[kind]()
     return kind
+
+
+@task
+def run_and_change(kind: str) -> None:
+    CHANGES[kind]()
+    run(look(), backend="serial")
+    CHANGES[kind]()
 
 
 @task

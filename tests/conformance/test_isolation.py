@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fancypipe_core import Session, errors
+from fancypipe_core import Session, errors, task
 from tests.conformance import state as s
 
 
@@ -97,6 +97,65 @@ def test_no_task_sees_the_callers_context_variables(session: Session) -> None:
 
 def test_a_nested_task_has_a_context_of_its_own(session: Session) -> None:
     assert session.run(s.nested(3)) == ("task 3", "nobody", "nested")
+
+
+def test_a_task_that_runs_on_changes_nothing_of_the_callers_when_it_ends() -> None:
+    """A thread cannot be killed: it ends when the caller has gone on."""
+    go = threading.Event()
+
+    @task(timeout=0.05)
+    def late() -> None:
+        go.wait(30)
+
+    @task
+    def quick() -> None:
+        return None
+
+    before = sys.getrecursionlimit()
+    with Session("threads", 1) as session:
+        with pytest.raises(errors.TaskTimeout):
+            session.run(late())
+        thread = next(t for t in threading.enumerate() if t.name.startswith("fancypipe-worker-1"))
+        try:
+            sys.setrecursionlimit(before + 7)
+            go.set()
+            thread.join(30)
+            assert not thread.is_alive()
+            assert sys.getrecursionlimit() == before + 7
+            session.run(quick())
+            assert sys.getrecursionlimit() == before + 7
+        finally:
+            sys.setrecursionlimit(before)
+
+
+@pytest.mark.parametrize("backend", ["serial", "threads"])
+def test_a_session_that_waits_for_its_next_run_changes_nothing(backend: str) -> None:
+    before = sys.excepthook, sys.getswitchinterval()
+
+    def hook(*_: object) -> None:
+        return None
+
+    try:
+        with Session(backend, 2) as session:
+            session.run(s.look())
+            sys.excepthook = hook
+            sys.setswitchinterval(0.004)
+            with Session(backend, 2) as other:  # its threads start, and find no work
+                assert other.run(s.look())["switches"] == 0.004
+            assert session.run(s.look())["switches"] == 0.004
+            assert sys.excepthook is hook
+    finally:
+        sys.excepthook = before[0]
+        sys.setswitchinterval(before[1])
+
+
+@pytest.mark.fault(88)
+def test_a_task_that_has_a_run_of_its_own_is_put_right_after(backend: str) -> None:
+    with Session(backend, 1) as session:
+        before = session.run(s.look())
+        session.run(s.run_and_change("recursion"))
+        session.run(s.run_and_change("hook"))
+        assert session.run(s.look()) == before
 
 
 def test_what_the_callers_threads_change_between_two_tasks_stays() -> None:

@@ -76,6 +76,7 @@ class Ambient:
         self._lock = threading.Lock()
         self._calls: dict[object, Any] = {}  # that run now, with what is their threads'
         self._runs = 0  # that the caller has under way in this process
+        self._is_callers = False  # whether there was ever one: so this is no worker
         self._modules = 0  # how many there were
         self._generators: list[Generator] = []
         self._moved: list[Callable[[], bool]] = []
@@ -119,7 +120,7 @@ class Ambient:
         try:
             own = self._calls.pop(call, self)
             if own is self:
-                return  # this is a fork
+                return  # this is a fork, or the run is over
             if own is not None and self._numpy1 is not None:
                 self._numpy1.end(own)
             if self._calls:
@@ -207,7 +208,7 @@ class Ambient:
     def look(self) -> None:
         """Put back the rest, if no call runs."""
         with self._lock:
-            if not self._calls:
+            if not self._calls and (self._runs or not self._is_callers):
                 self._noted = not self._runs
                 for kept in self._kept:
                     if kept.view() != kept.before:
@@ -218,6 +219,8 @@ class Ambient:
         """Lend this process to calls: at the end the caller finds what was there before."""
         with self._lock:
             self._runs += 1
+            around = set(self._calls)  # calls that begin a run of their own
+            self._is_callers = self._is_callers or not around
             if "" not in self._known:
                 self._known.add("")
                 self._kept += map(_Kept, caller_settings())
@@ -234,6 +237,8 @@ class Ambient:
                     for give_back in self._give_back or ():
                         give_back()
                     self._give_back = self._environ = None
+                    # What runs on in a thread has no say any more: the caller goes on.
+                    self._calls = {one: own for one, own in self._calls.items() if one in around}
 
 
 def _variables() -> dict[Any, Any]:

@@ -41,6 +41,7 @@ from fancypipe_core.backend import (
     fault,
 )
 from fancypipe_core.errors import BackendClosed, BackendStartError, InternalError
+from fancypipe_threads._libraries import Libraries
 from fancypipe_threads._limits import Limits, Worker
 
 __all__ = ["ThreadsBackend"]
@@ -70,6 +71,7 @@ class ThreadsBackend:
         self._numbers = count(1)
         self._changing = threading.Lock()  # who the workers are
         self._limits = Limits(self._let_go)
+        self._libraries = Libraries(options.workers)
         self._sink: Sink | None = None
         self._stopping = False
         self._pace = Pace()
@@ -81,6 +83,7 @@ class ThreadsBackend:
 
     def start(self, sink: Sink) -> None:
         self._sink = sink
+        self._libraries.limit()
         try:
             for _ in range(self._count):
                 self._add_worker()
@@ -175,6 +178,11 @@ class ThreadsBackend:
             frame = sys._current_frames().get(worker.thread.ident or 0)
             worker.thread.join(max(until - monotonic(), _IN_A_JOB) if _runs_a_job(frame) else _END)
 
+        self._libraries.give_back()
+
+    def forget(self) -> None:
+        self._libraries.give_back()
+
     # ---- in the worker threads ----
 
     def _live(self, worker: Worker) -> None:
@@ -185,6 +193,7 @@ class ThreadsBackend:
 
     def _work(self, worker: Worker) -> None:
         fault("threads.begin")
+        self._libraries.limit_thread()
         runner = self._make_runner()
         runner.connect(partial(self._note, worker))
         token = runner.enter()
