@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
+import gc
 import io
 import locale
 import os
@@ -55,6 +56,20 @@ def _replace_path(folder: str) -> None:
     sys.path = [folder]
 
 
+def _trace(folder: str) -> None:
+    sys.setprofile(lambda *_: None)
+    threading.settrace(lambda *_: None)
+    sys.settrace(lambda *_: None)
+
+
+def _collect_never(folder: str) -> None:
+    gc.set_threshold(0)
+
+
+def _use_one_core(folder: str) -> None:
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+
+
 def _soften_limit(folder: str) -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (100, hard))
@@ -78,6 +93,9 @@ POISONS: dict[str, Callable[[str], Any]] = {
     "environment": _change_environment,
     "environment replaced": _replace_environment,
     "handlers": _set_handlers,
+    "traces": _trace,
+    "collector": _collect_never,
+    "cores": _use_one_core,
     "mask": lambda _: signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGUSR1}),
     "timers": _set_timers,
     "path": lambda folder: sys.path.insert(0, folder),
@@ -112,6 +130,9 @@ def probe() -> dict[str, Any]:
         "cwd": os.getcwd(),
         "umask": mask,
         "environment": {k: v for k, v in os.environ.items() if k != "FANCYPIPE_WORKER"},
+        "traces": [sys.gettrace(), sys.getprofile(), threading.gettrace()],
+        "collector": gc.get_threshold(),
+        "cores": os.sched_getaffinity(0),
         "handlers": [_named(signal.getsignal(number)) for number in range(1, 32)],
         "mask": signal.pthread_sigmask(signal.SIG_BLOCK, ()),
         "timer": signal.getitimer(signal.ITIMER_REAL),

@@ -25,7 +25,20 @@ def test_a_task_finds_its_process_as_the_first_one_did(kind: str, tmp_path: Path
 
 
 @pytest.mark.fault(15)
-@pytest.mark.parametrize("kind", ["handlers", "mask", "timers", "environment", "locale", "limit"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "handlers",
+        "mask",
+        "timers",
+        "environment",
+        "locale",
+        "limit",
+        "traces",
+        "collector",
+        "cores",
+    ],
+)
 def test_a_task_in_the_same_batch_finds_it_too(kind: str, tmp_path: Path) -> None:
     """They run within a millisecond, and nobody reports in between."""
     with Session("procs", 1, debug=True) as session:

@@ -42,7 +42,13 @@ def library_settings(name: str, module: Any) -> list[Setting]:
 
 
 def _of_sys(module: Any) -> list[Setting]:
-    found = [_attribute(module, name) for name in ("excepthook", "displayhook")]
+    def hook() -> Any:
+        # Ours, which ends an interrupted script with one line, stands for Python's own.
+        ours = getattr(module.excepthook, "__module__", "") == "fancypipe_core._interrupts"
+        return module.__excepthook__ if ours else module.excepthook
+
+    found = [Setting(hook, lambda value: setattr(module, "excepthook", value))]
+    found.append(_attribute(module, "displayhook"))
     found.append(Setting(module.getswitchinterval, module.setswitchinterval))
     if hasattr(module, "get_int_max_str_digits"):
         found.append(Setting(module.get_int_max_str_digits, module.set_int_max_str_digits))

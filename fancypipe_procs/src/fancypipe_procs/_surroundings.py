@@ -12,9 +12,11 @@ from __future__ import annotations
 import _locale
 import faulthandler
 import functools
+import gc
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -24,6 +26,7 @@ from typing import Any
 
 __all__ = ["Surroundings"]
 
+_set_threshold = gc.set_threshold
 _OFTEN = 0.001  # seconds between two comparisons of what nobody has touched
 _TIMERS = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
 _SIGNALS = tuple(int(number) for number in signal.valid_signals())
@@ -129,6 +132,7 @@ class Surroundings:
         self._streams = [("stdin", sys.stdin), ("stdout", sys.stdout), ("stderr", sys.stderr)]
         self._stdout, self._stderr = sys.stdout, sys.stderr
         self._descriptors = [(number, os.dup(number), _identity(number)) for number in (1, 2)]
+        self._traces = _traces()
         self._looked = perf_counter()
         self._variables = _watch_all(self._touched)
 
@@ -136,6 +140,8 @@ class Surroundings:
         """Whether something was touched, or nobody has looked for a millisecond."""
         return bool(
             self._touched
+            or sys.gettrace() is not self._traces[0]
+            or sys.getprofile() is not self._traces[1]
             or sys.stdout is not self._stdout
             or sys.stderr is not self._stderr
             or os.environ is not self._environ
@@ -172,6 +178,9 @@ class Surroundings:
             except OSError:
                 failed.append("the current folder")
         self._umask(self._mask)
+        if _traces() != self._traces:
+            for put_back, before in zip(_SET_TRACES, self._traces, strict=True):
+                put_back(before)
         self._put_back_path()
         if not self._put_back_streams():
             failed.append("the standard streams")
@@ -202,6 +211,16 @@ class Surroundings:
         return not any(stream is not None and stream.closed for _, stream in self._streams)
 
 
+_SET_TRACES: tuple[Callable[[Any], object], ...] = (
+    *(sys.settrace, sys.setprofile),
+    *(threading.settrace, threading.setprofile),
+)
+
+
+def _traces() -> tuple[Any, ...]:
+    return sys.gettrace(), sys.getprofile(), threading.gettrace(), threading.getprofile()
+
+
 def _nothing(*_: Any) -> None:
     return None
 
@@ -230,6 +249,14 @@ def _watch_all(touched: set[_Aspect]) -> _Aspect:
     _watch_signals(touched)
     _watch_timers(touched)
     _watch_locale(touched)
+    _Aspect(
+        "the garbage collector",
+        gc.get_threshold,
+        lambda before, _: _set_threshold(*before),
+        touched,
+    ).watch(gc, "set_threshold")
+    if hasattr(os, "sched_setaffinity"):
+        _watch_cores(touched)
     with suppress(ImportError):
         _watch_limits(touched)
     return environment
@@ -278,6 +305,18 @@ def _watch_locale(touched: set[_Aspect]) -> None:
 
     # The module `locale` takes it from there, and is not imported yet.
     _Aspect("the locale", read, write, touched).watch(_locale, "setlocale")
+
+
+def _watch_cores(touched: set[_Aspect]) -> None:
+    set_cores = os.sched_setaffinity
+
+    def read() -> set[int]:
+        return os.sched_getaffinity(0)
+
+    def write(before: set[int], _now: set[int]) -> None:
+        set_cores(0, before)
+
+    _Aspect("the cores that it may use", read, write, touched).watch(os, "sched_setaffinity")
 
 
 def _watch_limits(touched: set[_Aspect]) -> None:
