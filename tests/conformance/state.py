@@ -128,6 +128,11 @@ def change(kind: str) -> str:
 
 
 @task
+def idle() -> int:
+    return 1
+
+
+@task
 def run_and_change(kind: str) -> None:
     CHANGES[kind]()
     run(look(), backend="serial")

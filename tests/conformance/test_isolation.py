@@ -62,6 +62,44 @@ def test_a_task_that_seeds_gets_what_it_asks_for_and_others_do_not(
 
 
 @pytest.mark.fault(88)
+@pytest.mark.parametrize("way", ["seed", "state", "seed and go on"])
+def test_beside_a_task_that_goes_on_a_seed_lasts_as_long_as_its_task(way: str) -> None:
+    """In threads; and the one that goes on keeps its own seed while others end."""
+    seeded, go = threading.Event(), threading.Event()
+
+    @task
+    def hold() -> tuple[float, float]:
+        s.seed.main("seed")
+        seeded.set()
+        assert go.wait(30)
+        return s.drawn()
+
+    @task
+    def pairs(i: int) -> Any:
+        assert seeded.wait(30)
+        return [s.idle().result() for _ in range(3)]
+
+    @task
+    def open_the_door(after: Any) -> None:
+        go.set()
+
+    with Session("threads", 2) as session:
+        s.seed.main("seed")
+        expected = s.drawn()
+        held, _ = session.run(hold(), open_the_door([pairs(i) for i in range(4)]))
+        assert held == expected
+        go.clear()
+        chain: Any = 0
+        drawn = []
+        for _ in range(5):
+            chain = s.seed(way, chain)
+            drawn.append(chain := s.draw(chain))
+        _, _, found = session.run(hold(), open_the_door(chain), drawn)
+    assert len(set(found)) == 5
+    assert random.seed.__module__ == "random", "nothing of ours is left in the caller's modules"
+
+
+@pytest.mark.fault(88)
 def test_the_callers_seed_is_not_the_tasks(session: Session) -> None:
     drawn = []
     for _ in range(3):

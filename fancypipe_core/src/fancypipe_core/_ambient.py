@@ -21,7 +21,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from fancypipe_core._entropy import Generator, generators
+from fancypipe_core._entropy import (
+    Generator,
+    generators,
+    seeders,
+    watch_no_more,
+    watch_seeding,
+)
 from fancypipe_core._globals import MODULES, Setting, caller_settings, library_settings
 
 __all__ = ["Ambient", "ambient"]
@@ -58,7 +64,7 @@ class _NumPy1:
 
     def begin(self) -> Any:
         before = self._get()
-        self._set(self._default)
+        self._set(list(self._default))  # numpy keeps the list, and changes it
         return before
 
     def end(self, before: Any) -> None:
@@ -76,6 +82,7 @@ class Ambient:
         self._lock = threading.Lock()
         self._calls: dict[object, Any] = {}  # that run now, with what is their threads'
         self._runs = 0  # that the caller has under way in this process
+        self._beside = False  # whether calls run beside each other
         self._is_callers = False  # whether there was ever one: so this is no worker
         self._modules = 0  # how many there were
         self._generators: list[Generator] = []
@@ -116,6 +123,12 @@ class Ambient:
 
     def end(self, call: object) -> None:
         """The call has ended: if no other runs, what it has changed is put back."""
+        if seeders and threading.get_ident() in seeders:
+            # At once: who waits for the lock here lets others go on, and draw from this seed.
+            self._renew()
+            seeders.discard(threading.get_ident())
+            for generator in self._generators:
+                generator.prepare()
         self._lock.acquire()
         try:
             own = self._calls.pop(call, self)
@@ -163,6 +176,10 @@ class Ambient:
     def _find(self) -> None:
         """Modules have been imported: see which are of interest."""
         self._modules = len(sys.modules)
+        if self._beside:
+            watch_seeding()
+            for generator in self._generators:
+                generator.prepare()
         known = {type(one) for one in self._generators}
         for generator in generators():
             if type(generator) not in known:
@@ -215,11 +232,17 @@ class Ambient:
                         kept.put_back(self._has_imported)
 
     @contextmanager
-    def lent(self) -> Iterator[None]:
-        """Lend this process to calls: at the end the caller finds what was there before."""
+    def lent(self, beside: bool = False) -> Iterator[None]:
+        """Lend this process to calls: at the end the caller finds what was there before.
+
+        Args:
+            beside: Whether calls may run beside each other here.
+        """
         with self._lock:
             self._runs += 1
+            self._modules = 0  # so that all is looked at
             around = set(self._calls)  # calls that begin a run of their own
+            self._beside = self._beside or beside
             self._is_callers = self._is_callers or not around
             if "" not in self._known:
                 self._known.add("")
@@ -237,6 +260,8 @@ class Ambient:
                     for give_back in self._give_back or ():
                         give_back()
                     self._give_back = self._environ = None
+                    watch_no_more()
+                    self._beside = False
                     # What runs on in a thread has no say any more: the caller goes on.
                     self._calls = {one: own for one, own in self._calls.items() if one in around}
 

@@ -8,13 +8,21 @@ only then is it given fresh entropy.
 
 from __future__ import annotations
 
+import functools
 import os
 import random
 import sys
+import threading
 from collections.abc import Callable
 from typing import Any, Protocol
 
-__all__ = ["Generator", "generators"]
+__all__ = ["Generator", "generators", "seeders", "watch_no_more", "watch_seeding"]
+
+seeders: set[int] = set()
+"""The threads that have seeded, while it is watched who does."""
+
+
+_WORDS = 624  # of a Mersenne Twister's state
 
 
 class Generator(Protocol):
@@ -25,6 +33,9 @@ class Generator(Protocol):
 
     def renew(self) -> None:
         """Give it fresh entropy."""
+
+    def prepare(self) -> None:
+        """Have fresh entropy ready."""
 
     def save(self) -> Callable[[], None]:
         """Return what puts it back to where it is now."""
@@ -66,6 +77,7 @@ class _Python:
         self._generator: random.Random = random._inst
         self._word = self._second_word()
         self._seen = -2
+        self._ready: list[Any] = []
 
     def _second_word(self) -> _Word:
         if sys.implementation.name != "cpython":
@@ -81,17 +93,24 @@ class _Python:
         return self._word.value != self._seen
 
     def renew(self) -> None:
-        self._generator.seed()
+        # `seed()` lets other threads go on while it asks for entropy, and they would draw.
+        state = self._ready.pop() if self._ready else self._fresh()
+        self._generator.setstate(state)
         self._generator.random()  # all words are made anew now, and then not for long
         if not isinstance(self._word, _NoWord):
             self._seen = self._word.value
 
+    def prepare(self) -> None:
+        if not self._ready:
+            self._ready.append(self._fresh())
+
+    @staticmethod
+    def _fresh() -> Any:
+        return 3, (*memoryview(os.urandom(4 * _WORDS)).cast("I"), _WORDS), None
+
     def save(self) -> Callable[[], None]:
         state = self._generator.getstate()
         return lambda: self._generator.setstate(state)
-
-
-_WORDS = 624
 
 
 class _NumPy:
@@ -107,6 +126,7 @@ class _NumPy:
         self._bits: Any = None  # what it takes them from, as far as we know that kind
         self._word: _Word = _NoWord()
         self._seen = -2
+        self._ready: list[Any] = []
 
     def moved(self) -> bool:
         return self._word.value != self._seen or self._generator._bit_generator is not self._bits
@@ -120,11 +140,19 @@ class _NumPy:
         if bits is not self._bits:
             self._bits = bits
             self._word = _word(bits.ctypes.state_address + 4)
-        frombuffer = sys.modules["numpy"].frombuffer
-        key = frombuffer(os.urandom(4 * _WORDS), "u4")
-        generator.set_state(("MT19937", key, _WORDS))
+        state = self._ready.pop() if self._ready else self._fresh()
+        generator.set_state(state)
         generator.random_sample()
         self._seen = self._word.value
+
+    def prepare(self) -> None:
+        if not self._ready:
+            self._ready.append(self._fresh())
+
+    @staticmethod
+    def _fresh() -> Any:
+        frombuffer = sys.modules["numpy"].frombuffer
+        return "MT19937", frombuffer(os.urandom(4 * _WORDS), "u4"), _WORDS
 
     def save(self) -> Callable[[], None]:
         bits = self._generator._bit_generator
@@ -139,3 +167,39 @@ class _NumPy:
 
 
 _PYTHON = _Python()
+
+
+# ---- who seeds, where calls run beside each other ----
+
+_watched: list[tuple[Any, str, Any]] = []  # what was replaced, and by what
+
+
+def watch_seeding() -> None:
+    """Note which threads seed, from now on: that a state has changed does not say by whom."""
+    owners: list[tuple[Any, tuple[str, ...]]] = [(random, ("seed", "setstate"))]
+    numbers = sys.modules.get("numpy.random")
+    if getattr(numbers, "set_state", None) is not None:
+        owners.append((numbers, ("seed", "set_state")))
+    for owner, names in owners:
+        if not any(one is owner for one, _, _ in _watched):
+            for name in names:
+                original = getattr(owner, name)
+                _watched.append((owner, name, original))
+                setattr(owner, name, _noting(original))
+
+
+def watch_no_more() -> None:
+    """All is as it was."""
+    while _watched:
+        owner, name, original = _watched.pop()
+        setattr(owner, name, original)
+    seeders.clear()
+
+
+def _noting(original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def seed(*args: Any, **kwargs: Any) -> Any:
+        seeders.add(threading.get_ident())
+        return original(*args, **kwargs)
+
+    return seed

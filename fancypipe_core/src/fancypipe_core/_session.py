@@ -102,6 +102,7 @@ class Session:
             lambda: Runner(self.directory, live=live, interrupted=_teller(self._interrupts)),
             configured.own,
         )
+        self._shares = live
         self._values = LiveValues() if live else EncodedValues()
         self._observers = self._watch(configured.observers)
         self._files = Keeper(self.directory)
@@ -205,7 +206,7 @@ class Session:
             with self._lock, self._interrupts.watched(), self._interrupts.only_counted():
                 self._owner = threading.get_ident()
                 try:
-                    with ambient.lent():
+                    with ambient.lent(self._driver.slots > 1 and self._shares):
                         return self._run(targets[0] if len(targets) == 1 else targets)
                 finally:
                     self._owner = None

@@ -100,7 +100,7 @@ class Worker:
                 # and what its tasks start can be killed with it.
                 start_new_session=True,
                 env=self._variables,
-                cwd=folder if os.path.isdir(folder) else None,
+                cwd=_there(folder, os.path.dirname(directory)),
             )
         except BaseException:
             for end in (ours, our_control, *self.outputs):
@@ -298,6 +298,13 @@ class Worker:
         self._cell.close()
         if self.sentinel >= 0:
             os.close(self.sentinel)
+
+
+def _there(folder: str, instead: str) -> str | None:
+    """Return where a worker starts; None for where we are.  It cannot start where nothing is."""
+    if folder and os.path.isdir(folder):
+        return folder
+    return None if _here() else instead
 
 
 def _here() -> str:
