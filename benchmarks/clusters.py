@@ -36,7 +36,7 @@ class OursRemote(Ours):
         self._worker = self._start(
             "worker", f"-jobmanager={address}", f"-numworkers={self.workers}"
         )
-        self._says(self._worker, "(took us in)")
+        self._says(self._worker, "(connected to the manager)")
         self._session = Session("remote", jobmanager=address)
 
     def _start(self, *words: str) -> subprocess.Popen[str]:

@@ -148,11 +148,18 @@ def test_times(seconds: float, text: str) -> None:
             Outcome(False, 2, {"done": 3, "failed": 1, "cancelled": 0}, "x"),
             "no result after 2 s: 3 done, 1 failed (threads, 2 workers)",
         ),
+        (Outcome(True, 2, {"done": 1, "skipped": 0}), "1 task done in 2 s (threads, 2 workers)"),
         (Outcome(False, 2, {}, "x"), "no result after 2 s: nothing done (threads, 2 workers)"),
     ],
 )
 def test_the_last_line(outcome: Outcome, text: str) -> None:
     assert summary(RUN, outcome) == text
+
+
+def test_what_a_worker_has_several_of_is_counted_as_that() -> None:
+    for count, shown in ((1, "1 slot"), (2, "2 slots")):
+        info = RunInfo("1", "remote", count, unit="slot")
+        assert summary(info, DONE) == f"3 tasks done in 2 s (remote, {shown})"
 
 
 def test_a_short_run_shows_one_line() -> None:

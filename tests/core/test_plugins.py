@@ -382,7 +382,7 @@ def test_an_exception_in_an_observer_is_said_once_and_the_engine_goes_on(
         for _ in range(2):
             assert session.run([p.square(x) for x in range(20)]) == [x * x for x in range(20)]
     said = capsys.readouterr().err
-    assert said.count(f"observer Raises failed in {hook} and is not asked again") == 1
+    assert said.count(f"observer Raises failed in {hook} and is not called again") == 1
     assert said.count("RuntimeError: a mistake") == 1
     assert bad.calls.count(hook) == 1
     assert good.calls.count("fancypipe_run_over") == 2

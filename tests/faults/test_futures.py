@@ -136,7 +136,7 @@ def test_workers_that_never_come_up(plan_for_children: Plan) -> None:
     plan_for_children("batch.begin=exit@1+;batch.answer=exit@1+")
     with (
         pool("spawn", max_losses=2) as session,
-        pytest.raises(errors.TaskLost, match=r"3 workers did not come up.*exit code 7"),
+        pytest.raises(errors.TaskLost, match=r"3 workers did not start.*exit code 7"),
     ):
         session.run(t.fine(7))
 

@@ -173,7 +173,7 @@ def test_a_thread_over_its_limit_is_let_go_of(capfd: pytest.CaptureFixture[str])
         go.set()
     said = capfd.readouterr().err
     assert said.count("held took longer than its timeout of 0.2 s") == 1
-    assert "A thread cannot be killed: fancypipe-worker-1 is left to run on" in said
+    assert "A thread cannot be killed: fancypipe-worker-1 keeps running" in said
 
 
 @pytest.mark.fault(13)

@@ -30,7 +30,7 @@ def test_pauses_double_and_end_in_giving_up() -> None:
         assert not births.may(now, others_are_starting=True), "one at a time"
     assert pauses == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0]
     assert str(births.error()) == (
-        "no worker process comes up, so the run cannot go on; the last one: it is ill; "
+        "no worker process starts, so the run stops; the last one: it is ill; "
         "the last that it printed:\n  | cough"
     )
     assert births.may(now, others_are_starting=True), "the next run begins anew"

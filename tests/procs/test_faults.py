@@ -129,8 +129,8 @@ def test_a_large_payload_takes_its_time(monkeypatch: pytest.MonkeyPatch) -> None
     [
         ("exit", "it ended with exit code 7 before its first task"),
         ("kill", "it ended with SIGKILL before its first task"),
-        ("freeze", r"it did not come up within 1 s \(the setting start_limit\)"),
-        ("stop", r"it did not come up within 1 s \(the setting start_limit\)"),
+        ("freeze", r"it did not start within 1 s \(the setting start_limit\)"),
+        ("stop", r"it did not start within 1 s \(the setting start_limit\)"),
     ],
 )
 def test_no_child_comes_up(fault: str, says: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,7 +138,7 @@ def test_no_child_comes_up(fault: str, says: str, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("FANCYPIPE_FAULTS", f"child.start={fault}")
     before = children_of("self")
     begin = time.monotonic()
-    with pytest.raises(errors.BackendStartError, match=f"no worker process comes up.*{says}"):
+    with pytest.raises(errors.BackendStartError, match=f"no worker process starts.*{says}"):
         run([t.fine(n) for n in range(10)], backend="procs", workers=2)
     assert time.monotonic() - begin < 60
     assert children_of("self") <= before

@@ -99,7 +99,7 @@ def test_out_of_memory_is_an_error_of_the_task_and_the_end_of_its_process(
 @pytest.mark.parametrize(
     ("kind", "each", "told", "end"),
     [
-        ("thread", 7, "have left 21 threads running", "threads running"),
+        ("thread", 7, "left 21 threads running", "threads running"),
         ("descriptors", 20, "files or sockets open", "files or sockets open"),
     ],
 )
@@ -112,7 +112,7 @@ def test_threads_and_descriptors_that_pile_up(
     shown = capsys.readouterr().err
     lines = [line for line in shown.splitlines() if told in line and "tasks before it" in line]
     assert len(lines) == len(set(pids)), "one warning for each process"
-    assert f"after leave_{kind}: tasks have left" in shown
+    assert f"after leave_{kind}: tasks left" in shown
     assert end in shown
     assert 1 < len(set(pids)) < 5
 
@@ -126,7 +126,7 @@ def test_a_daemon_is_told_and_does_not_outlive_the_run(
             session.run(p.leave_daemon(str(tmp_path / name)))
         session.run(p.pid())
     shown = capsys.readouterr().err
-    assert shown.count("leave_daemon has left processes running") == 1
+    assert shown.count("leave_daemon left processes running") == 1
     for name in "ab":
         daemon = int((tmp_path / name).read_text())
         assert gone(daemon), "when the session is over, so is what tasks have left"

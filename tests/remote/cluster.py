@@ -114,7 +114,7 @@ class Cluster:
             "worker", f"-jobmanager={self.address}", f"-numworkers={slots}", *arguments
         )
         if joined:
-            party.says("took us in")
+            party.says("connected to the manager")
         return party
 
     def command(self, *arguments: str) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -125,17 +126,21 @@ class Watch:
                 Path(f"{event.done:g}").touch()
 
 if __name__ == "__main__":
-    run(fit(Path.cwd()), backend="remote", jobmanager=sys.argv[1], observers=[Watch()])
+    run(fit(Path.cwd()), backend="remote", jobmanager=sys.argv[1], observers=[Watch()],
+        progress=True)
 """
 
 
 def test_progress_is_seen_while_the_task_runs(two: Cluster) -> None:
+    two.parties[1].says("fancypipe worker: 2 slots, manager at")
     (two.folder / "steps.py").write_text(STEPS)
     over = subprocess.run(
         [sys.executable, "steps.py", two.address], cwd=two.folder,
         check=False, env=two.env, timeout=LIMIT, capture_output=True, text=True,
     )  # fmt: skip
     assert over.stdout == "fit 1 0.0 3.0\nfit 1 1.0 3.0\nfit 1 2.0 3.0\n", over.stderr
+    # Two workers of two slots each; what runs at the same time is counted in slots.
+    assert re.search(r"1 task done in .* s \(remote, [234] slots\)", over.stderr), over.stderr
 
 
 def test_without_a_pipeline_it_says_who_is_there(two: Cluster) -> None:
@@ -150,11 +155,11 @@ def test_asking_who_is_there_starts_no_process_and_ends_with_goodbye(two: Cluste
     for _ in range(2):
         over = two.run("status", f"-jobmanager={two.address}")
         assert over.stdout.count("sees ") == 2, over.stderr
-    eventually(lambda: two.parties[0].text.count("has left") == 2, "both have left")
+    eventually(lambda: two.parties[0].text.count(" left\n") == 2, "both have left")
     assert two.run(f"-jobmanager={two.address}", f"{WORK}:many", "--count", "5").returncode == 0
     for worker in two.parties[1:]:
-        worker.says("a client has left: ")
-        assert worker.text.count("a client is here") == worker.text.count("a client has left") == 1
+        worker.says("a client left: ")
+        assert worker.text.count("a client connected") == worker.text.count("a client left") == 1
         assert "the client is gone" not in worker.text  # it was told, and had not to find out
 
 
@@ -164,7 +169,7 @@ def test_the_wait_for_the_first_worker_can_be_interrupted(
 ) -> None:
     with cluster(tmp_path, workers=0) as made:
         waiting = client(made, "-wait=600", f"{WORK}:many")
-        made.parties[0].says("client on .* is here")
+        made.parties[0].says("client on .* joined")
         waiting.send_signal(number)
         _, err = waiting.communicate(timeout=LIMIT)
         name = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}[number]
@@ -238,7 +243,7 @@ def test_the_project_travels_where_the_file_system_does_not(tmp_path: Path, scri
                 env=made.env, cwd="/", stdin=subprocess.DEVNULL, stderr=file,
             )  # fmt: skip
         try:
-            eventually(lambda: "took us in" in log.read_text(), "the worker joins")
+            eventually(lambda: "connected to the manager" in log.read_text(), "the worker joins")
             over = made.run(f"-jobmanager={made.address}", str(script))
             assert (over.stdout, over.returncode) == ("25\n", 0), over.stderr
         finally:
@@ -298,7 +303,7 @@ def test_the_tasks_of_a_killed_client_end(two: Cluster, tmp_path: Path) -> None:
 @pytest.mark.fault(35)
 def test_a_worker_that_is_stopped_is_left_and_may_come_back(two: Cluster) -> None:
     running = client(two, f"{WORK}:many", "--count", "300", "--seconds", "0.02")
-    two.parties[1].says("a client is here")
+    two.parties[1].says("a client connected")
     two.parties[1].send(signal.SIGSTOP)
     out, err = running.communicate(timeout=LIMIT)
     assert running.returncode == 0, err
@@ -394,7 +399,7 @@ def test_a_worker_whose_processes_cannot_start_is_left_out(tmp_path: Path) -> No
     ("action", "said"),
     [
         ("raise@40", "the thread for the network has failed: InjectedFault("),
-        ("freeze@40", "the thread fancypipe-network does not go on; it is at"),
+        ("freeze@40", "the thread fancypipe-network stands still; it is at"),
     ],
 )
 def test_a_network_thread_that_fails_ends_the_run(two: Cluster, action: str, said: str) -> None:

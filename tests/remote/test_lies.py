@@ -320,7 +320,7 @@ def test_a_worker_key_runs_nothing_on_a_worker(rig: Rig) -> None:
         watch.say(hello("client", "watch"))
         workers = watch.hear_of(messages.Workers).workers
         victim = next(one.address for one in workers if one.host != "spy")
-        before = len(re.findall("a client is here", rig.worker.text))
+        before = len(re.findall("a client connected", rig.worker.text))
         for name in (client.address, b""):
             thief = Liar(rig.address, rig.worker_keys, name)
             for role in ("client", "worker"):
@@ -333,7 +333,7 @@ def test_a_worker_key_runs_nothing_on_a_worker(rig: Rig) -> None:
         again.say(hello("worker", "thief"))
         again.say(raw(["open", 10**6, 1], victim))
         assert sum(session.run(many(20))) == 190
-        assert len(re.findall("a client is here", rig.worker.text)) == before
+        assert len(re.findall("a client connected", rig.worker.text)) == before
         for one in (spy, watch, again):
             one.close()
     rig.all_live()

@@ -98,7 +98,7 @@ def test_a_key_that_the_manager_does_not_admit() -> None:
             assert ask(link, b"hello")
     assert [parts for _, _, parts in echo.seen] == [[b"hello"]]
     assert echo.remarks == [
-        "somebody at 127.0.0.1 was refused: it knows the manager but not our secret"
+        "a peer at 127.0.0.1 was refused: it knows the manager but not our secret"
     ], "once, not each time"
 
 
@@ -197,8 +197,8 @@ def test_a_manager_that_does_not_come_to_let_anybody_in() -> None:
     try:
         error = told(listener.address, keys(of), 0.5)
         assert str(error) == (
-            f"the manager at {listener.address} did not let us in within 0.5 s: it is stopped, or "
-            "has too much to do"
+            f"the manager at {listener.address} did not accept the connection within 0.5 s: it "
+            "is stopped, or has too much to do"
         )
         assert isinstance(error, errors.ConnectionLost)
     finally:

@@ -116,7 +116,7 @@ def test_the_walk_through_on_three_hosts(three: Hosts, script: Path, shared: boo
             "-numworkers=1",
             hidden=None if shared or host == "b" else script.parent,
         )
-        worker.says("took us in")
+        worker.says("connected to the manager")
     command = [sys.executable, "-m", "fancypipe_core.cli", "--workertype", "remote"]
     status = subprocess.run(
         three.on("b", *command, f"-jobmanager={three.address_a}"),

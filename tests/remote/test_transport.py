@@ -420,7 +420,7 @@ def test_scarce_room_is_told_in_time() -> None:
         (remark,) = listener.remarks()
         assert remark == (
             f"{used} of {used} descriptors are in use, and each link takes one: without more "
-            "(`ulimit -n`, or LimitNOFILE of systemd) nobody else will be let in"
+            "(`ulimit -n`, or LimitNOFILE of systemd) no further connection is accepted"
         )
         assert listener.remarks() == [], "once a minute"
     finally:

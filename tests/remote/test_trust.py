@@ -103,5 +103,5 @@ def test_clients_share_no_process(tmp_path: Path, local: str) -> None:
             made.run("-q", f"-jobmanager={made.address}", f"{WORK}:where").stdout for _ in range(2)
         ]
         assert pids[0] != pids[1]
-        worker.says("(?s)a client is here.*a client is here")
+        worker.says("(?s)a client connected.*a client connected")
         assert len(set(re.findall(r"host process (\d+)", worker.text))) == 2

@@ -288,7 +288,7 @@ def hidden(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hidden]:
                 stderr=file,
             )  # fmt: skip
         try:
-            eventually(lambda: "took us in" in log.read_text(), "the worker joins")
+            eventually(lambda: "connected to the manager" in log.read_text(), "the worker joins")
             yield Hidden(made, root, f"procs remote={sees} remote={made.address}")
         finally:
             worker.terminate()

@@ -166,7 +166,9 @@ def test_a_reader_that_leaves(place: Place, quiet: str) -> None:
     over = place.call("sh", "-c", f"({line}) | head -c 5")
     *said, code = over.stderr.splitlines()
     assert (over.stdout, code) == ("[0, 0", "141")
-    told = "fancypipe: who reads standard output has left before the whole result was written; "
+    told = (
+        "fancypipe: the reader of standard output closed it before the whole result was written; "
+    )
     assert [line for line in said if line.startswith(told)] == said[1:]
     assert len(said) == (0 if quiet else 2)
 
@@ -506,7 +508,7 @@ def test_a_failure_says_what_where_why_and_what_next(place: Place, backend: str)
     lines = over.stderr.splitlines()
     at = lines.index("fancypipe: the run failed")
     what, where, why, after = lines[at + 1 :]
-    assert re.fullmatch(r"  what:  task top/bad\S*, attempt 1", what)
+    assert re.fullmatch(r"  what:  task top/bad\S* \(x=5\), attempt 1", what)
     assert re.fullmatch(r"  where: failing.py:7 \(host \S+, pid \d+\)", where)
     assert re.fullmatch(r"  why:   \S*MyError: no [56]", why)
     if backend == "S":

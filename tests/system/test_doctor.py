@@ -120,7 +120,7 @@ def test_a_run_without_a_guard_is_named_and_not_started(place: Place) -> None:
 def test_an_import_that_does_not_end(place: Place) -> None:
     place.write("import time\nfrom fancypipe_core import task\n\ntime.sleep(1000)\n")
     assert place.found("--limit 6 pipeline.py", code=1).one("problem") == (
-        "a worker that imports pipeline.py does not come to an end: it takes more than 6 s, and is "
+        "a worker that imports pipeline.py does not finish: it takes more than 6 s, and is "
         f"in line 4 -> put what is not for workers below {GUARD}; if it needs longer, give it more "
         "time: --limit SECONDS"
     )
@@ -132,9 +132,7 @@ def test_an_import_that_ends_the_process(place: Place) -> None:
     assert (
         place.found(code=1)
         .one("problem")
-        .startswith(
-            "a worker that imports pipeline.py dies of it (exit code 3); it said: no license -> "
-        )
+        .startswith("a worker that imports pipeline.py dies (exit code 3); it said: no license -> ")
     )
 
 

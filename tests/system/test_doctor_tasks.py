@@ -162,7 +162,7 @@ def test_what_does_not_come_to_an_end_when_it_is_read(
 ) -> None:
     elsewhere("f(Thing())", "time.sleep(1000)")
     assert place.found("--limit 6 pipeline.py", code=1).one("problem") == (
-        "a worker does not come to an end with reading the tasks and their inputs: it takes more "
+        "a worker does not finish reading the tasks and their inputs: it takes more "
         "than 6 s -> if it needs longer, give it more time: --limit SECONDS"
     )
     assert not place.left()

@@ -235,7 +235,7 @@ def test_once_and_the_grace_runs_out(folder: Path, backend: str) -> None:
     text = said(terminal)
     assert "waiting up to 0." in text
     assert "interrupted (Ctrl-C): 0 tasks done, 32 not" in text
-    goes_on = "2 tasks go on, since nothing can stop a running task of this backend"
+    goes_on = "2 tasks keep running, since this backend cannot stop a running task"
     assert (goes_on in text) == (backend == "T")
     assert marks(folder, "begun") == 2
 
@@ -350,7 +350,7 @@ def test_twice_ends_at_once(folder: Path, backend: str, keys: int, picture: bool
     assert code == 130, text
     assert took < 10, "it is to take less than one second"
     assert "fancypipe: interrupted (Ctrl-C): 0 tasks done, 32 not\n" in text
-    goes_on = "fancypipe: 2 tasks go on, since nothing can stop a running task of this backend"
+    goes_on = "fancypipe: 2 tasks keep running, since this backend cannot stop a running task"
     assert (goes_on in text) == (backend == "T")
     assert marks(folder, "done") == 0
 
@@ -389,7 +389,7 @@ def test_programs_that_tasks_run_end_with_them(folder: Path, backend: str) -> No
             terminal.see("Ctrl-C again to stop now")
             terminal.press()
         assert terminal.end() == 130
-    assert "go on" not in said(terminal)
+    assert "keep running" not in said(terminal)
 
 
 # ---- other signals -------------------------------------------------------------
@@ -580,8 +580,8 @@ def test_a_backend_that_takes_nothing_back_is_waited_for(
             session.run([wait_for(str(gate), str(begun)) for _ in range(5)])
         thread.join()
     assert told == (
-        "fancypipe: cancelled: waiting up to 300 s for 2 tasks, begun or not, that cannot be "
-        "called back: wait_for, wait_for[2]; call interrupt() again to stop now\n"
+        "fancypipe: cancelled: waiting up to 300 s for 2 tasks that this backend cannot take back, "
+        "started or not: wait_for, wait_for[2]; call interrupt() again to stop now\n"
     )
 
 
@@ -664,7 +664,7 @@ def test_a_script_ends_as_the_command_does(folder: Path, how: list[str], backend
         terminal.press()
         assert terminal.end() == 130
     shown = [line for line in said(terminal).replace("^C", "").splitlines() if line]
-    goes_on = [line for line in shown if "go on, since nothing can stop" in line]
+    goes_on = [line for line in shown if "keep running, since this backend" in line]
     assert (len(goes_on) == 1) == (backend == "threads")
     assert [line for line in shown if line not in goes_on] == [LINE]
 

@@ -13,6 +13,7 @@ from fancypipe_core._graph import Graph
 from fancypipe_core._interrupts import Interrupts, again, how
 from fancypipe_core._report import Report
 from fancypipe_core._scheduler import Scheduler
+from fancypipe_core._spelling import several
 from fancypipe_core.backend import Backend
 
 __all__ = ["Ending", "Loop"]
@@ -113,9 +114,8 @@ class Ending:
         left = loop.scheduler.in_flight
         if not left or until <= monotonic() or loop.interrupts.count > 1:
             return
-        what = f"{left} running task" if recall is not None else f"{left} task"
-        what += "" if left == 1 else "s"
-        what += "" if recall is not None else ", begun or not, that cannot be called back"
+        what = several(left, "task" if recall is None else "running task")
+        what += "" if recall is not None else " that this backend cannot take back, started or not"
         self._report.warn(
             f"{how(loop.interrupts.signal)}: waiting up to {until - monotonic():.3g} s for "
             f"{what}: {self._names()}; {again(loop.interrupts.signal)} to stop now"
@@ -167,4 +167,4 @@ def _grace_after(number: int, grace: float) -> float:
 
 
 def _tasks(count: int) -> str:
-    return f"{count} task{'' if count == 1 else 's'}"
+    return several(count, "task")

@@ -187,7 +187,9 @@ class FuturesBackend:
     def _look(self) -> None:
         for lane in (self._main, self._side):
             if lane is not None and lane.misses_a_death():
-                for batch in lane.let_go("a process of the pool has died, and it did not say so"):
+                for batch in lane.let_go(
+                    "a process of the pool died, and the pool did not report it"
+                ):
                     self._ended(batch)
 
     def _answer(self) -> None:
@@ -353,7 +355,7 @@ class FuturesBackend:
         self._bad_starts += 1
         if self._bad_starts >= (_BAD_STARTS if self._came_up else _REFUSALS):
             how = lane.certificate(error, guilty=True).detail
-            text = f"{self._bad_starts} workers did not come up, the last: {how}"
+            text = f"{self._bad_starts} workers did not start, the last: {how}"
             self._bad_starts = 0
             self._give_up(text, self._queue.take_alone())
 
@@ -367,11 +369,13 @@ class FuturesBackend:
             self._side = None
         if not lane.bury():
             self._say_left()
-        for batch in lane.let_go("the pool is broken, and did not say so of all that was in it"):
+        for batch in lane.let_go("the pool broke, and did not fail all of its futures"):
             self._inbox.put(partial(self._ended, batch))
 
     def _say_left(self) -> None:
-        text = "a pool did not close, not even with its processes killed; it is left to itself"
+        text = (
+            "a pool did not close, even after its processes were killed; nothing waits for it now"
+        )
         self._emit([Note(None, "warning", text)])
 
     def _end(self, grace: float) -> None:

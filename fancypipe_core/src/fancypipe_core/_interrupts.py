@@ -96,7 +96,7 @@ class Interrupts:
             for number, handler in before.items():
                 signal.signal(number, handler)
         if self.signal and before:
-            raise self.error(f"{how(self.signal)} when all was done")
+            raise self.error(f"{how(self.signal)} after the result was complete")
 
     @contextmanager
     def told_to(self, reaction: Reaction) -> Iterator[None]:

@@ -154,8 +154,8 @@ class Observers:
             except (Exception, SystemExit):  # noqa: BLE001 - an observer must not break the run
                 self._plugins.remove(entry)
                 _plugins.say(
-                    f"fancypipe: observer {name} failed in {hook} and is not asked again:\n"
-                    f"{traceback.format_exc()}"
+                    f"fancypipe: observer {name} failed in {hook} and is not called again in this "
+                    f"session:\n{traceback.format_exc()}"
                 )
 
 

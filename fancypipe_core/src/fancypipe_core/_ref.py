@@ -84,7 +84,7 @@ class Ref(Generic[T_co]):
         raise NotImplementedError
 
     def _refuse(self, what: str, instead: str) -> NoReturn:
-        raise errors.GraphError(f"{what} {self!r} is not known before it has run; {instead}")
+        raise errors.GraphError(f"{what} {self!r} cannot be known before it has run; {instead}")
 
     def __copy__(self) -> Self:
         return self
@@ -109,8 +109,8 @@ class Ref(Generic[T_co]):
             if name.startswith("_") or not hasattr(self._origin(), "_definition"):
                 raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
             raise errors.ReferenceAttributeError(
-                f"the attribute {name!r} of {self!r} is not known before it has run; use it inside "
-                f"a task, or write .result().{name}"
+                f"the attribute {name!r} of {self!r} cannot be known before it has run; use it "
+                f"inside a task, or write .result().{name}"
             )
 
         def __setattr__(self, name: str, value: Any) -> None:

@@ -88,10 +88,10 @@ class Report:
 
     def left_behind(self, count: int) -> None:
         """So many jobs of a run could not be ended."""
-        tasks = "1 task goes" if count == 1 else f"{count} tasks go"
+        tasks = "1 task keeps" if count == 1 else f"{count} tasks keep"
         self.warn(
-            f"{tasks} on, since nothing can stop a running task of this backend; "
-            "what it does is lost, and ends with this program at the latest"
+            f"{tasks} running, since this backend cannot stop a running task; "
+            "the result is dropped, and this program's end stops it at the latest"
         )
 
     def warn(self, text: str) -> None:
@@ -260,7 +260,7 @@ class Report:
         node = self._nodes.get(number)
         known = self._causes.get(number)
         if node is None or known is None:
-            raise errors.InternalError(f"task {number} failed, and nobody knows why")
+            raise errors.InternalError(f"task {number} failed, and no reason was recorded")
         cause, attempt = known
         if isinstance(cause, Certificate):
             return self._death(node, cause, attempt)

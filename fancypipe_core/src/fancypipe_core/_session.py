@@ -24,6 +24,7 @@ from fancypipe_core._ref import Ref
 from fancypipe_core._report import Report
 from fancypipe_core._runner import Runner, refuse_in_worker
 from fancypipe_core._scheduler import Scheduler
+from fancypipe_core._spelling import several
 from fancypipe_core._values import EncodedValues, LiveValues
 from fancypipe_core.backend import BackendOptions
 
@@ -91,6 +92,7 @@ class Session:
         plugin = configured.plugin
         self.settings = configured.core.settings
         self._name = plugin.name
+        self._unit = plugin.unit
         self.id = os.urandom(6).hex()
         base = os.path.abspath(self.settings.tempdir or tempfile.gettempdir())
         self.directory = os.path.join(base, _orphans.owned_prefix() + self.id)
@@ -230,7 +232,9 @@ class Session:
             return self._driver.run(target, self.settings.grace)
         from fancypipe_core.hooks import ENDS, Outcome, RunInfo
 
-        info = RunInfo(os.urandom(6).hex(), self._name, self._driver.slots, self.directory)
+        info = RunInfo(
+            os.urandom(6).hex(), self._name, self._driver.slots, self.directory, self._unit
+        )
         self._observers.run_started(info)
         message = "ended by an exception of the engine"
         ok = False
@@ -298,7 +302,8 @@ class Session:
     def __repr__(self) -> str:
         state = "open" if self._open else "closed"
         state = state if self._process == os.getpid() else f"of process {self._process}"
-        return f"<Session {self.id} on {self._name}, {self.settings.workers} workers, {state}>"
+        count = self.settings.workers if self._unit == "worker" else self._driver.slots
+        return f"<Session {self.id} on {self._name}, {several(count, self._unit)}, {state}>"
 
 
 _sessions: weakref.WeakSet[Session] = weakref.WeakSet()

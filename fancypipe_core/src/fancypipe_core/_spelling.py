@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-__all__ = ["dashed", "near", "plain"]
+__all__ = ["dashed", "near", "plain", "several"]
 
 
 def plain(name: str) -> str:
@@ -25,3 +25,8 @@ def dashed(name: str) -> str:
     """Return a name as an option is usually written."""
     name = name.replace("_", "-")
     return f"-{name}" if len(name) == 1 else f"--{name}"
+
+
+def several(count: int, word: str) -> str:
+    """Return a number with its word, such as `1 task` or `2,000 tasks`."""
+    return f"{count:,} {word}{'' if count == 1 else 's'}"

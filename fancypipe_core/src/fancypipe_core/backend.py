@@ -23,7 +23,7 @@ The rules; the conformance tests have the same numbers:
 9.  After `stop` no event comes, and no thread, child, socket, descriptor or
     file is left.
 10. `time_limit` is enforced by killing where the backend can kill.  Where it
-    cannot, it says so once, by a `Note` on the stream "warning"; or it lets go
+    cannot, it says so once, by a `Note` on the stream "warning"; or it abandons
     of the job, reports it as lost by `timeout`, and names what runs on in a note.
 
 What a backend may have besides: `Driven`, `Recalling`, `Watched`, `Forked`, `Adapting`.
@@ -574,6 +574,8 @@ class BackendPlugin(NamedTuple):
             the table of the plugin's name in a file, and an argument of `run()`.
         commands: What it adds to the command `fancypipe`, by name.  If it has
             `status`, then `fancypipe -workertype=NAME` without a pipeline calls it.
+        unit: What it counts in `Slots`, for messages: `worker`, or `slot` where one
+            worker may have several.
     """
 
     name: str
@@ -585,6 +587,7 @@ class BackendPlugin(NamedTuple):
     kills: bool = False
     settings: type[Any] | None = None
     commands: Mapping[str, Command] = MappingProxyType({})
+    unit: str = "worker"
 
 
 class Pace:

@@ -56,6 +56,7 @@ class RunInfo:
         id: Unique, short, fit for a file name.
         backend: The backend's name.
         workers: How many tasks run at the same time.
+        unit: What `workers` counts: `worker`, or `slot` where one worker may have several.
         directory: The run's own folder, or None while it has none.
     """
 
@@ -63,6 +64,7 @@ class RunInfo:
     backend: str
     workers: int
     directory: str | None = None
+    unit: str = "worker"
 
 
 class TaskEvent(NamedTuple):

@@ -72,6 +72,6 @@ class Births:
         self.failures = 0
         said = "".join(f"\n  | {line}" for line in self._output[-_LAST_LINES:])
         return BackendStartError(
-            "no worker process comes up, so the run cannot go on; the last one: "
+            "no worker process starts, so the run stops; the last one: "
             f"{self._why}" + (f"; the last that it printed:{said}" if said else "")
         )

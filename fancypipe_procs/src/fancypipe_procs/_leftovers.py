@@ -76,8 +76,8 @@ class Leftovers:
         most = self._limits.threads
         if left >= most and "threads" not in self._told:
             self._told.add("threads")
-            notes.append(f"{label} and tasks before it have left {left} threads running")
-        return f"tasks have left {left} threads running" if left >= most * _MANY_TIMES else ""
+            notes.append(f"{label} and tasks before it left {left} threads running")
+        return f"tasks left {left} threads running" if left >= most * _MANY_TIMES else ""
 
     def _count_descriptors(self, label: str, notes: list[str]) -> str:
         most = self._limits.descriptors
@@ -89,8 +89,8 @@ class Leftovers:
             return ""
         if "descriptors" not in self._told:
             self._told.add("descriptors")
-            notes.append(f"{label} and tasks before it have left {left} files or sockets open")
-        return f"tasks have left {left} files or sockets open" if left >= most * _MANY_TIMES else ""
+            notes.append(f"{label} and tasks before it left {left} files or sockets open")
+        return f"tasks left {left} files or sockets open" if left >= most * _MANY_TIMES else ""
 
     def _count_processes(self, label: str, notes: list[str]) -> str:
         found = _children()
@@ -100,15 +100,11 @@ class Leftovers:
             self._told.add(label)
             named = ", ".join(f"{one.command} (pid {one.pid})" for one in new[:5])
             notes.append(
-                f"{label} has left processes running, which are killed when their worker ends: "
+                f"{label} left processes running, which are killed when their worker ends: "
                 + named
                 + (f" and {len(new) - 5} more" if len(new) > 5 else "")
             )
-        return (
-            f"tasks have left {len(found)} processes"
-            if len(found) >= self._limits.processes
-            else ""
-        )
+        return f"tasks left {len(found)} processes" if len(found) >= self._limits.processes else ""
 
 
 def kill_children() -> None:

@@ -16,7 +16,7 @@ class ProcsSettings:
 
     start_limit: float = setting(
         60.0,
-        help="Seconds that a new worker process has to come up.",
+        help="Seconds that a new worker process has to start.",
         least=0.1,
         value="SECONDS",
     )

@@ -101,7 +101,7 @@ class ProcsBackend:
     def stop(self, grace: float) -> None:
         self._queue.clear()
         for why in self._crew.stop(grace, self._read_output):
-            self._tell(Note(None, "warning", f"a worker process is left over: {why}"))
+            self._tell(Note(None, "warning", f"a worker process could not be ended: {why}"))
         self._sink = None
         for descriptor in (self._wake_in, self._wake_out):
             if descriptor >= 0:
@@ -378,7 +378,7 @@ class ProcsBackend:
         self._crew.births.failed(worker.born, monotonic(), detail, why.output, hung=hung)
         if self._crew.workers and not self._warned:
             self._warned = True
-            text = f"a worker process did not come up: {detail}; the others go on"
+            text = f"a worker process did not start: {detail}; the other workers continue"
             self._tell(Note(None, "warning", text))
 
 

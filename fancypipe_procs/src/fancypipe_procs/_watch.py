@@ -86,7 +86,7 @@ class Watch:
             elif not worker.ready and now >= worker.born + self._limits.start:
                 worker.kill(
                     "start",
-                    f"it did not come up within {self._limits.start:g} s (the setting start_limit)",
+                    f"it did not start within {self._limits.start:g} s (the setting start_limit)",
                 )
         self._overdue(workers, now)
         if now >= self._looked + _LOOK:

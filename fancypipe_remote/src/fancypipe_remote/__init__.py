@@ -34,6 +34,7 @@ plugin = BackendPlugin(
     help="workers on any number of machines, which meet at a manager",
     make=_make,
     kills=True,
+    unit="slot",
     settings=ClientSettings,
     commands={
         "manager": Command(

@@ -13,6 +13,7 @@ from fancypipe_remote._declared import WorkerSettings
 from fancypipe_remote._keys import WORKER
 from fancypipe_remote._log import log
 from fancypipe_remote._transport import Dialer
+from fancypipe_remote._words import several
 from fancypipe_remote._worker import Worker
 
 __all__ = ["worker"]
@@ -43,7 +44,7 @@ def worker(settings: WorkerSettings, _words: Sequence[str]) -> int:
         lambda line: log(f"fancypipe worker: {line}"),
     )
     served.stop_on_signals()
-    log(f"fancypipe worker: {slots} slots, manager at {address}")
+    log(f"fancypipe worker: {several(slots, 'slot')}, manager at {address}")
     served.run(settings.grace)
     log("fancypipe worker: stopped")
     return 0

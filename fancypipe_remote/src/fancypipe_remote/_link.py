@@ -148,6 +148,6 @@ class Link:
         if self.manager is None:
             return f"no manager answered within {now - self._since:.0f} s"
         return (
-            f"the manager on {self.manager.host} (pid {self.manager.pid}) has not been heard of "
-            f"for {now - self._heard:.0f} s"
+            f"the manager on {self.manager.host} (pid {self.manager.pid}) has sent "
+            f"nothing for {now - self._heard:.0f} s"
         )

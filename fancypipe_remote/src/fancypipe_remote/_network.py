@@ -153,7 +153,7 @@ class Network:
             return ""
         frame = sys._current_frames().get(self._thread.ident or 0)
         stack = "".join(traceback.format_stack(frame)[-8:]) if frame is not None else "its end"
-        return f"the thread fancypipe-network does not go on; it is at\n{stack}"
+        return f"the thread fancypipe-network stands still; it is at\n{stack}"
 
     def stop(self) -> None:
         """Close all, and wait for the thread to end."""

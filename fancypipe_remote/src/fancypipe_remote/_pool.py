@@ -31,6 +31,7 @@ from fancypipe_core.backend import (
 )
 from fancypipe_remote._crew import Crew, Member
 from fancypipe_remote._network import Network
+from fancypipe_remote._words import several
 
 __all__ = ["RemoteBackend"]
 
@@ -213,7 +214,7 @@ class RemoteBackend:
                 self._up_by = monotonic() + self._wait
         except errors.ChannelError as error:
             count = len(self._jobs) + sum(member.load for member in crew)
-            what = f"{count} tasks were under way" if count else "nothing was under way"
+            what = f"{several(count, 'task')} under way" if count else "no task was under way"
             raise type(error)(f"{error}; {what}") from None
 
     def _pass(self, member: Member, events: Sequence[Event]) -> None:
@@ -240,7 +241,7 @@ class RemoteBackend:
             self._sink(passed)
         if member.slots > member.asked:
             raise errors.ProtocolError(
-                f"it has {member.slots} slots, where {member.asked} were asked for"
+                f"it has {several(member.slots, 'slot')}, where {member.asked} were asked for"
             )
 
     def _lose(self, member: Member, jobs: Sequence[Job], why: str) -> None:
@@ -303,7 +304,8 @@ class RemoteBackend:
         elif now >= self._nobody_since + self._away:
             self._nobody_since = None
             raise errors.BackendClosed(
-                f"no worker could be used for {self._away:g} s, and {len(self._jobs)} tasks wait"
+                f"no worker could be used for {self._away:g} s, with "
+                f"{several(len(self._jobs), 'task')} waiting"
                 + "".join(f"; {text}" for text in sorted(self._warned))
             )
         return due
@@ -364,7 +366,7 @@ class RemoteBackend:
                 f"the manager is there, but no worker joined it within {self._wait:g} s: start "
                 "`fancypipe worker` with the same -jobmanager, or wait longer with -wait"
             )
-        text = f"{len(news.workers)} workers are there, but none could be used within "
+        text = f"{several(len(news.workers), 'worker')} joined, but none could be used within "
         text += f"{self._wait:g} s"
         for info in news.workers.values():
             member = crew.members.get(info.address)

@@ -58,8 +58,8 @@ def meet(address: Address, keys: PeerKeys, seconds: float = 5.0) -> Address:
     if outcome is Handshake.GONE:
         raise errors.ConnectionLost(f"the manager at {address} went away while we connected")
     raise errors.ConnectionLost(
-        f"the manager at {address} did not let us in within {left:.1f} s: it is stopped, "
-        "or has too much to do"
+        f"the manager at {address} did not accept the connection within {left:.1f} s: it is "
+        "stopped, or has too much to do"
     )
 
 

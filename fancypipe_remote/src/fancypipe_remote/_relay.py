@@ -32,6 +32,7 @@ from fancypipe_core.errors import ProtocolError
 from fancypipe_remote import _messages as messages
 from fancypipe_remote._messages import Parts
 from fancypipe_remote._shares import shares
+from fancypipe_remote._words import several
 
 __all__ = ["Out", "Relay", "Times"]
 
@@ -155,7 +156,7 @@ class Relay:
         out: list[Out] = []
         for party in list(self._parties.values()):
             if now >= party.heard + self.times.silent:
-                self._remove(party, f"is gone: not a word for {self.times.silent:g} s")
+                self._remove(party, f"is gone: it sent nothing for {self.times.silent:g} s")
             elif (
                 party.unreachable is not None and now >= party.unreachable + self.times.unreachable
             ):
@@ -239,11 +240,12 @@ class Relay:
         elif party is None:
             out.append(Out(link, messages.encode(messages.Who())))
         elif isinstance(message, messages.Bye):
-            self._remove(party, "has left")
+            self._remove(party, "left")
         elif isinstance(message, messages.WorkerBeat) and role == "worker":
             if message.slots > party.hello.slots:
                 raise ProtocolError(
-                    f"it has {message.slots} slots, and said before that it has {party.hello.slots}"
+                    f"it announces {several(message.slots, 'slot')}, and announced "
+                    f"{party.hello.slots} before"
                 )
             party.load = message.load
             self._changed |= party.slots != message.slots
@@ -271,13 +273,15 @@ class Relay:
         if hello.role != role:
             raise ProtocolError(f"a key for a {role} does not make a {hello.role}")
         if before not in (None, known) or (known is not None and known.hello != hello):
-            raise ProtocolError("it is somebody else now than it said it was")
+            raise ProtocolError("it announces itself as another than before")
         if known is None:
             if len(self._of(role)) >= messages.MOST_PARTIES:
-                raise ProtocolError(f"{messages.MOST_PARTIES} {role}s are here, which is the most")
+                raise ProtocolError(
+                    f"{messages.MOST_PARTIES} {role}s are connected, which is the most"
+                )
             known = self._parties[address] = _Party(address, link, hello, now)
-            slots = f" with {hello.slots} slots" if hello.slots else ""
-            self.log.append(f"{known} is here{slots}")
+            slots = f" with {several(hello.slots, 'slot')}" if hello.slots else ""
+            self.log.append(f"{known} joined{slots}")
         elif known.link not in (None, link):
             del self._links[known.link]
         self._links[link] = known

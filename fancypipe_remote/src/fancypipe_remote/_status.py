@@ -24,6 +24,7 @@ from fancypipe_remote._greeting import Answer, Greeting
 from fancypipe_remote._keys import CLIENT
 from fancypipe_remote._network import Network, News
 from fancypipe_remote._transport import Dialer
+from fancypipe_remote._words import several
 from fancypipe_remote._worker import hello
 
 __all__ = ["status"]
@@ -66,7 +67,8 @@ def _news(network: Network, told: threading.Event, address: str) -> News:
         if news.manager is not None and news.listed:
             return news
     raise errors.ConnectionLost(
-        f"the manager at {address} let us in, but did not say within {_ANSWER:g} s who is there"
+        f"the manager at {address} accepted the connection, but did not say within "
+        f"{_ANSWER:g} s who is there"
     )
 
 
@@ -116,8 +118,8 @@ def _text(news: News, address: str, base: str, sees: Mapping[bytes, Answer]) -> 
     workers = list(news.workers.values())
     slots = sum(info.slots for info in workers)
     lines.append(
-        f"{_count(len(workers), 'worker')} with {_count(slots, 'slot')}, "
-        f"{_count(news.clients - 1, 'other client')}"
+        f"{several(len(workers), 'worker')} with {several(slots, 'slot')}, "
+        f"{several(news.clients - 1, 'other client')}"
     )
     for info in workers:
         answer = sees.get(info.address)
@@ -126,13 +128,9 @@ def _text(news: News, address: str, base: str, sees: Mapping[bytes, Answer]) -> 
         else:
             how = f"sees {base}" if answer.shares else f"does not see {base}"
         lines.append(
-            f"  {info.host} (pid {info.pid}): {_count(info.slots, 'slot')}, "
+            f"  {info.host} (pid {info.pid}): {several(info.slots, 'slot')}, "
             f"Python {info.python}, fancypipe-remote {info.fancypipe}, load {info.load:.1f}, {how}"
         )
     if not workers:
         lines.append(f"  start some with: fancypipe worker -jobmanager={address}")
     return "\n".join(lines) + "\n"
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" + ("" if number == 1 else "s")

@@ -158,12 +158,12 @@ class Worker:
         manager = link.manager
         if link.state is LinkState.MET and manager is not None and manager.manager != self._met:
             self._met = manager.manager
-            self._say(f"the manager on {manager.host} (pid {manager.pid}) took us in")
+            self._say(f"connected to the manager on {manager.host} (pid {manager.pid})")
 
     def _drain(self, grace: float) -> None:
         if not self._hosts:
             return
-        self._say(f"leaving: what runs has {grace:g} s to end")
+        self._say(f"leaving: running jobs have {grace:g} s to end")
         self._side.slots = 0
         self._side.link.hurry(monotonic())
         until = monotonic() + grace
@@ -201,7 +201,7 @@ class Worker:
             theirs.close()
         self._hosts[connection] = _Host(process)
         self._loop.attach(Pump(ours, connection))
-        self._say(f"a client is here: host process {process.pid}")
+        self._say(f"a client connected: host process {process.pid}")
 
     def _closed(self, connection: Connection) -> None:
         """The client closed the connection, or is gone: its host ends with its channel."""
@@ -209,7 +209,7 @@ class Worker:
         if host is not None:
             host.end_at = monotonic() + _HOST_ENDS
             self._ending.append(host)
-            self._say(f"a client has left: {connection.closed or 'its run is over'}")
+            self._say(f"a client left: {connection.closed or 'its run is over'}")
 
     def _host_ended(self, connection: Connection, host: _Host) -> None:
         pump = self._loop.pumps.get(connection)

@@ -156,7 +156,7 @@ class ThreadsBackend:
         for worker in workers:
             frame = frames.get(worker.thread.ident or 0)
             if frame is None:
-                return f"{worker.thread.name} has died without a word"
+                return f"{worker.thread.name} died without an error"
             if worker.signal not in self._idle and not _runs_a_job(frame):
                 stack = "".join(traceback.format_stack(frame)[-8:])
                 return f"{worker.thread.name} does not come back to its work; it is at\n{stack}"
@@ -272,11 +272,11 @@ class ThreadsBackend:
         job = worker.job
         assert job is not None, "a limit without a job"
         name = worker.thread.name
-        why = Certificate("timeout", f"left to run on in {name}", _HOST, os.getpid())
+        why = Certificate("timeout", f"still running in {name}", _HOST, os.getpid())
         said = (
             f"{job.call.label} took longer than its timeout of {job.time_limit:g} s.  A thread "
-            f"cannot be killed: {name} is left to run on, outside of the {self._count} that "
-            "work, until it ends or this process does; on procs it would be killed"
+            f"cannot be killed: {name} keeps running, and another takes its place, until the task "
+            "or this process ends; on procs it would be killed"
         )
         self._replace(worker)
         self._emit([Note(None, "warning", said), Lost(job.id, why)])

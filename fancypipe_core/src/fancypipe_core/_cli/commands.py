@@ -41,7 +41,7 @@ PLUGIN = "plugin:"
 
 _BROKEN_PIPE = 128 + 13  # as a program ends that the system kills for writing to nobody
 _LEFT = (
-    "who reads standard output has left before the whole result was written; "
+    "the reader of standard output closed it before the whole result was written; "
     "--output FILE writes it to a file"
 )
 _LAST_SECONDS = 5.0  # that an interrupted process has for its own end; after two signals a tenth

@@ -140,7 +140,9 @@ def _first_line(error: BaseException) -> str:
 def _next(error: errors.FancyPipeError, serial: str, is_serial: bool) -> str:
     cause = error.__cause__ or error
     if isinstance(error, errors.TaskTimeout):
-        return "give the task a longer `timeout`, or see in series where it stays: " + serial
+        return (
+            "give the task a longer `timeout`, or run it in series to see where it hangs: " + serial
+        )
     if isinstance(error, errors.TaskLost):
         return _after_death(str(error.certificate), serial)
     if isinstance(cause, errors.DecodeError):

@@ -144,15 +144,14 @@ def _no_answer(file: str, limit: float, tried: _Try) -> Finding:
                 break
         return Finding(
             "problem",
-            f"a worker that imports {file} does not come to an end: it takes more than "
-            f"{limit:g} s{place}",
+            f"a worker that imports {file} does not finish: it takes more than {limit:g} s{place}",
             f"{_GUARD}; if it needs longer, give it more time: --limit SECONDS",
         )
     how = f"signal {-tried.code}" if tried.code < 0 else f"exit code {tried.code}"
     said = " ".join(tried.complained.split())[-300:]
     return Finding(
         "problem",
-        f"a worker that imports {file} dies of it ({how})" + (f"; it said: {said}" if said else ""),
+        f"a worker that imports {file} dies ({how})" + (f"; it said: {said}" if said else ""),
         "find the import that does it: python -X faulthandler -X importtime " + file,
     )
 

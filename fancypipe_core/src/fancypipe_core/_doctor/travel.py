@@ -226,7 +226,7 @@ def _no_answer(gone: Gone, limit: float) -> Finding:
     if gone.code is None:
         return Finding(
             "problem",
-            f"a worker does not come to an end with reading the tasks and their inputs: it takes "
+            "a worker does not finish reading the tasks and their inputs: it takes "
             f"more than {limit:g} s",
             "if it needs longer, give it more time: --limit SECONDS",
         )

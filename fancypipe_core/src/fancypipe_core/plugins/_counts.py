@@ -194,7 +194,7 @@ def clock_text(seconds: float) -> str:
 def summary(run: RunInfo, outcome: Outcome) -> str:
     """Return the one line that tells how a run ended."""
     took = f"{outcome.seconds:.3g} s" if outcome.seconds < 100 else clock_text(outcome.seconds)
-    workers = f"{run.workers} worker{'' if run.workers == 1 else 's'}"
+    workers = f"{run.workers:,} {run.unit}{'' if run.workers == 1 else 's'}"
     counts = [(kind, count) for kind, count in outcome.counts.items() if count]
     if outcome.ok and all(kind == "done" for kind, _ in counts):
         done = outcome.counts.get("done", 0)

@@ -213,7 +213,7 @@ class _Picture:
         room = max(console.height - 3, 1)
         kinds = counts.busiest(room)
         width = min(max((len(kind.name) for kind in kinds), default=0), console.width // 3)
-        workers = f"{run.workers} worker{'' if run.workers == 1 else 's'}"
+        workers = f"{run.workers:,} {run.unit}{'' if run.workers == 1 else 's'}"
         text = Text(no_wrap=True, overflow="ellipsis")
         text.append(f"{clock_text(now - self._begin)}  ", "bold")
         text.append(f"{run.backend}, {workers}  ")

@@ -66,11 +66,11 @@ class Descriptors:
         if self._known is not None and limit < self._most:
             return (
                 f"{used} connections are open, and {self._known} of them are of clients and "
-                f"workers: somebody floods the port, and who comes now may have to wait"
+                f"workers: something floods the port, and new connections may have to wait"
             )
         return (
             f"{used} of {limit} descriptors are in use, and each link takes one: without more "
-            "(`ulimit -n`, or LimitNOFILE of systemd) nobody else will be let in"
+            "(`ulimit -n`, or LimitNOFILE of systemd) no further connection is accepted"
         )
 
 

@@ -21,10 +21,10 @@ __all__ = ["Dialer", "Handshake", "shake_hands"]
 class Handshake(enum.Enum):
     """How a manager received somebody."""
 
-    DONE = "it let us in"
+    DONE = "it accepted the connection"
     REFUSED = "its keys do not fit ours"
     SILENT = "it did not answer in time"
-    GONE = "it is not there any more"
+    GONE = "it is gone"
 
 
 class Dialer:

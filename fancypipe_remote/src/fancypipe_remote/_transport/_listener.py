@@ -200,7 +200,7 @@ class _Doorman:
             self._refused.move_to_end(host)
             if len(self._refused) > 1000:
                 self._refused.popitem(last=False)
-            self.remark(f"somebody at {host} was refused: it knows the manager but not our secret")
+            self.remark(f"a peer at {host} was refused: it knows the manager but not our secret")
 
     def remark(self, text: str) -> None:
         self._remarks.append(text)

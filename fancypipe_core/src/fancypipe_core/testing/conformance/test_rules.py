@@ -472,7 +472,7 @@ def test_rule_10_limits_are_enforced_or_it_says_so_once(rig: Rig, bench: Bench, 
             assert not warnings, broken(10, f"it kills, and says: {warnings[0]}")
         else:
             assert len(warnings) == 1, broken(
-                10, f"it lets go of a job in this process, and says so {len(warnings)} times"
+                10, f"it abandons a job in this process, and says so {len(warnings)} times"
             )
     else:
         assert len(warnings) == 1, broken(
