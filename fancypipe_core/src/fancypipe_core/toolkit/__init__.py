@@ -1,0 +1,1 @@
+"""The toolkit of those who write backends: public, and above the contract."""

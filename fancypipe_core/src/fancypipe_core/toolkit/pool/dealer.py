@@ -1,0 +1,223 @@
+"""Who gets which jobs, how many at a time, and from whom they are recalled."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from heapq import heapify, heappop, heappush
+
+from fancypipe_core.backend import Job, JobId
+from fancypipe_core.toolkit.pool.clocks import Clocks
+from fancypipe_core.toolkit.pool.queue import MOST, Queue
+from fancypipe_core.toolkit.pool.roster import Roster
+from fancypipe_core.toolkit.pool.starts import Starts
+from fancypipe_core.toolkit.pool.states import (
+    LIVING,
+    Action,
+    Dismiss,
+    GiveUp,
+    RecallJobs,
+    Send,
+    Start,
+    State,
+)
+from fancypipe_core.toolkit.pool.workers import Clock, Worker
+
+__all__ = ["Dealer"]
+
+
+class Dealer:
+    """Gives jobs to workers, and takes them back for others.
+
+    Args:
+        queue: The jobs that no worker has.
+        roster: The workers.
+        clocks: What is due when.
+        starts: Whether another worker may be started.
+        actions: Where to write what the shell is to do.
+    """
+
+    def __init__(
+        self,
+        queue: Queue,
+        roster: Roster,
+        clocks: Clocks,
+        starts: Starts,
+        actions: list[Action],
+    ) -> None:
+        self._rules = roster.rules
+        self._queue = queue
+        self._roster = roster
+        self._clocks = clocks
+        self._starts = starts
+        self._actions = actions
+        self._round_trip = 0.0  # seconds, to a worker and back
+
+    def measured(self, seconds: float) -> None:
+        """The way to a worker and back took so long."""
+        known = self._round_trip
+        self._round_trip = seconds if not known else known + 0.1 * (min(seconds, 4 * known) - known)
+
+    def start(self) -> Worker:
+        """Start a worker."""
+        worker = self._roster.hire()
+        self._actions.append(Start(worker.id))
+        return worker
+
+    def lacks(self, worker: Worker) -> int:
+        """Return how many jobs a worker lacks, so that none of its slots is without work."""
+        if worker.alone or worker.retiring or worker.answers:
+            return 0
+        least = 0 if worker.asked else self._rules.least_ahead
+        return max(0, worker.slots * (1 + least) - len(worker.jobs))
+
+    def _room(self, worker: Worker) -> int:
+        """Return how many jobs a worker may get at least now; 0 if it gets nothing."""
+        lacks = self.lacks(worker)
+        if lacks or worker.alone or worker.retiring or worker.answers or worker.asked:
+            return lacks
+        slots = worker.slots
+        return int(worker.work < self.budget * slots and len(worker.jobs) < MOST * slots)
+
+    @property
+    def budget(self) -> float:
+        """Seconds of work that each slot has, so that it never waits for us."""
+        return max(self._rules.ahead, 2.0 * self._round_trip)
+
+    def deal(self) -> None:
+        """Give jobs to workers: evenly, and to each only so many as hide the way there."""
+        if self._queue.alone:
+            self._deal_alone()
+        jobs, roster = self._queue.jobs, self._roster
+        if jobs:
+            order = [self._rank(worker) for worker in roster.open.values()]
+            heapify(order)
+            while jobs:
+                best = self._roster.workers[order[0][2]] if order else None
+                new = None
+                if (best is None or best.jobs) and roster.living < self._rules.workers:
+                    new = self._may_start()
+                worker = new or best
+                if worker is None:
+                    break
+                if worker is best:
+                    heappop(order)
+                if self._give(worker):
+                    heappush(order, self._rank(worker))
+        if len(self._queue) and not roster.living and Clock.NOBODY not in self._clocks.due:
+            self._wait_for_anybody()
+
+    def _wait_for_anybody(self) -> None:
+        if self._rules.away is not None:
+            self._clocks.set(None, Clock.NOBODY, self._rules.away)
+
+    @staticmethod
+    def _rank(worker: Worker) -> tuple[float, bool, int]:
+        starting = worker.state is State.STARTING
+        return len(worker.jobs) / max(worker.slots, 1), starting, worker.id
+
+    def _give(self, worker: Worker) -> bool:
+        """Give a worker what it should get now; tell whether it was anything."""
+        room = self._room(worker)
+        if not room:
+            self._roster.open.pop(worker.id, None)
+            return False
+        slots = worker.slots
+        everybody = self._rules.workers or max(self._roster.slots, 1)
+        fair = -(-len(self._queue.jobs) * slots // everybody)
+        most = room if worker.asked else min(MOST * slots - len(worker.jobs), fair)
+        least = min(room, most)
+        jobs, work = self._queue.batch(least, most, self.budget * slots - worker.work)
+        self._send(worker, jobs, work)
+        return True
+
+    def _send(self, worker: Worker, jobs: list[Job], work: float) -> None:
+        if not worker.jobs:
+            worker.heard = self._clocks.now
+            worker.sent = self._clocks.now if worker.state is not State.STARTING else None
+        for job in jobs:
+            worker.jobs[job.id] = job
+        worker.work += work
+        self._actions.append(Send(worker.id, jobs))
+        self._roster.changed(worker)
+
+    def _may_start(self) -> Worker | None:
+        """Start a worker, if it is time to; give the run up if that is hopeless."""
+        starts, clocks, roster = self._starts, self._clocks, self._roster
+        if starts.hopeless and not roster.up:
+            starts.succeeded()  # who goes on all the same begins to count anew
+            self._actions.append(GiveUp(starts.why, starts.output))
+            clocks.set(None, Clock.BACKOFF, self._rules.longest_pause)
+        if Clock.BACKOFF in clocks.due:
+            return None
+        if starts.failures and roster.living > roster.up:
+            return None  # after a failure one at a time
+        return self.start()
+
+    def _deal_alone(self) -> None:
+        """Give the next suspect a fresh worker; one suspect at a time."""
+        workers = [worker for worker in self._roster.workers.values() if worker.state in LIVING]
+        if any(worker.alone for worker in workers):
+            return
+        free = [worker for worker in workers if not worker.jobs and not worker.answers]
+        fresh = next((worker for worker in free if not worker.begun), None)
+        if fresh is None and len(workers) >= self._rules.workers:
+            # Who is idle is replaced.  If nobody is, one gets nothing more until it is.
+            if not free:
+                self._retire_one(workers)
+                return
+            idle = free[0]
+            idle.orderly = True
+            self._actions.append(Dismiss(idle.id))
+            self._roster.leave(idle, self._rules.farewell, "exit")
+        self._roster.retire_nobody()
+        fresh = fresh or self._may_start()
+        if fresh is not None:
+            job = self._queue.alone.popleft()
+            fresh.alone = True
+            self._send(fresh, [job], self._queue.times.expected(job.call))
+
+    def _retire_one(self, workers: Sequence[Worker]) -> None:
+        if any(worker.retiring for worker in workers):
+            return
+        victim = min(workers, key=lambda worker: len(worker.jobs))
+        spare = victim.spare
+        victim.retiring = True
+        self._roster.changed(victim)
+        if spare:
+            self.recall(victim, spare)
+
+    def balance(self) -> None:
+        """While somebody is idle and others have more than they can run: recall some, soon."""
+        roster, clocks = self._roster, self._clocks
+        if not roster.idle or not roster.burdened or len(self._queue):
+            clocks.due.pop(Clock.BALANCE, None)
+        elif Clock.BALANCE not in clocks.due:
+            clocks.set(None, Clock.BALANCE, self._rules.silence)
+
+    def recall_for_idle(self) -> None:
+        """It is time to ask those who have too much."""
+        if len(self._queue):
+            return
+        wanted = sum(worker.slots for worker in self._roster.idle.values())
+        # One that reports all the time is about to do them itself.
+        silent = self._clocks.now - self._rules.silence
+        having = [worker for worker in self._roster.burdened.values() if worker.heard <= silent]
+        for worker in sorted(having, key=lambda worker: -len(worker.jobs)):
+            if wanted <= 0:
+                return
+            spare = worker.spare
+            asked = spare[-max(wanted, len(spare) // 2) :]
+            wanted -= len(asked)
+            self.recall(worker, asked)
+
+    def recall(self, worker: Worker, ids: list[JobId]) -> None:
+        """Ask a worker for jobs, as far as it has not begun them."""
+        if worker.answers:
+            return  # it gives back all that it has not begun
+        self._actions.append(RecallJobs(worker.id, ids))
+        if self._rules.in_order:
+            worker.answers = True
+            self._clocks.set(worker, Clock.ANSWER, self._rules.answer)
+        else:
+            worker.asked.update(ids)
+        self._roster.changed(worker)

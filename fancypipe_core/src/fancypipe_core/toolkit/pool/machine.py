@@ -1,0 +1,454 @@
+"""The pool: a state machine that decides who runs which job, and does nothing else.
+
+It knows workers by number.  It has no processes, sockets, bytes, threads or
+clocks: `handle(events, now)` changes its state and returns what the shell is to
+do.  The same events at the same times give the same actions, so thousands of
+workers can die, freeze, hang, arrive late and leave in a simulation of seconds.
+
+How it works
+    Jobs wait in the queue, not at the workers, as far as they are long; each
+    worker has so much work ahead as hides the way there, which is measured, and
+    never more than its fair share.  A worker that is idle while others have
+    more than they can run makes the pool *recall* what they have not begun.
+
+Death
+    What a dead worker had begun is lost, with its certificate.  What it had not
+    begun goes back to the queue, as if it had never been sent.  A *suspect*,
+    whose next death is its last, gets a fresh worker to itself, so that nobody
+    else pays for it, or it for others.
+
+Time
+    The pool's clock stands still while its own process does.  The shell says at
+    each call what time it is, and was told before by when to come back (`due`);
+    what it is late by, beyond a second, was its own pause: it was stopped,
+    suspended, swapped out, or busy with a task of its own.  Nobody is judged by
+    that.  The shell reads what is there before it asks for a judgement.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from msgspec.structs import replace
+
+from fancypipe_core.backend import Certificate, Done, Job, JobId, Lost, Slots
+from fancypipe_core.backend import Event as Report
+from fancypipe_core.toolkit.pool.clocks import Clocks
+from fancypipe_core.toolkit.pool.dealer import Dealer
+from fancypipe_core.toolkit.pool.queue import Queue
+from fancypipe_core.toolkit.pool.roster import LOOK, Roster
+from fancypipe_core.toolkit.pool.starts import Starts
+from fancypipe_core.toolkit.pool.states import (
+    LIVING,
+    Action,
+    Cancel,
+    CancelJobs,
+    Died,
+    Ended,
+    Event,
+    GaveBack,
+    GiveUp,
+    HungUp,
+    Kill,
+    Look,
+    NotStarted,
+    Seen,
+    Spoilt,
+    State,
+    Submit,
+    Tell,
+    Up,
+    Wish,
+)
+from fancypipe_core.toolkit.pool.workers import Clock, Rules, Worker
+
+__all__ = ["Pool"]
+
+
+class Pool:
+    """The machine.
+
+    Args:
+        rules: What the workers can do, and how long anything may take.
+        now: The time, in seconds, on the clock that `handle` is given.
+    """
+
+    def __init__(self, rules: Rules, now: float = 0.0) -> None:
+        self.rules = rules
+        self.queue = Queue(rules.fresh)
+        self._starts = Starts(rules)
+        self._clocks = Clocks(now)
+        self._roster = Roster(rules, self._clocks)
+        self._workers = self._roster.workers
+        self._unwanted: set[JobId] = set()
+        self._told = Slots(0, 0)
+        self._actions: list[Action] = []
+        self._dealer = Dealer(self.queue, self._roster, self._clocks, self._starts, self._actions)
+        self._tell: list[Report] = []
+
+    # ---- the interface ----
+
+    def open(self, now: float) -> list[Action]:
+        """Begin: start the first worker before there is anything to do, and say our size."""
+        self._clocks.move(now)
+        if self.rules.workers:
+            self._dealer.start()
+        return self._decide()
+
+    def handle(self, events: Sequence[Event], now: float) -> list[Action]:
+        """Take what has happened, and see what is due.
+
+        Args:
+            events: All that has happened until now, in order; may be empty.
+            now: The time, in seconds.
+
+        Returns:
+            What to do, in this order.
+        """
+        self._clocks.move(now)
+        for event in events:
+            self._take(event)
+        for worker, clock in self._clocks.over():
+            if worker is None:
+                self._over(clock)
+            else:
+                self._worker_over(worker, clock)
+        return self._decide()
+
+    def ask(self, wish: Wish, now: float) -> list[Action]:
+        """Take what the engine wants, while nobody has looked at what the workers say.
+
+        So nobody is judged by the time that has passed.  Else as `handle`.
+        """
+        self._clocks.peek(now)
+        if isinstance(wish, Submit):
+            self.queue.add(wish.jobs)
+        else:
+            self._unwant(wish.ids, stop=isinstance(wish, Cancel))
+        return self._decide()
+
+    def _decide(self) -> list[Action]:
+        self._dealer.deal()
+        self._dealer.balance()
+        self._say_slots()
+        self._clocks.rest()
+        told, self._tell = self._tell, []
+        actions = self._actions[:]
+        self._actions.clear()
+        if told:
+            # First what has ended: the engine makes room with that.
+            actions.insert(0, Tell(told))
+        return actions
+
+    @property
+    def due(self) -> float | None:
+        """When to call `handle` again if nothing happens; None for never."""
+        return self._clocks.next
+
+    def jobs(self, worker: int) -> Collection[JobId]:
+        """Return the jobs that a worker has; none if it is gone."""
+        known = self._workers.get(worker)
+        return () if known is None else known.jobs.keys()
+
+    def forget_jobs(self) -> None:
+        """Nobody wants anything any more: for the end."""
+        self.queue.jobs.clear()
+        self.queue.alone.clear()
+
+    def explain(self, id: JobId) -> str:
+        """Say in a sentence where a job is, and why."""
+        for worker in self._workers.values():
+            if id in worker.jobs:
+                place = list(worker.jobs).index(id)
+                return f"job {id} is number {place + 1} at a worker: {worker}"
+        if id not in self.queue:
+            return f"job {id} is not known: it was never submitted, or has ended"
+        text = f"job {id} waits for a worker"
+        if any(job.id == id for job in self.queue.alone):
+            text = f"job {id} waits for a fresh worker to itself"
+        text += f"; {self._roster.living} are there, {self._roster.slots} slots are up"
+        return text + (f"; the last start failed: {self._starts.why}" if self._starts.why else "")
+
+    def check(self) -> None:
+        """Verify every invariant; for tests and debugging.
+
+        Raises:
+            AssertionError: One does not hold; the text names the worker or the job.
+        """
+        roster, due = self._roster, self._clocks.due
+        roster.check()
+        places = [job.id for queue in (self.queue.jobs, self.queue.alone) for job in queue]
+        for worker in self._workers.values():
+            places += worker.jobs
+            assert self.queue.alone or not worker.retiring, f"{worker}: and nobody wants its place"
+            if worker.state in LIVING and self._dealer.lacks(worker):
+                assert worker.id in roster.open, f"{worker}: it lacks jobs, and nobody sees it"
+                assert not self.queue.jobs, f"{worker}: it lacks jobs, and some wait"
+        assert len(places) == len(set(places)), "a job is in two places"
+        assert self._unwanted <= set(places), f"cancelled, and nowhere: {self._unwanted}"
+        if len(self.queue) and not roster.living:
+            comes = Clock.BACKOFF if self.rules.workers else Clock.NOBODY
+            assert comes in due or self.rules.away is None, "jobs wait, and nobody is to come"
+        if roster.idle and roster.burdened and not len(self.queue):
+            assert Clock.BALANCE in due, "somebody is idle beside who has too much"
+
+    # ---- clocks ----
+
+    def _over(self, clock: Clock) -> None:
+        if clock is Clock.BALANCE:
+            self._dealer.recall_for_idle()
+        elif clock is Clock.NOBODY and len(self.queue):
+            why = f"no worker could be used for {self.rules.away:g} s"
+            self._actions.append(GiveUp(why))
+        # After a backoff jobs are dealt again, as always.
+
+    def _worker_over(self, worker: Worker, clock: Clock) -> None:
+        if clock is Clock.START:
+            limit = f"{self.rules.start:g} s (the setting start_limit)"
+            self._kill(worker, "start", f"it did not come up within {limit}")
+        elif clock is Clock.END:
+            self._kill(worker, *worker.end)
+        elif clock is Clock.DEATH:
+            # The shell gives it up, and tells of that as of a death.
+            self._actions.append(Kill(worker.id, ""))
+            self._clocks.set(worker, Clock.DEATH, self.rules.unkillable)
+        else:
+            if not worker.questions:
+                self._actions.append(Look(worker.id))
+            worker.questions.add(clock)
+
+    # ---- events ----
+
+    def _take(self, event: Event) -> None:
+        worker = self._workers.get(event.worker)
+        if isinstance(event, Up):
+            self._up(worker, event)
+        elif worker is None:
+            return  # it is gone, and was accounted for
+        elif isinstance(event, Ended):
+            self._ended(worker, event.events)
+        elif isinstance(event, GaveBack):
+            self._gave_back(worker, event.ids)
+        elif isinstance(event, Seen):
+            self._seen(worker, event)
+        elif isinstance(event, HungUp):
+            self._hung_up(worker, event)
+        elif isinstance(event, Spoilt):
+            self._spoilt(worker, event.why)
+        elif isinstance(event, NotStarted):
+            self._not_started(worker, event.why)
+        else:
+            self._died(worker, event)
+
+    def _up(self, worker: Worker | None, event: Up) -> None:
+        if worker is None and not self.rules.workers:
+            worker = self._roster.join(event.worker)
+        if worker is not None:
+            self._roster.is_up(worker, event.slots)
+
+    def _ended(self, worker: Worker, reports: Sequence[Report]) -> None:
+        worker.heard = self._clocks.now
+        jobs, times, tell = worker.jobs, self.queue.times, self._tell
+        before = len(jobs)
+        seconds, count = 0.0, 0
+        for report in reports:
+            if isinstance(report, (Done, Lost)):
+                job = jobs.pop(report.id, None)
+                if job is None:
+                    continue  # nobody waits for its end any more
+                self._unwanted.discard(report.id)
+                if isinstance(report, Done):
+                    count += 1
+                    seconds += report.seconds
+                    times.record(job.call, report.seconds)
+            tell.append(report)
+        if before:
+            worker.work *= len(jobs) / before
+        if count:
+            if self._starts.failures:
+                self._starts.succeeded()
+                self._clocks.due.pop(Clock.BACKOFF, None)
+            worker.begun = True
+            times.record_all(seconds, count)
+            if worker.sent is not None:
+                self._dealer.measured(max(0.0, self._clocks.now - worker.sent - seconds))
+                worker.sent = None
+        self._roster.changed(worker)
+
+    def _gave_back(self, worker: Worker, ids: Sequence[JobId]) -> None:
+        worker.heard = self._clocks.now
+        worker.answers = False
+        worker.due.pop(Clock.ANSWER, None)
+        self._take_back(worker, ids)
+        self._roster.changed(worker)
+
+    def _seen(self, worker: Worker, event: Seen) -> None:
+        questions, worker.questions = worker.questions, set()
+        if worker.state not in LIVING:
+            return
+        worker.begun = worker.begun or event.begun
+        running, clocks = event.running, self._clocks
+        if Clock.CANCEL in questions and worker.doomed:
+            if running in worker.doomed:
+                self._kill(worker, "cancelled")
+                return
+            clocks.set(worker, Clock.CANCEL, self.rules.cancel)
+        if Clock.LIMIT in questions and worker.limited in worker.jobs:
+            if running == worker.limited:
+                self._kill(worker, "timeout")
+                return
+            # It has not begun, since its inputs are on their way or others took longer.
+            self._roster.runs(worker, worker.limited, clocks.now)
+        if running in worker.jobs and running != worker.limited:
+            self._roster.runs(worker, running, clocks.now)
+        if Clock.ANSWER in questions and worker.answers:
+            self._take_back(worker, worker.behind(running))
+            clocks.set(worker, Clock.ANSWER, LOOK)
+        if Clock.ALIVE in questions and (worker.jobs or worker.answers):
+            self._judge(worker, event)
+        self._roster.changed(worker)
+
+    def _judge(self, worker: Worker, event: Seen) -> None:
+        """Kill a worker that has been stopped, or has done nothing, for too long."""
+        # A task may do what it likes for as long as it likes, and keep the
+        # interpreter for itself.  Between tasks there is no reason for silence.
+        moved = worker.heard != worker.heard_at_look
+        idles = worker.state is not State.STARTING and not event.works and not moved
+        if event.stopped is not worker.stopped:
+            worker.silent, worker.stopped = 0.0, event.stopped
+        seconds = min(self._clocks.now - worker.looked, LOOK)
+        worker.silent = worker.silent + seconds if event.stopped or idles else 0.0
+        worker.looked, worker.heard_at_look = self._clocks.now, worker.heard
+        if worker.silent >= self.rules.frozen:
+            wrong = "it had jobs, and ran none of them"
+            if not worker.jobs:
+                wrong = "it did not give back its jobs"
+            if event.stopped:
+                wrong = "it was stopped by a signal and not continued"
+            limit = f"{self.rules.frozen:g} s (the setting frozen_limit)"
+            self._kill(worker, "frozen", f"{wrong} for {limit}, so it was killed")
+
+    def _hung_up(self, worker: Worker, event: HungUp) -> None:
+        if worker.state not in LIVING:
+            return
+        worker.begun = worker.begun or event.begun
+        ran = worker.state is State.STARTING or event.running in worker.jobs
+        if self.rules.in_order and not ran:
+            # It ends in good order: what it was sent it has not begun.
+            worker.orderly = worker.begun
+            self._roster.leave(worker, self.rules.farewell, "exit")
+            self._take_back(worker, list(worker.jobs))
+        else:
+            self._roster.leave(worker, self.rules.hung_up, "protocol", event.why)
+
+    def _spoilt(self, worker: Worker, why: str) -> None:
+        if worker.state in LIVING:
+            self._kill(worker, "protocol", why)
+
+    def _died(self, worker: Worker, event: Died) -> None:
+        why = event.why
+        if not (event.begun or worker.begun or worker.orderly):
+            hung = why.reason == "start"
+            detail = why.detail if hung else f"it ended with {why.detail} before its first task"
+            self._not_up(worker, detail, why.output, hung=hung)
+        for id, guilty in self._begun(worker, event):
+            del worker.jobs[id]
+            if id in self._unwanted:
+                self._unwanted.discard(id)
+                self._tell.append(Lost(id, replace(why, reason="cancelled", guilty=False)))
+            else:
+                self._tell.append(Lost(id, why if guilty else replace(why, guilty=False)))
+        self._remove(worker)
+
+    def _begun(self, worker: Worker, event: Died) -> list[tuple[JobId, bool]]:
+        """Return what a dead worker had begun, and whether its death counts against each."""
+        ids = list(worker.jobs)
+        if event.all_begun:
+            return [(id, event.why.guilty) for id in ids]
+        if event.running not in worker.jobs:
+            return []
+        if not self.rules.in_order:
+            return [(event.running, event.why.guilty)]
+        # Those before it have run; the death took their results, but was not their doing.
+        place = ids.index(event.running)
+        return [(id, id == event.running and event.why.guilty) for id in ids[: place + 1]]
+
+    def _not_started(self, worker: Worker, why: str) -> None:
+        self._not_up(worker, f"it could not be started: {why}")
+        self._remove(worker)
+
+    def _not_up(
+        self, worker: Worker, why: str, output: tuple[str, ...] = (), *, hung: bool = False
+    ) -> None:
+        """A worker has come to nothing: another is started some time later."""
+        now = self._clocks.now
+        pause = self._starts.failed(worker.born, now, why, output, hung=hung)
+        if pause:
+            self._clocks.set(None, Clock.BACKOFF, pause)
+
+    # ---- a worker's beginning and end ----
+
+    def _kill(self, worker: Worker, reason: str, why: str = "") -> None:
+        self._roster.go(worker, State.KILLED)
+        self._actions.append(Kill(worker.id, reason, why))
+        self._clocks.set(worker, Clock.DEATH, self.rules.unkillable)
+
+    def _remove(self, worker: Worker) -> None:
+        """A worker is gone; what it has left it has not begun."""
+        self._take_back(worker, list(worker.jobs))
+        self._roster.remove(worker)
+
+    # ---- what nobody wants, and what comes back ----
+
+    def _unwant(self, ids: Collection[JobId], *, stop: bool) -> None:
+        unwanted = set(ids)
+        for id in self.queue.drop(unwanted):
+            self._tell.append(Lost(id, _NOT_BEGUN))
+        if not self.queue.alone:
+            self._roster.retire_nobody()
+        for worker in self._workers.values():
+            mine = unwanted.intersection(worker.jobs)
+            if not mine:
+                continue
+            self._unwanted |= mine
+            if worker.state not in LIVING:
+                continue  # they end with it
+            if stop and not self.rules.kills:
+                self._actions.append(CancelJobs(worker.id, list(mine)))
+                continue
+            self._dealer.recall(worker, list(mine))
+            if stop:
+                worker.doomed |= mine
+                self._clocks.set(worker, Clock.CANCEL, self.rules.cancel)
+
+    def _take_back(self, worker: Worker, ids: Sequence[JobId]) -> None:
+        """Take jobs from a worker that it will not begin."""
+        kept: list[Job] = []
+        before = len(worker.jobs)
+        for id in ids:
+            job = worker.jobs.pop(id, None)
+            if job is None:
+                continue
+            if id in self._unwanted:
+                self._unwanted.discard(id)
+                self._tell.append(Lost(id, _NOT_BEGUN))
+            else:
+                kept.append(job)
+        if before:
+            worker.work *= len(worker.jobs) / before
+        self.queue.put_back(kept)
+
+    # ---- what the engine is told of our size ----
+
+    def _say_slots(self) -> None:
+        count = self.rules.workers or self._roster.slots
+        if not count and self._roster.living:
+            count = 1  # others have all slots now; what waits here shows that we need some
+        ahead = count * 2 * self.queue.times.ahead(self._dealer.budget)
+        told = self._told
+        if count != told.count or not told.ahead / 2 <= ahead <= told.ahead * 2:
+            self._told = Slots(count, ahead)
+            self._tell.append(self._told)
+
+
+_NOT_BEGUN = Certificate("cancelled", "cancelled before it began", "", 0, False, False)

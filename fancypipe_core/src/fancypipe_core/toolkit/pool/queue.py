@@ -1,0 +1,128 @@
+"""The jobs that no worker has: in which order they go, and how many at a time."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Collection, Sequence
+
+from fancypipe_core.backend import Call, Job, JobId
+
+__all__ = ["MOST", "Queue", "Times"]
+
+MOST = 512
+"""So many short jobs wait at a worker for each slot, at most."""
+
+_UNKNOWN = 0.01  # seconds that a task is thought to take before one has run: not short
+_JUMP = 10.0  # one outlier does not make a task long: by so much a figure grows at most
+_CALLS = 1000  # definitions that are remembered
+
+
+class Times:
+    """How long tasks take: for each definition, and for what came lately of all kinds.
+
+    Attributes:
+        mean: Seconds that a job took lately, whatever it was.
+    """
+
+    def __init__(self) -> None:
+        self._typical: dict[Call, float] = {}
+        self.mean = _UNKNOWN
+
+    def expected(self, call: Call) -> float:
+        """Return how many seconds a job of this definition is thought to take."""
+        return self._typical.get(call, _UNKNOWN)
+
+    def record(self, call: Call, seconds: float) -> None:
+        """A job of this definition took so many seconds."""
+        known = self._typical.get(call)
+        if known is None:
+            if len(self._typical) >= _CALLS:
+                self._typical.clear()
+            self._typical[call] = seconds
+        else:
+            self._typical[call] = known + 0.2 * (min(seconds, _JUMP * known + 1e-6) - known)
+
+    def record_all(self, seconds: float, jobs: int) -> None:
+        """So many jobs of any kind took so many seconds in all."""
+        weight = 1.0 - 0.9 ** min(jobs, 50)
+        self.mean += weight * (seconds / jobs - self.mean)
+
+    def ahead(self, seconds: float) -> int:
+        """Return how many jobs of the usual kind fill so many seconds: 1 to `MOST`."""
+        return max(1, min(MOST, int(seconds / max(self.mean, 1e-7))))
+
+
+class Queue:
+    """Jobs that no worker has.
+
+    Jobs wait here and not at the workers, as far as they are long; short ones
+    travel by the hundred.
+
+    Args:
+        fresh: Whether suspects are kept apart.
+
+    Attributes:
+        jobs: Those that any worker may run; the first is the most urgent.
+        alone: Those that want a fresh worker for themselves.
+        times: How long jobs take.
+    """
+
+    def __init__(self, fresh: bool) -> None:
+        self.jobs: deque[Job] = deque()
+        self.alone: deque[Job] = deque()
+        self.times = Times()
+        self._fresh = fresh
+
+    def __len__(self) -> int:
+        return len(self.jobs) + len(self.alone)
+
+    def __contains__(self, id: JobId) -> bool:
+        return any(job.id == id for queue in (self.jobs, self.alone) for job in queue)
+
+    def add(self, jobs: Sequence[Job]) -> None:
+        """Take jobs in, behind those that are there."""
+        if self._fresh:
+            suspects = [job for job in jobs if job.alone]
+            if suspects:
+                self.alone.extend(suspects)
+                jobs = [job for job in jobs if not job.alone]
+        self.jobs.extend(jobs)
+
+    def put_back(self, jobs: Sequence[Job]) -> None:
+        """Take jobs in again that a worker had and did not begin: they come first."""
+        for job in reversed(jobs):
+            (self.alone if self._fresh and job.alone else self.jobs).appendleft(job)
+
+    def drop(self, unwanted: Collection[JobId]) -> list[JobId]:
+        """Take jobs out that nobody wants; return those that were here."""
+        dropped: list[JobId] = []
+        for queue in (self.jobs, self.alone):
+            mine = [job.id for job in queue if job.id in unwanted]
+            if mine:
+                kept = [job for job in queue if job.id not in unwanted]
+                queue.clear()
+                queue.extend(kept)
+                dropped += mine
+        return dropped
+
+    def batch(self, least: int, most: int, seconds: float) -> tuple[list[Job], float]:
+        """Take out what a worker gets now.
+
+        Args:
+            least: So many jobs, however long they take.
+            most: Not more jobs than this.
+            seconds: More than `least` only while what was taken fills less than this.
+
+        Returns:
+            The jobs, and how long they are thought to take together, in seconds.
+        """
+        jobs, expected = self.jobs, self.times.expected
+        taken: list[Job] = []
+        work = 0.0
+        for count in range(min(most, len(jobs))):
+            if count >= least and work >= seconds:
+                break
+            job = jobs.popleft()
+            work += expected(job.call)
+            taken.append(job)
+        return taken, work

@@ -1,0 +1,177 @@
+"""What the pool knows of each worker, and what must be true of it."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import NamedTuple
+
+from fancypipe_core.backend import Job, JobId
+from fancypipe_core.toolkit.pool.states import UP, State
+
+__all__ = ["Clock", "Rules", "Worker", "check_worker"]
+
+
+class Rules(NamedTuple):
+    """What a kind of worker can do, and how long anything may take.  All times are seconds.
+
+    Attributes:
+        workers: How many workers the pool starts at most; 0 if they come by themselves.
+        kills: Whether the pool ends what takes too long or is cancelled by killing the
+            worker; if not, workers do that themselves.
+        in_order: Whether a worker runs one job at a time, in the order in which it was
+            sent them.  Then those behind the one that it began last have not begun.
+        fresh: Whether a suspect gets a worker that has not run anything, to itself.
+        ahead: How much work a worker has waiting, beside what hides the way to it.
+        least_ahead: How many jobs wait for each slot at least, however long they take.
+        start: That a worker has to come up.
+        bad_starts: So many starts in a row that fail are no accident.
+        first_pause: Between a failed start and the next; doubles.
+        longest_pause: Where the doubling ends.
+        frozen: That a worker may be stopped, or have jobs and run none.
+        hung_up: Between the end of a worker's channel and its death, if it is dying.
+        farewell: That a worker which ends in good order has for that.
+        unkillable: After which a killed worker that does not die is given up.
+        silence: Of a worker while another is idle, before jobs of it are recalled.
+        answer: In which a recall should be answered; then the worker is looked at.
+        cancel: That a cancelled job has to end by itself.
+        away: Without any worker while jobs wait, until the run is given up; None for
+            no limit.
+    """
+
+    workers: int
+    kills: bool = True
+    in_order: bool = True
+    fresh: bool = True
+    ahead: float = 0.005
+    least_ahead: int = 0
+    start: float = 60.0
+    bad_starts: int = 5
+    first_pause: float = 0.1
+    longest_pause: float = 5.0
+    frozen: float = 20.0
+    hung_up: float = 1.0
+    farewell: float = 10.0
+    unkillable: float = 10.0
+    silence: float = 0.002
+    answer: float = 0.02
+    cancel: float = 0.1
+    away: float | None = None
+
+
+class Clock(Enum):
+    """What a worker, or the pool, waits for."""
+
+    START = "to be up"
+    LIMIT = "the end of a job's time limit"
+    CANCEL = "the end of a cancelled job"
+    ALIVE = "the next look at whether it lives"
+    ANSWER = "the answer to a recall"
+    END = "its end"
+    DEATH = "its death, once it was killed"
+    BALANCE = "the moment to recall jobs for an idle worker"
+    BACKOFF = "the next start, after one that failed"
+    NOBODY = "any worker at all"
+
+    __hash__ = object.__hash__
+
+
+class Worker:
+    """One worker.
+
+    Attributes:
+        id: Its number.
+        state: Where it is.
+        slots: How many jobs it runs at the same time.
+        jobs: What it was sent and has not reported, in the order of sending.
+        work: How long these are thought to take together, in seconds.
+        alone: Whether it has a suspect, which must have no other beside it.
+        retiring: Whether it gets nothing more, so that it can be replaced.
+        begun: Whether it is known to have begun a job, ever.
+        orderly: Whether its end is in order.
+        asked: Jobs that were recalled from it, as far as that is not settled.
+        answers: Whether it is to answer a recall, for one that runs its jobs in order.
+        doomed: Jobs that are cancelled, and end with the worker if they run on.
+        born: When it was started.
+        heard: When it last reported, or got work while it had none.
+        sent: When it got work while it had none and nothing was heard since; else None.
+        looked: When it was last looked at.
+        stopped: Whether a signal had stopped it at the last look.
+        silent: For how long it has been stopped, or has had jobs and run none.
+        limited: The job whose time limit its clock was set for last.
+        due: When each of its clocks is over.
+        questions: The clocks on account of which it is to be looked at now.
+        end: The reason, and a phrase, that it is killed for if it does not end.
+    """
+
+    __slots__ = (
+        "alone", "answers", "asked", "begun", "born", "doomed", "due", "end", "heard",
+        "heard_at_look", "id", "jobs", "limited", "looked", "orderly", "questions", "retiring",
+        "sent", "silent", "slots", "state", "stopped", "work",
+    )  # fmt: skip
+
+    def __init__(self, id: int, slots: int, now: float) -> None:
+        self.id = id
+        self.state = State.STARTING
+        self.slots = slots
+        self.jobs: dict[JobId, Job] = {}
+        self.work = 0.0
+        self.alone = self.retiring = self.begun = self.orderly = self.answers = False
+        self.stopped = False
+        self.asked: set[JobId] = set()
+        self.doomed: set[JobId] = set()
+        self.born = self.heard = self.looked = now
+        self.heard_at_look = -1.0
+        self.sent: float | None = None
+        self.silent = 0.0
+        self.limited: JobId | None = None
+        self.due: dict[Clock, float] = {}
+        self.questions: set[Clock] = set()
+        self.end = ("", "")
+
+    @property
+    def spare(self) -> list[JobId]:
+        """The jobs that it cannot have begun if it does what it should, in order."""
+        return list(self.jobs)[self.slots if self.state is not State.STARTING else 0 :]
+
+    def behind(self, running: JobId | None) -> list[JobId]:
+        """Return the jobs that it has not begun, for one that runs them in order."""
+        ids = list(self.jobs)
+        # If the job that it began last has been reported, none of these has begun.
+        return ids if running not in self.jobs else ids[ids.index(running) + 1 :]
+
+    def __str__(self) -> str:
+        jobs = f", {len(self.jobs)} jobs" if self.jobs else ""
+        alone = ", which must have no other beside it" if self.alone and self.jobs else ""
+        waits = "; waits for " + ", ".join(clock.value for clock in self.due) if self.due else ""
+        return f"worker {self.id} {self.state.value}{jobs}{alone}{waits}"
+
+
+def check_worker(worker: Worker, rules: Rules) -> None:
+    """Verify what must be true of a worker.
+
+    Raises:
+        AssertionError: Something is not; the text names the worker.
+    """
+    name, state, due = f"worker {worker.id}", worker.state, worker.due
+    assert state is not State.GONE, f"{name} is gone, and still here"
+    if state is State.IDLE:
+        assert not worker.jobs, f"{name} is idle, and has {list(worker.jobs)}"
+    if state is State.BUSY:
+        assert worker.jobs, f"{name} is busy with nothing"
+    if state in UP:
+        assert worker.retiring == (state is State.RETIRING), f"{name}: retiring and {state.name}"
+    assert not worker.alone or len(worker.jobs) <= 1, f"{name}: a suspect has company"
+    assert worker.work >= 0.0, f"{name}: less than no work"
+    assert worker.asked <= set(worker.jobs), f"{name}: asked for what it has not"
+    assert worker.doomed <= set(worker.jobs), f"{name}: killed for what it has not"
+    assert not worker.questions, f"{name}: a look was not answered"
+    if state is State.LEAVING:
+        assert Clock.END in due, f"{name} may take for ever to leave"
+    if state is State.KILLED:
+        assert Clock.DEATH in due, f"{name} may take for ever to die"
+    if state is State.STARTING and rules.workers:
+        assert Clock.START in due, f"{name} may take for ever to come up"
+    if rules.kills and state in UP and (worker.jobs or worker.answers):
+        assert Clock.ALIVE in due, f"{name} may be frozen for ever"
+    if rules.in_order and state is State.RECALLED:
+        assert Clock.ANSWER in due, f"{name} may never answer"

@@ -1,0 +1,133 @@
+"""Runs of the pool in which everything happens at random: a seed says all.
+
+`python -m tests.pool.simulation 1000000` goes on until so many workers have died.
+"""
+
+from __future__ import annotations
+
+import sys
+from random import Random
+from time import perf_counter
+
+from fancypipe_core.toolkit.pool.states import Spoilt
+from fancypipe_core.toolkit.pool.workers import Rules
+from tests.pool.world import Watched, World
+
+__all__ = ["act", "play", "rules"]
+
+
+def rules(rnd: Random) -> Rules:
+    """Return the rules of one of two kinds of workers: processes, and hosts that come."""
+    if rnd.random() < 0.3:
+        return Rules(
+            0,
+            kills=False,
+            in_order=False,
+            fresh=False,
+            least_ahead=rnd.choice((0, 1)),
+            silence=rnd.choice((0.0, 0.002)),
+            away=60.0,
+        )
+    return Rules(rnd.choice((1, 2, 3, 8)))
+
+
+def play(watched: Watched, seed: int, steps: int = 300) -> World:
+    """Let so many things happen, and then everything come to its end."""
+    rnd = Random(seed)
+    world = World(watched, rnd, rules(rnd))
+    for _ in range(steps):
+        act(world, rnd)
+    world.settle()
+    return world
+
+
+def act(world: World, rnd: Random) -> None:
+    """Let something happen."""
+    kinds, weights = zip(*_CHANCES.items(), strict=True)
+    (kind,) = rnd.choices(kinds, weights)
+    alive = world.alive
+    if kind in ("go on", "stop", "hang", "deafen", "hold", "die", "hang up", "spoil"):
+        if alive:
+            _worker(kind, world, rnd)
+    elif kind == "submit":
+        if len(world.open_jobs) < 60:
+            limit = rnd.choice((None, None, 0.5))
+            world.submit(rnd.choice((1, 1, 3, 20)), alone=rnd.random() < 0.15, limit=limit)
+    elif kind == "unwant":
+        jobs = world.open_jobs
+        if jobs:
+            count = min(len(jobs), rnd.choice((1, 3)))
+            world.unwant(rnd.sample(jobs, count), stop=rnd.random() < 0.6)
+    elif kind == "join":
+        if not world.rules.workers:
+            world.join()
+    elif kind == "starts":
+        world.startable = not world.startable or rnd.random() < 0.7
+    elif kind == "tick":
+        world.tick()
+    else:
+        world.pause(rnd.choice((0.001, 0.05, 2.0, 500.0)) if kind == "pause" else 0.0003)
+        world.read_all()
+
+
+def _worker(kind: str, world: World, rnd: Random) -> None:
+    process = rnd.choice(world.alive)
+    ends = process.hung_up or process.killed
+    if kind == "go on":
+        world.go_on(process)
+    elif kind == "stop":
+        world.stop_or_continue(process)
+    elif kind == "hang":
+        process.hangs = not process.hangs
+    elif kind == "deafen":
+        process.deaf = not process.deaf
+    elif kind == "hold":
+        process.unkillable = True
+    elif kind == "die":
+        if not process.dismissed:
+            world.die(process)
+    elif kind == "hang up":
+        if not ends:
+            world.hang_up(process)
+    elif process.up and not ends:
+        world.say(process, Spoilt(process.number, "junk"))
+
+
+_CHANCES = {
+    "go on": 50,
+    "read": 16,
+    "submit": 8,
+    "tick": 6,
+    "die": 3,
+    "starts": 3,
+    "join": 3,
+    "unwant": 2,
+    "stop": 2,
+    "hang": 5,
+    "spoil": 2,
+    "pause": 2,
+    "hang up": 1,
+    "hold": 1,
+    "deafen": 1,
+}
+
+
+def main(deaths: int) -> None:
+    """Play until so many workers have died, and say what that came to."""
+    watched = Watched()
+    begin, seed, died, jobs = perf_counter(), 0, 0, 0
+    while died < deaths:
+        try:
+            world = play(watched, seed)
+        except BaseException:
+            print(f"seed {seed}")  # noqa: T201 - a command's answer
+            raise
+        died += world.deaths
+        jobs += len(world.jobs)
+        seed += 1
+    seconds = perf_counter() - begin
+    print(f"{died} deaths, {jobs} jobs, {seed} seeds, {seconds:.0f} s")  # noqa: T201
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

@@ -1,0 +1,194 @@
+"""Bugs are planted in the pool machine, one at a time, and the simulation finds each.
+
+What is replaced must be in the source, or the test fails: so this stays in step.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.pool.simulation import play
+from tests.pool.world import Watched
+
+MACHINE, DEALER, ROSTER, QUEUE, CLOCKS, STARTS = (
+    "machine", "dealer", "roster", "queue", "clocks", "starts",
+)  # fmt: skip
+SEEDS = 400  # most are found within 20
+
+# What goes wrong: where, what is replaced, by what.
+BUGS: dict[str, tuple[str, str, str]] = {
+    "a result counts that nobody waits for any more": (
+        MACHINE,
+        "                    continue  # nobody waits for its end any more\n",
+        "                    pass\n",
+    ),
+    "what a dead worker had not begun is lost": (
+        MACHINE,
+        "        self._take_back(worker, list(worker.jobs))\n        self._roster.remove(worker)\n",
+        "        worker.jobs.clear()\n        self._roster.remove(worker)\n",
+    ),
+    "what a dead worker had begun is run again without a word": (
+        MACHINE,
+        "        for id, guilty in self._begun(worker, event):\n",
+        "        for id, guilty in ():\n",
+    ),
+    "those that ran before are blamed too": (
+        MACHINE,
+        "return [(id, id == event.running and event.why.guilty) for id in ids[: place + 1]]",
+        "return [(id, event.why.guilty) for id in ids[: place + 1]]",
+    ),
+    "those that ran before are run again": (
+        MACHINE,
+        "for id in ids[: place + 1]]",
+        "for id in ids[place : place + 1]]",
+    ),
+    "a cancelled job is blamed for the death that ends it": (
+        MACHINE,
+        'replace(why, reason="cancelled", guilty=False)',
+        "why",
+    ),
+    "who nobody wants is sent out again": (
+        MACHINE,
+        "                self._tell.append(Lost(id, _NOT_BEGUN))\n            else:\n",
+        "                kept.append(job)\n            else:\n",
+    ),
+    "a cancelled job that runs on is left alone": (
+        MACHINE,
+        "                worker.doomed |= mine\n",
+        "",
+    ),
+    "a worker is killed for a cancelled job that it has not begun": (
+        MACHINE,
+        "            if running in worker.doomed:\n",
+        "            if worker.doomed:\n",
+    ),
+    "a time limit is forgotten when the job has not begun": (
+        MACHINE,
+        "            self._roster.runs(worker, worker.limited, clocks.now)\n",
+        "            pass\n",
+    ),
+    "a job that began behind another's back has no limit": (
+        MACHINE,
+        "            self._roster.runs(worker, running, clocks.now)\n",
+        "            pass\n",
+    ),
+    "a job is killed by the limit of another": (
+        MACHINE,
+        "            if running == worker.limited:\n",
+        "            if running is not None:\n",
+    ),
+    "what a worker runs is taken back": (
+        MACHINE,
+        "            self._take_back(worker, worker.behind(running))\n",
+        "            self._take_back(worker, list(worker.jobs))\n",
+    ),
+    "a frozen worker is waited for": (
+        MACHINE,
+        "        if worker.silent >= self.rules.frozen:\n",
+        "        if worker.silent >= 1e9:\n",
+    ),
+    "the silence of a long task is taken for death": (
+        MACHINE,
+        "worker.state is not State.STARTING and not event.works and not moved",
+        "worker.state is not State.STARTING and not moved",
+    ),
+    "a channel's end takes back what runs": (
+        MACHINE,
+        "ran = worker.state is State.STARTING or event.running in worker.jobs",
+        "ran = worker.state is State.STARTING",
+    ),
+    "who does not die is waited for": (
+        MACHINE,
+        '            self._actions.append(Kill(worker.id, ""))\n',
+        "",
+    ),
+    "our own pause is held against workers": (
+        CLOCKS,
+        "            self._paused += gap - self.patience\n",
+        "            pass\n",
+    ),
+    "a clock is lost when another is set": (
+        CLOCKS,
+        "            if due.get(clock) == at:\n",
+        "            if due.get(clock) == at and len(due) < 2:\n",
+    ),
+    "a suspect has others beside it": (
+        DEALER,
+        "        if lacks or worker.alone or worker.retiring or worker.answers or worker.asked:\n",
+        "        if lacks or worker.retiring or worker.answers or worker.asked:\n",
+    ),
+    "a suspect gets a worker that has run something": (
+        DEALER,
+        "fresh = next((worker for worker in free if not worker.begun), None)",
+        "fresh = next(iter(free), None)",
+    ),
+    "two suspects at once": (
+        DEALER,
+        "        if any(worker.alone for worker in workers):\n            return\n",
+        "",
+    ),
+    "a place is kept free for a suspect that nobody wants any more": (
+        MACHINE,
+        "            self._roster.retire_nobody()\n",
+        "            pass\n",
+    ),
+    "jobs go to who was asked for its own": (
+        DEALER,
+        "        if lacks or worker.alone or worker.retiring or worker.answers or worker.asked:\n",
+        "        if lacks or worker.alone or worker.retiring or worker.asked:\n",
+    ),
+    "nobody is started after a failure": (
+        MACHINE,
+        "            self._clocks.set(None, Clock.BACKOFF, pause)\n",
+        "            self._clocks.set(None, Clock.BACKOFF, 1e9)\n",
+    ),
+    "one failed start gives the run up": (
+        STARTS,
+        "return self.failures >= self._rules.bad_starts",
+        "return self.failures >= 1",
+    ),
+    "more workers than there may be": (
+        DEALER,
+        "and roster.living < self._rules.workers:",
+        "and roster.living <= self._rules.workers:",
+    ),
+    "an idle worker watches others that have too much": (
+        DEALER,
+        "            clocks.set(None, Clock.BALANCE, self._rules.silence)\n",
+        "            pass\n",
+    ),
+    "a worker that was full is never looked at again": (
+        ROSTER,
+        "        self.open[worker.id] = worker\n        few",
+        "        few",
+    ),
+    "a second limit on the same worker is not set": (
+        ROSTER,
+        "        worker.limited = id\n",
+        "        worker.limited = worker.limited or id\n",
+    ),
+    "the slots of the dead are counted": (
+        ROSTER,
+        "                self.slots -= worker.slots\n            self.open",
+        "                pass\n            self.open",
+    ),
+    "jobs that were dropped are still there": (
+        QUEUE,
+        "            if mine:\n                kept",
+        "            if len(mine) > 1:\n                kept",
+    ),
+}
+FOUND = (AssertionError, AttributeError, LookupError, RecursionError, pytest.fail.Exception)
+
+
+@pytest.mark.parametrize("bug", BUGS)
+def test_found(bug: str) -> None:
+    part, old, new = BUGS[bug]
+    watched = Watched({part: [(old, new)]})
+    with pytest.raises(FOUND):
+        _play(watched)
+
+
+def _play(watched: Watched) -> None:
+    for seed in range(SEEDS):
+        play(watched, seed)

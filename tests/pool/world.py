@@ -1,0 +1,555 @@
+"""A world for the pool machine: workers that die, freeze, hang, arrive late and leave.
+
+`World` plays the shell and the workers, on a clock of its own, and holds every
+action against what it knows of them.  It shares no code with the machine but its
+table.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+from collections.abc import Mapping, Sequence
+from importlib import util
+from pathlib import Path
+from random import Random
+from types import ModuleType
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+
+from fancypipe_core.backend import (
+    Call,
+    Certificate,
+    Done,
+    Job,
+    JobId,
+    Live,
+    Lost,
+    Ok,
+    Slots,
+)
+from fancypipe_core.toolkit.pool import states
+from fancypipe_core.toolkit.pool.states import (
+    TRANSITIONS,
+    Action,
+    Cancel,
+    CancelJobs,
+    Died,
+    Dismiss,
+    Ended,
+    Event,
+    GaveBack,
+    GiveUp,
+    HungUp,
+    Kill,
+    Look,
+    NotStarted,
+    Recall,
+    RecallJobs,
+    Seen,
+    Send,
+    Start,
+    State,
+    Submit,
+    Tell,
+    Up,
+)
+from fancypipe_core.toolkit.pool.workers import Rules
+
+__all__ = ["Process", "Watched", "World"]
+
+SOURCE = Path(states.__file__).parent
+# In the order in which they import each other.
+PARTS = ("workers", "clocks", "queue", "starts", "roster", "dealer", "machine")
+CALLS = [Call(f"task{n}", Live(None)) for n in range(3)]
+TYPICAL = (0.00001, 0.003, 0.2)  # seconds that jobs of these take
+OK = Ok(Live(None))
+SLACK = 1e-6
+
+
+class Watched:
+    """The machine's modules, compiled anew.
+
+    Args:
+        changes: For a module's name, what to replace in its source by what.
+
+    Attributes:
+        steps: The transitions that workers have made.
+    """
+
+    def __init__(self, changes: Mapping[str, Sequence[tuple[str, str]]] | None = None) -> None:
+        self.steps: set[tuple[State, State]] = set()
+        parts: dict[str, ModuleType] = {}
+        for name in PARTS:
+            source = (SOURCE / f"{name}.py").read_text("utf-8")
+            for old, new in (changes or {}).get(name, ()):
+                assert source.count(old) == 1, f"{name} has {source.count(old)} times:\n{old}"
+                source = source.replace(old, new)
+            spec = util.spec_from_loader(f"fancypipe_core.toolkit.pool.{name}", None)
+            assert spec is not None
+            part = util.module_from_spec(spec)
+            with patch.dict(sys.modules, parts):
+                exec(compile(source, f"<{name}, changed>", "exec"), part.__dict__)
+            if name == "workers":
+                vars(part)["Worker"] = self._watch(part.Worker)
+            parts[part.__name__] = part
+        self.module = parts["fancypipe_core.toolkit.pool.machine"]
+
+    def _watch(self, worker: Any) -> Any:
+        steps, slot = self.steps, worker.state
+
+        def write(self: Any, state: State) -> None:
+            before = slot.__get__(self) if hasattr(self, "slots") else None
+            if before not in (None, state):
+                assert state in TRANSITIONS[before], f"from {before.name} to {state.name}"
+                steps.add((before, state))
+            slot.__set__(self, state)
+
+        return type("Worker", (worker,), {"__slots__": (), "state": property(slot.__get__, write)})
+
+
+class Process:
+    """A worker as it really is.
+
+    Attributes:
+        inbox: The jobs that it has and has not begun.
+        cell: The job that it began last.
+        running: The jobs that it runs.
+        ended: Jobs that are over and not reported.
+        wire: What it has said and nobody has read.
+        flag: Whether it was told to begin no more.
+        hangs: Whether what it runs does not end.
+    """
+
+    def __init__(self, number: int, slots: int, now: float) -> None:
+        self.number = number
+        self.slots = slots
+        self.born = now
+        self.up = self.dead = self.stopped = self.flag = self.killed = self.hung_up = False
+        self.unkillable = self.deaf = self.hangs = False
+        self.told_dead = False
+        self.dismissed = False
+        self.inbox: deque[Job] = deque()
+        self.running: dict[JobId, Job] = {}
+        self.cell: JobId | None = None
+        self.begun = False
+        self.unreported: list[JobId] = []
+        self.ended: list[Done] = []
+        self.wire: list[Event] = []
+        self.stopped_at = self.woke = 0.0
+        self.alone: JobId | None = None
+        self.reason: tuple[str, str] | None = None
+        self.moved = now
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether the machine knows that it is about to end."""
+        return self.dismissed or self.killed or self.hung_up
+
+    @property
+    def has_suspect(self) -> bool:
+        """Whether it has a job that must have no other beside it."""
+        waits = not self.flag and any(job.id == self.alone for job in self.inbox)
+        return waits or self.alone in self.unreported
+
+    @property
+    def last(self) -> JobId | None:
+        """What a look at the cell tells: the last that began, if nobody has read of its end."""
+        return self.cell if self.cell in self.unreported else None
+
+
+class World:
+    """The shell, the workers and the engine.
+
+    Args:
+        watched: The machine.
+        rnd: Makes all choices.
+        rules: Of the workers; `workers` is 0 for those that come by themselves.
+    """
+
+    def __init__(self, watched: Watched, rnd: Random, rules: Rules) -> None:
+        self.rnd = rnd
+        self.rules = rules
+        self.now = 0.0
+        self.paused = 0.0  # seconds that the shell itself did not run
+        self.late = False  # whether it has not read for long
+        self.read = 0.0  # when it read again after that
+        self.pool = watched.module.Pool(rules)
+        self.processes: dict[int, Process] = {}
+        self.next_job = 0
+        self.next_worker = 0
+        self.jobs: dict[JobId, Job] = {}
+        self.ended: dict[JobId, Done | Lost] = {}
+        self.begun: dict[JobId, int] = {}
+        self.begun_at: dict[JobId, float] = {}
+        self.cancelled: dict[JobId, bool] = {}
+        self.cancelled_at: dict[JobId, float] = {}
+        self.slots: Slots | None = None
+        self.gave_up = self.failures = self.deaths = 0
+        self.startable = True
+        self.do(self.pool.open(self.now))
+
+    @property
+    def lived(self) -> float:
+        """The time in which the shell ran."""
+        return self.now - self.paused
+
+    def pause(self, seconds: float) -> None:
+        """The shell does not run; the workers do."""
+        if seconds >= 1.0:
+            self.late = True
+        self.now += seconds
+        due = self.pool.due
+        if due is not None and self.now > due + 1.0:
+            self.paused += self.now - due
+
+    # ---- the machine ----
+
+    def do(self, actions: Sequence[Action]) -> None:
+        """Carry out what the machine wants."""
+        answers: list[Event] = []
+        for action in actions:
+            self._carry_out(action, answers)
+        if answers:
+            self.do(self.pool.handle(answers, self.now))
+
+    def handle(self, *events: Event) -> None:
+        """Let the machine hear of something, with all that was said before."""
+        self.do(self.pool.handle(events, self.now))
+        self.pool.check()
+
+    def say(self, process: Process, event: Event) -> None:
+        """Let the machine hear something of a worker, after all that it said before."""
+        self.handle(*self._read(process), event)
+
+    def tick(self) -> None:
+        """Go to the moment at which the machine wants to be called, and call it."""
+        self.read_all()
+        if self.pool.due is not None:
+            self.now = max(self.now, self.pool.due)
+            self.read_all()
+
+    def read_all(self) -> None:
+        """Read what all have said, as a shell does before it lets anybody be judged."""
+        events: list[Event] = []
+        for process in self.processes.values():
+            events += self._read(process)
+        if self.late:
+            self.late, self.read = False, self.lived
+        self.handle(*events)
+
+    def _read(self, process: Process) -> list[Event]:
+        events, process.wire = process.wire, []
+        for event in events:
+            if isinstance(event, Ended):
+                for report in event.events:
+                    if isinstance(report, Done) and report.id in process.unreported:
+                        process.unreported.remove(report.id)
+        return [] if process.told_dead or process.hung_up else events
+
+    def _carry_out(self, action: Action, answers: list[Event]) -> None:
+        if isinstance(action, Tell):
+            self._hear(action)
+        elif isinstance(action, GiveUp):
+            if self.rules.workers:
+                assert self.failures >= self.rules.bad_starts // 2, "given up too soon"
+            self.gave_up += 1
+        elif isinstance(action, Start):
+            self._start(action.worker, answers)
+        else:
+            self._do_to(self.processes[action.worker], action, answers)
+
+    def _hear(self, action: Tell) -> None:
+        for event in action.events:
+            if isinstance(event, Slots):
+                self.slots = event
+            elif isinstance(event, (Done, Lost)):
+                self._end(event)
+
+    def _start(self, number: int, answers: list[Event]) -> None:
+        assert self.rules.workers, "started who comes by himself"
+        process = self.processes[number] = Process(number, 1, self.lived)
+        if not self.startable:
+            process.told_dead = True
+            self.failures += 1
+            answers.append(NotStarted(number, "no more processes"))
+
+    def _do_to(self, process: Process, action: Action, answers: list[Event]) -> None:
+        if isinstance(action, Send):
+            self._send(process, action.jobs)
+        elif isinstance(action, RecallJobs):
+            assert not process.is_ending, "asked who is about to end"
+            process.flag = True
+            if not self.rules.in_order:
+                self._give_back(process, set(action.ids))
+        elif isinstance(action, CancelJobs):
+            assert not self.rules.kills, "told to stop what is to be killed"
+            assert all(self.cancelled.get(id) for id in action.ids), "nobody cancelled it"
+            self._cancel(process, set(action.ids))
+        elif isinstance(action, Look):
+            works = bool(process.running)
+            seen = Seen(process.number, process.last, process.begun, works, process.stopped)
+            answers.append(seen)
+        elif isinstance(action, Dismiss):
+            assert not process.inbox, "dismissed with jobs"
+            assert not process.unreported, "dismissed at work"
+            process.dismissed = True
+        elif isinstance(action, Kill):
+            self._kill(process, action, answers)
+
+    def _send(self, process: Process, jobs: Sequence[Job]) -> None:
+        assert jobs, "sent nothing"
+        assert not process.is_ending, "sent to who is about to end"
+        for job in jobs:
+            assert job.id not in self.ended, f"{job.id} is sent, and has ended"
+            assert not process.has_suspect, "a suspect gets company"
+            if job.alone and self.rules.fresh:
+                assert not process.begun, "a suspect's worker is not fresh"
+                assert not process.inbox, "a suspect's worker has others"
+                process.alone = job.id
+            if not process.told_dead:
+                process.inbox.append(job)
+
+    def _kill(self, process: Process, action: Kill, answers: list[Event]) -> None:
+        reason = action.reason
+        if not reason:
+            assert process.killed, "given up, and never killed"
+            self._die(process, answers)
+            return
+        if reason == "start":
+            assert not process.up or process.wire, "killed for its start, and was up"
+            assert self.lived - process.born >= self.rules.start - SLACK
+        elif reason == "frozen":
+            idle, stood = self.lived - process.moved, self.lived - process.stopped_at
+            long = self.rules.frozen - 2.0  # looks are a second apart
+            assert process.stopped or not process.running, "killed, and was at work"
+            assert (process.stopped and stood >= long) or idle >= long, "killed, and not frozen"
+        elif reason == "timeout":
+            job = self.jobs[process.last or (0, 0)]
+            assert job.time_limit is not None, "killed without a limit"
+            assert self.lived - self.begun_at[job.id] >= job.time_limit - 2.0, "killed too soon"
+        elif reason == "cancelled":
+            assert self.cancelled.get(process.last or (0, 0)), "nobody cancelled what ran"
+        process.killed = True
+        process.reason = (reason, action.why)
+
+    def _end(self, event: Done | Lost) -> None:
+        id = event.id
+        assert id in self.jobs, f"{id} was never submitted"
+        assert id not in self.ended, f"{id} ends twice"
+        self.ended[id] = event
+        if isinstance(event, Done):
+            assert self.begun.get(id), f"{id} is done, and never began"
+        elif event.why.detail == "cancelled before it began":
+            assert id in self.cancelled, f"{id} is taken back, and nobody wanted that"
+            assert not self.begun.get(id), f"{id} is told as not begun, and it was"
+        else:
+            assert self.begun.get(id) or not self.rules.in_order, f"{id} is lost, not begun"
+            if event.why.guilty:
+                assert not self.cancelled.get(id), f"{id} is guilty, and nobody wanted it"
+                assert event.why.peak_memory == id[0], f"{id} is blamed for another's death"
+
+    # ---- what workers do ----
+
+    def stop_or_continue(self, process: Process) -> None:
+        """Stop a worker by a signal, or let it go on."""
+        process.stopped = not process.stopped
+        if process.stopped:
+            process.stopped_at = self.lived
+        else:
+            process.woke = self.lived
+
+    def come_up(self, process: Process) -> None:
+        process.up = True
+        process.moved = self.lived
+        process.wire.append(Up(process.number, process.slots))
+
+    def begin(self, process: Process) -> None:
+        """Begin the next job."""
+        job = process.inbox.popleft()
+        self.begun[job.id] = self.begun.get(job.id, 0) + 1
+        self.begun_at[job.id] = self.lived
+        assert self.begun[job.id] == 1, f"{job.id} runs twice"
+        process.running[job.id] = job
+        process.cell = job.id
+        process.begun = True
+        process.unreported.append(job.id)
+        process.moved = self.lived
+
+    def finish(self, process: Process) -> None:
+        """End a job that runs."""
+        job = process.running.pop(next(iter(process.running)))
+        if self.rules.kills and not process.killed:
+            ran = self.lived - max(self.begun_at[job.id], process.woke, self.read)
+            assert ran <= 2.0 * (job.time_limit or ran) + 4.0, f"{job.id} ran beyond its limit"
+            if self.cancelled.get(job.id):
+                assert min(ran, self.lived - self.cancelled_at[job.id]) < 2.0, "and ran on"
+        seconds = TYPICAL[CALLS.index(job.call)] * self.rnd.choice((0.5, 1.0, 1.0, 20.0))
+        process.ended.append(Done(job.id, OK, seconds))
+        process.moved = self.lived
+
+    def report(self, process: Process) -> None:
+        """Tell what has ended; now and then once more what was told before."""
+        if process.ended and self.ended and self.rnd.random() < 0.1:
+            old = self.rnd.choice(list(self.ended.values()))
+            process.ended.insert(0, Done(old.id, OK, 0.0))
+        if process.ended:
+            process.wire.append(Ended(process.number, process.ended))
+            process.ended = []
+            process.moved = self.lived
+
+    def answer(self, process: Process) -> None:
+        """Answer a recall."""
+        self.report(process)
+        ids = [job.id for job in process.inbox]
+        process.inbox.clear()
+        process.flag = False
+        process.wire.append(GaveBack(process.number, ids))
+        process.moved = self.lived
+
+    def _give_back(self, process: Process, asked: set[JobId]) -> None:
+        """One that runs its jobs in no order gives back what it was asked for, if it can."""
+        ids = [job.id for job in process.inbox if job.id in asked]
+        process.inbox = deque(job for job in process.inbox if job.id not in asked)
+        process.flag = False
+        if ids:
+            process.wire.append(GaveBack(process.number, ids))
+
+    def _cancel(self, process: Process, ids: set[JobId]) -> None:
+        why = Certificate("cancelled", "stopped there", "h", 1, guilty=False)
+        dropped = [job.id for job in process.inbox if job.id in ids]
+        dropped += [id for id in process.running if id in ids]
+        process.inbox = deque(job for job in process.inbox if job.id not in ids)
+        for id in dropped:
+            process.running.pop(id, None)
+        if dropped:
+            process.wire.append(Ended(process.number, [Lost(id, why) for id in dropped]))
+
+    def die(self, process: Process) -> None:
+        """Die, and let the machine hear of it."""
+        events: list[Event] = []
+        self._die(process, events)
+        self.handle(*events)
+
+    def _die(self, process: Process, events: list[Event]) -> None:
+        process.dead = True
+        self.deaths += 1
+        events += self._read(process)
+        if process.told_dead:
+            return
+        process.told_dead = True
+        last = process.last
+        reason, detail = process.reason or ("signal", "SIGSEGV")
+        guilty = last[0] if last is not None and self.rules.in_order else 0
+        why = Certificate(reason, detail, "h", 1, guilty=self.rules.in_order, peak_memory=guilty)
+        if not process.begun and not process.dismissed:
+            self.failures += 1
+        every = not self.rules.in_order
+        events.append(Died(process.number, why, last, process.begun, every))
+
+    def hang_up(self, process: Process) -> None:
+        """Close the channel: what was said before is read."""
+        events = self._read(process)
+        if self.rules.in_order and not process.last:
+            process.inbox.clear()  # it ends, and begins nothing more
+        process.hung_up = True
+        events.append(HungUp(process.number, process.last, process.begun, "spoilt"))
+        self.handle(*events)
+
+    # ---- what the engine does ----
+
+    def submit(self, count: int, *, alone: bool = False, limit: float | None = None) -> None:
+        jobs = []
+        for _ in range(count):
+            self.next_job += 1
+            id = (self.next_job, 1)
+            job = Job(id, self.rnd.choice(CALLS), Live(None), limit, alone)
+            self.jobs[id] = job
+            jobs.append(job)
+        self.do(self.pool.ask(Submit(jobs), self.now))
+        self.pool.check()
+
+    def unwant(self, ids: Sequence[JobId], *, stop: bool) -> None:
+        for id in ids:
+            self.cancelled[id] = self.cancelled.get(id, False) or stop
+            if stop:
+                self.cancelled_at.setdefault(id, self.lived)
+        self.do(self.pool.ask(Cancel(ids) if stop else Recall(ids), self.now))
+        self.pool.check()
+
+    def join(self) -> None:
+        """A worker comes by itself."""
+        self.next_worker += 1
+        process = Process(self.next_worker, self.rnd.randint(1, 3), self.lived)
+        self.processes[process.number] = process
+        self.come_up(process)
+        self.read_all()
+
+    @property
+    def open_jobs(self) -> list[JobId]:
+        return [id for id in self.jobs if id not in self.ended]
+
+    @property
+    def alive(self) -> list[Process]:
+        return [process for process in self.processes.values() if not process.told_dead]
+
+    def go_on(self, process: Process, *, patient: bool = True) -> bool:
+        """Let a worker do the next thing that it would; tell whether there was anything.
+
+        Args:
+            process: Who.
+            patient: Whether a job that hangs goes on to hang.
+        """
+        if process.stopped and not process.killed:
+            return False
+        if process.killed and not process.unkillable:
+            self.die(process)
+        elif process.killed:
+            return False
+        elif process.dismissed or process.hung_up:
+            self.die(process)
+        elif not process.up:
+            self.come_up(process)
+        elif process.flag and self.rules.in_order and not process.deaf:
+            self.answer(process)
+        elif process.inbox and len(process.running) < process.slots and not process.flag:
+            self.begin(process)
+        elif process.running and not (process.hangs and patient):
+            self.finish(process)
+        elif process.ended and not (process.running and self.rules.in_order):
+            self.report(process)
+        else:
+            return bool(process.wire)
+        return True
+
+    def settle(self) -> None:
+        """Let the world behave from now on, but for who is stopped; all jobs must end."""
+        self.startable = True
+        if not self.rules.kills:
+            for process in self.alive:
+                if process.stopped:
+                    self.die(process)  # others see that, and say so
+        begin = self.now
+        for _ in range(100_000):
+            if not self.open_jobs:
+                return
+            assert self.now < begin + 2000.0, self._why()
+            if not self.rules.workers and not self.alive:
+                self.join()
+            # What hangs for a minute is a long task, and no fault.
+            patient = self.now < begin + 60.0
+            busy = [self.go_on(process, patient=patient) for process in list(self.alive)]
+            if any(busy):
+                self.now += 0.0001
+                self.read_all()
+            elif patient and not self.pool.due:
+                self.now = begin + 60.0
+            else:
+                assert self.pool.due is not None, self._why()
+                self.tick()
+        pytest.fail(self._why())
+
+    def _why(self) -> str:
+        return "; ".join(self.pool.explain(id) for id in self.open_jobs[:5]) + " for ever"
