@@ -53,15 +53,15 @@ LAYERS: Layers = [
     # Who needs whom; the contracts; what users define; code by value, and what cannot travel.
     ["_needs", "backend", "hooks", "_task", "_brief", "_byvalue", "_culprit", "_cli.structures"],
     # The machine; what is installed; what a task may ask for; objects to payloads.
-    [
-        "_scheduler",
-        "_plugins",
-        "_context",
-        "_codec",
-        "_wire",
-        "_cli.hints",
-        "_cli.load",
-    ],
+    ["_scheduler", "_plugins", "_context", "_codec", "_wire", "_cli.hints", "_cli.load"],
+    # The pool machine, and the channel to a worker, for those who write backends.
+    ["toolkit.pool.states", "toolkit.connection"],
+    ["toolkit.pool.workers", "toolkit"],
+    ["toolkit.pool.clocks", "toolkit.pool.queue", "toolkit.pool.starts"],
+    ["toolkit.pool.roster"],
+    ["toolkit.pool.dealer"],
+    ["toolkit.pool.machine"],
+    ["toolkit.pool"],
     # Values between tasks; failures in words; settings, line by line.
     ["_environment", "_values", "_failure", "_exec", "_settings.setting", "_settings.config"],
     # Why a worker could not read a task.

@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 
 from fancypipe_core import Session, errors, run
+from fancypipe_core.backend import BackendOptions
 from fancypipe_core.hooks import TaskEvent, hookimpl
+from fancypipe_core.toolkit.pool import Rules
 from fancypipe_procs import _pool
-from fancypipe_procs._limits import Limits
 from tests.procs import storm as s
 from tests.procs import tasks as t
 from tests.procs.test_deaths import gone, wait_until
@@ -36,8 +37,11 @@ def children_of(pid: int | str) -> set[int]:
 
 def hurry(monkeypatch: pytest.MonkeyPatch, **limits: float) -> None:
     """Set limits of pools that are made from now on."""
-    chosen = Limits(**limits)  # type: ignore[arg-type]
-    monkeypatch.setattr(_pool, "_chosen", lambda _settings: chosen)
+
+    def rules(options: BackendOptions) -> Rules:
+        return Rules(options.workers)._replace(**limits)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(_pool, "_rules", rules)
 
 
 @pytest.fixture

@@ -1,10 +1,9 @@
-"""A pool of worker processes: who gets which jobs, and what happens when one dies.
+"""Worker processes: the shell around the pool machine.
 
 It lives in the engine's thread, which waits here for the workers' reports: no
 hand-over between threads, and a write to an idle worker happens inside
-`submit`.  A worker that has nothing to do makes the pool call back what others
-have not begun.  The parts: `_dealing` keeps the jobs, `_crew` the workers,
-`_watch` the clocks.
+`submit`.  What is decided, the machine decides; here its actions are carried
+out, and what the processes say and do is told to it.
 """
 
 from __future__ import annotations
@@ -12,29 +11,41 @@ from __future__ import annotations
 import os
 import selectors
 from collections.abc import Sequence
+from contextlib import suppress
 from time import monotonic
+from typing import NamedTuple
 
 from fancypipe_core.backend import (
     BackendOptions,
     Certificate,
-    Done,
     Environment,
     Event,
     Job,
     JobId,
-    Lost,
     Note,
     Sink,
-    Slots,
 )
-from fancypipe_core.errors import ConnectionLost, ProtocolError
-from fancypipe_procs._crew import Crew, Reader
-from fancypipe_procs._dealing import Queue
-from fancypipe_procs._limits import Limits, ProcsSettings
-from fancypipe_procs._watch import Watch, call_back
-from fancypipe_procs._worker import SPOILT, Worker
+from fancypipe_core.errors import BackendStartError, ConnectionLost, ProtocolError
+from fancypipe_core.toolkit.pool import Pool, Rules
+from fancypipe_core.toolkit.pool import states as to
+from fancypipe_procs._limits import ProcsSettings
+from fancypipe_procs._output import Output
+from fancypipe_procs._process import SPOILT, Process
+from fancypipe_procs._strays import boot_clock, kill_strays
 
 __all__ = ["ProcsBackend"]
+
+_MOST_LAST_READS = 1000  # of 64 KiB, of what a dead worker left in its pipes
+_NO_SENTINEL = 0.05  # seconds between two looks at a worker whose death nothing tells
+_LAST_WAIT = 5.0  # seconds in which a killed worker must be gone at the end
+_LAST_LINES = 15  # of a worker that did not come up, in the error
+
+
+class _Reader(NamedTuple):
+    """What the selector knows of a worker's output."""
+
+    process: Process
+    output: Output
 
 
 class ProcsBackend:
@@ -42,21 +53,20 @@ class ProcsBackend:
 
     Args:
         options: How many processes, and the folder for temporary files.
-        limits: How long anything may take.
+        rules: How long anything may take; by default as the settings say.
     """
 
-    def __init__(self, options: BackendOptions, limits: Limits | None = None) -> None:
+    def __init__(self, options: BackendOptions, rules: Rules | None = None) -> None:
         self._count = options.workers
-        self._limits = limits or _chosen(options.settings)
-        self._queue = Queue(self._count)
-        self._watch = Watch(self._limits)
-        self._crew = Crew(
-            self._count, options.directory, self._limits, self._take_events, self._given_back
-        )
+        self._directory = options.directory
+        self._pool = Pool(rules or _rules(options), monotonic())
+        self._processes: dict[int, Process] = {}
+        self._selector = selectors.DefaultSelector()
+        self._environment: Environment | None = None  # of the run; None before the first
         self._sink: Sink | None = None
-        self._ahead = 0
-        self._warned = False
-        self._cancelled: set[JobId] = set()
+        self._told = False  # whether the engine has been told anything in this turn
+        self._mark = os.urandom(8).hex()
+        self._since_boot = boot_clock()
         self._wake_in, self._wake_out = os.pipe()
         os.set_blocking(self._wake_in, False)
         os.set_blocking(self._wake_out, False)
@@ -65,43 +75,32 @@ class ProcsBackend:
 
     def start(self, sink: Sink) -> None:
         self._sink = sink
-        self._crew.selector.register(self._wake_in, selectors.EVENT_READ, None)
-        # One, while the client composes its graph; the others when they are needed.
-        self._crew.first()
-        self._say_slots()
+        self._selector.register(self._wake_in, selectors.EVENT_READ, None)
+        # One worker, while the client composes its graph; the others when they are needed.
+        self._do(self._pool.open(monotonic()))
+        if not self._processes:
+            why = self._pool.last_failure.removeprefix("it could not be started: ")
+            raise BackendStartError(f"no worker process could be started: {why}")
 
     def adapt(self, environment: Environment) -> None:
-        self._crew.adapt(environment)
+        self._environment = environment
+        for process in self._processes.values():
+            with suppress(ConnectionLost):  # its death is seen by its sentinel
+                process.adapt(environment)
 
     def submit(self, jobs: Sequence[Job]) -> None:
-        self._queue.add(jobs)
-        self._deal()
+        self._do(self._pool.ask(to.Submit(jobs), monotonic()))
 
     def cancel(self, ids: Sequence[JobId]) -> None:
-        self.recall(ids)
-        at = monotonic() + self._limits.cancel
-        for worker in self._everybody():
-            for id in set(ids).intersection(worker.link.outstanding):
-                worker.kill_at.setdefault(id, at)
+        self._do(self._pool.ask(to.Cancel(ids), monotonic()))
 
     def recall(self, ids: Sequence[JobId]) -> None:
-        unwanted = set(ids)
-        waiting = self._queue.drop(unwanted)
-        if waiting:
-            self._report_cancelled(waiting)
-        if not self._queue.alone:
-            for worker in self._crew.workers:
-                worker.retiring = False
-        for worker in self._everybody():
-            mine = unwanted.intersection(worker.link.outstanding)
-            if mine:
-                self._cancelled |= mine
-                call_back(worker)
+        self._do(self._pool.ask(to.Recall(ids), monotonic()))
 
     def stop(self, grace: float) -> None:
-        self._queue.clear()
-        for why in self._crew.stop(grace, self._read_output):
-            self._tell(Note(None, "warning", f"a worker process could not be ended: {why}"))
+        self._pool.forget_jobs()
+        for why in self._end(grace):
+            self._tell([Note(None, "warning", f"a worker process could not be ended: {why}")])
         self._sink = None
         for descriptor in (self._wake_in, self._wake_out):
             if descriptor >= 0:
@@ -123,271 +122,255 @@ class ProcsBackend:
 
     def drive(self, timeout: float | None) -> None:
         until = None if timeout is None else monotonic() + timeout
+        self._told = False
         while True:
-            ready = self._crew.selector.select(self._patience(until))
-            heard = self._serve(ready)
-            heard = self._look_at_clocks() or heard
-            self._deal()
-            if heard or (until is not None and monotonic() >= until):
+            ready = self._selector.select(self._patience(until))
+            woken, events = self._read(ready)
+            self._do(self._pool.handle(events, monotonic()))
+            if woken or self._told or (until is not None and monotonic() >= until):
                 return
-
-    # ---- what the workers say ----
-
-    def _serve(self, ready: Sequence[tuple[selectors.SelectorKey, int]]) -> bool:
-        """Take what has come; return whether the engine must hear of it."""
-        heard = False
-        # First what was printed: it was written before the report that is there as well.
-        for key, mask in sorted(ready, key=lambda event: not isinstance(event[0].data, Reader)):
-            if key.data is None:
-                self._drain_wake()
-                heard = True
-            elif isinstance(key.data, Reader):
-                heard = self._read_output(key.data) or heard
-            elif key.data in self._crew.workers or key.data in self._crew.leaving:
-                if key.fd == key.data.sentinel:
-                    self._died(key.data)
-                else:
-                    self._hear(key.data, mask)
-                heard = True
-        return heard
-
-    def _hear(self, worker: Worker, mask: int) -> None:
-        """A worker's channel has something to read, or room to write."""
-        if worker in self._crew.leaving:
-            return  # it was let go in this round
-        worker.heard = monotonic()
-        try:
-            if mask & selectors.EVENT_WRITE:
-                worker.link.channel.flush()
-                self._watch_writes(worker)
-            if mask & selectors.EVENT_READ:
-                worker.link.read()
-                worker.ready = True
-                worker.alone = worker.alone and bool(worker.load)
-                self._watch.begun(worker)
-                running = worker.running
-                for output in worker.outputs:
-                    self._tell(*output.settle(running))
-        except ConnectionLost:
-            self._hung_up(worker)
-        except ProtocolError:
-            worker.kill("protocol", SPOILT)
-            self._crew.let_go(worker, self._limits.hung_up)
-
-    def _hung_up(self, worker: Worker) -> None:
-        """A worker's channel has ended: it is dying, or ends in good order, or was harmed."""
-        if worker.ready and worker.running is None:
-            worker.may_end = worker.has_begun
-            self._crew.let_go(worker, self._limits.farewell)
-            self._take_back(worker.link.take(list(worker.link.outstanding)))
-        else:
-            self._crew.let_go(worker, self._limits.hung_up, "protocol", SPOILT)
-
-    def _read_output(self, reader: Reader) -> bool:
-        """Pass on what tasks print; return whether there was something to show."""
-        worker, output = reader
-        if output.descriptor < 0:
-            return False
-        notes, more = output.read(worker.running)
-        if not more:
-            self._crew.forget(output.descriptor)
-            output.close()
-        if notes and self._sink is not None:
-            self._sink(notes)
-        return bool(notes)
-
-    def _drain_wake(self) -> None:
-        try:
-            os.read(self._wake_in, 4096)
-        except BlockingIOError:
-            return
-
-    def _take_events(self, events: Sequence[Event]) -> None:
-        """Events of a worker: learn the pace from them and pass them on."""
-        seconds = 0.0
-        count = 0
-        for event in events:
-            if type(event) is Done:
-                seconds += event.seconds
-                count += 1
-                if self._cancelled:
-                    self._cancelled.discard(event.id)
-        if count:
-            self._crew.births.succeeded()
-            self._queue.pace.record(seconds, count)
-            self._say_slots()
-        if self._sink is not None:
-            self._sink(events)
-
-    def _take_back(self, jobs: Sequence[Job]) -> None:
-        """Jobs that a worker has not begun and will not begin."""
-        dropped = [job.id for job in jobs if job.id in self._cancelled]
-        if dropped:
-            self._cancelled.difference_update(dropped)
-            self._report_cancelled(dropped)
-            jobs = [job for job in jobs if job.id not in set(dropped)]
-        self._queue.take_back(jobs)
-
-    def _given_back(self, worker: Worker, jobs: Sequence[Job]) -> None:
-        """A worker has answered."""
-        worker.called_back = None
-        self._take_back(jobs)
-
-    def _report_cancelled(self, ids: Sequence[JobId]) -> None:
-        why = Certificate(
-            "cancelled", "cancelled before it began", "", 0, started=False, guilty=False
-        )
-        self._tell(*[Lost(id, why) for id in ids])
-
-    def _tell(self, *events: Event) -> None:
-        if events and self._sink is not None:
-            self._sink(events)
-
-    def _say_slots(self) -> None:
-        ahead = self._queue.pace.ahead * self._count * 2
-        if not self._ahead or not self._ahead / 2 < ahead < self._ahead * 2:
-            self._ahead = ahead
-            self._tell(Slots(self._count, ahead))
-
-    # ---- who gets what ----
-
-    def _deal(self) -> None:
-        """Give jobs to workers: evenly, and to each only so many as hide the latency."""
-        queue = self._queue
-        if queue.alone:
-            self._deal_alone()
-        while queue.jobs:
-            worker = self._least_loaded()
-            batch = queue.batch(worker.load) if worker is not None else []
-            if worker is None or not batch:
-                return
-            self._give(worker, batch)
-
-    def _least_loaded(self) -> Worker | None:
-        """Return who should get the next jobs; a new worker if all are busy and there is room."""
-        crew = self._crew
-        free = [
-            worker
-            for worker in crew.workers
-            if worker.called_back is None and not worker.alone and not worker.retiring
-        ]
-        best = min(free, key=lambda worker: (worker.load, not worker.ready), default=None)
-        if crew.is_full or (best is not None and not best.load):
-            return best
-        return crew.hire() or best  # fewer than asked for, but the work goes on
-
-    def _deal_alone(self) -> None:
-        """Give the next suspect a fresh worker; one suspect at a time."""
-        crew, alone = self._crew, self._queue.alone
-        if any(worker.alone for worker in crew.workers):
-            return
-        fresh = next((w for w in crew.workers if not w.load and not w.has_begun), None)
-        if fresh is None and crew.is_full:
-            # Who is idle is replaced.  If nobody is, one gets nothing more until it is.
-            idle = next((worker for worker in crew.workers if not worker.load), None)
-            if idle is None:
-                if not any(worker.retiring for worker in crew.workers):
-                    victim = min(crew.workers, key=lambda worker: worker.load)
-                    victim.retiring = True
-                    if victim.load > 1:
-                        call_back(victim)
-                return
-            crew.dismiss(idle)
-        for worker in crew.workers:
-            worker.retiring = False
-        fresh = fresh or crew.hire()
-        if fresh is not None:
-            fresh.alone = True
-            self._give(fresh, [alone.popleft()])
-
-    def _give(self, worker: Worker, jobs: list[Job]) -> None:
-        if not worker.load:
-            worker.heard = monotonic()
-        try:
-            worker.link.submit(jobs)
-            self._watch_writes(worker)
-            self._watch.begun(worker)
-        except ConnectionLost:
-            self._hung_up(worker)
-
-    def _watch_writes(self, worker: Worker) -> None:
-        """Ask the selector for room in the socket only while something waits for it."""
-        selector, channel = self._crew.selector, worker.link.channel
-        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if channel.pending else 0)
-        if selector.get_key(channel).events != events:
-            selector.modify(channel, events, worker)
-
-    # ---- clocks ----
-
-    def _everybody(self) -> list[Worker]:
-        return [*self._crew.workers, *self._crew.leaving]
-
-    def _may_call(self) -> bool:
-        """Whether a worker is idle, and no job waits for it."""
-        return not self._queue and any(w.ready and not w.load for w in self._crew.workers)
 
     def _patience(self, until: float | None) -> float | None:
         """Return for how long nothing needs to be looked at, in seconds."""
-        crew = self._crew
-        now = monotonic()
-        times = [until, crew.due()]
-        times.append(self._watch.next_look(self._everybody(), may_call=self._may_call()))
-        if self._queue and crew.births.not_before > now:
-            times.append(crew.births.not_before)
-        known = [time for time in times if time is not None]
-        return max(0.0, min(known) - now) if known else None
+        times = [time for time in (until, self._pool.due) if time is not None]
+        if any(process.sentinel < 0 and process.is_ending for process in self._processes.values()):
+            times.append(monotonic() + _NO_SENTINEL)
+        return max(0.0, min(times) - monotonic()) if times else None
 
-    def _look_at_clocks(self) -> bool:
-        """Do what is due; return whether the engine must hear of it."""
-        seen = self._watch.look(self._everybody(), may_call=self._may_call())
-        if seen.taken_back:
-            self._take_back(seen.taken_back)
-        dead = [*seen.abandoned, *self._crew.overdue()]
-        for worker in dead:
-            self._died(worker)
-        return bool(seen.taken_back or dead)
+    # ---- what the machine wants ----
+
+    def _do(self, actions: Sequence[to.Action]) -> None:
+        """Carry out what the machine wants, until it wants nothing more."""
+        while actions:
+            answers: list[to.Event] = []
+            for action in actions:
+                self._carry_out(action, answers)
+            actions = self._pool.handle(answers, monotonic()) if answers else ()
+
+    def _carry_out(self, action: to.Action, answers: list[to.Event]) -> None:
+        if isinstance(action, to.Tell):
+            self._tell(action.events)
+        elif isinstance(action, to.GiveUp):
+            said = "".join(f"\n  | {line}" for line in action.output[-_LAST_LINES:])
+            raise BackendStartError(
+                "no worker process starts, so the run stops; the last one: "
+                f"{action.why}" + (f"; the last that it printed:{said}" if said else "")
+            )
+        elif isinstance(action, to.Start):
+            self._start(action.worker, answers)
+        elif (process := self._processes.get(action.worker)) is not None:
+            self._do_to(process, action, answers)
+
+    def _do_to(self, process: Process, action: to.Action, answers: list[to.Event]) -> None:
+        try:
+            if isinstance(action, to.Send):
+                process.connection.submit(action.jobs)
+                self._watch_writes(process)
+            elif isinstance(action, to.RecallJobs):
+                process.recall()
+            elif isinstance(action, to.Dismiss):
+                process.is_ending = True
+                process.connection.ask_to_stop()
+            elif isinstance(action, to.Look):
+                answers.append(process.seen())
+            elif isinstance(action, to.Kill):
+                process.kill(action.reason, action.why)
+                if not action.reason:
+                    answers += self._died(process)
+        except ConnectionLost:
+            answers.append(self._hung_up(process))
+
+    def _start(self, number: int, answers: list[to.Event]) -> None:
+        mark = f"{self._mark}.{number}"
+        try:
+            process = Process(number, self._directory, self._count, mark, self._environment)
+        except OSError as error:
+            answers.append(to.NotStarted(number, str(error)))
+            return
+        self._processes[number] = process
+        self._listen(process.connection.channel.fileno(), process)
+        self._listen(process.sentinel, process)
+        for output in process.outputs:
+            self._listen(output.descriptor, _Reader(process, output))
+
+    def _tell(self, events: Sequence[Event]) -> None:
+        if events and self._sink is not None:
+            self._told = True
+            self._sink(events)
+
+    # ---- what the workers say ----
+
+    def _listen(self, descriptor: int, data: Process | _Reader) -> None:
+        if descriptor >= 0:
+            self._selector.register(descriptor, selectors.EVENT_READ, data)
+
+    def _forget(self, descriptor: int) -> None:
+        """Do not listen to this any more."""
+        with suppress(KeyError, ValueError):
+            self._selector.unregister(descriptor)
+
+    def _watch_writes(self, process: Process) -> None:
+        """Ask the selector for room in the socket only while something waits for it."""
+        if process.has_hung_up:
+            return
+        channel = process.connection.channel
+        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if channel.pending else 0)
+        if self._selector.get_key(channel).events != events:
+            self._selector.modify(channel, events, process)
+
+    def _read(
+        self, ready: Sequence[tuple[selectors.SelectorKey, int]]
+    ) -> tuple[bool, list[to.Event]]:
+        """Take what has come; return whether somebody has woken us, and what the machine hears."""
+        woken = False
+        events: list[to.Event] = []
+        # First what was printed: it was written before the report that is there as well.
+        for key, mask in sorted(ready, key=lambda event: not isinstance(event[0].data, _Reader)):
+            data = key.data
+            if data is None:
+                woken = True
+                with suppress(BlockingIOError):
+                    os.read(self._wake_in, 4096)
+            elif isinstance(data, _Reader):
+                self._read_output(data)
+            elif key.fd == data.sentinel:
+                events += self._died(data)
+            elif not data.has_hung_up:
+                events += self._hear(data, mask)
+        for process in list(self._processes.values()):
+            if process.sentinel < 0 and process.is_ending and process.is_dead():
+                events += self._died(process)
+        return woken, events
+
+    def _hear(self, process: Process, mask: int) -> list[to.Event]:
+        """A worker's channel has something to read, or room to write."""
+        events: list[to.Event] = []
+        try:
+            if mask & selectors.EVENT_WRITE:
+                process.connection.channel.flush()
+                self._watch_writes(process)
+            if mask & selectors.EVENT_READ:
+                process.take_reports(events)
+                for output in process.outputs:
+                    self._tell(output.settle(self._running(process)))
+        except ConnectionLost:
+            events.append(self._hung_up(process))
+        except ProtocolError:
+            self._stop_listening(process)
+            events.append(to.Spoilt(process.number, SPOILT))
+        return events
+
+    def _hung_up(self, process: Process) -> to.HungUp:
+        """A worker's channel has ended: it is dying, or ends in good order, or was harmed."""
+        self._stop_listening(process)
+        _, last, begun, _, _ = process.seen()
+        return to.HungUp(process.number, last, begun, SPOILT)
+
+    def _stop_listening(self, process: Process) -> None:
+        if not process.has_hung_up:
+            process.has_hung_up = process.is_ending = True
+            self._forget(process.connection.channel.fileno())
+
+    def _running(self, process: Process) -> Job | None:
+        """Return the job that a worker began last, if it has not been reported."""
+        last = process.last
+        return None if last == process.reported else self._pool.job(process.number, last)
+
+    def _read_output(self, reader: _Reader) -> bool:
+        """Pass on what tasks print; return whether there was something to show."""
+        process, output = reader
+        if output.descriptor < 0:
+            return False
+        notes, more = output.read(self._running(process))
+        if not more:
+            self._forget(output.descriptor)
+            output.close()
+        self._tell(notes)
+        return bool(notes)
 
     # ---- death ----
 
-    def _died(self, worker: Worker) -> None:
-        """A worker is dead: account for its jobs.  `_deal` replaces it."""
-        crew = self._crew
-        worker.take_last_words()
-        crew.read_to_the_end(worker, self._read_output)
-        running, has_begun = worker.running, worker.has_begun
-        why = crew.bury(worker)
-        if not has_begun and not worker.may_end:
-            self._stillborn(worker, why)
-        lost: list[Event] = []
-        kept: list[Job] = []
-        for job in worker.link.outstanding.values():
-            if job.id in self._cancelled:
-                self._cancelled.discard(job.id)
-                lost.append(Lost(job.id, _not_guilty(why, job is running)))
-            elif job is running:
-                lost.append(Lost(job.id, why))
-            else:
-                kept.append(job)
-        self._queue.take_back(kept)
-        self._tell(*lost)
+    def _died(self, process: Process) -> list[to.Event]:
+        """A worker is dead, or given up: take its last words, and all that its tasks have left."""
+        if self._processes.get(process.number) is not process:
+            return []
+        events: list[to.Event] = []
+        # What it reported before its death counts.  Once is all: nobody writes any more, or
+        # only a process that its tasks have forked, which holds the other end open.
+        with suppress(ConnectionLost, ProtocolError):
+            process.take_reports(events)
+        self._read_to_the_end(process)
+        process.kill()  # what is left of its group
+        kill_strays(process.mark, process.since_boot)
+        _, last, begun, _, _ = process.seen()
+        why = process.bury()
+        del self._processes[process.number]
+        self._let_go(process)
+        return [*events, to.Died(process.number, why, last, begun)]
 
-    def _stillborn(self, worker: Worker, why: Certificate) -> None:
-        """A worker has ended before its first job."""
-        hung = worker.killed_for == "start"
-        detail = why.detail if hung else f"it ended with {why.detail} before its first task"
-        self._crew.births.failed(worker.born, monotonic(), detail, why.output, hung=hung)
-        if self._crew.workers and not self._warned:
-            self._warned = True
-            text = f"a worker process did not start: {detail}; the other workers continue"
-            self._tell(Note(None, "warning", text))
+    def _let_go(self, process: Process) -> None:
+        self._stop_listening(process)
+        self._forget(process.sentinel)
+        for output in process.outputs:
+            self._forget(output.descriptor)
+        process.close()
+
+    def _read_to_the_end(self, process: Process) -> None:
+        """Take what a dead worker's tasks printed, as far as it has come."""
+        for output in process.outputs:
+            for _ in range(_MOST_LAST_READS):
+                if output.descriptor < 0 or not self._read_output(_Reader(process, output)):
+                    break
+
+    def _end(self, grace: float) -> list[Certificate]:
+        """End all workers.
+
+        Args:
+            grace: Seconds that tasks have which nobody waits for any more.
+
+        Returns:
+            What is known of those that could not be ended.
+        """
+        processes = list(self._processes.values())
+        for process in processes:
+            self._stop_listening(process)
+            self._forget(process.sentinel)
+            with suppress(ConnectionLost):  # it is dead already, or was asked before
+                process.connection.ask_to_stop()
+        until = monotonic() + grace
+        # What their tasks registered for the end of the process takes its time.
+        calm = monotonic() + max(grace, 1.0)
+        for process in processes:
+            if self._pool.jobs(process.number):
+                self._wait(process, until)
+            elif process.is_up:
+                self._wait(process, calm)
+            process.kill("exit")
+        last = monotonic() + _LAST_WAIT
+        kill_strays(self._mark, self._since_boot)
+        left = []
+        for process in processes:
+            self._wait(process, last)
+            self._read_to_the_end(process)
+            is_left = not process.is_dead()
+            why = process.bury()
+            if is_left:
+                left.append(why)
+            self._let_go(process)
+        self._processes.clear()
+        self._selector.close()
+        return left
+
+    def _wait(self, process: Process, until: float) -> None:
+        """Wait for a worker to end, and read on: what it prints must not hold it up."""
+        self._listen(process.sentinel, process)
+        while not process.is_dead() and (left := until - monotonic()) > 0:
+            for key, _ in self._selector.select(min(left, 0.1)):
+                if isinstance(key.data, _Reader):
+                    self._read_output(key.data)
+        self._forget(process.sentinel)
 
 
-def _chosen(settings: ProcsSettings | None) -> Limits:
-    limits = Limits()
-    if settings is None:
-        return limits
-    return limits._replace(start=settings.start_limit, frozen=settings.frozen_limit)
-
-
-def _not_guilty(why: Certificate, started: bool) -> Certificate:
-    return Certificate("cancelled", why.detail, why.host, why.pid, started, guilty=False)
+def _rules(options: BackendOptions) -> Rules:
+    settings = options.settings or ProcsSettings()
+    return Rules(options.workers, start=settings.start_limit, frozen=settings.frozen_limit)

@@ -31,7 +31,7 @@ from collections.abc import Collection, Sequence
 
 from msgspec.structs import replace
 
-from fancypipe_core.backend import Certificate, Done, Job, JobId, Lost, Slots
+from fancypipe_core.backend import Certificate, Done, Job, JobId, Lost, Note, Slots
 from fancypipe_core.backend import Event as Report
 from fancypipe_core.toolkit.pool.clocks import Clocks
 from fancypipe_core.toolkit.pool.dealer import Dealer
@@ -82,6 +82,7 @@ class Pool:
         self._workers = self._roster.workers
         self._unwanted: set[JobId] = set()
         self._told = Slots(0, 0)
+        self._warned = False  # that a worker did not come up
         self._actions: list[Action] = []
         self._dealer = Dealer(self.queue, self._roster, self._clocks, self._starts, self._actions)
         self._tell: list[Report] = []
@@ -150,6 +151,16 @@ class Pool:
         known = self._workers.get(worker)
         return () if known is None else known.jobs.keys()
 
+    def job(self, worker: int, id: JobId) -> Job | None:
+        """Return a job that a worker has; None if it has no such job."""
+        known = self._workers.get(worker)
+        return None if known is None else known.jobs.get(id)
+
+    @property
+    def last_failure(self) -> str:
+        """Why the last worker that came to nothing did; empty if none did."""
+        return self._starts.why
+
     def forget_jobs(self) -> None:
         """Nobody wants anything any more: for the end."""
         self.queue.jobs.clear()
@@ -205,7 +216,7 @@ class Pool:
     def _worker_over(self, worker: Worker, clock: Clock) -> None:
         if clock is Clock.START:
             limit = f"{self.rules.start:g} s (the setting start_limit)"
-            self._kill(worker, "start", f"it did not come up within {limit}")
+            self._kill(worker, "start", f"it did not start within {limit}")
         elif clock is Clock.END:
             self._kill(worker, *worker.end)
         elif clock is Clock.DEATH:
@@ -385,6 +396,11 @@ class Pool:
         pause = self._starts.failed(worker.born, now, why, output, hung=hung)
         if pause:
             self._clocks.set(None, Clock.BACKOFF, pause)
+        if self._roster.up and not self._warned:
+            self._warned = True
+            self._tell.append(
+                Note(None, "warning", f"a worker did not start: {why}; the other workers continue")
+            )
 
     # ---- a worker's beginning and end ----
 

@@ -14,6 +14,7 @@ MOST = 512
 
 _UNKNOWN = 0.01  # seconds that a task is thought to take before one has run: not short
 _JUMP = 10.0  # one outlier does not make a task long: by so much a figure grows at most
+_WEIGHT = 0.3  # of the newest in the average
 _CALLS = 1000  # definitions that are remembered
 
 
@@ -34,13 +35,14 @@ class Times:
 
     def record(self, call: Call, seconds: float) -> None:
         """A job of this definition took so many seconds."""
-        known = self._typical.get(call)
+        typical = self._typical
+        known = typical.get(call)
         if known is None:
-            if len(self._typical) >= _CALLS:
-                self._typical.clear()
-            self._typical[call] = seconds
-        else:
-            self._typical[call] = known + 0.2 * (min(seconds, _JUMP * known + 1e-6) - known)
+            # The first says little: it is believed as the next ones say the same.
+            known = _UNKNOWN
+            if len(typical) >= _CALLS:
+                typical.clear()
+        typical[call] = known + _WEIGHT * (min(seconds, _JUMP * known + 1e-6) - known)
 
     def record_all(self, seconds: float, jobs: int) -> None:
         """So many jobs of any kind took so many seconds in all."""

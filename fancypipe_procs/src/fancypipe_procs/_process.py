@@ -1,4 +1,4 @@
-"""One worker process, seen from the client: its start, its channel, its death."""
+"""One worker process as the client has it: its start, its channel, its cell, its death."""
 
 from __future__ import annotations
 
@@ -9,56 +9,47 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
-from time import monotonic
 
 from fancypipe_core.backend import (
     Certificate,
-    ChannelBackend,
+    Done,
     Environment,
-    Event,
-    Job,
     JobId,
     Setup,
     SocketChannel,
     interpreter,
     main_script,
+    usable_cores,
 )
-from fancypipe_core.errors import ConnectionLost, ProtocolError
+from fancypipe_core.errors import ConnectionLost
+from fancypipe_core.toolkit.connection import Connection
+from fancypipe_core.toolkit.pool import states
 from fancypipe_procs import _memory, _spawn
 from fancypipe_procs._output import Output
 from fancypipe_procs._strays import boot_clock
 from fancypipe_procs.child import BUSY, CELL, CELL_SIZE, CHANNEL_LOST, FLAG
 
-__all__ = ["SPOILT", "Worker"]
+__all__ = ["SPOILT", "Process"]
 
 SPOILT = "a task closed its worker's channel to the client, or wrote into it"
 _LAST_LINES = 50  # of its output, in a death certificate
 
 
-class Worker:
-    """A child process and the jobs that it has.
+class Process:
+    """A child process.
 
     Args:
+        number: The pool machine's.
         directory: The session's folder for temporary files.
-        threads: How many threads numerical libraries may use in it.
+        workers: How many there are to be: they share the cores.
         mark: By which its descendants are known.
         environment: What tasks are to find; None for what there is.
-        sink: Takes its events.
-        gave_back: Takes the jobs that it returned.
 
     Attributes:
-        born: When it was started, on the monotonic clock.
-        heard: When it last reported, took something, or got work while idle.
-        ready: Whether it has come up.
-        alone: Whether it has a job that must have no other beside it.
-        retiring: Whether it gets nothing more, so that it can be replaced when idle.
-        may_end: Whether its end is in order.
-        called_back: When it was asked to give jobs back.
-        kill_at: When to kill it, for each cancelled job that may run in it.
-        gone_by: When it must have ended, once it is on its way out.
-        killed_at: When it was killed by us.
-        silent: For how long it has been stopped or has done nothing, in seconds.
+        is_up: Whether it has come up.
+        is_ending: Whether its death is to be expected.
+        reported: The job whose end it told last.
+        has_hung_up: Whether nothing is read from its channel any more.
 
     Raises:
         OSError: It cannot be started.
@@ -66,20 +57,20 @@ class Worker:
 
     def __init__(
         self,
+        number: int,
         directory: str,
-        threads: int,
+        workers: int,
         mark: str,
         environment: Environment | None,
-        sink: Callable[[Sequence[Event]], None],
-        gave_back: Callable[[Worker, Sequence[Job]], None],
     ) -> None:
+        self.number = number
         ours, theirs = socket.socketpair()
         our_control, their_control = socket.socketpair()
         watch, self._lifeline = os.pipe()
         self.mark = mark
-        self._threads = threads
+        self._threads = max(1, usable_cores() // workers)
         variables = os.environ if environment is None else environment.variables
-        self._variables = _spawn.environment(threads, mark, variables)
+        self._variables = _spawn.environment(self._threads, mark, variables)
         folder = environment.folder if environment is not None else ""
         self.since_boot = boot_clock()
         cell = _spawn.shared_memory(CELL_SIZE)
@@ -116,65 +107,46 @@ class Worker:
         self.pid = self.process.pid
         self._memory_kills = _memory.kills()
         self.sentinel = _spawn.sentinel(self.pid)
-        self.born = self.heard = monotonic()
-        self.ready = self.alone = self.retiring = self.may_end = False
-        self.called_back: float | None = None
-        self.kill_at: dict[JobId, float] = {}
-        self.gone_by: float | None = None
-        self.gone_reason = ("", "")
-        self.killed_at: float | None = None
-        self.killed_for = ""
-        self._killed_why = ""
-        self.silent = 0.0
-        self._heard_at_look = 0.0
-        self.link = ChannelBackend(
-            SocketChannel(ours, blocking=False),
-            SocketChannel(our_control, blocking=False),
-            sink,
-            lambda jobs: gave_back(self, jobs),
+        self.is_up = self.is_ending = self.has_hung_up = False
+        self.reported: JobId = (0, 0)
+        self._killed_for = self._killed_why = ""
+        self.connection = Connection(
+            SocketChannel(ours, blocking=False), SocketChannel(our_control, blocking=False)
         )
         main = main_script()
         named = (main.kind, main.value) if main is not None else None
         setup = Setup(list(sys.path), list(sys.argv), named, directory)
         with contextlib.suppress(ConnectionLost):  # its death is seen by its sentinel
-            self.link.setup(setup)
+            self.connection.setup(setup)
 
     @property
-    def load(self) -> int:
-        """How many jobs it has."""
-        return len(self.link.outstanding)
-
-    @property
-    def running(self) -> Job | None:
-        """The job that began last, if it has not been reported yet."""
+    def last(self) -> JobId:
+        """The job that it began last; (0, 0) if there was none."""
         task, attempt = CELL.unpack_from(self._cell, 0)
-        return self.link.outstanding.get((task, attempt))
+        return task, attempt
 
-    @property
-    def has_begun(self) -> bool:
-        """Whether it has ever begun a job."""
-        return CELL.unpack_from(self._cell, 0) != (0, 0)
+    def seen(self) -> states.Seen:
+        """See what it does."""
+        last = self.last
+        working = bool(self._cell[BUSY])
+        return states.Seen(self.number, last, last != (0, 0), working, self.is_stopped())
 
-    def look(self, seconds: float) -> str:
-        """See whether it lives; called now and then.
+    def take_reports(self, events: list[states.Event]) -> None:
+        """Write down what it has said since the last time.
 
-        Args:
-            seconds: How long it has been since the last look, at most 1: so that
-                time in which the client itself was stopped does not count.
-
-        Returns:
-            What is wrong with it; empty if nothing is.
+        Raises:
+            ConnectionLost: It is gone, and all it said was taken.
+            ProtocolError: It sent what is no report.
         """
-        stopped = self.is_stopped()
-        moved = self.heard != self._heard_at_look
-        self._heard_at_look = self.heard
-        # A task may do what it likes for as long as it likes, and keep the
-        # interpreter for itself.  Between tasks there is no reason for silence.
-        idles = self.ready and self.load and not self._cell[BUSY] and not moved
-        self.silent = self.silent + seconds if stopped or idles else 0.0
-        if stopped:
-            return "it was stopped by a signal and not continued"
-        return "it had jobs, and ran none of them" if idles else ""
+        for reports, returned in self.connection.read():
+            if not self.is_up:
+                self.is_up = True
+                events.append(states.Up(self.number))
+            ended = (event.id for event in reversed(reports) if isinstance(event, Done))
+            self.reported = next(ended, self.reported)
+            events.append(states.Ended(self.number, reports))
+            if returned is not None:
+                events.append(states.GaveBack(self.number, returned))
 
     def is_stopped(self) -> bool:
         """Tell whether a signal has stopped it."""
@@ -198,33 +170,16 @@ class Worker:
         changes = {name: value for name, value in changes.items() if value != before.get(name)}
         if changes or environment.folder != self._folder:
             self._folder = environment.folder
-            self.link.adapt(changes, environment.folder)
+            self.connection.adapt(changes, environment.folder)
 
-    def call_back(self) -> None:
+    def recall(self) -> None:
         """Ask for the jobs that have not begun, and for all results so far.
 
         Raises:
             ConnectionLost: It is dead.
         """
-        if self.called_back is None:
-            self.called_back = monotonic()
-            self._cell[FLAG] = 1
-            self.link.call_back()
-
-    def not_begun(self) -> list[Job]:
-        """Take the jobs that it cannot have begun, some time after `call_back`."""
-        running = self.running
-        ids = list(self.link.outstanding)
-        # If the job that began last has been reported, none of these has begun.
-        begun = 0 if running is None else ids.index(running.id) + 1
-        return self.link.take(ids[begun:])
-
-    def take_last_words(self) -> None:
-        """What it reported before its death counts."""
-        # Once is all: nobody writes any more, or only a process that its tasks have
-        # forked, which holds the other end open.
-        with contextlib.suppress(ConnectionLost, ProtocolError):
-            self.link.read()
+        self._cell[FLAG] = 1
+        self.connection.give_back()
 
     def kill(self, reason: str = "", why: str = "") -> None:
         """Kill it with its process group.
@@ -234,9 +189,9 @@ class Worker:
                 already, and only its group is left.
             why: A phrase; empty for the signal's name.
         """
-        if reason and not self.killed_for:
-            self.killed_for, self._killed_why = reason, why
-            self.killed_at = monotonic()
+        if reason and not self._killed_for:
+            self._killed_for, self._killed_why = reason, why
+            self.is_ending = True
         # Before it is reaped: afterwards its number may be somebody else's.
         if self.process.returncode is None:
             with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -271,13 +226,13 @@ class Worker:
         return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
     def _certificate(self, code: int, peak: int) -> Certificate:
-        reason = self.killed_for or ("signal" if code < 0 else "exit")
+        reason = self._killed_for or ("signal" if code < 0 else "exit")
         detail = self._killed_why or _cause_of_death(code)
-        if code == -signal.SIGKILL and not self.killed_for:
+        if code == -signal.SIGKILL and not self._killed_for:
             kills = _memory.kills()
             if kills is not None and kills > (self._memory_kills or 0):
                 detail += ", out of memory: the kernel killed it"
-        elif code == CHANNEL_LOST and self.has_begun and not self.killed_for:
+        elif code == CHANNEL_LOST and self.last != (0, 0) and not self._killed_for:
             reason, detail = "protocol", SPOILT
         last = [line for output in self.outputs for line in output.last]
         return Certificate(
@@ -291,7 +246,7 @@ class Worker:
 
     def close(self) -> None:
         """Let go of its channels and descriptors; it is dead and reaped, or another process's."""
-        self.link.close()
+        self.connection.close()
         for output in self.outputs:
             output.close()
         os.close(self._lifeline)

@@ -1,0 +1,80 @@
+"""The client's end of a channel to one worker: jobs and commands go out, reports come in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from fancypipe_core import _wire
+from fancypipe_core._channel import SocketChannel
+from fancypipe_core.backend import Event, Job, JobId
+
+__all__ = ["Connection"]
+
+
+class Connection:
+    """A worker at the other end of a channel.
+
+    Args:
+        channel: Not blocking; jobs go, reports come.
+        control: Not blocking; commands go.  The channel itself, if one channel
+            carries all.
+    """
+
+    def __init__(self, channel: SocketChannel, control: SocketChannel) -> None:
+        self.channel = channel
+        self.control = control
+        self._writer = _wire.ToWorker()
+        self._reports = _wire.Reports()
+
+    def setup(self, setup: _wire.Setup) -> None:
+        """Send what the worker must know before its first job.
+
+        Raises:
+            ConnectionLost: The worker is gone; so for all that is sent.
+        """
+        self.channel.send(_wire.encode_command(setup))
+
+    def submit(self, jobs: Sequence[Job]) -> None:
+        """Send jobs."""
+        self.channel.send(*self._writer.jobs(jobs))
+
+    def adapt(self, variables: dict[str, str | None], folder: str) -> None:
+        """Say what the jobs that are sent from now on are to find."""
+        self.channel.send(_wire.encode_command(_wire.Adapt(variables, folder)))
+
+    def cancel(self, ids: Sequence[JobId]) -> None:
+        """Say that nobody wants these jobs any more."""
+        self.channel.send(_wire.encode_command(_wire.Cancel(list(ids))))
+
+    def recall(self, ids: Sequence[JobId]) -> None:
+        """Ask for these jobs as far as they have not begun."""
+        self.channel.send(_wire.encode_command(_wire.Recall(list(ids))))
+
+    def give_back(self) -> None:
+        """Ask for all jobs that have not begun, and for all results so far."""
+        self.control.send(_wire.encode_command(_wire.GiveBack()))
+
+    def ask_to_stop(self, grace: float = 0.0) -> None:
+        """Ask the worker to end after what is running, or after so many seconds."""
+        stop = _wire.encode_command(_wire.Stop(grace))
+        self.control.send(stop)
+        self.channel.send(stop)
+
+    def read(self) -> Iterator[tuple[list[Event], list[JobId] | None]]:
+        """Take what has come.
+
+        Yields:
+            A report's events, and the jobs that are given back; None if it is no
+            answer to a recall.
+
+        Raises:
+            ConnectionLost: The worker is gone, and all it sent was taken.
+            ProtocolError: It sent what is no report.
+        """
+        for frame in self.channel.received():
+            yield self._reports.read(frame)
+
+    def close(self) -> None:
+        """Close the channels."""
+        self.channel.close()
+        self.control.close()

@@ -1,0 +1,201 @@
+"""Single decisions of the pool machine, each as a short story."""
+
+from __future__ import annotations
+
+import pytest
+
+from fancypipe_core.backend import Call, Certificate, Done, Job, JobId, Live, Lost, Ok
+from fancypipe_core.toolkit.pool import Pool, Rules
+from fancypipe_core.toolkit.pool.queue import Queue, Times
+from fancypipe_core.toolkit.pool.starts import Starts
+from fancypipe_core.toolkit.pool.states import (
+    Action,
+    Died,
+    Ended,
+    GaveBack,
+    GiveUp,
+    Kill,
+    Look,
+    NotStarted,
+    RecallJobs,
+    Seen,
+    Send,
+    Start,
+    Submit,
+    Tell,
+    Up,
+)
+
+CALL = Call("task", Live(None))
+OTHER = Call("other", Live(None))
+CRASH = Certificate("signal", "SIGSEGV", "here", 1)
+
+
+def job(number: int, *, call: Call = CALL, limit: float | None = None, alone: bool = False) -> Job:
+    return Job((number, 1), call, Live(None), limit, alone)
+
+
+def done(number: int, seconds: float = 0.1) -> Done:
+    return Done((number, 1), Ok(Live(None)), seconds)
+
+
+def learn(pool: Pool, seconds: float) -> None:
+    for _ in range(40):
+        pool.queue.times.record(CALL, seconds)
+
+
+def sent(actions: list[Action]) -> list[tuple[int, list[int]]]:
+    return [
+        (action.worker, [job.id[0] for job in action.jobs])
+        for action in actions
+        if isinstance(action, Send)
+    ]
+
+
+def told(actions: list[Action]) -> list[JobId]:
+    events = [event for action in actions if isinstance(action, Tell) for event in action.events]
+    return [event.id for event in events if isinstance(event, (Done, Lost))]
+
+
+def a_pool(workers: int = 2, **rules: float) -> Pool:
+    pool = Pool(Rules(workers)._replace(**rules))  # type: ignore[arg-type]
+    pool.open(0.0)
+    return pool
+
+
+def test_long_jobs_wait_in_the_queue_and_short_ones_at_the_workers() -> None:
+    pool = a_pool()
+    first = pool.ask(Submit([job(n) for n in range(1, 1001)]), 0.0)
+    assert sent(first) == [(1, [1]), (2, [2])], "nothing is known of them yet"
+    pool.handle([Up(1), Up(2)], 0.1)
+    learn(pool, 0.00001)
+    (worker, numbers), *_ = sent(pool.handle([Ended(1, [done(1, 0.00001)])], 0.2))
+    assert worker == 1
+    assert 400 < len(numbers) <= 499, "by the hundred, and no more than its share"
+
+
+def test_a_definition_is_known_by_its_own_pace() -> None:
+    times = Times()
+    for _ in range(40):
+        times.record(CALL, 0.00001)
+        times.record(OTHER, 1.0)
+    times.record(CALL, 0.5)
+    assert times.expected(CALL) < 0.001, "one outlier makes no task long"
+    assert times.expected(OTHER) == pytest.approx(1.0, rel=0.01)
+
+
+def test_a_worker_far_away_has_work_ahead_though_jobs_are_long() -> None:
+    pool = Pool(Rules(0, kills=False, in_order=False, fresh=False, least_ahead=1))
+    pool.handle([Up(7, 2)], 0.0)
+    assert sent(pool.ask(Submit([job(n) for n in range(9)]), 0.0)) == [(7, [0, 1, 2, 3])]
+
+
+@pytest.mark.fault(31)
+def test_a_death_costs_what_ran_and_nothing_else() -> None:
+    pool = a_pool(1)
+    pool.handle([Up(1), Ended(1)], 0.1)
+    learn(pool, 0.00001)
+    assert sent(pool.ask(Submit([job(n) for n in range(1, 5)]), 0.2)) == [(1, [1, 2, 3, 4])]
+    actions = pool.handle([Died(1, CRASH, (2, 1))], 0.3)
+    (tell,) = [action for action in actions if isinstance(action, Tell)]
+    assert [(e.id, e.why.guilty) for e in tell.events if isinstance(e, Lost)] == [
+        ((1, 1), False),  # it had run, and its result went with the worker
+        ((2, 1), True),
+    ]
+    assert sent(actions) == [(2, [3, 4])], "these go to the next, as if never sent"
+
+
+def test_jobs_behind_a_busy_worker_go_to_the_idle_one() -> None:
+    pool = a_pool()
+    learn(pool, 0.001)
+    sent_first = sent(pool.ask(Submit([job(1), job(2), job(3), job(4)]), 0.1))
+    assert sent_first == [(1, [1, 2]), (2, [3]), (2, [4])]
+    pool.handle([Up(1), Up(2), Ended(2, [done(3, 0.001), done(4, 0.001)])], 0.2)
+    assert RecallJobs(1, [(2, 1)]) in pool.handle([], 0.203)
+    # It is busy and does not answer: what stands behind the job that it runs has not begun.
+    assert Look(1) in pool.handle([], 0.24)
+    assert sent(pool.handle([Seen(1, (1, 1), True, True)], 0.24)) == [(2, [2])]
+
+
+def test_what_is_given_back_comes_first_again() -> None:
+    pool = a_pool(1)
+    learn(pool, 0.00001)
+    pool.handle([Up(1)], 0.1)
+    pool.ask(Submit([job(1), job(2), job(3)]), 0.2)
+    pool.handle([GaveBack(1, [(2, 1), (3, 1)])], 0.3)
+    assert pool.explain((3, 1)).startswith("job (3, 1) is number 3 at a worker")
+
+
+@pytest.mark.fault(12)
+def test_a_limit_is_of_the_job_that_runs() -> None:
+    pool = a_pool(1)
+    pool.handle([Up(1)], 0.1)
+    pool.ask(Submit([job(1, limit=5.0)]), 0.2)
+    for second in range(1, 5):
+        pool.handle([Seen(1, (1, 1), True, True)] if second > 1 else [], 0.2 + second)
+    assert Look(1) in pool.handle([], 5.3)
+    assert Kill(1, "timeout") in pool.handle([Seen(1, (1, 1), True, True)], 5.3)
+
+
+@pytest.mark.fault(83)
+def test_our_own_pause_is_nobodys_fault() -> None:
+    """The client was stopped for an hour; what its workers said meanwhile is read first."""
+    pool = a_pool(1, frozen=20.0)
+    pool.handle([Up(1)], 0.1)
+    pool.ask(Submit([job(1, limit=60.0)]), 0.2)
+    actions = pool.handle([], 3600.0)
+    assert not [action for action in actions if isinstance(action, Kill)]
+    assert told(pool.handle([Ended(1, [done(1)])], 3600.1)) == [(1, 1)]
+
+
+def test_who_only_asks_judges_nobody() -> None:
+    """The engine submits for a minute, and reads nothing meanwhile."""
+    pool = a_pool(1, frozen=5.0)
+    pool.handle([Up(1)], 0.1)
+    for second in range(60):
+        actions = pool.ask(Submit([job(second)]), float(second))
+        assert not [action for action in actions if isinstance(action, (Kill, Look))]
+
+
+@pytest.mark.fault(32)
+def test_pauses_double_and_end_in_giving_up() -> None:
+    rules = Rules(2, bad_starts=8)
+    starts = Starts(rules)
+    pauses: list[float] = []
+    while not starts.hopeless:
+        now = float(len(pauses))
+        pauses.append(round(starts.failed(now, now, "it is ill", ("cough",)), 3))
+    assert pauses == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0]
+    pool = Pool(rules._replace(bad_starts=2))
+    pool.open(0.0)
+    pool.ask(Submit([job(1)]), 0.0)
+    assert not pool.handle([NotStarted(1, "no room")], 0.0)
+    assert Start(2) in pool.handle([], 0.11), "after a pause"
+    given_up = GiveUp("it could not be started: no room")
+    assert given_up in pool.handle([NotStarted(2, "no room")], 0.2)
+
+
+@pytest.mark.fault(32)
+def test_what_is_started_together_fails_together_and_two_that_hang_are_enough() -> None:
+    starts = Starts(Rules(2))
+    for _ in range(100):
+        starts.failed(1.0, 2.0, "it is ill")
+    assert starts.failures == 1
+    starts.succeeded()
+    starts.failed(3.0, 63.0, "it hangs", hung=True)
+    assert not starts.hopeless
+    starts.failed(64.0, 124.0, "it hangs", hung=True)
+    assert starts.hopeless
+
+
+def test_suspects_wait_apart_and_what_comes_back_comes_first() -> None:
+    queue = Queue(fresh=True)
+    queue.add([job(1), job(2, alone=True), job(3)])
+    assert [one.id[0] for one in queue.alone] == [2]
+    taken, _ = queue.batch(1, 1, 0.0)
+    assert [one.id[0] for one in taken] == [1]
+    queue.put_back([job(4, alone=True), *taken, job(5)])
+    assert [one.id[0] for one in queue.jobs] == [1, 5, 3]
+    assert [one.id[0] for one in queue.alone] == [4, 2]
+    assert queue.drop({(2, 1), (5, 1), (9, 1)}) == [(5, 1), (2, 1)]
+    assert [one.id[0] for one in queue.jobs] == [1, 3]
