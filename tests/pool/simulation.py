@@ -25,6 +25,7 @@ def rules(rnd: Random) -> Rules:
             in_order=False,
             fresh=False,
             least_ahead=rnd.choice((0, 1)),
+            most_ahead=1.0,
             silence=rnd.choice((0.0, 0.002)),
             away=60.0,
         )

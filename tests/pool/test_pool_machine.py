@@ -32,7 +32,9 @@ class Machine(RuleBasedStateMachine):
 
     @initialize(workers=st.sampled_from((1, 2, 3, 0)), seed=st.integers(0, 99))
     def begin(self, workers: int, seed: int) -> None:
-        hosts = Rules(0, kills=False, in_order=False, fresh=False, least_ahead=1, away=60.0)
+        hosts = Rules(
+            0, kills=False, in_order=False, fresh=False, least_ahead=1, most_ahead=1.0, away=60.0
+        )
         self.world = World(self.watched, Random(seed), Rules(workers) if workers else hosts)
 
     def process(self, whom: int) -> Process:

@@ -55,7 +55,8 @@ class Dealer:
     def measured(self, seconds: float) -> None:
         """The way to a worker and back took so long."""
         known = self._round_trip
-        self._round_trip = seconds if not known else known + 0.1 * (min(seconds, 4 * known) - known)
+        # What is quick shows the way; what is slow may have had to load code.
+        self._round_trip = min(seconds, known + 0.1 * (seconds - known)) if known else seconds
 
     def start(self) -> Worker:
         """Start a worker."""
@@ -81,7 +82,7 @@ class Dealer:
     @property
     def budget(self) -> float:
         """Seconds of work that each slot has, so that it never waits for us."""
-        return max(self._rules.ahead, 2.0 * self._round_trip)
+        return max(self._rules.ahead, min(self._rules.most_ahead, 2.0 * self._round_trip))
 
     def deal(self) -> None:
         """Give jobs to workers: evenly, and to each only so many as hide the way there."""

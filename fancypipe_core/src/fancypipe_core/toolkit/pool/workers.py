@@ -21,7 +21,9 @@ class Rules(NamedTuple):
         in_order: Whether a worker runs one job at a time, in the order in which it was
             sent them.  Then those behind the one that it began last have not begun.
         fresh: Whether a suspect gets a worker that has not run anything, to itself.
-        ahead: How much work a worker has waiting, beside what hides the way to it.
+        ahead: How much work each slot has waiting at least.
+        most_ahead: How much it has at most: twice the measured way to the worker and
+            back, between these two.
         least_ahead: How many jobs wait for each slot at least, however long they take.
         start: That a worker has to come up.
         bad_starts: So many starts in a row that fail are no accident.
@@ -43,6 +45,7 @@ class Rules(NamedTuple):
     in_order: bool = True
     fresh: bool = True
     ahead: float = 0.005
+    most_ahead: float = 0.005
     least_ahead: int = 0
     start: float = 60.0
     bad_starts: int = 5
