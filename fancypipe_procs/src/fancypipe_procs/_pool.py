@@ -109,7 +109,10 @@ class ProcsBackend:
 
     def forget(self) -> None:
         self._sink = None
-        self._crew.forget_all()
+        for process in self._processes.values():
+            process.forget()
+        self._processes.clear()
+        self._selector.close()
         for descriptor in (self._wake_in, self._wake_out):
             os.close(descriptor)
         self._wake_in = self._wake_out = -1

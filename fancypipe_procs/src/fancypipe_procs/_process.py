@@ -244,6 +244,11 @@ class Process:
             peak_memory=peak,
         )
 
+    def forget(self) -> None:
+        """This process is a fork of the one that started it: close what it holds of it."""
+        self.process.returncode = 0  # it is nothing to wait for
+        self.close()
+
     def close(self) -> None:
         """Let go of its channels and descriptors; it is dead and reaped, or another process's."""
         self.connection.close()
