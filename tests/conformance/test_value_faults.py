@@ -81,7 +81,7 @@ UNWRITABLE: dict[str, tuple[Callable[[], Any], str]] = {
 def test_a_result_that_cannot_travel(alone: Session, name: str) -> None:
     make, said = UNWRITABLE[name]
     instance = make()
-    if shares_memory(alone):
+    if shares_memory(alone) and name != "generator":  # that is read only once, anywhere
         alone.run(instance)  # it need not travel
         return
     error = raised(alone, f.good(instance))
@@ -149,10 +149,8 @@ def test_a_result_that_is_never_read_to_its_end() -> None:
 @pytest.mark.fault(6, 7)
 @pytest.mark.usefixtures("unharmed")
 def test_a_result_that_cannot_be_read_where_it_is_used(alone: Session) -> None:
+    v._readings[0] = 0
     instance = v.takes(v.call(v.ReadingRaisesSecond))
-    if shares_memory(alone):
-        assert alone.run(instance) == "ReadingRaisesSecond"
-        return
     error = raised(alone, instance)
     assert isinstance(error, errors.DecodeError)
     assert str(error) == (
@@ -213,7 +211,7 @@ def test_a_result_with_a_task_of_nobody(alone: Session) -> None:
     assert alone.run(v.returns_old()) == [49]
 
 
-def test_inputs_are_shared_where_memory_is(alone: Session) -> None:
+def test_inputs_are_not_shared(alone: Session) -> None:
     mine = [1]
     assert alone.run(v.appends(mine)) == [1, 4]
-    assert mine == ([1, 4] if shares_memory(alone) else [1])
+    assert mine == [1]

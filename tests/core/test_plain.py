@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 
 from fancypipe_core import Outputs, _codec, _plain, task
-from fancypipe_core._files import TempPath
 from fancypipe_core._plain import NOT_PLAIN
 from fancypipe_core.backend import Payload
 
@@ -23,7 +22,7 @@ PLAIN: list[Any] = [
     *(np.arange(5), np.zeros((300, 300)), np.asfortranarray(np.ones((2, 3))), np.float64(1.5)),
     *(np.array(["a", "bc"]), np.zeros(3, [("a", "i4"), ("b", "f8")]), np.datetime64("2020-01-01")),
     *(np.array([None, 1, "x"], dtype=object), np.dtype("f4"), np.bool_(True), [np.int8(1)]),
-    *(TempPath("/a/b"), Outputs(a=1, b=np.ones(3))),
+    *(Path("/a/b"), Outputs(a=1, b=np.ones(3))),
 ]
 
 

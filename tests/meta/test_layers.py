@@ -63,6 +63,7 @@ LAYERS: Layers = [
     ["toolkit.pool.machine"],
     ["toolkit.pool"],
     # Values between tasks; failures in words; settings, line by line.
+    ["_live"],
     ["_environment", "_values", "_failure", "_exec", "_settings.setting", "_settings.config"],
     # Why a worker could not read a task.
     ["_unreadable"],

@@ -16,22 +16,35 @@ import threading
 from collections.abc import Callable, Sequence
 from pickle import PickleBuffer
 from types import FunctionType, ModuleType, TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
-from fancypipe_core import _byvalue, _culprit, _files, _main, _names, errors
+from fancypipe_core import _byvalue, _culprit, _main, _names, errors
 from fancypipe_core._plain import NOT_PLAIN, is_plain
 from fancypipe_core._ref import Instance, Item, Outputs, Ref
 from fancypipe_core.backend import Encoded, Hole, Live, Payload
 
-__all__ = ["PLAIN", "Encoder", "Packed", "decode", "decode_one", "item"]
+__all__ = [
+    "PLAIN",
+    "Encoder",
+    "Packed",
+    "Pickler",
+    "decode",
+    "explain",
+    "fill",
+    "item",
+    "loads",
+    "shift",
+]
 
 PLAIN = frozenset({int, float, str, bytes, bool, type(None), complex})
 """Types that hold neither references nor surprises."""
 
+P = TypeVar("P", bound=Payload | Live)
+
 _PROTOCOL = 5
 _PLAIN_REDUCE: Any = object.__reduce__
 _SMALL_BUFFER = 4096  # bytes; below this a buffer of its own costs more than the copy
-_SPECIAL = (Ref, type, FunctionType, BaseException, TracebackType, ModuleType, _files.TempPath)
+_SPECIAL = (Ref, type, FunctionType, BaseException, TracebackType, ModuleType)
 
 
 class Packed:
@@ -41,52 +54,59 @@ class Packed:
         body: Payloads, the value itself last.  Their holes point into `wants`
             and, past its end, into the payloads themselves; or the value, live.
         wants: The instances, in the order of the holes.
-        files: Temporary files that are named in the value.
         odd: Whether it holds objects whose unpickling may run code of the user's.
     """
 
-    __slots__ = ("body", "files", "odd", "wants")
+    __slots__ = ("body", "odd", "wants")
 
     def __init__(
         self,
         body: Encoded | Live,
         wants: Sequence[Instance[Any]] = (),
-        files: Sequence[str] = (),
         odd: bool = False,
     ) -> None:
         self.body = body
         self.wants = wants
-        self.files = files
         self.odd = odd
 
 
-class _Pickler(pickle.Pickler):
+def _keeper(buffers: list[PickleBuffer]) -> Callable[[PickleBuffer], bool]:
+    """Return what keeps buffers out of band.
+
+    It does not know the pickler: in a circle the values would live until the next collection.
+    """
+
+    def keep(buffer: PickleBuffer) -> bool:
+        if buffer.raw().nbytes < _SMALL_BUFFER:
+            return True  # write it into the pickle
+        buffers.append(buffer)
+        return False
+
+    return keep
+
+
+class Pickler(pickle.Pickler):
+    """Writes one value down."""
+
     def __init__(self, file: io.BytesIO, cache: _byvalue.Cache) -> None:
-        super().__init__(file, _PROTOCOL, buffer_callback=self._buffer)
-        self.cache = cache
         self.buffers: list[PickleBuffer] = []
+        super().__init__(file, _PROTOCOL, buffer_callback=_keeper(self.buffers))
+        self.cache = cache
         self.wants: dict[tuple[int, str | None], int] = {}
         self.holes: list[Hole] = []
         self.reached: list[Instance[Any]] = []
-        self.files: list[str] = []
         self.odd = False
         self.plain = True
 
-    def _buffer(self, buffer: PickleBuffer) -> bool:
-        """Keep a buffer out of band; True means: write it into the pickle."""
-        if buffer.raw().nbytes < _SMALL_BUFFER:
-            return True
-        self.buffers.append(buffer)
-        return False
-
     def reducer_override(self, obj: Any) -> Any:
-        if self.plain and not isinstance(obj, Ref):
+        kind = type(obj)  # what `__class__` says may be a lie
+        if self.plain and not issubclass(kind, Ref):
             self.plain = is_plain(obj)
-        if not isinstance(obj, _SPECIAL):
+        if not issubclass(kind, _SPECIAL):
             return self._object(obj)
-        if isinstance(obj, Ref):
+        if issubclass(kind, Ref):
             return self._hole(obj)
-        if isinstance(obj, type):
+        if issubclass(kind, type):
             if obj.__module__ == "builtins":
                 return _byvalue.reduce_builtin(obj)
             named = _names.reference(obj)
@@ -94,17 +114,14 @@ class _Pickler(pickle.Pickler):
                 self.odd = True
                 return _byvalue.reduce_class(obj, self)
             return NotImplemented if isinstance(named, str) else named
-        if isinstance(obj, FunctionType):
+        if issubclass(kind, FunctionType):
             return self._function(obj)
-        if isinstance(obj, _files.TempPath):
-            self.files.append(str(obj))
-            return NotImplemented
         self.odd = True
-        if isinstance(obj, ModuleType):
+        if issubclass(kind, ModuleType):
             return (_import, (obj.__name__,))
         from tblib import pickling_support
 
-        if isinstance(obj, TracebackType):
+        if issubclass(kind, TracebackType):
             return pickling_support.pickle_traceback(obj)
         reduced = pickling_support.pickle_exception(obj)
         slots = _culprit.slots_of(obj)
@@ -146,10 +163,10 @@ class _Pickler(pickle.Pickler):
         place = (id(origin), name)
         index = self.wants.get(place)
         if index is None:
-            index = self.wants[place] = len(self.reached)
+            index = self.wants[place] = len(self.holes)
+            self.holes.append((len(self.reached), name))
             self.reached.append(origin)
-            self.holes.append((index, name))
-        return (_fill, (index, keys[1:] if name is not None else keys))
+        return (fill, (index, keys[1:] if name is not None else keys))
 
 
 class Encoder:
@@ -161,7 +178,7 @@ class Encoder:
 
     def __init__(self) -> None:
         self._cache: _byvalue.Cache = {}
-        self._kind: Any = _Pickler
+        self._kind: Any = Pickler
 
     def forget(self) -> None:
         """Drop what was kept: between two runs the user may have changed the code."""
@@ -251,8 +268,7 @@ class Encoder:
         frame = Outputs(**{name: _Hole(index) for index, name in enumerate(outputs)})
         head = pickle.dumps(frame, _PROTOCOL)
         payloads.append(Payload(head, (), tuple(roots), tuple(outputs)))
-        files = [file for part in parts for file in part.files]
-        return Packed(tuple(payloads), wants, files, any(part.odd for part in parts))
+        return Packed(tuple(payloads), wants, any(part.odd for part in parts))
 
     def _encode(self, value: Any, shown: Callable[[], Any], what: str) -> Packed:
         try:
@@ -260,7 +276,7 @@ class Encoder:
         except (errors.GraphError, KeyboardInterrupt):
             raise
         except BaseException as error:
-            raise self._explain(shown(), what, error) from error
+            raise explain(shown(), what, self._write, error) from error
 
     def _write(self, value: Any) -> Packed:
         file = io.BytesIO()
@@ -268,26 +284,12 @@ class Encoder:
         try:
             pickler.dump(value)
         except _byvalue.NeedsValue:
-            self._kind = _byvalue.pickler(_Pickler)
+            self._kind = _byvalue.pickler(Pickler)
             return self._write(value)
         if not pickler.plain:
             file.write(NOT_PLAIN)
         payload = Payload(file.getvalue(), tuple(pickler.buffers), tuple(pickler.holes))
-        return Packed((payload,), pickler.reached, pickler.files, pickler.odd)
-
-    def _explain(self, value: Any, what: str, error: BaseException) -> errors.EncodeError:
-        if _culprit.too_deep(error):
-            return errors.EncodeError(
-                f"{what} cannot be sent to another process: it is nested too deeply to be written "
-                "down (RecursionError); pass it in a flat form, such as a list of its parts",
-                path=what,
-            )
-        path, culprit = _culprit.find(value, what, self._write)
-        return errors.EncodeError(
-            f"{path} cannot be sent to another process: it is a {_culprit.kind_of(culprit)} "
-            f"({_said(error)}); {_culprit.advice(culprit)}",
-            path=path,
-        )
+        return Packed((payload,), pickler.reached, pickler.odd)
 
     def read_back(self, value: Any, encoded: Encoded) -> None:
         """See that the other side will be able to read a result.
@@ -314,46 +316,84 @@ class Encoder:
         decode(body)
 
 
-def decode(encoded: Encoded, load: Callable[..., Any] = pickle.loads) -> Any:
+def explain(
+    value: Any, what: str, try_out: Callable[[Any], object], error: BaseException
+) -> errors.EncodeError:
+    """Return the error for a value that cannot be written down.
+
+    Args:
+        value: The value.
+        what: What it is called.
+        try_out: Raises for what in it cannot be written down.
+        error: What it raised for the value.
+    """
+    if _culprit.too_deep(error):
+        path, _ = _culprit.find(value, what, try_out, deepest=1)
+        return errors.EncodeError(
+            f"{path} cannot be sent to another process: it is nested too deeply to be written "
+            "down (RecursionError); pass it in a flat form, such as a list of its parts",
+            path=path,
+        )
+    path, culprit = _culprit.find(value, what, try_out)
+    return errors.EncodeError(
+        f"{path} cannot be sent to another process: it is a {_culprit.kind_of(culprit)} "
+        f"({_said(error)}); {_culprit.advice(culprit)}",
+        path=path,
+    )
+
+
+def decode(
+    encoded: Sequence[Payload | Live], load: Callable[..., Any] = pickle.loads, own: bool = False
+) -> Any:
     """Make the value again; the payloads before the last fill its holes.
 
     Args:
-        encoded: The value.
+        encoded: Its payloads.
         load: What reads a pickle; `_plain.load` where what is plain is read as plain.
+        own: Copy buffers that can be written to: they are used elsewhere too.
 
     Raises:
         BaseException: Whatever the user's objects raise when they are made.
     """
     if len(encoded) == 1:
-        return _loaded(encoded[0], load)
+        return _decode_one(encoded[0], (), load, own)
     values: list[Any] = []
     for payload in encoded:
-        values.append(decode_one(payload, values, load))
+        values.append(_decode_one(payload, values, load, own))
     return values[-1]
 
 
-def decode_one(
-    payload: Payload, values: Sequence[Any], load: Callable[..., Any] = pickle.loads
+def _decode_one(
+    payload: Payload | Live, values: Sequence[Any], load: Callable[..., Any], own: bool
 ) -> Any:
     """Make one value; `values` are those that its holes point into."""
+    if isinstance(payload, Live):
+        return payload.value
+    buffers = payload.buffers
+    if buffers:
+        buffers = tuple(map(_copied if own else _own, buffers))
     if not payload.holes:
-        return _loaded(payload, load)
-    if not payload.head:
-        index, name = payload.holes[0]
-        return values[index] if name is None else item(values[index], name)
-    outer = getattr(_local, "fillings", None)
-    _local.fillings = [
+        return load(payload.head, buffers=buffers)
+    found = [
         values[index] if name is None else item(values[index], name)
         for index, name in payload.holes
     ]
+    return loads(payload.head, buffers, found, load) if payload.head else found[0]
+
+
+def loads(
+    head: bytes,
+    buffers: Sequence[Any],
+    fillings: Sequence[Any],
+    load: Callable[..., Any] = pickle.loads,
+) -> Any:
+    """Unpickle what has holes."""
+    outer = getattr(_local, "fillings", None)
+    _local.fillings = fillings
     try:
-        return _loaded(payload, load)
+        return load(head, buffers=buffers)
     finally:
         _local.fillings = outer
-
-
-def _loaded(payload: Payload, load: Callable[..., Any]) -> Any:
-    return load(payload.head, buffers=map(_own, payload.buffers) if payload.buffers else ())
 
 
 def _own(buffer: Any) -> Any:
@@ -362,15 +402,21 @@ def _own(buffer: Any) -> Any:
     return bytearray(buffer) if shared else buffer
 
 
-def shift(payload: Payload, wants: int, outer: int, inner: int) -> Payload:
+def _copied(buffer: PickleBuffer) -> Any:
+    """Return a buffer for one of several readers; what nobody can change need not be copied."""
+    view = buffer.raw()
+    return view if view.readonly else bytearray(view)
+
+
+def shift(payload: P, wants: int, outer: int, inner: int) -> P:
     """Return a payload whose holes below `wants` are moved by `outer`, the others to `inner`."""
-    if not payload.holes:
+    if isinstance(payload, Live) or not payload.holes:
         return payload
     holes = tuple(
         (index + outer if index < wants else index - wants + inner, name)
         for index, name in payload.holes
     )
-    return Payload(payload.head, payload.buffers, holes, payload.names)
+    return Payload(payload.head, payload.buffers, holes, payload.names)  # type: ignore[return-value]
 
 
 class _Hole:
@@ -380,13 +426,14 @@ class _Hole:
         self.index = index
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (_fill, (self.index, ()))
+        return (fill, (self.index, ()))
 
 
 _local = threading.local()
 
 
-def _fill(index: int, keys: tuple[Any, ...]) -> Any:
+def fill(index: int, keys: tuple[Any, ...]) -> Any:
+    """Return what fills a hole; pickles refer to it."""
     value = _local.fillings[index]
     for key in keys:
         value = item(value, key)

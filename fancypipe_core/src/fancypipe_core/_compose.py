@@ -12,7 +12,7 @@ from fancypipe_core import _context
 from fancypipe_core import _table as table
 from fancypipe_core._ambient import ambient
 from fancypipe_core._files import Keeper
-from fancypipe_core._graph import Graph, Node
+from fancypipe_core._graph import Broken, Graph, Node, parent_of
 from fancypipe_core._ref import Ref
 from fancypipe_core._report import Report
 from fancypipe_core._task import entry
@@ -56,6 +56,10 @@ class Composer:
         begin = monotonic()
         ambient.refresh()
         scope = _ModuleScope(self._resolve, node)
+        files = self._files
+        known = files.known(node.id, parent_of(node), node.needs) if files.holders else ()
+        if known:
+            files.hold_until_settled(node.id, known)
         try:
             value = Context().run(self._call, node, scope)
         except BaseException as error:
@@ -70,19 +74,37 @@ class Composer:
             ambient.refresh()
         packed = self._values.pack_result(value)
         needs = self._graph.unfold(node, packed)
-        if packed.files:
-            self._files.hold(node.id, packed.files)
         self._report.finished(node, id[1], monotonic() - begin)
         if needs:
             self._report.unfolded(node)
             return table.Unfolded(id, needs)
         self._graph.complete(node)
+        self.sort_files(node)
         return table.Done([id])
 
     def _call(self, node: Node, scope: _ModuleScope) -> Any:
         _context.scope.set(scope)
         args, kwargs, state = self._graph.read_inputs(node)
         return self._main_of(node)(args, kwargs, state)
+
+    def sort_files(self, node: Node, made: str = "") -> None:
+        """A node has its value: hold the folders that it names, and no others.
+
+        Args:
+            node: The node.
+            made: The folder that its job has made; empty for none.
+        """
+        files = self._files
+        if not (files.holders or made):
+            return
+        known = files.known(node.id, parent_of(node), node.needs)
+        if made:
+            known.add(made)
+        if known and type(node.value) is not Broken:
+            files.hold(node.id, self._values.named(node.value, known))
+        files.settle(node.id)
+        if made:
+            files.made(made)
 
     def gather(self, node: Node, id: JobId) -> table.Event:
         """All that was asked for is there: open it.  Nothing else is decoded in the client.

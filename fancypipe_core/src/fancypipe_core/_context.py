@@ -8,13 +8,13 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from fancypipe_core import errors
 from fancypipe_core._progress import Meter
 
 if TYPE_CHECKING:
-    from fancypipe_core._files import TempPath
     from fancypipe_core._ref import Ref
     from fancypipe_core.backend import Job
 
@@ -134,7 +134,22 @@ class TaskScope:
     def resolve(self, ref: Ref[Any]) -> Any:
         from fancypipe_core._session import run_inline
 
-        return run_inline(ref, self.directory)
+        assert self.job is not None, "user code runs in jobs only"
+        own = self.own_folder(self.job)
+        try:
+            return run_inline(ref, own)
+        finally:
+            if os.path.isdir(own):  # the value names a folder of what was run
+                self.folder = own
+
+    def own_folder(self, job: Job) -> str:
+        """Return the path of a job's folder for temporary files.
+
+        Its own name is ASCII and not a part of any other's: it is looked for in values.
+        """
+        task, attempt = job.id
+        safe = re.sub(r"[^A-Za-z0-9_.-]+", "_", job.call.label)[:60]
+        return os.path.join(self.directory, f"{safe}-{task}.{attempt}")
 
 
 def _after_fork() -> None:
@@ -186,39 +201,34 @@ class Context:
         """Which attempt this is, from 1."""
         return self._job.id[1]
 
-    def tempdir(self, name: str = "") -> TempPath:
+    def tempdir(self, name: str = "") -> Path:
         """Return a folder for temporary files, made on first use.
 
         Args:
             name: A folder below the task's own; empty for the task's own.
 
-        It goes when the task has ended, unless the task returns it (or a file
-        in it): then it lives as long as the returned value.
+        It goes when the task has ended, unless what the task returns names it (or
+        a file in it), as a path or in any text: then the task's own folder lives, with
+        all that is in it, as long as a value that names it.
         """
-        from fancypipe_core._files import TempPath
-
         if not self._folder:
-            task, attempt = self._job.id
-            safe = re.sub(r"[^A-Za-z0-9_.-]+", "_", self.name)[:60]
-            again = f"_{attempt}" if attempt > 1 else ""
-            folder = os.path.join(self._scope.directory, f"{task}_{safe}{again}")
+            folder = self._scope.own_folder(self._job)
             os.makedirs(folder, mode=0o700, exist_ok=True)
             self._folder = self._scope.folder = folder
         if not name:
-            return TempPath(self._folder)
-        path = TempPath(self._folder, name)
+            return Path(self._folder)
+        path = Path(self._folder, name)
         os.makedirs(path, exist_ok=True)
         return path
 
-    def tempfile(self, name: str = "", suffix: str = "") -> TempPath:
+    def tempfile(self, name: str = "", suffix: str = "") -> Path:
         """Return a path in the task's temporary folder.  The file is not made.
 
         Args:
             name: The file's name; by default one that is not used yet.
             suffix: Appended to the name, such as `.nii.gz`.
         """
-        path: TempPath = self.tempdir() / f"{name or os.urandom(6).hex()}{suffix}"
-        return path
+        return self.tempdir() / f"{name or os.urandom(6).hex()}{suffix}"
 
     def log(self, text: object) -> None:
         """Show a line to the user, under the task's name."""

@@ -8,6 +8,7 @@ path is a Python expression wherever there is one that leads there.
 from __future__ import annotations
 
 import copyreg
+import io
 from collections.abc import Callable, Iterator
 from functools import partial
 from types import FunctionType, MemberDescriptorType, MethodType
@@ -15,38 +16,50 @@ from typing import Any
 
 from fancypipe_core._ref import Outputs
 
-__all__ = ["advice", "find", "first_line", "kind_of", "slots_of"]
+__all__ = ["advice", "find", "first_line", "kind_of", "parts", "slots_of"]
 
 _DEEPEST = 1000  # steps
 _LEAVES = (int, float, str, bytes, bool, type(None), complex)
 _LONGEST_KEY = 80  # characters of a key, in a path
+_LONGEST_PATH = 400  # characters
 _LONGEST_LINE = 300  # characters of an exception's text
 
 _Parts = list[tuple[str, Any]]
 
 
-def find(value: Any, path: str, try_out: Callable[[Any], object]) -> tuple[str, Any]:
+def find(
+    value: Any, path: str, try_out: Callable[[Any], object], deepest: int = _DEEPEST
+) -> tuple[str, Any]:
     """Return the path to the deepest thing that fails, and the thing.
 
     Args:
         value: What fails.
         path: What it is called.
         try_out: Raises if its argument fails.
+        deepest: How many steps to go at most.
     """
     on_the_way = {id(value)}
-    while len(on_the_way) < _DEEPEST:
+    while len(on_the_way) <= deepest:
         step, part = next(_failing(value, on_the_way, try_out), ("", value))
         if not step:
             break
         path, value = path + step, part
         on_the_way.add(id(value))
-    return path, value
+    return _shortened(path), value
+
+
+def _shortened(path: str) -> str:
+    """Return a path that fits into a message."""
+    if len(path) <= _LONGEST_PATH:
+        return path
+    half = _LONGEST_PATH // 2
+    return f"{path[:half]} ... {path[-half:]}"
 
 
 def _failing(
     value: Any, but: set[int], try_out: Callable[[Any], object]
 ) -> Iterator[tuple[str, Any]]:
-    for step, part in _parts(value):
+    for step, part in parts(value):
         if type(part) in _LEAVES or id(part) in but:
             continue
         try:
@@ -57,12 +70,12 @@ def _failing(
             yield step, part
 
 
-def _parts(value: Any) -> _Parts:
+def parts(value: Any) -> _Parts:
     """Return what a value holds, each part with the step of a path that leads there."""
     try:
         items = list(_items(value))
         plain = type(value) in (list, tuple, dict, set, frozenset, Outputs)
-        return items if plain or isinstance(value, type) else items + list(_inside(value))
+        return items if plain or issubclass(type(value), type) else items + list(_inside(value))
     except KeyboardInterrupt:
         raise
     except BaseException:  # noqa: BLE001 - it is code of the user's that is asked
@@ -70,15 +83,16 @@ def _parts(value: Any) -> _Parts:
 
 
 def _items(value: Any) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, (dict, Outputs)):
+    kind = type(value)  # what `__class__` says may be a lie
+    if issubclass(kind, (dict, Outputs)):
         for key, item in value.items():
             yield f"[{_key(key)}]", item
         for key in value:
             yield f".<key {_key(key)}>", key
-    elif isinstance(value, (list, tuple)):
+    elif issubclass(kind, (list, tuple)):
         for index, item in enumerate(value):
             yield f"[{index}]", item
-    elif isinstance(value, (set, frozenset)):
+    elif issubclass(kind, (set, frozenset)):
         for item in value:
             yield "{...}", item
 
@@ -93,16 +107,17 @@ def _key(key: Any) -> str:
 
 def _inside(value: Any) -> Iterator[tuple[str, Any]]:
     """What an object writes down of itself besides its items."""
-    if isinstance(value, FunctionType):
+    kind = type(value)
+    if issubclass(kind, FunctionType):
         for name, cell in zip(value.__code__.co_freevars, value.__closure__ or (), strict=False):
             if _is_full(cell):
                 yield f".<closure {name}>", cell.cell_contents
         for name in value.__code__.co_names:
             if name in value.__globals__:
                 yield f".<global {name}>", value.__globals__[name]
-    elif isinstance(value, MethodType):
+    elif issubclass(kind, MethodType):
         yield ".__self__", value.__self__
-    elif isinstance(value, partial):
+    elif issubclass(kind, partial):
         yield from ((".func", value.func), (".args", value.args), (".keywords", value.keywords))
     else:
         yield from _reduced(value)
@@ -171,8 +186,9 @@ def too_deep(error: BaseException) -> bool:
 
 def advice(culprit: Any) -> str:
     """Return what can be done about something that cannot be written."""
-    kind = type(culprit).__name__
-    if kind == "generator" or kind.endswith("_iterator"):
+    if issubclass(type(culprit), io.IOBase):
+        return "open it inside the task that uses it, and give that the path"
+    if hasattr(type(culprit), "__next__"):
         return "make a list of it"
     if callable(culprit):
         return "put it into a file that can be imported, at the top level"

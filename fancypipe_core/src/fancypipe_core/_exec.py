@@ -67,7 +67,7 @@ class Exec(Task, name="exec"):
         """
         command = [os.fspath(program), *map(str, arguments)]
         folder = Path(cwd) if cwd is not None else None
-        if files:
+        if files is not None:
             folder = folder or _context.current().tempdir("files")
             for name, content in files.items():
                 _put(folder / name, content)
@@ -82,7 +82,9 @@ class Exec(Task, name="exec"):
                 stdout=stdout,
                 stderr=stderr,
             )
-        return Outputs(stdout=stdout, stderr=stderr, code=code, folder=folder if files else None)
+        return Outputs(
+            stdout=stdout, stderr=stderr, code=code, folder=folder if files is not None else None
+        )
 
 
 class _Program:

@@ -1,168 +1,177 @@
-"""Temporary files that belong to values."""
+"""Temporary folders of tasks, which live as long as the values that name them."""
 
 from __future__ import annotations
 
 import os
-import pathlib
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from typing import Any
 
-__all__ = ["KEPT", "Keeper", "TempPath"]
+__all__ = ["KEPT", "Keeper", "mentions"]
 
 KEPT = ".kept"
-"""A file in a session's folder: which of its files are the user's now, each followed by a zero."""
+"""A file in a session's folder: what in it is the user's now, each followed by a zero."""
 
-
-class TempPath(type(pathlib.Path())):  # type: ignore[misc]  # PosixPath or WindowsPath
-    """The path of a temporary file; returned by a task, the file lives as long as the value."""
-
-    __slots__ = ()
+_CHUNK = 1 << 20  # bytes that are looked at together
 
 
 _NO_NAMES = ("", os.curdir, os.pardir)
 
 
 class Keeper:
-    """Removes temporary files when the last value that names them is released.
+    """Removes the temporary folder of a task when the last value that names it is released.
 
-    Only the driver has one, and only what lies below its folder is touched, whatever
-    a worker says: also not by way of a symbolic link that leads out of it.
+    A task can know the folder that it has made, those that its inputs name, and those
+    that the task which made it knows.  Until it is settled they are held for it; then
+    only those that its value names.  Only the driver has a keeper, and only folders in
+    its own are touched, whatever a worker says: also not by way of a symbolic link that
+    leads out of it.
 
     Args:
         directory: The session's folder.  It may not exist yet.
+
+    Attributes:
+        holders: How many hold each folder; empty as long as no task has made one.
+        kept: The folders that the caller of a run has got.
     """
 
     def __init__(self, directory: str) -> None:
         self.directory = directory
-        self._prefix = os.path.join(directory, "")
         self._held: dict[int, set[str]] = {}
-        self._holders: Counter[str] = Counter()
+        self.holders: Counter[str] = Counter()
         self.kept: set[str] = set()
 
     def forget(self) -> None:
-        """The files are not ours, but those of the process of which this is a fork."""
+        """The folders are not ours, but those of the process of which this is a fork."""
         self._held.clear()
-        self._holders.clear()
-        self._prefix = "\0"  # no path begins like this
+        self.holders.clear()
+        self.directory = ""
+
+    def known(self, task: int, parent: int, needs: Iterable[int]) -> set[str]:
+        """Return the folders that a task can know of, but for its own.
+
+        Args:
+            task: The task.
+            parent: The task that made it; 0 for none.
+            needs: The tasks whose values it is given, or made of.
+        """
+        held = self._held
+        known = held.get(-task, set()) | held.get(-parent, set())
+        return known.union(*(held[need] for need in needs if need in held))
+
+    def hold(self, task: int, folders: Iterable[str]) -> None:
+        """A task's value names these folders."""
+        for folder in folders:
+            held = self._held.setdefault(task, set())
+            if folder not in held and self._is_ours(folder):
+                held.add(folder)
+                self.holders[folder] += 1
+
+    def hold_until_settled(self, task: int, folders: Iterable[str]) -> None:
+        """A task that is under way, or those that it has made, may use these folders."""
+        self.hold(-task, folders)
+
+    def settle(self, task: int) -> None:
+        """A task has its value: from now on it holds what that names."""
+        self._let_go(-task)
 
     def made(self, folder: str) -> None:
-        """A task has ended that made this folder: what its value does not hold goes."""
+        """A job that made this folder has ended, and what holds it has been said."""
+        if self._is_ours(folder):
+            self._remove(folder)
+
+    def _is_ours(self, folder: str) -> bool:
+        """Whether this is a folder in the session's, and no link."""
+        if not self.directory:
+            return False
         parent, name = os.path.split(folder)
         mine = os.path.realpath(parent) == os.path.realpath(self.directory)
-        if mine and name not in _NO_NAMES and not os.path.islink(folder):
-            self._sweep(folder)
-
-    def hold(self, task: int, files: Iterable[str]) -> None:
-        """A task's value names these files."""
-        mine = {os.path.abspath(file) for file in files}
-        mine = {file for file in mine if file.startswith(self._prefix)}
-        held = self._held.setdefault(task, set())
-        for file in mine - held:
-            self._holders[file] += 1
-        held |= mine
-
-    def hold_inputs(self, task: int, files: Sequence[str]) -> None:
-        """A task, or those that it made, are given these files; their values need not name them."""
-        if files:
-            self.hold(-task, files)
+        return mine and name not in _NO_NAMES and not os.path.islink(folder)
 
     def inherit(self, task: int, needs: Sequence[int]) -> None:
-        """A task's value is made of those of others, so it names their files too."""
-        if self._held:
-            for need in needs:
-                self.hold(task, self._held.get(need, ()))
+        """A value is made of those of others, so it names their folders too."""
+        for need in needs:
+            self.hold(task, self._held.get(need, ()))
 
     def release(self, tasks: Iterable[int]) -> None:
         """These tasks' values are gone."""
-        if not self._held:
-            return
-        for task in tasks:
-            for file in (*self._held.pop(task, ()), *self._held.pop(-task, ())):
-                self._holders[file] -= 1
-                if not self._holders[file]:
-                    del self._holders[file]
-                    self._remove(file)
+        if self._held:
+            for task in tasks:
+                self._let_go(task)
+                self._let_go(-task)
+
+    def _let_go(self, task: int) -> None:
+        for folder in self._held.pop(task, ()):
+            self.holders[folder] -= 1
+            self._remove(folder)
 
     def keep(self, task: int) -> None:
-        """The caller of the run gets this task's value: its files are not ours any more."""
+        """The caller of the run gets this task's value: its folders are not ours any more."""
         new = self._held.get(task, set()) - self.kept
         if new and os.path.isdir(self.directory):
             # Whoever finds the folder when we were killed must know it too.
             marker = os.path.join(self.directory, KEPT)
             with open(marker, "ab") as file:
-                names = (os.fsencode(name[len(self._prefix) :]) for name in new)
+                names = (os.fsencode(os.path.basename(name)) for name in new)
                 file.write(b"".join(name + b"\0" for name in names))
             new.add(marker)
         self.kept |= new
 
     def pass_on(self, task: int, other: int) -> None:
-        """Whoever holds `other` holds the files of `task` too."""
-        if self._held:
-            self.hold(other, self._held.get(task, ()))
+        """A module under way has been given this task's value."""
+        self.hold_until_settled(other, self._held.get(task, ()))
 
     def end_run(self) -> None:
         """A run is over: all its values are gone."""
-        self.release(list(self._held))
+        for task in list(self._held):
+            self._let_go(task)
 
     def close(self) -> None:
         """The session is over."""
-        if os.path.isdir(self.directory):
-            self._sweep(self.directory)
+        try:
+            paths = [entry.path for entry in os.scandir(self.directory)]
+        except OSError:
+            return  # nobody has made it
+        for path in paths:
+            if path not in self.kept:
+                _delete(path)
+        if not self.kept:
+            _delete(self.directory)
 
-    def _is_inside(self, path: str) -> bool:
-        """Whether this path, up to its last name, leads below the session's folder."""
-        folder, name = os.path.split(path)
-        if name in _NO_NAMES:
-            return False
-        real = os.path.realpath(self.directory)
-        here = os.path.realpath(folder)
-        return here == real or here.startswith(os.path.join(real, ""))
+    def _remove(self, folder: str) -> None:
+        if not self.holders[folder]:
+            del self.holders[folder]
+            if folder not in self.kept and self._is_ours(folder):
+                _delete(folder)
 
-    def _remove(self, path: str) -> None:
-        if self._is_needed(path) or not self._is_inside(path):
-            return
-        if os.path.isdir(path) and not os.path.islink(path):
-            self._sweep(path)
-        else:
-            try:
-                os.unlink(path)
-            except OSError:
-                return  # never made, or moved away by the user
-        self._prune(os.path.dirname(path))
 
-    def _is_needed(self, path: str) -> bool:
-        """Whether a value or the caller still has this path, or one in it."""
-        inside = os.path.join(path, "")
-        return any(
-            other == path or other.startswith(inside) or path.startswith(os.path.join(other, ""))
-            for other in (*self._holders, *self.kept)
-        )
+def _delete(path: str) -> None:
+    if os.path.isdir(path) and not os.path.islink(path):
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        try:
+            os.unlink(path)
+        except OSError:
+            return  # moved away by the user
 
-    def _sweep(self, folder: str) -> None:
-        """Remove a folder but for what is still needed in it."""
-        if not self._is_needed(folder):
-            shutil.rmtree(folder, ignore_errors=True)
-        else:
-            try:
-                entries = list(os.scandir(folder))
-            except OSError:
-                return
-            for entry in entries:
-                if entry.is_dir(follow_symlinks=False):
-                    self._sweep(entry.path)
-                elif not self._is_needed(entry.path):
-                    try:
-                        os.unlink(entry.path)
-                    except OSError:
-                        continue
-        self._prune(folder)
 
-    def _prune(self, folder: str) -> None:
-        """Remove a folder and those above it as far as they are empty."""
-        while folder == self.directory or folder.startswith(self._prefix):
-            try:
-                os.rmdir(folder)
-            except OSError:
-                return
-            folder = os.path.dirname(folder)
+def mentions(data: Any, folder: str) -> bool:
+    """Tell whether a folder's name stands in some bytes, as text in any of the usual encodings.
+
+    Args:
+        data: Bytes, or a buffer of them.
+        folder: Its path; its own name is ASCII, and no other folder's name holds it.
+    """
+    name = os.path.basename(folder).encode("ascii")
+    # With so many zeros between them letters are UTF-8, UTF-16 or UTF-32, in either order.
+    needles = [bytes(gap).join(name[i : i + 1] for i in range(len(name))) for gap in (0, 1, 3)]
+    if type(data) is bytes:
+        return any(needle in data for needle in needles)
+    view = memoryview(data).cast("B")
+    overlap = len(needles[-1])
+    for begin in range(0, len(view), _CHUNK):
+        part = bytes(view[begin : begin + _CHUNK + overlap])
+        if any(needle in part for needle in needles):
+            return True
+    return False

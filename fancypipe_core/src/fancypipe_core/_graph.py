@@ -16,12 +16,13 @@ from fancypipe_core import _codec, _failure, errors
 from fancypipe_core._backoff import Backoff
 from fancypipe_core._brief import brief_of
 from fancypipe_core._codec import Packed
+from fancypipe_core._live import Shape
 from fancypipe_core._ref import Instance, Item, Ref
 from fancypipe_core._task import Definition
-from fancypipe_core._values import LiveValues, Values, filled
+from fancypipe_core._values import Values
 from fancypipe_core.backend import Call, Err, Job, Live, More, Payload
 
-__all__ = ["Broken", "Graph", "Node"]
+__all__ = ["Broken", "Graph", "Node", "parent_of"]
 
 
 class Node:
@@ -84,8 +85,12 @@ class Node:
         return self.instance._site() if self.instance is not None else self.site
 
 
-_AS_IT_IS = LiveValues()
 _MOST_NAMED = 5  # tasks in a message
+
+
+def parent_of(node: Node) -> int:
+    """Return the number of the node that made this one; 0 for none."""
+    return node.parent.id if node.parent is not None else 0
 
 
 def _said(error: BaseException) -> str:
@@ -165,7 +170,8 @@ class Graph:
             return tuple(dict.fromkeys(node.needs))
         if node.hidden:
             # What was asked for stays here: there is nothing to encode.
-            packed = _AS_IT_IS.pack_inputs(instance)
+            shape = Shape(instance._args[0])
+            packed = Packed(Live(shape), [ref._origin() for ref in shape.refs])
         else:
             node.call = self.values.call(instance._definition)
             packed = self.values.pack_inputs(instance)
@@ -256,8 +262,7 @@ class Graph:
         for need, value in zip(node.needs, self._given(node), strict=True):
             if need not in opened:
                 opened[need] = self._open(need, value)
-        args, _, _ = _AS_IT_IS.fill(packed, [opened[need] for need in node.needs])
-        return args[0]
+        return self._filled(node, opened)
 
     def _open(self, number: int, value: Any) -> Any:
         try:
@@ -293,24 +298,39 @@ class Graph:
                 values[need] = self._open(need, self.nodes[need].value)
             except Exception as error:  # noqa: BLE001 - the user's objects may raise anything
                 values[need] = error
+        return self._filled(node, values, partly=True)
+
+    @staticmethod
+    def _filled(node: Node, values: Mapping[int, Any], partly: bool = False) -> Any:
+        """Return what was asked for, with these values of nodes.
+
+        Args:
+            node: The node that stands for what was asked for.
+            values: By number; with `partly` an exception stands for what failed.
+            partly: Let an item that is not there be its exception.
+        """
+        packed = node.packed
+        assert packed is not None
+        assert isinstance(packed.body, Live)
         place = {
             id(instance): need for instance, need in zip(packed.wants, node.needs, strict=True)
         }
 
         def look_up(ref: Ref[Any]) -> Any:
-            number = place[id(ref._origin())]
-            value = values[number]
-            if number in failed:
+            value = values[place[id(ref._origin())]]
+            if partly and isinstance(value, Exception):
                 return value  # nothing has items that is not there
             try:
                 for key in ref._keys() if type(ref) is Item else ():
                     value = _codec.item(value, key)
             except errors.GraphError as error:
+                if not partly:
+                    raise
                 return error
             return value
 
-        assert isinstance(packed.body, Live)
-        return filled(packed.body.value[0][0], look_up)
+        shape: Shape = packed.body.value
+        return shape.filled(look_up)
 
     def job(self, node: Node, attempt: int, live: type | None, alone: bool = False) -> Job:
         """Return the job for an attempt at a node; `alone` as in `Job`."""

@@ -15,10 +15,9 @@ import pickle
 import re
 import sys
 from collections.abc import Iterable
+from pathlib import Path
 from types import BuiltinFunctionType, FunctionType
 from typing import Any
-
-from fancypipe_core._files import TempPath
 
 __all__ = ["NOT_PLAIN", "is_plain", "load"]
 
@@ -33,9 +32,9 @@ _NUMPY = {
 }  # fmt: skip
 _NAMES = _NUMPY | {
     ("builtins", "complex"),
-    ("fancypipe_core._codec", "_fill"),
+    ("fancypipe_core._codec", "fill"),
     ("fancypipe_core._ref", "_make_outputs"),
-    ("fancypipe_core._files", "TempPath"),
+    (type(Path()).__module__, type(Path()).__qualname__),
 }
 _SMALL = 1024  # bytes
 
@@ -48,7 +47,7 @@ def is_plain(obj: Any) -> bool:
     kind = type(obj)
     if issubclass(kind, (type, FunctionType, BuiltinFunctionType)):
         return (obj.__module__, obj.__qualname__) in _NAMES
-    if kind in (complex, TempPath):
+    if kind in (complex, type(Path())):
         return True
     numpy = sys.modules.get("numpy")
     return numpy is not None and (

@@ -101,8 +101,8 @@ class Runner:
         try:
             call = self._calls.get(job.call) or self._load(job.call)
             inputs = job.inputs
-            args, kwargs, state = (
-                inputs.value if isinstance(inputs, Live) else _codec.decode(inputs)
+            args, kwargs, state = self._values.open(
+                inputs.value if isinstance(inputs, Live) else inputs
             )
         except BaseException as error:  # noqa: BLE001 - the user's objects may raise anything
             self._let_pass(error)
@@ -163,27 +163,25 @@ class Runner:
 
     def _ok(self, packed: Packed, value: Any) -> Ok:
         if isinstance(packed.body, Live):
-            return Ok(packed.body, tuple(packed.files))
+            return Ok(packed.body)
         encoded = assemble(packed.body, ()) if len(packed.body) > 1 else packed.body
         if packed.odd:
             self._values.read_back(value, encoded)
-        return Ok(encoded, tuple(packed.files))
+        return Ok(encoded)
 
     def _more(self, packed: Packed) -> More:
         """Describe the tasks that were returned, and those that they need."""
         if isinstance(packed.body, Live):
-            return More((), (), packed.body, tuple(packed.files), self._passed(packed))
+            return More((), (), Live(packed))
         found = _Found()
         outer = found.places(packed.wants)
         calls: dict[Call, int] = {}
         tasks: list[NewTask] = []
-        passed: list[str] = []
         for instance in found.instances:  # grows while we walk it
             definition = instance._definition
             call = calls.setdefault(self._values.call(definition), len(calls))
             inner = self._values.pack_inputs(instance)
             assert not isinstance(inner.body, Live)
-            passed += inner.files
             places = found.places(inner.wants)
             inputs = _with_holes(inner.body[0], places.__getitem__)
             options = definition.options
@@ -205,20 +203,7 @@ class Runner:
             return outer[index] if index < own else index - own + len(tasks)
 
         outputs = tuple(_with_holes(payload, place) for payload in packed.body)
-        return More(tuple(calls), tuple(tasks), outputs, tuple(packed.files), tuple(passed))
-
-    def _passed(self, packed: Packed) -> tuple[str, ...]:
-        """Return the temporary files that are inputs of the tasks that were returned."""
-        if not self._scope.folder:
-            return ()  # this job has made none
-        found = _Found()
-        found.places(packed.wants)
-        files: list[str] = []
-        for instance in found.instances:  # grows while we walk it
-            inner = self._values.pack_inputs(instance)
-            found.places(inner.wants)
-            files += inner.files
-        return tuple(files)
+        return More(tuple(calls), tuple(tasks), outputs)
 
     def _carry(self, error: BaseException) -> Encoded | Live | None:
         """Write an exception down: whole; else without what cannot travel; else not at all."""

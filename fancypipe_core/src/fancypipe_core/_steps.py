@@ -16,7 +16,7 @@ from fancypipe_core import _failure, errors
 from fancypipe_core import _table as table
 from fancypipe_core._compose import Composer
 from fancypipe_core._files import Keeper
-from fancypipe_core._graph import Broken, Graph, Node
+from fancypipe_core._graph import Broken, Graph, Node, parent_of
 from fancypipe_core._ref import Ref
 from fancypipe_core._report import Report
 from fancypipe_core._scheduler import Scheduler
@@ -169,14 +169,12 @@ class Steps:
                 if node is None or not self.scheduler.expects(id):
                     self.handle(table.Failed(id))  # stale, but out of flight
                     continue
-                if ended.folder:
-                    self._sort_files(id[0], ended)
                 if isinstance(reply, Ok):
                     outputs = reply.outputs
                     node.value = outputs.value if isinstance(outputs, Live) else outputs
                     node.packed = None  # there will be no further attempt
-                    if reply.files:
-                        self._files.hold(id[0], reply.files)
+                    if ended.folder or self._files.holders:
+                        self.composer.sort_files(node, ended.folder)
                     done.append(id)
                     if observed:
                         self._report.finished(node, id[1], ended.seconds)
@@ -192,15 +190,6 @@ class Steps:
             self.told(event)
         if done:
             self.handle(table.Done(done))
-
-    def _sort_files(self, number: int, ended: Done) -> None:
-        """A job has made temporary files: hold what is to be kept, and remove the others."""
-        reply = ended.reply
-        if not isinstance(reply, Err):
-            self._files.hold(number, reply.files)
-        if isinstance(reply, More):
-            self._files.hold_inputs(number, reply.passed)
-        self._files.made(ended.folder)
 
     def told(self, event: Event) -> None:
         """The backend reported something else than the end of a job by itself."""
@@ -218,7 +207,10 @@ class Steps:
     def _ended_otherwise(self, node: Node, event: Done) -> None:
         """A job returned references, or raised."""
         reply = event.reply
+        files = self._files
         if type(reply) is Err:
+            if event.folder:
+                files.made(event.folder)
             if reply.final and reply.type_name == errors.DecodeError.__name__:
                 reply = self.graph.with_makers(node, reply)
             self._report.failed(node, event.id[1], reply, event.seconds)
@@ -226,11 +218,12 @@ class Steps:
             return
         assert type(reply) is More
         self._report.finished(node, event.id[1], event.seconds)
-        if reply.files:
-            self._files.hold(node.id, reply.files)
+        if event.folder or files.holders:
+            known = files.known(node.id, parent_of(node), node.needs)
+            files.hold_until_settled(node.id, known | {event.folder} if event.folder else known)
         try:
             if type(reply.outputs) is Live:
-                needs = self.graph.unfold(node, self._values.pack_result(reply.outputs.value))
+                needs = self.graph.unfold(node, reply.outputs.value)
             else:
                 needs = self.graph.unfold_remote(node, reply)
         except KeyboardInterrupt:
@@ -269,8 +262,6 @@ class Steps:
                 self._report.failed(node, 0, _failure.describe(error, Live, final=True), None)
                 grown.append(table.GrownTask(number, bad=True))
             else:
-                if node.packed is not None and node.packed.files:
-                    self._files.hold_inputs(number, node.packed.files)
                 grown.append(
                     table.GrownTask(
                         number, needs, node.is_module, node.retries, False, node.delay is not None
@@ -351,13 +342,13 @@ class Steps:
 
     def _complete(self, node: Node) -> None:
         """What a node returned references to is there."""
-        self._files.inherit(node.id, node.needs)
         try:
             self.graph.complete(node)
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # noqa: BLE001 - an output or item that is not there
             node.value = Broken(error)
+        self.composer.sort_files(node)
 
     def _release(self, action: table.Release) -> None:
         self.graph.release(action.tasks)

@@ -6,16 +6,20 @@ not know which one the backend wants.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Iterable, Sequence
+from types import FunctionType, ModuleType
 from typing import Any, Protocol
 
-from fancypipe_core import _codec, _files, _names, _plain, errors
-from fancypipe_core._codec import PLAIN, Packed
-from fancypipe_core._ref import Instance, Item, Outputs, Ref
-from fancypipe_core._task import Definition, entry
+from fancypipe_core import _codec, _names, _plain, errors
+from fancypipe_core._codec import PLAIN, P, Packed
+from fancypipe_core._files import mentions
+from fancypipe_core._live import Carried, LiveEncoder
+from fancypipe_core._ref import Instance
+from fancypipe_core._task import Definition, TaskFunction, entry
 from fancypipe_core.backend import Call, Encoded, Live, Payload
 
-__all__ = ["EncodedValues", "LiveValues", "Values", "assemble", "filled"]
+__all__ = ["EncodedValues", "LiveValues", "Values", "assemble"]
 
 
 class Values(Protocol):
@@ -38,6 +42,9 @@ class Values(Protocol):
 
     def open(self, value: Any) -> Any:
         """Return the object."""
+
+    def named(self, value: Any, folders: Iterable[str]) -> set[str]:
+        """Return those of these folders that the value names, or may name."""
 
 
 class EncodedValues:
@@ -83,18 +90,41 @@ class EncodedValues:
     def open(self, value: Encoded) -> Any:
         return _codec.decode(value, _plain.load)
 
+    def named(self, value: Encoded, folders: Iterable[str]) -> set[str]:
+        return {folder for folder in folders if _names_folder(value, folder)}
 
-def assemble(payloads: Sequence[Payload], given: Sequence[Encoded]) -> Encoded:
+
+def _names_folder(value: Sequence[Payload | Live], folder: str) -> bool:
+    """Whether a folder's name stands anywhere in a value, or may do so."""
+    for part in value:
+        if isinstance(part, Live):
+            if _may_name(part.value, folder):
+                return True
+        elif mentions(part.head, folder) or any(mentions(b, folder) for b in part.buffers):
+            return True
+    return False
+
+
+def _may_name(value: Any, folder: str) -> bool:
+    """Whether something that is handed on as it is may name a folder."""
+    if isinstance(value, (str, bytes)):
+        return mentions(value if isinstance(value, bytes) else os.fsencode(value), folder)
+    if isinstance(value, FunctionType):
+        return bool(value.__closure__ or value.__defaults__ or value.__kwdefaults__)
+    return type(value) not in PLAIN and not isinstance(value, (type, ModuleType, TaskFunction))
+
+
+def assemble(payloads: Sequence[P], given: Sequence[Sequence[P]]) -> tuple[P, ...]:
     """Make one encoded value of payloads whose holes point into `given`, then into themselves.
 
     Raises:
         GraphError: A named output is asked for that a value does not have.
     """
-    out: list[Payload] = []
+    out: list[Any] = []
     placed: dict[int, int] = {}
     places: list[tuple[int, str | None]] = []
 
-    def place(value: Encoded) -> int:
+    def place(value: Sequence[P]) -> int:
         root = value[-1]
         at = placed.get(id(root))
         if at is None:
@@ -104,12 +134,16 @@ def assemble(payloads: Sequence[Payload], given: Sequence[Encoded]) -> Encoded:
         return at
 
     for payload in payloads:
+        if isinstance(payload, Live):
+            places.append((len(out), None))
+            out.append(payload)
+            continue
         holes: list[tuple[int, str | None]] = []
         for index, name in payload.holes:
             if index < len(given):
                 value, rest = _pick(given[index], name)
                 if not payload.head and rest is None and len(payloads) == 1:
-                    return value
+                    return tuple(value)
                 holes.append((place(value), rest))
             else:
                 at, inner = places[index - len(given)]
@@ -128,22 +162,27 @@ def assemble(payloads: Sequence[Payload], given: Sequence[Encoded]) -> Encoded:
     return tuple(out)
 
 
-def _pick(value: Encoded, name: str | None) -> tuple[Encoded, str | None]:
+def _pick(value: Sequence[P], name: str | None) -> tuple[Sequence[P], str | None]:
     """Return an output of an encoded value, and the name that is still to be applied."""
     root = value[-1]
-    if name is None or root.names is None:
+    if name is None or isinstance(root, Live) or root.names is None:
         return value, name
     if name not in root.names:
         raise errors.GraphError(_codec.no_output(name, root.names))
     at, rest = root.holes[root.names.index(name)]
     part = value[at]
-    return ((part,) if not part.holes else value[: at + 1]), rest
+    alone = isinstance(part, Live) or not part.holes
+    return ((part,) if alone else value[: at + 1]), rest
 
 
 class LiveValues:
-    """Values are the objects themselves, for backends that share memory."""
+    """Values stay in this process, for backends that share memory.
+
+    What is plain is handed on as it is; everything else is a `Carried`.
+    """
 
     def __init__(self) -> None:
+        self._encoder = LiveEncoder()
         self._calls: dict[int, tuple[Definition, Call]] = {}
 
     def forget(self) -> None:
@@ -157,131 +196,50 @@ class LiveValues:
         return known[1]
 
     def pack_inputs(self, instance: Instance[Any]) -> Packed:
-        inputs = (instance._args, instance._kwargs, instance._state())
-        if not instance._kwargs and inputs[2] is None:
-            for arg in instance._args:
+        args, kwargs, state = instance._args, instance._kwargs, instance._state()
+        if not kwargs and state is None:
+            for arg in args:
                 if type(arg) not in PLAIN:
                     break
             else:
-                return Packed(Live(inputs))
-        return self._pack(inputs)
+                return Packed(Live((args, kwargs, None)))
+        positions = instance._definition.positions
+        return self._live(self._encoder.encode_inputs(args, kwargs, state, positions))
 
     def pack_result(self, value: Any) -> Packed:
         if type(value) in PLAIN:
             return Packed(Live(value))
-        return self._pack(value)
+        packed = self._live(self._encoder.encode_result(value))
+        if packed.odd and not packed.wants:
+            try:
+                self.open(packed.body.value)  # type: ignore[union-attr]
+            except KeyboardInterrupt:
+                raise
+            except BaseException:  # noqa: BLE001 - the user's objects may raise anything
+                return Packed(Live(Carried((Live(value),))))
+        return packed
 
-    def _pack(self, value: Any) -> Packed:
-        refs: list[Ref[Any]] = []
-        files: list[str] = []
-        _search(value, refs, files)
-        return Packed(Live(value), [ref._origin() for ref in refs], files)
+    @staticmethod
+    def _live(packed: Packed) -> Packed:
+        assert not isinstance(packed.body, Live)
+        return Packed(Live(Carried(packed.body)), packed.wants, packed.odd)
 
     def read_back(self, value: Any, encoded: Encoded) -> None:
-        """Nothing was written."""
+        """Nothing was written that leaves the process."""
 
     def fill(self, packed: Packed, given: Sequence[Any]) -> Any:
         assert isinstance(packed.body, Live)
-        if not packed.wants:
-            return packed.body.value
-        values = {id(instance): value for instance, value in zip(packed.wants, given, strict=True)}
-
-        def look_up(ref: Ref[Any]) -> Any:
-            value = values[id(ref._origin())]
-            for key in ref._keys() if type(ref) is Item else ():
-                value = _codec.item(value, key)
-            return value
-
-        return filled(packed.body.value, look_up)
+        body = packed.body.value
+        if type(body) is not Carried:
+            return body
+        parts = [v.payloads if type(v) is Carried else (Live(v),) for v in given]
+        filled = assemble(body.payloads, parts)
+        root = filled[-1]
+        return root.value if type(root) is Live else Carried(filled)
 
     def open(self, value: Any) -> Any:
-        return value
+        return value.open() if type(value) is Carried else value
 
-
-def _search(value: Any, refs: list[Ref[Any]], files: list[str]) -> None:
-    """Find the references in plain containers.  Arrays and other leaves are not walked."""
-    stack = [value]
-    seen: set[int] = set()
-    while stack:
-        value = stack.pop()
-        kind = type(value)
-        if kind in PLAIN:
-            continue
-        if isinstance(value, Ref):
-            refs.append(value)
-        elif isinstance(value, (list, tuple, set, frozenset, dict, Outputs)):
-            if id(value) not in seen:
-                seen.add(id(value))
-                if isinstance(value, dict):
-                    stack.extend(value.keys())
-                    stack.extend(value.values())
-                elif isinstance(value, Outputs):
-                    stack.extend(value.values())
-                else:
-                    stack.extend(value)
-        elif isinstance(value, _files.TempPath):
-            files.append(str(value))
-        elif hasattr(kind, "__dataclass_fields__") and id(value) not in seen:
-            seen.add(id(value))
-            stack.extend(
-                getattr(value, name) for name in kind.__dataclass_fields__ if hasattr(value, name)
-            )
-    # In the order in which they were written: what is first is demanded first.
-    refs.reverse()
-
-
-def filled(value: Any, look_up: Callable[[Ref[Any]], Any]) -> Any:
-    """Return `value` with what `look_up` says where references were."""
-    return _replace(value, look_up, {})
-
-
-def _replace(value: Any, look_up: Callable[[Ref[Any]], Any], done: dict[int, Any]) -> Any:
-    """Return `value` with references replaced; what holds none comes back as it is."""
-    kind = type(value)
-    if kind in PLAIN:
-        return value
-    if isinstance(value, Ref):
-        return look_up(value)
-    if not isinstance(value, (list, tuple, set, frozenset, dict, Outputs)) and not hasattr(
-        kind, "__dataclass_fields__"
-    ):
-        return value
-    if id(value) in done:
-        return done[id(value)]
-    done[id(value)] = value  # a container that holds itself stays as it is
-    result = _rebuilt(value, look_up, done)
-    done[id(value)] = result
-    return result
-
-
-def _rebuilt(value: Any, look_up: Callable[[Ref[Any]], Any], done: dict[int, Any]) -> Any:
-    kind = type(value)
-    if isinstance(value, dict):
-        items = [(_replace(k, look_up, done), _replace(v, look_up, done)) for k, v in value.items()]
-        if all(k is k0 and v is v0 for (k, v), (k0, v0) in zip(items, value.items(), strict=True)):
-            return value
-        if kind is dict:
-            return dict(items)
-        copy = value.copy()  # keeps a default factory and the like
-        copy.clear()
-        copy.update(items)
-        return copy
-    if isinstance(value, Outputs):
-        return Outputs(**{k: _replace(v, look_up, done) for k, v in value.items()})
-    if isinstance(value, (list, tuple, set, frozenset)):
-        made = [_replace(item, look_up, done) for item in value]
-        if all(new is old for new, old in zip(made, value, strict=True)):
-            return value
-        if hasattr(value, "_fields"):  # a named tuple
-            return kind(*made)
-        return kind(made)
-    old = {name: getattr(value, name) for name in kind.__dataclass_fields__ if hasattr(value, name)}
-    new = {name: _replace(item, look_up, done) for name, item in old.items()}
-    if all(new[name] is old[name] for name in old):
-        return value
-    result = object.__new__(kind)
-    if hasattr(value, "__dict__"):
-        result.__dict__.update(value.__dict__)
-    for name, item in new.items():
-        object.__setattr__(result, name, item)  # also where it is frozen
-    return result
+    def named(self, value: Any, folders: Iterable[str]) -> set[str]:
+        parts = value.payloads if type(value) is Carried else (Live(value),)
+        return {folder for folder in folders if _names_folder(parts, folder)}

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from fancypipe_core import _codec, _context, _failure, errors
+from fancypipe_core import _context, _failure, errors
+from fancypipe_core._live import Shape
 from fancypipe_core._ref import Instance, Ref
 from fancypipe_core._task import entry
-from fancypipe_core._values import LiveValues, Values
+from fancypipe_core._values import Values
 from fancypipe_core.backend import Encoded, Live
 
 __all__ = ["Composed", "Met", "compose"]
@@ -98,7 +99,9 @@ def _meet(instance: Instance[Any], values: Values) -> Met:
         packed = values.pack_inputs(instance)
     except errors.FancyPipeError as error:
         # What can be found without writing it down is found all the same.
-        return Met(instance, None, LiveValues().pack_inputs(instance).wants, error)
+        inputs = (instance._args, instance._kwargs, instance._state())
+        wants = [ref._origin() for ref in Shape(inputs, lenient=True).refs]
+        return Met(instance, None, wants, error)
     return Met(instance, packed.body, packed.wants)
 
 
@@ -108,7 +111,7 @@ def _made_by(
     """Return what a module's result refers to."""
     token = _context.scope.set(_Scope())
     try:
-        args, kwargs, state = inputs.value if isinstance(inputs, Live) else _codec.decode(inputs)
+        args, kwargs, state = values.open(inputs.value if isinstance(inputs, Live) else inputs)
         result = entry(instance._definition.target)(args, kwargs, state)
         return values.pack_result(result).wants
     except _Waits:

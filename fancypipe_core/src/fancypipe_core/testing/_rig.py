@@ -307,7 +307,7 @@ class Rig:
         reply = end.reply
         assert isinstance(reply, Ok), broken(3, f"a job that should succeed: {short(end)}")
         outputs = reply.outputs
-        return outputs.value if isinstance(outputs, Live) else self.values.open(outputs)
+        return self.values.open(outputs.value if isinstance(outputs, Live) else outputs)
 
     def feed(self, instances: Sequence[Instance[Any]]) -> list[Any]:
         """Run many jobs as the engine does: never more at the backend than it has asked for."""

@@ -38,9 +38,9 @@ def test_it_arrives_as_it_is(session: Session, name: str) -> None:
 def test_what_cannot_travel_is_refused_with_its_path(
     session: Session, plugin: BackendPlugin, name: str
 ) -> None:
-    """Where values are passed as they are, it need not travel."""
+    """Where memory is shared it need not travel; but nobody is given what is read only once."""
     value = hard.REFUSED[name]()
-    if plugin.shares_memory:
+    if plugin.shares_memory and name not in ("generator", "file"):
         assert session.run(j.same({"a": [value]}))["a"][0] is value
         assert isinstance(session.run(hard.made_within(name))["a"][1][0], type(value))
         return
