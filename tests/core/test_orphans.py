@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -110,8 +111,12 @@ def test_files_that_the_user_was_given_outlive_their_process(tmp_path: Path, dea
         (killed / "more").mkdir()
         sweep_orphans(str(tmp_path))
     assert path.read_text() == "mine"
-    assert sorted(p.name for p in killed.rglob("*") if p.is_file()) == [KEPT, "result.txt"]
-    path.unlink()
+    assert sorted(p.name for p in killed.rglob("*") if p.is_file()) == [
+        KEPT,
+        "result.txt",
+        "scratch",
+    ], "the folder is theirs"
+    shutil.rmtree(path.parent)
     sweep_orphans(str(tmp_path))
     assert not killed.exists()
 

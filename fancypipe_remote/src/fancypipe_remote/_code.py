@@ -19,6 +19,7 @@ from importlib.machinery import EXTENSION_SUFFIXES
 
 import msgspec
 
+from fancypipe_core.backend import pack, unpacker
 from fancypipe_remote._reach import is_native, reach
 from fancypipe_remote._roots import container
 
@@ -87,7 +88,7 @@ class Bundle:
                 for place, one in self._contents.items()
                 if native or not is_native(os.fsdecode(place))
             ]
-            packed = self._packed[native] = zlib.compress(msgspec.msgpack.encode(files), 1)
+            packed = self._packed[native] = zlib.compress(pack(files), 1)
         return packed
 
     def unfit(self, platform: str) -> str:
@@ -181,7 +182,7 @@ def unpack(archive: bytes, folder: str) -> Place:
         data = inflate.decompress(archive, _MOST_BYTES)
         if inflate.unconsumed_tail:
             raise ValueError(f"the client's code is larger than {_MOST_BYTES >> 20} MiB")
-        files = msgspec.msgpack.decode(data, type=list[_File])
+        files = unpacker(list[_File])(data)
     except (zlib.error, msgspec.MsgspecError) as error:
         raise ValueError(f"the client's code cannot be read: {error}") from error
     os.mkdir(folder, 0o700)
