@@ -95,8 +95,8 @@ def test_names_of_hosts_are_printable() -> None:
 
 @pytest.mark.fault(82)
 def test_a_folder_is_the_tasks_own() -> None:
-    assert read([7, 1, 0.0, b"N.", None, "/tmp/s/7_mine"])[0].folder == "/tmp/s/7_mine"
-    for other in ("/etc", "/tmp/s/8_other", "/tmp/s/7_mine/..", "/"):
+    assert read([7, 1, 0.0, b"N.", None, "/tmp/s/mine-7.1"])[0].folder == "/tmp/s/mine-7.1"
+    for other in ("/etc", "/tmp/s/other-8.1", "/tmp/s/mine-17.1x", "/tmp/s/mine-7.1/..", "/"):
         with pytest.raises(errors.ProtocolError, match="folder"):
             read([7, 1, 0.0, b"N.", None, other])
 
@@ -133,13 +133,13 @@ def test_whatever_comes_it_is_read_or_refused(decode: Callable[[Any], Any], data
 )
 def test_a_client_deletes_below_its_sessions_folder_only(tmp_path: Path, way: str) -> None:
     session, home = tmp_path / "session", tmp_path / "home"
-    for folder in (session / "1_mine", home / "work"):
+    for folder in (session / "mine-1.1", home / "work"):
         folder.mkdir(parents=True)
         (folder / "thesis").touch()
     (session / "link").symlink_to(home)
     named = {
         "another folder": home,
-        "..": session / "1_mine" / ".." / ".." / "home",
+        "..": session / "mine-1.1" / ".." / ".." / "home",
         "a link": session / "link",
         "through a link": session / "link" / "work",
         "itself": session,
@@ -152,7 +152,7 @@ def test_a_client_deletes_below_its_sessions_folder_only(tmp_path: Path, way: st
     keeper.release([1])
     keeper.end_run()
     assert (home / "work" / "thesis").exists()
-    assert (session / "1_mine" / "thesis").exists()
+    assert (session / "mine-1.1" / "thesis").exists()
     keeper.close()
     assert not session.exists()
     assert (home / "work" / "thesis").exists()

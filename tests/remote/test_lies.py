@@ -361,7 +361,7 @@ FALSE_REPORTS: dict[str, Callable[[JobId], bytes]] = {
     "negative seconds": lambda id: report(an_end(id, -1.0)),
     "seconds without an end": lambda id: report(an_end(id, float("inf"))),
     "a folder of the system": lambda id: report(an_end(id, folder="/etc")),
-    "another's folder": lambda id: report(an_end(id, folder=f"/tmp/{id[0] + 1}_slow")),
+    "another's folder": lambda id: report(an_end(id, folder=f"/tmp/slow-{id[0] + 1}.{id[1]}")),
     "a value of nothing": lambda id: report(an_end(id, head=b"")),
     "no payload": lambda id: report(an_end(id, reply=value())),
     "buffers that did not come": lambda id: report(an_end(id, reply=value([b"N.", 5, [], None]))),

@@ -467,7 +467,8 @@ class Reports:
         events += [Note(note.id, note.stream, note.text, note.name) for note in report.notes]
         for done in report.done:
             reply = done.reply
-            if done.folder and not os.path.basename(done.folder).startswith(f"{done.task}_"):
+            own = f"-{done.task}.{done.attempt}"
+            if done.folder and not os.path.basename(done.folder).endswith(own):
                 raise ProtocolError(f"a folder that is not of task {done.task}: {done.folder!r}")
             if reply is not None:
                 made = self._reply(reply, deal)
