@@ -79,7 +79,7 @@ def read(*done: Any, rare: Any = (), buffers: Any = ()) -> Any:
 
 @pytest.mark.fault(82)
 def test_names_of_hosts_are_printable() -> None:
-    err = ["err", "E", "first\nsecond", "", "", None, "h\n\x1b[2J", 1, False]
+    err = ["err", "E", "first\nsecond", "", "", None, "h\n\x1b[2J", 1, False, ""]
     dead = ["exit", "", "h\r", 1, True, True, [], 0]
     started, done, lost = read(
         [1, 1, 0.0, b"", err, ""], rare=[["started", 1, 1, "h\n:1"], ["lost", 1, 1, dead]]
