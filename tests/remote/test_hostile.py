@@ -247,7 +247,7 @@ def test_strangers_have_a_bound_and_newcomers_their_turn(tmp_path: Path) -> None
             (manager,) = made.parties
             here = [come(parse(made.address), b"") for _ in range(MOST_STRANGERS + 500)]
             open_there = Path(f"/proc/{manager.process.pid}/fd")
-            manager.says("somebody floods the port, and who comes now may have to wait")
+            manager.says("something floods the port, and new connections may have to wait")
             assert len(os.listdir(open_there)) < MOST_STRANGERS + 100
             made.worker(1)
             for one in filter(None, here):
