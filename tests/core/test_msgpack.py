@@ -51,26 +51,25 @@ def test_what_is_none(data: bytes) -> None:
 
 
 NAME = "r\udce9sultat"
+FIRST = backend.Payload(b"first")
 PAYLOAD = backend.Payload(b"head", (), ((0, NAME),), (NAME,))
 ENDED: list[Any] = [
-    backend.Ok((PAYLOAD,), (NAME,)),
-    backend.Err(NAME, NAME, NAME, NAME, (PAYLOAD,), NAME, 1),
+    backend.Ok((FIRST, PAYLOAD)),
+    backend.Err(NAME, NAME, NAME, NAME, (FIRST, PAYLOAD), "host", 1),
     backend.More(
-        (backend.Call(NAME, (PAYLOAD,)),),
-        (backend.NewTask(0, 1, None, False, PAYLOAD, NAME),),
-        (PAYLOAD,),
-        (NAME,),
-        (NAME,),
+        (backend.Call(NAME, (FIRST, PAYLOAD)),),
+        (backend.NewTask(0, 1, None, False, FIRST, NAME),),
+        (FIRST, PAYLOAD),
     ),
 ]
 
 
 def test_every_event_and_command() -> None:
-    why = backend.Certificate("exit", NAME, NAME, 1, output=(NAME,))
+    why = backend.Certificate("exit", NAME, "host", 1, output=(NAME,))
     events: list[Any] = [
-        backend.Started((1, 1), NAME),
+        backend.Started((1, 1), "host 1"),
         backend.Note((1, 1), "log", NAME, NAME),
-        *[backend.Done((1, 1), reply, 0.5, NAME) for reply in ENDED],
+        *[backend.Done((1, 1), reply, 0.5, f"{NAME}-1.1") for reply in ENDED],
         backend.Lost((1, 1), why),
     ]
     told, _ = _wire.Reports().read(_wire.encode_report(events))
@@ -80,7 +79,7 @@ def test_every_event_and_command() -> None:
     ]
     setup = _wire.Setup([NAME], [NAME], ("file", NAME), NAME)
     assert _wire.decode_command((_wire.encode_command(setup), [])) == setup
-    job = backend.Job((1, 1), backend.Call(NAME, (PAYLOAD,)), (PAYLOAD,))
+    job = backend.Job((1, 1), backend.Call(NAME, (PAYLOAD,)), (FIRST, PAYLOAD))
     head, buffers = _wire.ToWorker().jobs([job])
     command = _wire.decode_command((head, buffers))
     assert isinstance(command, _wire.Jobs)
