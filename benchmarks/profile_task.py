@@ -124,7 +124,7 @@ def stages_of(backend: str, n: int, folder: str) -> Stages:
     values = LiveValues() if live else EncodedValues()
     answer = contract.Ok(contract.Live(1)) if live else EncodedValues().pack_result(1).body
     reply = answer if isinstance(answer, contract.Ok) else contract.Ok(answer)
-    driver = Driver(Echo(reply), values, Scheduler, Report(None, values.open, 1), Keeper(folder))
+    driver = Driver(Echo(reply), values, Scheduler, Report(None, values.open), Keeper(folder))
     graph = driver.graph
 
     refs = stages.time("client", "make instances", lambda: [noop(i) for i in range(n)])

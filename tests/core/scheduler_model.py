@@ -298,7 +298,8 @@ class World:
             over = event.final or not (forgiven or event.again)
         else:
             task.losses += event.guilty
-            over = event.guilty and task.losses >= self.max_losses
+            once = event.begun and self.max_losses == 1
+            over = once or (event.guilty and task.losses >= self.max_losses)
         if over:
             self.roots.add(task.number)
         else:

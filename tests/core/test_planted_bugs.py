@@ -47,8 +47,8 @@ BUGS: dict[str, tuple[str, str, str]] = {
     ),
     "one loss too many": (
         SCHEDULER,
-        "record.losses >= self.max_losses",
-        "record.losses > self.max_losses",
+        "record.losses >= self.max_losses)",
+        "record.losses > self.max_losses)",
     ),
     "a task is tried again before its time": (
         SCHEDULER,
@@ -69,6 +69,11 @@ BUGS: dict[str, tuple[str, str, str]] = {
         SCHEDULER,
         "            if record is not None and record.state is DELAYED:\n",
         "            if record is not None:\n",
+    ),
+    "what may run only once is begun again": (
+        SCHEDULER,
+        "once = event.begun and self.max_losses <= 1",
+        "once = False",
     ),
     "an attempt that was granted is not made": (
         SCHEDULER,

@@ -231,3 +231,11 @@ def test_the_table_is_whole() -> None:
     for state, ways in TRANSITIONS.items():
         assert (not ways) == (state in SETTLED)
         assert all(reason for reason in ways.values())
+
+
+@pytest.mark.fault(24)
+def test_what_may_run_only_once_is_not_begun_again_whoever_died() -> None:
+    story = Story({}, max_losses=1)
+    story.send(Slots(2, 0), Demand([1, 2]))
+    assert submitted(story.send(Lost((1, 1), guilty=False, begun=False))) == [(1, 2)]
+    assert settled(story.send(Lost((2, 1), guilty=False, begun=True))) == {2: State.FAILED}

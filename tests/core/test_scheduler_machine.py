@@ -157,7 +157,8 @@ class Machine(RuleBasedStateMachine):
         if kind is Unfolded:
             return Unfolded(id, self.world.make(id[0]))
         if kind is Lost:
-            return Lost(id, guilty=rnd.random() < 0.6)
+            guilty = rnd.random() < 0.6
+            return Lost(id, guilty, begun=guilty or rnd.random() < 0.5)
         return Failed(id, final=rnd.random() < 0.2, again=rnd.random() < 0.2)
 
     @precondition(lambda self: self.world.running is None)

@@ -46,17 +46,13 @@ class Report:
     Args:
         observers: Who wants to know; None if nobody does, and then nothing is made.
         opener: Makes an object of an encoded value.
-        max_losses: For messages.
     """
 
-    def __init__(
-        self, observers: Observers | None, opener: Callable[[Any], Any], max_losses: int
-    ) -> None:
+    def __init__(self, observers: Observers | None, opener: Callable[[Any], Any]) -> None:
         self.observed = observers is not None
         self.decides_retries = observers is not None and observers.decides_retries
         self._observers = observers
         self._open = opener
-        self._max_losses = max_losses
         self._nodes: dict[int, Node] = {}
         self._causes: dict[int, tuple[Err | Certificate, int]] = {}
         self._deaths: dict[int, list[_Death]] = {}
@@ -144,7 +140,7 @@ class Report:
     def lost(self, node: Node, attempt: int, why: Certificate, alone: bool = False) -> None:
         if not why.guilty and why.reason == "cancelled":
             return
-        if why.guilty and why.reason != "timeout":
+        if why.started and why.reason != "timeout":
             self._deaths.setdefault(node.id, []).append(_Death(attempt, why, alone))
         self._nodes[node.id] = node
         self._causes[node.id] = (why, attempt)
@@ -322,8 +318,9 @@ class Report:
                 f"pid {why.pid})",
                 **facts,
             )
-        text = f"{who} was given up: its worker died {self._max_losses} times, at last by {why}"
         deaths = self._deaths.get(node.id, [])
+        times = f" {len(deaths)} times, at last by" if len(deaths) > 1 else ":"
+        text = f"{who} was given up: its worker died{times} {why}"
         if len(deaths) > 1:
             text += "".join(f"\n  {death}" for death in deaths)
         if why.output:

@@ -25,7 +25,8 @@ What nobody holds
 Budgets
     `retries` pays for exceptions of the user's code, `max_losses` for deaths of
     workers.  A job that was lost without guilt (it only waited in the worker
-    that died) pays nothing.  A task whose next death would be its last is a suspect:
+    that died) pays nothing; but with one loss allowed, what may have begun is
+    never begun again.  A task whose next death would be its last is a suspect:
     its job asks to be run alone.  After an exception the next attempt may have to wait
     for its time, which only the driver knows: until then the task is *delayed*, and
     takes no room.
@@ -276,7 +277,9 @@ class Scheduler:
         if record is None:
             return
         record.losses += event.guilty
-        if event.guilty and record.losses >= self.max_losses:
+        # What may run only once is not begun again, whoever's fault the loss is.
+        once = event.begun and self.max_losses <= 1
+        if once or (event.guilty and record.losses >= self.max_losses):
             self._needs.fail(event.id[0], event.id[0])
         else:
             self._again(event.id, record)

@@ -108,7 +108,7 @@ class Session:
         self._values = LiveValues() if live else EncodedValues()
         self._observers = self._watch(configured.observers)
         self._files = Keeper(self.directory)
-        self._report = Report(self._observers, self._values.open, self.settings.max_losses)
+        self._report = Report(self._observers, self._values.open)
         self._driver = Driver(
             plugin.make(options),
             self._values,
@@ -451,7 +451,7 @@ def run_inline(ref: Ref[T], directory: str) -> T:
     files = Keeper(os.path.join(directory, f"inline-{os.urandom(6).hex()}"))
     interrupts = Interrupts.here()
     backend = InlineBackend(Runner(files.directory, live=True, interrupted=_teller(interrupts)))
-    report = Report(None, values.open, max_losses=1)
+    report = Report(None, values.open)
     driver = Driver(backend, values, Scheduler, report, files, interrupts)
     driver.start(0.0)  # it is up at once, or never
     report.run_started()

@@ -242,7 +242,7 @@ class Steps:
         if event.why.reason == "timeout":
             self.handle(table.Failed(event.id))
         else:
-            self.handle(table.Lost(event.id, event.why.guilty))
+            self.handle(table.Lost(event.id, event.why.guilty, event.why.started))
 
     # ---- actions of the scheduler ----
 

@@ -179,10 +179,14 @@ class Failed(NamedTuple):
 
 
 class Lost(NamedTuple):
-    """The worker of this attempt died; `guilty` if the death counts against the task."""
+    """The worker of this attempt died.
+
+    `guilty`: the death counts against the task.  `begun`: the attempt may have begun.
+    """
 
     id: Id
     guilty: bool
+    begun: bool = True
 
 
 class Due(NamedTuple):
