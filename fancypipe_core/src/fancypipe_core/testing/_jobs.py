@@ -241,6 +241,11 @@ def writes_file() -> str:
 
 
 @task
+def size_of(path: str) -> int:
+    return os.path.getsize(path)
+
+
+@task
 def add(a: Any, b: Any) -> Any:
     return a + b
 
