@@ -79,7 +79,7 @@ def test_every_event_and_command() -> None:
     ]
     setup = _wire.Setup([NAME], [NAME], ("file", NAME), NAME)
     assert _wire.decode_command((_wire.encode_command(setup), [])) == setup
-    job = backend.Job((1, 1), backend.Call(NAME, (PAYLOAD,)), (FIRST, PAYLOAD))
+    job = backend.Job((1, 1), backend.Call(NAME, (FIRST, PAYLOAD)), (FIRST, PAYLOAD))
     head, buffers = _wire.ToWorker().jobs([job])
     command = _wire.decode_command((head, buffers))
     assert isinstance(command, _wire.Jobs)
