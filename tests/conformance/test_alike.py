@@ -15,6 +15,7 @@ import pytest
 
 from fancypipe_core import Outputs, Session, errors
 from tests.conformance import alike as a
+from tests.conformance import liars
 from tests.conformance.outcomes import raised, shares_memory
 
 
@@ -219,3 +220,21 @@ def test_a_result_that_is_read_only_once_is_refused(session: Session) -> None:
     assert isinstance(error, errors.EncodeError)
     assert "result['a'][0]" in str(error)
     assert "make a list of it" in str(error)
+
+
+# ---- objects that are not what they say ----
+
+
+@pytest.mark.parametrize("liar", liars.LIARS)
+def test_a_liar_is_carried_or_named(session: Session, liar: str) -> None:
+    value = liars.LIARS[liar]()
+    targets = liars.kind_of(1, value), liars.kind_of(1, liars.makes(liar))
+    for target, named in zip(targets, ("inputs['second']", "result"), strict=True):
+        said = ""
+        try:
+            assert session.run([target, liars.one()]) == [type(value).__name__, 1]
+        except errors.CodecError as error:
+            said = str(error)
+        assert not said or (named in said and type(value).__name__ in said)
+        assert not said or not shares_memory(session)
+    assert session.run(liars.one()) == 1

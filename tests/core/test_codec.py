@@ -21,7 +21,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fancypipe_core import Outputs, errors, task
-from fancypipe_core._codec import Encoder, Packed, decode
+from fancypipe_core._codec import Encoder, Packed
+from fancypipe_core._decode import decode
 from fancypipe_core._values import EncodedValues, LiveValues, assemble
 from fancypipe_core.backend import Encoded, Live
 

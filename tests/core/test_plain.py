@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fancypipe_core import Outputs, _codec, _plain, task
+from fancypipe_core import Outputs, _codec, _decode, _plain, task
 from fancypipe_core._plain import NOT_PLAIN
 from fancypipe_core.backend import Payload
 
@@ -58,7 +58,7 @@ def written(value: Any) -> tuple[Payload, ...]:
 
 
 def opened(encoded: tuple[Payload, ...]) -> Any:
-    return _codec.decode(encoded, _plain.load)
+    return _decode.decode(encoded, _plain.load)
 
 
 @pytest.mark.parametrize("value", PLAIN, ids=lambda value: type(value).__name__)

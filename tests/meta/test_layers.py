@@ -53,6 +53,7 @@ LAYERS: Layers = [
     # Who needs whom; the contracts; what users define; code by value, and what cannot travel.
     ["_needs", "backend", "hooks", "_task", "_brief", "_byvalue", "_culprit", "_cli.structures"],
     # The machine; what is installed; what a task may ask for; objects to payloads.
+    ["_decode"],
     ["_scheduler", "_plugins", "_context", "_codec", "_wire", "_cli.hints", "_cli.load"],
     # The pool machine, and the channel to a worker, for those who write backends.
     ["toolkit.pool.states", "toolkit.connection"],
@@ -151,7 +152,7 @@ OUTSIDE: Mapping[str, Sequence[str]] = {
     "cloudpickle": ["_byvalue"],
     "msgspec": ["*"],
     "numpy": ["testing._hard"],  # if it is there
-    "pickle": ["_byvalue", "_codec", "_plain", "_cli.present", "testing.*"],
+    "pickle": ["_byvalue", "_codec", "_decode", "_plain", "_cli.present", "testing.*"],
     "pytest": ["testing.*"],
     "pluggy": ["_observers", "_plugins", "hooks", "plugins.*"],
     "rich": ["cli", "plugins.*"],

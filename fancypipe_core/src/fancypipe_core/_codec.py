@@ -12,29 +12,18 @@ from __future__ import annotations
 import io
 import pickle
 import sys
-import threading
 from collections.abc import Callable, Sequence
 from pickle import PickleBuffer
 from types import FunctionType, ModuleType, TracebackType
 from typing import Any, TypeVar
 
 from fancypipe_core import _byvalue, _culprit, _main, _names, errors
+from fancypipe_core._decode import decode, fill, said
 from fancypipe_core._plain import NOT_PLAIN, is_plain
 from fancypipe_core._ref import Instance, Item, Outputs, Ref
 from fancypipe_core.backend import Encoded, Hole, Live, Payload
 
-__all__ = [
-    "PLAIN",
-    "Encoder",
-    "Packed",
-    "Pickler",
-    "decode",
-    "explain",
-    "fill",
-    "item",
-    "loads",
-    "shift",
-]
+__all__ = ["PLAIN", "Encoder", "P", "Packed", "Pickler", "explain", "shift"]
 
 PLAIN = frozenset({int, float, str, bytes, bool, type(None), complex})
 """Types that hold neither references nor surprises."""
@@ -209,13 +198,33 @@ class Encoder:
                     break
             else:
                 return Packed((Payload(pickle.dumps((args, kwargs, None), _PROTOCOL)),))
+        return self._encode(
+            (args, kwargs, state), lambda: _named(args, kwargs, state, names()), "inputs"
+        )
 
-        def named() -> dict[Any, Any]:
-            known = names()
-            places = [known[i] if i < len(known) else i for i in range(len(args))]
-            return {**dict(zip(places, args, strict=True)), **kwargs, **(state or {})}
+    def unreadable(
+        self,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        state: Any,
+        names: Callable[[], Sequence[str]],
+    ) -> str:
+        """Return a phrase that names what in a task's inputs cannot be read back; "" for nothing.
 
-        return self._encode((args, kwargs, state), named, "inputs")
+        Args:
+            args: As for `encode_inputs`.
+            kwargs: As for `encode_inputs`.
+            state: As for `encode_inputs`.
+            names: As for `encode_inputs`.
+        """
+        inputs = _named(args, kwargs, state, names())
+        path, culprit = _culprit.find(inputs, "inputs", self._there_and_back)
+        if culprit is inputs:
+            return ""
+        return (
+            f"; it is {path}, a {_culprit.kind_of(culprit)}: look at its __reduce__, "
+            "__setstate__, __init__ or __getattr__"
+        )
 
     def encode_code(self, target: Any, main: Any, name: str) -> Packed:
         """Write down what a task calls.
@@ -305,15 +314,24 @@ class Encoder:
             path, culprit = _culprit.find(value, "result", self._there_and_back)
             raise errors.EncodeError(
                 f"{path} can be written down, but not read back: it is a "
-                f"{_culprit.kind_of(culprit)} ({_said(error)}); look at its __reduce__, "
+                f"{_culprit.kind_of(culprit)} ({said(error)}); look at its __reduce__, "
                 "__setstate__ or __init__",
                 path=path,
             ) from error
 
     def _there_and_back(self, value: Any) -> None:
-        body = self._write(value).body
-        assert not isinstance(body, Live)
-        decode(body)
+        packed = self._write(value)
+        assert not isinstance(packed.body, Live)
+        if not packed.wants:
+            decode(packed.body)
+
+
+def _named(
+    args: tuple[Any, ...], kwargs: dict[str, Any], state: Any, names: Sequence[str]
+) -> dict[Any, Any]:
+    """Return the inputs of a task by their names."""
+    places = [names[i] if i < len(names) else i for i in range(len(args))]
+    return {**dict(zip(places, args, strict=True)), **kwargs, **(state or {})}
 
 
 def explain(
@@ -337,75 +355,9 @@ def explain(
     path, culprit = _culprit.find(value, what, try_out)
     return errors.EncodeError(
         f"{path} cannot be sent to another process: it is a {_culprit.kind_of(culprit)} "
-        f"({_said(error)}); {_culprit.advice(culprit)}",
+        f"({said(error)}); {_culprit.advice(culprit)}",
         path=path,
     )
-
-
-def decode(
-    encoded: Sequence[Payload | Live], load: Callable[..., Any] = pickle.loads, own: bool = False
-) -> Any:
-    """Make the value again; the payloads before the last fill its holes.
-
-    Args:
-        encoded: Its payloads.
-        load: What reads a pickle; `_plain.load` where what is plain is read as plain.
-        own: Copy buffers that can be written to: they are used elsewhere too.
-
-    Raises:
-        BaseException: Whatever the user's objects raise when they are made.
-    """
-    if len(encoded) == 1:
-        return _decode_one(encoded[0], (), load, own)
-    values: list[Any] = []
-    for payload in encoded:
-        values.append(_decode_one(payload, values, load, own))
-    return values[-1]
-
-
-def _decode_one(
-    payload: Payload | Live, values: Sequence[Any], load: Callable[..., Any], own: bool
-) -> Any:
-    """Make one value; `values` are those that its holes point into."""
-    if isinstance(payload, Live):
-        return payload.value
-    buffers = payload.buffers
-    if buffers:
-        buffers = tuple(map(_copied if own else _own, buffers))
-    if not payload.holes:
-        return load(payload.head, buffers=buffers)
-    found = [
-        values[index] if name is None else item(values[index], name)
-        for index, name in payload.holes
-    ]
-    return loads(payload.head, buffers, found, load) if payload.head else found[0]
-
-
-def loads(
-    head: bytes,
-    buffers: Sequence[Any],
-    fillings: Sequence[Any],
-    load: Callable[..., Any] = pickle.loads,
-) -> Any:
-    """Unpickle what has holes."""
-    outer = getattr(_local, "fillings", None)
-    _local.fillings = fillings
-    try:
-        return load(head, buffers=buffers)
-    finally:
-        _local.fillings = outer
-
-
-def _own(buffer: Any) -> Any:
-    """Return a buffer that the value may be made in: a copy of what others read as well."""
-    shared = isinstance(buffer, memoryview) and buffer.readonly
-    return bytearray(buffer) if shared else buffer
-
-
-def _copied(buffer: PickleBuffer) -> Any:
-    """Return a buffer for one of several readers; what nobody can change need not be copied."""
-    view = buffer.raw()
-    return view if view.readonly else bytearray(view)
 
 
 def shift(payload: P, wants: int, outer: int, inner: int) -> P:
@@ -429,45 +381,6 @@ class _Hole:
         return (fill, (self.index, ()))
 
 
-_local = threading.local()
-
-
-def fill(index: int, keys: tuple[Any, ...]) -> Any:
-    """Return what fills a hole; pickles refer to it."""
-    value = _local.fillings[index]
-    for key in keys:
-        value = item(value, key)
-    return value
-
-
-def item(value: Any, key: Any) -> Any:
-    """Return an item that a reference asks for.
-
-    Raises:
-        GraphError: The value has no such item.
-    """
-    try:
-        return value[key]
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:
-        if isinstance(value, Outputs):
-            raise errors.GraphError(no_output(key, list(value))) from error
-        kind = type(value).__name__
-        raise errors.GraphError(
-            f"the item {key!r} is asked of an output that has none such: it is a {kind} "
-            f"({_said(error)})"
-        ) from error
-
-
-def no_output(name: object, names: Sequence[str]) -> str:
-    """Say that an output is asked for that a task does not have."""
-    return (
-        f"the output {name!r} is asked of a task that has none such; "
-        f"it has: {', '.join(names) or 'none'}"
-    )
-
-
 def _with_slots(make: Callable[..., Any], args: tuple[Any, ...], slots: dict[str, Any]) -> Any:
     made = make(*args)
     for name, value in slots.items():
@@ -479,7 +392,3 @@ def _import(name: str) -> ModuleType:
     import importlib
 
     return importlib.import_module(name)
-
-
-def _said(error: BaseException) -> str:
-    return f"{type(error).__name__}: {_culprit.first_line(error)}"

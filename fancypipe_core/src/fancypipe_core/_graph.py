@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from fancypipe_core import _codec, _failure, errors
+from fancypipe_core import _decode, _failure, errors
 from fancypipe_core._backoff import Backoff
 from fancypipe_core._brief import brief_of
 from fancypipe_core._codec import Packed
@@ -224,9 +224,10 @@ class Graph:
         return f"; in them are the results of: {named}"
 
     def with_makers(self, node: Node, why: Err) -> Err:
-        """Return the failure of a node whose inputs a worker could not read, with `makers`."""
+        """Return the failure of a node whose inputs a worker could not read, with their names."""
         what, line_end, advice = why.message.partition("\n")
-        message = what + self.makers(node) + line_end + advice
+        named = self.values.unreadable(node.instance) if node.instance is not None else ""
+        message = what + named + self.makers(node) + line_end + advice
         return msgspec.structs.replace(why, message=message)
 
     def _fill(self, node: Node, packed: Packed) -> Any:
@@ -322,7 +323,7 @@ class Graph:
                 return value  # nothing has items that is not there
             try:
                 for key in ref._keys() if type(ref) is Item else ():
-                    value = _codec.item(value, key)
+                    value = _decode.item(value, key)
             except errors.GraphError as error:
                 if not partly:
                     raise

@@ -20,7 +20,7 @@ from types import (
 )
 from typing import Any
 
-from fancypipe_core import _byvalue, _codec, _culprit, errors
+from fancypipe_core import _byvalue, _codec, _culprit, _decode, errors
 from fancypipe_core._codec import PLAIN, Encoder, Packed
 from fancypipe_core._ref import Ref
 from fancypipe_core._task import TaskFunction
@@ -56,7 +56,7 @@ class Carried:
 
     def open(self) -> Any:
         """Make the value; each call makes another."""
-        return _codec.decode(self.payloads, own=True)
+        return _decode.decode(self.payloads, own=True)
 
 
 class _Pickler(_codec.Pickler):
@@ -71,7 +71,7 @@ class _Pickler(_codec.Pickler):
         if issubclass(kind, Ref):
             return self._hole(obj)
         if issubclass(kind, _SHARED):
-            if obj is _codec.fill:
+            if obj is _decode.fill:
                 return NotImplemented
             return self._share(obj)
         if kind.__module__ != "numpy":
@@ -83,7 +83,7 @@ class _Pickler(_codec.Pickler):
     def _share(self, obj: Any) -> Any:
         self.shared.append(obj)
         self.holes.append((-len(self.shared), None))
-        return (_codec.fill, (len(self.holes) - 1, ()))
+        return (_decode.fill, (len(self.holes) - 1, ()))
 
     def packed(self, file: io.BytesIO) -> Packed:
         """Return what was written."""
@@ -94,7 +94,7 @@ class _Pickler(_codec.Pickler):
 
 
 class _Piecewise(_Pickler):
-    """Hands on as they are also objects that cannot be written down whole.
+    """Hands on as they are also objects that cannot be written down whole, or not be read.
 
     Args:
         file: Where to write.
@@ -115,7 +115,7 @@ class _Piecewise(_Pickler):
         if issubclass(kind, (Ref, *_SHARED)):
             return super().reducer_override(obj)
         self.odd = True
-        trial = _Trial(io.BytesIO(), self.cache)
+        trial = _Trial(self.cache)
         try:
             trial.dump(obj)
         except KeyboardInterrupt:
@@ -126,13 +126,18 @@ class _Piecewise(_Pickler):
             if trial.is_read_once and not self._lenient:
                 raise
             return self._share(obj)
-        return self._share(obj) if self._keep and not trial.reached else NotImplemented
+        if trial.reached:
+            return NotImplemented
+        return self._share(obj) if self._keep or not trial.can_be_read() else NotImplemented
 
 
 class _Trial(_Pickler):
     """Finds out whether an object can be written down whole, and what it fails at."""
 
-    _last: Any = None
+    def __init__(self, cache: _byvalue.Cache) -> None:
+        self._file = io.BytesIO()
+        self._last: Any = None
+        super().__init__(self._file, cache)
 
     def reducer_override(self, obj: Any) -> Any:
         self._last = obj
@@ -144,6 +149,23 @@ class _Trial(_Pickler):
         kind = type(self._last)
         return hasattr(kind, "__next__") or issubclass(kind, _READ_ONCE)
 
+    def can_be_read(self) -> bool:
+        """Whether what was written can be read again."""
+        try:
+            _check(self.packed(self._file))
+        except KeyboardInterrupt:
+            raise
+        except BaseException:  # noqa: BLE001 - the user's objects may raise anything
+            return False
+        return True
+
+
+def _check(packed: Packed) -> None:
+    """Raise what reading raises; what waits for values is not read."""
+    if packed.odd and not packed.wants:
+        assert not isinstance(packed.body, Live)
+        _decode.decode(packed.body)
+
 
 class LiveEncoder(Encoder):
     """Writes values down for use in this process."""
@@ -153,13 +175,16 @@ class LiveEncoder(Encoder):
         pickler = _Pickler(file, self._cache)
         try:
             pickler.dump(value)
+            packed = pickler.packed(file)
+            _check(packed)
         except (errors.GraphError, KeyboardInterrupt):
             raise
         except BaseException:  # noqa: BLE001 - the user's objects may raise anything
             file = io.BytesIO()
             pickler = _Piecewise(file, self._cache)
             pickler.dump(value)
-        return pickler.packed(file)
+            packed = pickler.packed(file)
+        return packed
 
 
 def _refers(obj: Any) -> bool:
@@ -208,7 +233,7 @@ class Shape:
         if not self.refs:
             return self._value
         found = [look_up(one) if issubclass(type(one), Ref) else one for one in self._found]
-        return _codec.loads(self._head, (), found)
+        return _decode.loads(self._head, (), found)
 
 
 def _apart(value: Any, lenient: bool = False) -> tuple[bytes, list[Any]]:

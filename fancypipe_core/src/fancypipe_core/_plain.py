@@ -32,7 +32,7 @@ _NUMPY = {
 }  # fmt: skip
 _NAMES = _NUMPY | {
     ("builtins", "complex"),
-    ("fancypipe_core._codec", "fill"),
+    ("fancypipe_core._decode", "fill"),
     ("fancypipe_core._ref", "_make_outputs"),
     (type(Path()).__module__, type(Path()).__qualname__),
 }

@@ -9,7 +9,7 @@ from contextvars import Context, Token
 from time import perf_counter
 from typing import Any, NoReturn
 
-from fancypipe_core import _codec, _context, _failure, _unreadable, errors
+from fancypipe_core import _codec, _context, _decode, _failure, _unreadable, errors
 from fancypipe_core._ambient import ambient
 from fancypipe_core._brief import brief
 from fancypipe_core._codec import Packed
@@ -145,7 +145,7 @@ class Runner:
             raise errors.DecodeError("it could not be read before")
         body = call.body
         loaded: Callable[..., Any]
-        loaded = body.value if isinstance(body, Live) else entry(_codec.decode(body))
+        loaded = body.value if isinstance(body, Live) else entry(_decode.decode(body))
         self._calls[call] = loaded
         return loaded
 
@@ -219,7 +219,7 @@ class Runner:
     def _whole(self, error: BaseException) -> Encoded:
         packed = self._values.pack_result(error)
         assert not isinstance(packed.body, Live)
-        if packed.wants or not isinstance(_codec.decode(packed.body), BaseException):
+        if packed.wants or not isinstance(_decode.decode(packed.body), BaseException):
             raise errors.EncodeError("an exception that is not one when it comes back")
         return packed.body
 
@@ -271,7 +271,7 @@ class Runner:
             packed = self._values.pack_result(value)
             assert not isinstance(packed.body, Live)
             if not packed.wants:
-                _codec.decode(packed.body)
+                _decode.decode(packed.body)
         except BaseException as odd:  # noqa: BLE001 - the user's objects may raise anything
             self._let_pass(odd)
             return False

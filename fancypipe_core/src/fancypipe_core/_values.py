@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from types import FunctionType, ModuleType
 from typing import Any, Protocol
 
-from fancypipe_core import _codec, _names, _plain, errors
+from fancypipe_core import _codec, _decode, _names, _plain, errors
 from fancypipe_core._codec import PLAIN, P, Packed
 from fancypipe_core._files import mentions
 from fancypipe_core._live import Carried, LiveEncoder
@@ -36,6 +36,9 @@ class Values(Protocol):
 
     def read_back(self, value: Any, encoded: Encoded) -> None:
         """See that a packed result can be read; raises `EncodeError`."""
+
+    def unreadable(self, instance: Instance[Any]) -> str:
+        """Return a phrase that names what in an instance's inputs cannot be read back."""
 
     def fill(self, packed: Packed, given: Sequence[Any]) -> Any:
         """Put values where references were; `given` is in the order of `packed.wants`."""
@@ -83,12 +86,17 @@ class EncodedValues:
     def read_back(self, value: Any, encoded: Encoded) -> None:
         self._encoder.read_back(value, encoded)
 
+    def unreadable(self, instance: Instance[Any]) -> str:
+        return self._encoder.unreadable(
+            instance._args, instance._kwargs, instance._state(), instance._definition.positions
+        )
+
     def fill(self, packed: Packed, given: Sequence[Encoded]) -> Encoded:
         assert not isinstance(packed.body, Live)
         return assemble(packed.body, given)
 
     def open(self, value: Encoded) -> Any:
-        return _codec.decode(value, _plain.load)
+        return _decode.decode(value, _plain.load)
 
     def named(self, value: Encoded, folders: Iterable[str]) -> set[str]:
         return {folder for folder in folders if _names_folder(value, folder)}
@@ -168,7 +176,7 @@ def _pick(value: Sequence[P], name: str | None) -> tuple[Sequence[P], str | None
     if name is None or isinstance(root, Live) or root.names is None:
         return value, name
     if name not in root.names:
-        raise errors.GraphError(_codec.no_output(name, root.names))
+        raise errors.GraphError(_decode.no_output(name, root.names))
     at, rest = root.holes[root.names.index(name)]
     part = value[at]
     alone = isinstance(part, Live) or not part.holes
@@ -209,15 +217,7 @@ class LiveValues:
     def pack_result(self, value: Any) -> Packed:
         if type(value) in PLAIN:
             return Packed(Live(value))
-        packed = self._live(self._encoder.encode_result(value))
-        if packed.odd and not packed.wants:
-            try:
-                self.open(packed.body.value)  # type: ignore[union-attr]
-            except KeyboardInterrupt:
-                raise
-            except BaseException:  # noqa: BLE001 - the user's objects may raise anything
-                return Packed(Live(Carried((Live(value),))))
-        return packed
+        return self._live(self._encoder.encode_result(value))
 
     @staticmethod
     def _live(packed: Packed) -> Packed:
@@ -226,6 +226,10 @@ class LiveValues:
 
     def read_back(self, value: Any, encoded: Encoded) -> None:
         """Nothing was written that leaves the process."""
+
+    def unreadable(self, instance: Instance[Any]) -> str:
+        """What cannot be read back was handed on as it is."""
+        return ""
 
     def fill(self, packed: Packed, given: Sequence[Any]) -> Any:
         assert isinstance(packed.body, Live)

@@ -15,7 +15,7 @@ import threading
 import traceback
 from time import perf_counter
 
-from fancypipe_core import _codec, _main, _unreadable, _wire, errors
+from fancypipe_core import _decode, _main, _unreadable, _wire, errors
 from fancypipe_core._channel import SocketChannel
 from fancypipe_core._doctor.records import Imported, Unread
 from fancypipe_core._interrupts import ignore_ctrl_c
@@ -101,7 +101,7 @@ def _try(job: Job, known: dict[Call, Unread | None]) -> Unread | None:
     assert not isinstance(job.call.body, Live), "nothing travels live"
     if job.call not in known:
         try:
-            entry(_codec.decode(job.call.body))
+            entry(_decode.decode(job.call.body))
             known[job.call] = None
         except BaseException as error:  # noqa: BLE001 - the user's objects may raise anything
             known[job.call] = _unread(job, error, in_inputs=False)
@@ -109,7 +109,7 @@ def _try(job: Job, known: dict[Call, Unread | None]) -> Unread | None:
     if unread is not None:
         return unread
     try:
-        _codec.decode(job.inputs)
+        _decode.decode(job.inputs)
     except BaseException as error:  # noqa: BLE001 - as above
         return _unread(job, error, in_inputs=True)
     return None
