@@ -6,11 +6,11 @@ import dataclasses
 import json
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd  # type: ignore[import-untyped]
 
 from fancypipe_core import Exec, Outputs, current, module, task
 
@@ -54,9 +54,14 @@ WAYS: dict[str, Callable[[Path], Any]] = {
     "large array": lambda path: _array(path, 1000),
     "array of bytes": lambda path: np.array([os.fsencode(path)] * 1000),
     "array of objects": lambda path: np.array([path], dtype=object),
-    "table": lambda path: pd.DataFrame({"x": [str(path)]}),
     "exception": lambda path: FileExistsError(17, "there", str(path)),
 }
+
+
+with suppress(ImportError):
+    import pandas as pd  # type: ignore[import-untyped]
+
+    WAYS["table"] = lambda path: pd.DataFrame({"x": [str(path)]})
 
 
 def path_in(value: Any) -> Path:
@@ -65,7 +70,7 @@ def path_in(value: Any) -> Path:
         value = value.path
     elif isinstance(value, Holder):
         value = value.inner[0]
-    elif isinstance(value, pd.DataFrame):
+    elif type(value).__name__ == "DataFrame":
         value = value["x"].iloc[0]
     elif isinstance(value, OSError):
         value = value.filename

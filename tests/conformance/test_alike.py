@@ -105,12 +105,19 @@ def test_what_was_asked_for_keeps_the_objects_of_the_caller(session: Session) ->
 
 
 def test_very_deep_references_work_or_say_so(session: Session) -> None:
+    """How deep is too deep depends on the version of Python."""
     deep: Any = a.one()
     for _ in range(2000):
         deep = [deep]
     for target in (a.same(deep), deep):
-        with pytest.raises((errors.EncodeError, errors.TaskError), match="nested too deeply"):
-            session.run(target)
+        try:
+            found = session.run(target)
+        except errors.EncodeError as error:
+            found = str(error)
+            assert len(found) < 400
+        while isinstance(found, list):
+            (found,) = found
+        assert found == 1 or "nested too deeply" in str(found)
     assert session.run(a.one()) == 1
 
 

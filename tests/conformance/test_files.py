@@ -43,7 +43,7 @@ def test_it_goes_when_nobody_names_it(session: Session) -> None:
     assert left(session) == before
 
 
-@pytest.mark.parametrize("way", ["str", "pathlib", "f-string", "table", "outputs"])
+@pytest.mark.parametrize("way", ["str", "pathlib", "f-string", "large array", "outputs"])
 def test_the_caller_keeps_what_it_gets(backend: str, way: str, tmp_path: Path) -> None:
     with Session(backend, 1, tempdir=str(tmp_path)) as session:
         got = session.run(f.leaves(way))

@@ -346,10 +346,11 @@ def explain(
         error: What it raised for the value.
     """
     if _culprit.too_deep(error):
-        path, _ = _culprit.find(value, what, try_out, deepest=1)
+        path, culprit = _culprit.find(value, what, try_out, deepest=1)
         return errors.EncodeError(
-            f"{path} cannot be sent to another process: it is nested too deeply to be written "
-            "down (RecursionError); pass it in a flat form, such as a list of its parts",
+            f"{path} cannot be sent to another process: it is a {_culprit.kind_of(culprit)}, "
+            "nested too deeply to be written down (RecursionError); pass it in a flat form, "
+            "such as a list of its parts",
             path=path,
         )
     path, culprit = _culprit.find(value, what, try_out)
