@@ -437,7 +437,7 @@ def test_commands_are_listed_without_importing_what_they_do(place: Place) -> Non
     (place.site / "far_commands.py").write_text("1 / 0")
     text = place.said("--help")
     assert re.search(r"\n  hand +Run jobs\. \(far\)\n", text)
-    assert "\n  status    Say what is there. (far)\n" in text
+    assert re.search(r"\n  status +Say what is there\. \(far\)\n", text)
 
 
 def test_a_backend_without_a_pipeline_says_what_is_there(place: Place) -> None:
