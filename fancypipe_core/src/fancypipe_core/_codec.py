@@ -13,6 +13,7 @@ import io
 import pickle
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pickle import PickleBuffer
 from types import FunctionType, ModuleType, TracebackType
 from typing import Any, TypeVar
@@ -113,9 +114,8 @@ class Pickler(pickle.Pickler):
         if issubclass(kind, TracebackType):
             return pickling_support.pickle_traceback(obj)
         reduced = pickling_support.pickle_exception(obj)
-        slots = _culprit.slots_of(obj)
-        # What exceptions write of themselves leaves slots out.
-        return (_with_slots, (*reduced[:2], slots)) if slots else reduced
+        fields = _culprit.fields_of(obj)
+        return (_with_fields, (*reduced[:2], fields)) if fields else reduced
 
     def _object(self, obj: Any) -> Any:
         kind = type(obj)
@@ -382,10 +382,11 @@ class _Hole:
         return (fill, (self.index, ()))
 
 
-def _with_slots(make: Callable[..., Any], args: tuple[Any, ...], slots: dict[str, Any]) -> Any:
+def _with_fields(make: Callable[..., Any], args: tuple[Any, ...], fields: dict[str, Any]) -> Any:
     made = make(*args)
-    for name, value in slots.items():
-        setattr(made, name, value)
+    for name, value in fields.items():
+        with suppress(AttributeError, TypeError):  # it cannot be set from outside
+            setattr(made, name, value)
     return made
 
 

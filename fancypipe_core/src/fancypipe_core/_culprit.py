@@ -16,7 +16,7 @@ from typing import Any
 
 from fancypipe_core._ref import Outputs
 
-__all__ = ["advice", "find", "first_line", "kind_of", "parts", "slots_of"]
+__all__ = ["advice", "fields_of", "find", "first_line", "kind_of", "parts", "slots_of"]
 
 _DEEPEST = 1000  # steps
 _LEAVES = (int, float, str, bytes, bool, type(None), complex)
@@ -152,6 +152,24 @@ def slots_of(value: Any) -> dict[str, Any]:
         if isinstance(member, MemberDescriptorType)
     ]
     return {name: getattr(value, name) for name in names if hasattr(value, name)}
+
+
+def fields_of(error: BaseException) -> dict[str, Any]:
+    """Return what an exception holds outside of its `__dict__`: slots, and what C keeps.
+
+    `SyntaxError.lineno`, `UnicodeError.reason`, `StopIteration.value` and the like are set by
+    `__init__`, which nobody calls when an exception is read back.
+    """
+    fields: dict[str, Any] = {}
+    for base in type(error).__mro__:
+        for name, member in vars(base).items():
+            ours = isinstance(member, MemberDescriptorType) and not name.startswith("__")
+            # Whose attribute it was may be anything, and large; Python's own pickles leave it out.
+            if ours and not (base is AttributeError and name == "obj"):
+                value = getattr(error, name, None)
+                if value is not None:
+                    fields[name] = value
+    return fields
 
 
 def _is_full(cell: Any) -> bool:
