@@ -144,7 +144,8 @@ class Lane:
             what = f"{type(error).__name__}: {error}".partition("\n")[0][:500]
         detail, pid = self.death if guilty and self.death else (what, 0)
         reason = "signal" if detail.startswith("SIG") else "exit"
-        return Certificate(reason, detail, socket.gethostname(), pid, guilty=guilty)
+        # Which of several jobs had begun, nobody knows; as they are not blamed, they go on.
+        return Certificate(reason, detail, socket.gethostname(), pid, guilty, guilty)
 
     def bury(self) -> bool:
         """The pool is broken: end what is left of it, and see what killed it.
