@@ -158,7 +158,9 @@ class Worker:
         manager = link.manager
         if link.state is LinkState.MET and manager is not None and manager.manager != self._met:
             self._met = manager.manager
-            self._say(f"connected to the manager on {manager.host} (pid {manager.pid})")
+            self._say(
+                f"connected to the manager on {manager.host} (pid {manager.pid}), which took us in"
+            )
 
     def _drain(self, grace: float) -> None:
         if not self._hosts:
