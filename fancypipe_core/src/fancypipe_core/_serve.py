@@ -18,6 +18,7 @@ from fancypipe_core._channel import Frame, SocketChannel
 from fancypipe_core._faults import fault
 from fancypipe_core._inline import InlineBackend
 from fancypipe_core.backend import Done, Event, Job, JobId, Lost, Slots
+from fancypipe_core.toolkit.connection import Connection
 
 __all__ = ["ChannelBackend", "serve"]
 
@@ -176,8 +177,8 @@ def _flush(stream: object) -> None:
         return  # the user closed or replaced it
 
 
-class ChannelBackend:
-    """Our end of a channel to one worker.
+class ChannelBackend(Connection):
+    """Our end of a channel to one worker, and the jobs that it has.
 
     Args:
         channel: Not blocking; jobs go, reports come.
@@ -194,25 +195,10 @@ class ChannelBackend:
         sink: Callable[[Sequence[Event]], None],
         gave_back: Callable[[Sequence[Job]], None],
     ) -> None:
-        self.channel = channel
-        self.control = control
+        super().__init__(channel, control)
         self.outstanding: dict[JobId, Job] = {}
         self._sink = sink
         self._gave_back = gave_back
-        self._writer = _wire.ToWorker()
-        self._reports = _wire.Reports()
-
-    def setup(self, setup: _wire.Setup) -> None:
-        """Send what the worker must know before its first job."""
-        self.channel.send(_wire.encode_command(setup))
-
-    def adapt(self, variables: dict[str, str | None], folder: str) -> None:
-        """Say what the jobs that are sent from now on are to find.
-
-        Raises:
-            ConnectionLost: The worker is gone.
-        """
-        self.channel.send(_wire.encode_command(_wire.Adapt(variables, folder)))
 
     def submit(self, jobs: Sequence[Job]) -> None:
         """Send jobs.
@@ -222,37 +208,7 @@ class ChannelBackend:
         """
         for job in jobs:
             self.outstanding[job.id] = job
-        self.channel.send(*self._writer.jobs(jobs))
-
-    def cancel(self, ids: Sequence[JobId]) -> None:
-        """Say that nobody wants these jobs any more; for a `serve_backend` at the other end.
-
-        Raises:
-            ConnectionLost: The worker is gone.
-        """
-        self.channel.send(_wire.encode_command(_wire.Cancel(list(ids))))
-
-    def recall(self, ids: Sequence[JobId]) -> None:
-        """Ask for these jobs as far as they have not begun; for a `serve_backend`, as above.
-
-        Raises:
-            ConnectionLost: The worker is gone.
-        """
-        self.channel.send(_wire.encode_command(_wire.Recall(list(ids))))
-
-    def call_back(self) -> None:
-        """Ask for the jobs that have not begun, and for all results so far."""
-        self.control.send(_wire.encode_command(_wire.GiveBack()))
-
-    def ask_to_stop(self, grace: float = 0.0) -> None:
-        """Ask the worker to end after what is running, or after so many seconds.
-
-        Raises:
-            ConnectionLost: The worker is gone.
-        """
-        stop = _wire.encode_command(_wire.Stop(grace))
-        self.control.send(stop)
-        self.channel.send(stop)
+        super().submit(jobs)
 
     def read(self) -> None:
         """Take what has come.
@@ -261,8 +217,7 @@ class ChannelBackend:
             ConnectionLost: The worker is gone, and all it sent was taken.
             ProtocolError: It sent what is no report.
         """
-        for frame in self.channel.received():
-            events, returned = self._reports.read(frame)
+        for events, returned in self.reports():
             known: list[Event] = []
             for event in events:
                 # A result that nobody waits for any more is not passed on.
@@ -279,8 +234,3 @@ class ChannelBackend:
     def take(self, ids: Sequence[JobId]) -> list[Job]:
         """Take these jobs out of what is outstanding: the worker will not run them."""
         return [self.outstanding.pop(id) for id in ids if id in self.outstanding]
-
-    def close(self) -> None:
-        """Close both channels."""
-        self.channel.close()
-        self.control.close()

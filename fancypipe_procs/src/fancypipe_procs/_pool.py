@@ -266,8 +266,7 @@ class ProcsBackend:
     def _hung_up(self, process: Process) -> to.HungUp:
         """A worker's channel has ended: it is dying, or ends in good order, or was harmed."""
         self._stop_listening(process)
-        _, last, begun, _, _ = process.seen()
-        return to.HungUp(process.number, last, begun, SPOILT)
+        return to.HungUp(process.number, process.last, process.has_begun, SPOILT)
 
     def _stop_listening(self, process: Process) -> None:
         if not process.has_hung_up:
@@ -305,7 +304,7 @@ class ProcsBackend:
         self._read_to_the_end(process)
         process.kill()  # what is left of its group
         kill_strays(process.mark, process.since_boot)
-        _, last, begun, _, _ = process.seen()
+        last, begun = process.last, process.has_begun
         why = process.bury()
         del self._processes[process.number]
         self._let_go(process)

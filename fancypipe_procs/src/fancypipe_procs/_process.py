@@ -125,11 +125,15 @@ class Process:
         task, attempt = CELL.unpack_from(self._cell, 0)
         return task, attempt
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether it has ever begun a job."""
+        return self.last != (0, 0)
+
     def seen(self) -> states.Seen:
         """See what it does."""
-        last = self.last
-        working = bool(self._cell[BUSY])
-        return states.Seen(self.number, last, last != (0, 0), working, self.is_stopped())
+        works = bool(self._cell[BUSY])
+        return states.Seen(self.number, self.last, self.has_begun, works, self.is_stopped())
 
     def take_reports(self, events: list[states.Event]) -> None:
         """Write down what it has said since the last time.
@@ -138,7 +142,7 @@ class Process:
             ConnectionLost: It is gone, and all it said was taken.
             ProtocolError: It sent what is no report.
         """
-        for reports, returned in self.connection.read():
+        for reports, returned in self.connection.reports():
             if not self.is_up:
                 self.is_up = True
                 events.append(states.Up(self.number))
@@ -232,7 +236,7 @@ class Process:
             kills = _memory.kills()
             if kills is not None and kills > (self._memory_kills or 0):
                 detail += ", out of memory: the kernel killed it"
-        elif code == CHANNEL_LOST and self.last != (0, 0) and not self._killed_for:
+        elif code == CHANNEL_LOST and self.has_begun and not self._killed_for:
             reason, detail = "protocol", SPOILT
         last = [line for output in self.outputs for line in output.last]
         return Certificate(

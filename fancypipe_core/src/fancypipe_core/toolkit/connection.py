@@ -24,7 +24,7 @@ class Connection:
         self.channel = channel
         self.control = control
         self._writer = _wire.ToWorker()
-        self._reports = _wire.Reports()
+        self._reader = _wire.Reports()
 
     def setup(self, setup: _wire.Setup) -> None:
         """Send what the worker must know before its first job.
@@ -60,7 +60,7 @@ class Connection:
         self.control.send(stop)
         self.channel.send(stop)
 
-    def read(self) -> Iterator[tuple[list[Event], list[JobId] | None]]:
+    def reports(self) -> Iterator[tuple[list[Event], list[JobId] | None]]:
         """Take what has come.
 
         Yields:
@@ -72,7 +72,7 @@ class Connection:
             ProtocolError: It sent what is no report.
         """
         for frame in self.channel.received():
-            yield self._reports.read(frame)
+            yield self._reader.read(frame)
 
     def close(self) -> None:
         """Close the channels."""

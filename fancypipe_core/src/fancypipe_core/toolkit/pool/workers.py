@@ -25,16 +25,21 @@ class Rules(NamedTuple):
         most_ahead: How much it has at most: twice the measured way to the worker and
             back, between these two.
         least_ahead: How many jobs wait for each slot at least, however long they take.
-        start: That a worker has to come up.
-        bad_starts: So many starts in a row that fail are no accident.
+        start: That a worker has to come up; an interpreter on a slow network disk takes
+            tens.
+        bad_starts: So many starts in a row that fail are no accident: the run is given up.
         first_pause: Between a failed start and the next; doubles.
         longest_pause: Where the doubling ends.
-        frozen: That a worker may be stopped, or have jobs and run none.
+        frozen: That a worker may be stopped, or have jobs and run none; a loaded machine
+            may forget a process for some.
         hung_up: Between the end of a worker's channel and its death, if it is dying.
-        farewell: That a worker which ends in good order has for that.
-        unkillable: After which a killed worker that does not die is given up.
+        farewell: That a worker which ends in good order has for what its tasks
+            registered for that.
+        unkillable: After which a killed worker that does not die, since it hangs in the
+            kernel, is given up.
         silence: Of a worker while another is idle, before jobs of it are recalled.
-        answer: In which a recall should be answered; then the worker is looked at.
+        answer: In which a recall should be answered, since a store in shared memory takes
+            nanoseconds; then the worker is looked at.
         cancel: That a cancelled job has to end by itself.
         away: Without any worker while jobs wait, until the run is given up; None for
             no limit.
