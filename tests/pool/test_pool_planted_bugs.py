@@ -87,6 +87,11 @@ BUGS: dict[str, tuple[str, str, str]] = {
         "        if worker.silent >= self.rules.frozen:\n",
         "        if worker.silent >= 1e9:\n",
     ),
+    "a stopped worker is killed too soon": (
+        MACHINE,
+        "        if worker.silent >= self.rules.frozen:\n",
+        "        if worker.silent >= self.rules.frozen / 2:\n",
+    ),
     "the silence of a long task is taken for death": (
         MACHINE,
         "worker.state is not State.STARTING and not event.works and not moved",

@@ -138,10 +138,11 @@ class Process:
         self.unreported: list[JobId] = []
         self.ended: list[Done] = []
         self.wire: list[Event] = []
-        self.stopped_at = self.woke = 0.0
+        self.woke = 0.0
+        self.wrong = ""  # what the looks at it have shown, without a break, since when
+        self.wrong_since = 0.0
         self.alone: JobId | None = None
         self.reason: tuple[str, str] | None = None
-        self.moved = now
 
     @property
     def is_ending(self) -> bool:
@@ -242,6 +243,8 @@ class World:
 
     def _read(self, process: Process) -> list[Event]:
         events, process.wire = process.wire, []
+        if events and not process.stopped:
+            process.wrong = ""  # it has said something
         for event in events:
             if isinstance(event, Ended):
                 for report in event.events:
@@ -290,6 +293,9 @@ class World:
             self._cancel(process, set(action.ids))
         elif isinstance(action, Look):
             works = bool(process.running)
+            wrong = "stopped" if process.stopped else "" if works else "idle"
+            if wrong != process.wrong:
+                process.wrong, process.wrong_since = wrong, self.lived
             seen = Seen(process.number, process.last, process.begun, works, process.stopped)
             answers.append(seen)
         elif isinstance(action, Dismiss):
@@ -322,10 +328,11 @@ class World:
             assert not process.up or process.wire, "killed for its start, and was up"
             assert self.lived - process.born >= self.rules.start - SLACK
         elif reason == "frozen":
-            idle, stood = self.lived - process.moved, self.lived - process.stopped_at
-            long = self.rules.frozen - 2.0  # looks are a second apart
             assert process.stopped or not process.running, "killed, and was at work"
-            assert (process.stopped and stood >= long) or idle >= long, "killed, and not frozen"
+            # It is looked at once in a second; what it does in between, nobody can know.
+            seen = self.lived - process.wrong_since
+            assert process.wrong, "killed, and nothing was wrong at the last look"
+            assert seen >= self.rules.frozen - 2.0, f"killed, and wrong for {seen} s only"
         elif reason == "timeout":
             job = self.jobs[process.last or (0, 0)]
             assert job.time_limit is not None, "killed without a limit"
@@ -356,14 +363,11 @@ class World:
     def stop_or_continue(self, process: Process) -> None:
         """Stop a worker by a signal, or let it go on."""
         process.stopped = not process.stopped
-        if process.stopped:
-            process.stopped_at = self.lived
-        else:
+        if not process.stopped:
             process.woke = self.lived
 
     def come_up(self, process: Process) -> None:
         process.up = True
-        process.moved = self.lived
         process.wire.append(Up(process.number, process.slots))
 
     def begin(self, process: Process) -> None:
@@ -376,7 +380,6 @@ class World:
         process.cell = job.id
         process.begun = True
         process.unreported.append(job.id)
-        process.moved = self.lived
 
     def finish(self, process: Process) -> None:
         """End a job that runs."""
@@ -388,7 +391,6 @@ class World:
                 assert min(ran, self.lived - self.cancelled_at[job.id]) < 2.0, "and ran on"
         seconds = TYPICAL[CALLS.index(job.call)] * self.rnd.choice((0.5, 1.0, 1.0, 20.0))
         process.ended.append(Done(job.id, OK, seconds))
-        process.moved = self.lived
 
     def report(self, process: Process) -> None:
         """Tell what has ended; now and then once more what was told before."""
@@ -398,7 +400,6 @@ class World:
         if process.ended:
             process.wire.append(Ended(process.number, process.ended))
             process.ended = []
-            process.moved = self.lived
 
     def answer(self, process: Process) -> None:
         """Answer a recall."""
@@ -407,7 +408,6 @@ class World:
         process.inbox.clear()
         process.flag = False
         process.wire.append(GaveBack(process.number, ids))
-        process.moved = self.lived
 
     def _give_back(self, process: Process, asked: set[JobId]) -> None:
         """One that runs its jobs in no order gives back what it was asked for, if it can."""
