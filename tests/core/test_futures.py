@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fancypipe_core import Session, _plugins, errors, run
+from fancypipe_core import Session, _plugins, errors, module, run
 from fancypipe_core.backend import (
     BackendOptions,
     BackendPlugin,
@@ -276,6 +276,113 @@ def test_cancelled_jobs_end_once_and_never_run() -> None:
     assert all(one.why.reason == "cancelled" and not one.why.guilty for one in heard.lost())
 
 
+class Lenient:
+    """A pool as those of dask, ray and parsl are: a future that runs accepts `cancel()` too."""
+
+    def __init__(self, workers: int) -> None:
+        self._threads = ThreadPoolExecutor(workers)
+        self.asked = 0
+
+    def submit(self, fn: Any, *args: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        future.runs = future.stopped = False  # type: ignore[attr-defined]
+
+        def work() -> None:
+            if not future.cancelled():
+                future.runs = True  # type: ignore[attr-defined]
+                result = fn(*args)
+                if not future.done():
+                    future.set_result(result)
+
+        def cancel() -> bool:
+            self.asked += 1
+            return Future.cancel(future)
+
+        future.cancel = cancel  # type: ignore[method-assign]
+        self._threads.submit(work)
+        return future
+
+    def shutdown(self) -> None:
+        self._threads.shutdown()
+
+
+@pytest.mark.fault(73)
+@pytest.mark.parametrize("adapter", ["says nothing", "running"])
+@pytest.mark.parametrize("word", ["cancel", "recall"])
+def test_an_accepted_cancel_is_not_taken_for_did_not_run(adapter: str, word: str) -> None:
+    begun, go, ran = threading.Event(), threading.Event(), []
+
+    def block() -> None:
+        begun.set()
+        assert go.wait(60)
+        ran.append(1)
+
+    pool = Lenient(1)
+    more = {"running": lambda future: future.runs} if adapter == "running" else {}
+    options = BackendOptions(2, "/nowhere", lambda: Runner("/nowhere", live=True))
+    backend = FuturesBackend(lambda _count: pool, options, **more)  # type: ignore[arg-type]
+    heard = Heard()
+    backend.start(heard)
+    backend.submit([job(1, call(block)), job(2, call(ran.append), 2)])
+    assert begun.wait(60)
+    getattr(backend, word)([(1, 1), (2, 1)])
+    if adapter == "running":
+        wait_until(lambda: len(heard.lost()) == 1)
+        assert heard.lost()[0].id == (2, 1), "it had not begun, and the adapter says so"
+        assert not heard.lost()[0].why.started
+    go.set()
+    wait_until(lambda: len(heard.ends()) == 2)
+    backend.stop(5.0)
+    ended = {event.id for event in heard.events if isinstance(event, Done)}
+    assert (1, 1) in ended, "what ran is told as it ended"
+    assert ran == ([1] if adapter == "running" else [1, 2])
+    assert pool.asked == (1 if adapter == "running" else 0)
+
+
+def test_what_an_adapter_can_kill_is_killed() -> None:
+    begun, killed = threading.Event(), threading.Event()
+
+    def block() -> None:
+        begun.set()
+        assert killed.wait(60)
+
+    def kill(future: Future[Any]) -> None:
+        future.set_exception(RuntimeError("the worker was killed"))
+        killed.set()
+
+    options = BackendOptions(1, "/nowhere", lambda: Runner("/nowhere", live=True))
+    backend = FuturesBackend(Lenient, options, running=lambda f: f.runs, kill=kill)
+    heard = Heard()
+    backend.start(heard)
+    backend.submit([job(1, call(block))])
+    assert begun.wait(60)
+    backend.cancel([(1, 1)])
+    wait_until(lambda: len(heard.ends()) == 1)
+    backend.submit([job(2, call(int))])
+    wait_until(lambda: len(heard.ends()) == 2)
+    backend.stop(5.0)
+    (lost,) = heard.lost()
+    assert (lost.why.reason, lost.why.started, lost.why.guilty) == ("cancelled", True, False)
+
+
+def test_a_pool_says_how_many_slots_it_has() -> None:
+    slots = [3]
+    options = BackendOptions(1, "/nowhere", lambda: Runner("/nowhere", live=True))
+    backend = FuturesBackend(ThreadPoolExecutor, options, slots=lambda _pool: slots[0])
+    heard = Heard()
+    backend.start(heard)
+
+    def told() -> list[int]:
+        return [event.count for event in heard.events if isinstance(event, Slots)]
+
+    wait_until(lambda: told()[-1:] == [3])
+    slots[0] = 5
+    wait_until(lambda: told()[-1:] == [5])
+    backend.submit([job(n, call(int)) for n in range(20)])
+    wait_until(lambda: len(heard.ends()) == 20)
+    backend.stop(5.0)
+
+
 def test_slots_come_first_and_time_limits_are_spoken_of_once() -> None:
     heard = Heard()
     backend = backend_for(ThreadPoolExecutor, 3)
@@ -384,6 +491,21 @@ def test_stop_leaves_nothing(name: str) -> None:
     before = left()
     use()
     assert left() == before
+
+
+@module
+def fail_in_the_client(begun: str) -> Any:
+    wait_until(Path(begun).exists)
+    raise KeyError(begun)
+
+
+def test_cancelled_tasks_that_never_end_hold_up_no_later_run(tmp_path: Path) -> None:
+    """A pool in which nothing else is left is replaced, where its processes can be killed."""
+    begun = str(tmp_path / "begun")
+    with opened(POOLS["spawn"], 1, grace=0.0) as made:
+        with pytest.raises(KeyError):
+            made.run([p.call(begin_and_hang, begun), fail_in_the_client(begun)])
+        assert made.run(p.square(3)) == 9
 
 
 def begin_and_hang(begun: str) -> None:

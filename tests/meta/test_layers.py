@@ -56,7 +56,7 @@ LAYERS: Layers = [
     ["_decode"],
     ["_scheduler", "_plugins", "_context", "_codec", "_wire", "_cli.hints", "_cli.load"],
     # The pool machine, and the channel to a worker, for those who write backends.
-    ["toolkit.pool.states", "toolkit.connection"],
+    ["toolkit.pool.states", "toolkit.connection", "toolkit.death"],
     ["toolkit.pool.workers", "toolkit"],
     ["toolkit.pool.clocks", "toolkit.pool.queue", "toolkit.pool.starts"],
     ["toolkit.pool.roster"],
@@ -73,10 +73,10 @@ LAYERS: Layers = [
     # All settings.
     ["_settings"],
     # The backend of this package; jobs in somebody's pool, and at the far end of a channel;
-    # what waits for a pool, and what is in it; who watches.
-    ["_inline", "_batch", "_outpost", "_observers", "_queue", "_lane"],
+    # what is in a pool; who watches.
+    ["_inline", "toolkit.batch", "_outpost", "_observers", "toolkit.executor"],
     # Any backend behind a channel or a pool; what is told of a run; what is in force.
-    ["_serve", "_futures", "_report", "_configured"],
+    ["_serve", "toolkit.futures", "_report", "_configured"],
     # Modules, in the client; the end of a run.
     ["_compose", "_ending"],
     # What events mean, and what actions do.
@@ -136,7 +136,8 @@ UPWARD: Mapping[tuple[str, str], str] = {
     ("backend", "_serve"): "the same",
     ("backend", "_wire"): "the same",
     ("backend", "_outpost"): "the same",
-    ("backend", "_futures"): "hands authors of backends their helpers, when they ask",
+    ("backend", "toolkit.futures"): "hands authors of backends their helpers, when they ask",
+    ("toolkit", "toolkit.futures"): "the same",
     ("backend", "_runner"): "a backend is given a Runner: the type only",
     ("backend", "_configured"): "hands authors of backends their helpers, when they ask",
     ("backend", "cli"): "the same",

@@ -20,7 +20,7 @@ _FEW = "held for a few statements that wait for nothing"
 _SOCKET = "ends when the other end of the socket is closed, at the latest with its process"
 SAFE: Mapping[tuple[str, str], str] = {
     (
-        "fancypipe_core._batch",
+        "fancypipe_core.toolkit.batch",
         "parent.join()",
     ): "a daemon thread whose task is to outlive its parent",
     ("fancypipe_core._channel", "self._sock.recv(asked, flags)"): _SOCKET,
@@ -32,7 +32,7 @@ SAFE: Mapping[tuple[str, str], str] = {
     ("fancypipe_core._exec", "process.wait()"): "the user's program; the task's `timeout` ends it",
     ("fancypipe_core._exec", "selector.select()"): "the same",
     ("fancypipe_core._faults", "with _counting"): _FEW,
-    ("fancypipe_core._lane", "self.future.result()"): "the future has said that it is done",
+    ("fancypipe_core.toolkit.executor", "with _starting"): "held while a pool starts a process",
     ("fancypipe_core._main", "with _process.lock"): (
         "the main script is run once; whoever needs it meanwhile has to wait for that"
     ),

@@ -18,8 +18,9 @@ __all__ = ["act", "play", "rules"]
 
 
 def rules(rnd: Random) -> Rules:
-    """Return the rules of one of two kinds of workers: processes, and hosts that come."""
-    if rnd.random() < 0.3:
+    """Return the rules of a kind of workers: processes, hosts that come, pools that die whole."""
+    kind = rnd.random()
+    if kind < 0.3:
         return Rules(
             0,
             kills=False,
@@ -30,6 +31,8 @@ def rules(rnd: Random) -> Rules:
             silence=rnd.choice((0.0, 0.002)),
             away=60.0,
         )
+    if kind < 0.5:
+        return Rules(1, slots=rnd.choice((0, 1, 2, 4)), kills=False, in_order=False)
     return Rules(rnd.choice((1, 2, 3, 8)))
 
 

@@ -30,12 +30,15 @@ class Machine(RuleBasedStateMachine):
     watched = Watched()
     world: World
 
-    @initialize(workers=st.sampled_from((1, 2, 3, 0)), seed=st.integers(0, 99))
+    @initialize(workers=st.sampled_from((1, 2, 3, 0, -2)), seed=st.integers(0, 99))
     def begin(self, workers: int, seed: int) -> None:
         hosts = Rules(
             0, kills=False, in_order=False, fresh=False, least_ahead=1, most_ahead=1.0, away=60.0
         )
-        self.world = World(self.watched, Random(seed), Rules(workers) if workers else hosts)
+        rules = Rules(workers) if workers else hosts
+        if workers < 0:  # a pool that dies as a whole
+            rules = Rules(1, slots=-workers, kills=False, in_order=False)
+        self.world = World(self.watched, Random(seed), rules)
 
     def process(self, whom: int) -> Process:
         return self.world.alive[whom % len(self.world.alive)]

@@ -10,8 +10,8 @@ import pytest
 from tests.pool.simulation import play
 from tests.pool.world import Watched
 
-MACHINE, DEALER, ROSTER, QUEUE, CLOCKS, STARTS = (
-    "machine", "dealer", "roster", "queue", "clocks", "starts",
+MACHINE, DEALER, ROSTER, QUEUE, CLOCKS, STARTS, WORKERS = (
+    "machine", "dealer", "roster", "queue", "clocks", "starts", "workers",
 )  # fmt: skip
 SEEDS = 3000  # most are found within 20
 
@@ -29,7 +29,7 @@ BUGS: dict[str, tuple[str, str, str]] = {
     ),
     "what a dead worker had begun is run again without a word": (
         MACHINE,
-        "        for id, guilty in self._begun(worker, event):\n",
+        "        for id, guilty in begun:\n",
         "        for id, guilty in ():\n",
     ),
     "those that ran before are blamed too": (
@@ -118,14 +118,34 @@ BUGS: dict[str, tuple[str, str, str]] = {
         "            if due.get(clock) == at and len(due) < 2:\n",
     ),
     "a suspect has others beside it": (
-        DEALER,
-        "        if lacks or worker.alone or worker.retiring or worker.answers or worker.asked:\n",
-        "        if lacks or worker.retiring or worker.answers or worker.asked:\n",
+        WORKERS,
+        "not (self.alone or self.single or self.retiring or self.answers)",
+        "not (self.retiring or self.answers)",
     ),
     "a suspect gets a worker that has run something": (
         DEALER,
-        "fresh = next((worker for worker in free if not worker.begun), None)",
-        "fresh = next(iter(free), None)",
+        "and not (job.alone and worker.begun)",
+        "",
+    ),
+    "a suspect is tried in a pool that others may kill": (
+        DEALER,
+        "return (worker.single or self._rules.slots == 1) and not",
+        "return not",
+    ),
+    "a pool's death is blamed on all that were in it": (
+        MACHINE,
+        "sure = worker.alone or not self.rules.fresh",
+        "sure = True",
+    ),
+    "who may have killed a pool goes into the next with all others": (
+        MACHINE,
+        "            self.queue.suspects.update(wanted)\n",
+        "            pass\n",
+    ),
+    "a worker for suspects is kept when there are none": (
+        DEALER,
+        "                self._dismiss(single)\n        jobs, roster",
+        "                pass\n        jobs, roster",
     ),
     "two suspects at once": (
         DEALER,
@@ -138,9 +158,9 @@ BUGS: dict[str, tuple[str, str, str]] = {
         "            pass\n",
     ),
     "jobs go to who was asked for its own": (
-        DEALER,
-        "        if lacks or worker.alone or worker.retiring or worker.answers or worker.asked:\n",
-        "        if lacks or worker.alone or worker.retiring or worker.asked:\n",
+        WORKERS,
+        "not (self.alone or self.single or self.retiring or self.answers)",
+        "not (self.alone or self.single or self.retiring)",
     ),
     "nobody is started after a failure": (
         MACHINE,

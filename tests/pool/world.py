@@ -141,6 +141,7 @@ class Process:
         self.woke = 0.0
         self.wrong = ""  # what the looks at it have shown, without a break, since when
         self.wrong_since = 0.0
+        self.single = False  # it was started for a suspect
         self.alone: JobId | None = None
         self.reason: tuple[str, str] | None = None
 
@@ -190,6 +191,10 @@ class World:
         self.slots: Slots | None = None
         self.gave_up = self.failures = self.deaths = 0
         self.startable = True
+        # A pool of workers that dies as a whole, and nobody can tell which job it was.
+        self.is_whole = bool(rules.workers) and not rules.in_order
+        self.suspects: set[int] = set()
+        self.again: list[Job] = []  # what the engine tries again
         self.do(self.pool.open(self.now))
 
     @property
@@ -220,6 +225,10 @@ class World:
         """Let the machine hear of something, with all that was said before."""
         self.do(self.pool.handle(events, self.now))
         self.pool.check()
+        if self.again:
+            jobs, self.again = self.again, []
+            self.do(self.pool.ask(Submit(jobs), self.now))
+            self.pool.check()
 
     def say(self, process: Process, event: Event) -> None:
         """Let the machine hear something of a worker, after all that it said before."""
@@ -260,7 +269,7 @@ class World:
                 assert self.failures >= self.rules.bad_starts // 2, "given up too soon"
             self.gave_up += 1
         elif isinstance(action, Start):
-            self._start(action.worker, answers)
+            self._start(action, answers)
         else:
             self._do_to(self.processes[action.worker], action, answers)
 
@@ -271,9 +280,12 @@ class World:
             elif isinstance(event, (Done, Lost)):
                 self._end(event)
 
-    def _start(self, number: int, answers: list[Event]) -> None:
+    def _start(self, action: Start, answers: list[Event]) -> None:
+        number = action.worker
         assert self.rules.workers, "started who comes by himself"
-        process = self.processes[number] = Process(number, 1, self.lived)
+        slots = action.slots or self.rnd.randint(1, 3)
+        process = self.processes[number] = Process(number, slots, self.lived)
+        process.single = slots == 1
         if not self.startable:
             process.told_dead = True
             self.failures += 1
@@ -290,7 +302,10 @@ class World:
         elif isinstance(action, CancelJobs):
             assert not self.rules.kills, "told to stop what is to be killed"
             assert all(self.cancelled.get(id) for id in action.ids), "nobody cancelled it"
-            self._cancel(process, set(action.ids))
+            if self.is_whole:
+                self._give_back(process, set(action.ids))
+            else:
+                self._cancel(process, set(action.ids))
         elif isinstance(action, Look):
             works = bool(process.running)
             wrong = "stopped" if process.stopped else "" if works else "idle"
@@ -311,8 +326,10 @@ class World:
         for job in jobs:
             assert job.id not in self.ended, f"{job.id} is sent, and has ended"
             assert not process.has_suspect, "a suspect gets company"
-            if job.alone and self.rules.fresh:
-                assert not process.begun, "a suspect's worker is not fresh"
+            if (job.alone or job.id[0] in self.suspects) and self.rules.fresh:
+                assert not (job.alone and process.begun), "a suspect's worker is not fresh"
+                assert process.single, "a suspect's worker may be killed by others"
+                assert not process.unreported, "a suspect's worker runs another"
                 assert not process.inbox, "a suspect's worker has others"
                 process.alone = job.id
             if not process.told_dead:
@@ -349,6 +366,7 @@ class World:
         self.ended[id] = event
         if isinstance(event, Done):
             assert self.begun.get(id), f"{id} is done, and never began"
+            self.suspects.discard(id[0])
         elif event.why.detail == "cancelled before it began":
             assert id in self.cancelled, f"{id} is taken back, and nobody wanted that"
             assert not self.begun.get(id), f"{id} is told as not begun, and it was"
@@ -357,6 +375,18 @@ class World:
             if event.why.guilty:
                 assert not self.cancelled.get(id), f"{id} is guilty, and nobody wanted it"
                 assert event.why.peak_memory == id[0], f"{id} is blamed for another's death"
+            if self.is_whole and id not in self.cancelled:
+                self._try_again(id, event.why.guilty)
+
+    def _try_again(self, id: JobId, guilty: bool) -> None:
+        if not guilty:
+            self.suspects.add(id[0])
+        elif id[1] > 3:
+            return
+        job = self.jobs[id]
+        again = Job((id[0], id[1] + 1), job.call, job.inputs, job.time_limit, guilty)
+        self.jobs[again.id] = again
+        self.again.append(again)
 
     # ---- what workers do ----
 
@@ -442,12 +472,17 @@ class World:
         process.told_dead = True
         last = process.last
         reason, detail = process.reason or ("signal", "SIGSEGV")
-        guilty = last[0] if last is not None and self.rules.in_order else 0
-        why = Certificate(reason, detail, "h", 1, guilty=self.rules.in_order, peak_memory=guilty)
-        if not process.begun and not process.dismissed:
+        blames = self.rules.in_order or self.is_whole
+        if self.is_whole:  # one that runs or is about to
+            last = self.rnd.choice([*process.unreported, *(job.id for job in process.inbox), None])
+            last = process.alone if process.has_suspect else last
+        guilty = last[0] if last is not None and blames else 0
+        why = Certificate(reason, detail, "h", 1, guilty=blames, peak_memory=guilty)
+        begun = process.up if self.is_whole else process.begun
+        if not begun and not process.dismissed:
             self.failures += 1
-        every = not self.rules.in_order
-        events.append(Died(process.number, why, last, process.begun, every))
+        every = not self.rules.in_order and begun
+        events.append(Died(process.number, why, last, begun, every))
 
     def hang_up(self, process: Process) -> None:
         """Close the channel: what was said before is read."""

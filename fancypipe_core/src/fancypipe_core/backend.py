@@ -46,7 +46,6 @@ if TYPE_CHECKING:
     from fancypipe_core._channel import SocketChannel
     from fancypipe_core._configured import local_backend
     from fancypipe_core._faults import fault
-    from fancypipe_core._futures import FuturesBackend
     from fancypipe_core._inline import InlineBackend
     from fancypipe_core._interpreter import interpreter
     from fancypipe_core._interrupts import ignore_ctrl_c
@@ -59,6 +58,7 @@ if TYPE_CHECKING:
     from fancypipe_core._settings.cores import usable_cores
     from fancypipe_core._wire import Adapt, Setup, decode_command
     from fancypipe_core.cli import run_command
+    from fancypipe_core.toolkit.futures import FuturesBackend
 
 __all__ = [
     "API_VERSION",
@@ -121,7 +121,7 @@ __all__ = [
 _HELPERS = {
     "Adapt": "_wire",
     "ChannelBackend": "_serve",
-    "FuturesBackend": "_futures",
+    "FuturesBackend": "toolkit.futures",
     "InlineBackend": "_inline",
     "Runner": "_runner",
     "Setup": "_wire",

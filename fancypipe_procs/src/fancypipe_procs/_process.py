@@ -15,14 +15,13 @@ from fancypipe_core.backend import (
     Done,
     Environment,
     JobId,
-    Setup,
     SocketChannel,
     interpreter,
-    main_script,
     usable_cores,
 )
 from fancypipe_core.errors import ConnectionLost
-from fancypipe_core.toolkit.connection import Connection
+from fancypipe_core.toolkit.connection import Connection, setup_of
+from fancypipe_core.toolkit.death import cause_of_death
 from fancypipe_core.toolkit.pool import states
 from fancypipe_procs import _memory, _spawn
 from fancypipe_procs._output import Output
@@ -113,11 +112,8 @@ class Process:
         self.connection = Connection(
             SocketChannel(ours, blocking=False), SocketChannel(our_control, blocking=False)
         )
-        main = main_script()
-        named = (main.kind, main.value) if main is not None else None
-        setup = Setup(list(sys.path), list(sys.argv), named, directory)
         with contextlib.suppress(ConnectionLost):  # its death is seen by its sentinel
-            self.connection.setup(setup)
+            self.connection.setup(setup_of(directory))
 
     @property
     def last(self) -> JobId:
@@ -231,7 +227,7 @@ class Process:
 
     def _certificate(self, code: int, peak: int) -> Certificate:
         reason = self._killed_for or ("signal" if code < 0 else "exit")
-        detail = self._killed_why or _cause_of_death(code)
+        detail = self._killed_why or cause_of_death(code)
         if code == -signal.SIGKILL and not self._killed_for:
             kills = _memory.kills()
             if kills is not None and kills > (self._memory_kills or 0):
@@ -276,12 +272,3 @@ def _here() -> str:
         return os.getcwd()
     except OSError:
         return ""  # it was removed
-
-
-def _cause_of_death(code: int) -> str:
-    if code >= 0:
-        return f"exit code {code}"
-    try:
-        return signal.Signals(-code).name
-    except ValueError:
-        return f"signal {-code}"

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 
 from fancypipe_core import _wire
 from fancypipe_core._channel import SocketChannel
+from fancypipe_core._main import main_script
 from fancypipe_core.backend import Event, Job, JobId
 
-__all__ = ["Connection"]
+__all__ = ["Connection", "setup_of"]
+
+
+def setup_of(directory: str) -> _wire.Setup:
+    """Return what a worker of this process must know before its first job.
+
+    Args:
+        directory: The session's folder for temporary files.
+    """
+    main = main_script()
+    named = (main.kind, main.value) if main is not None else None
+    return _wire.Setup(list(sys.path), list(sys.argv), named, directory)
 
 
 class Connection:

@@ -58,15 +58,15 @@ class Dealer:
         # What is quick shows the way; what is slow may have had to load code.
         self._round_trip = min(seconds, known + 0.1 * (seconds - known)) if known else seconds
 
-    def start(self) -> Worker:
-        """Start a worker."""
-        worker = self._roster.hire()
-        self._actions.append(Start(worker.id))
+    def start(self, single: bool = False) -> Worker:
+        """Start a worker; `single`: with one slot, for suspects."""
+        worker = self._roster.hire(single)
+        self._actions.append(Start(worker.id, 1 if single else self._rules.slots))
         return worker
 
     def lacks(self, worker: Worker) -> int:
         """Return how many jobs a worker lacks, so that none of its slots is without work."""
-        if worker.alone or worker.retiring or worker.answers:
+        if not worker.takes_more:
             return 0
         least = 0 if worker.asked else self._rules.least_ahead
         return max(0, worker.slots * (1 + least) - len(worker.jobs))
@@ -74,7 +74,7 @@ class Dealer:
     def _room(self, worker: Worker) -> int:
         """Return how many jobs a worker may get at least now; 0 if it gets nothing."""
         lacks = self.lacks(worker)
-        if lacks or worker.alone or worker.retiring or worker.answers or worker.asked:
+        if lacks or worker.asked or not worker.takes_more:
             return lacks
         slots = worker.slots
         return int(worker.work < self.budget * slots and len(worker.jobs) < MOST * slots)
@@ -88,6 +88,9 @@ class Dealer:
         """Give jobs to workers: evenly, and to each only so many as hide the way there."""
         if self._queue.alone:
             self._deal_alone()
+        elif self._rules.slots != 1:
+            for single in [one for one in self._roster.idle.values() if one.single]:
+                self._dismiss(single)
         jobs, roster = self._queue.jobs, self._roster
         if jobs:
             order = [self._rank(worker) for worker in roster.open.values()]
@@ -123,7 +126,7 @@ class Dealer:
             self._roster.open.pop(worker.id, None)
             return False
         slots = worker.slots
-        everybody = self._rules.workers or max(self._roster.slots, 1)
+        everybody = self._rules.workers * self._rules.slots or max(self._roster.slots, 1)
         fair = -(-len(self._queue.jobs) * slots // everybody)
         most = room if worker.asked else min(MOST * slots - len(worker.jobs), fair)
         least = min(room, most)
@@ -141,7 +144,7 @@ class Dealer:
         self._actions.append(Send(worker.id, jobs))
         self._roster.changed(worker)
 
-    def _may_start(self) -> Worker | None:
+    def _may_start(self, single: bool = False) -> Worker | None:
         """Start a worker, if it is time to; give the run up if that is hopeless."""
         starts, clocks, roster = self._starts, self._clocks, self._roster
         if starts.hopeless and not roster.up:
@@ -152,7 +155,7 @@ class Dealer:
             return None
         if starts.failures and roster.living > roster.up:
             return None  # after a failure one at a time
-        return self.start()
+        return self.start(single)
 
     def _deal_alone(self) -> None:
         """Give the next suspect a fresh worker; one suspect at a time."""
@@ -160,22 +163,32 @@ class Dealer:
         if any(worker.alone for worker in workers):
             return
         free = [worker for worker in workers if not worker.jobs and not worker.answers]
-        fresh = next((worker for worker in free if not worker.begun), None)
+        job = self._queue.alone[0]
+        fresh = next((worker for worker in free if self._suits(worker, job)), None)
         if fresh is None and len(workers) >= self._rules.workers:
             # Who is idle is replaced.  If nobody is, one gets nothing more until it is.
             if not free:
                 self._retire_one(workers)
                 return
-            idle = free[0]
-            idle.orderly = True
-            self._actions.append(Dismiss(idle.id))
-            self._roster.leave(idle, self._rules.farewell, "exit")
+            self._dismiss(free[0])
         self._roster.retire_nobody()
-        fresh = fresh or self._may_start()
+        fresh = fresh or self._may_start(single=True)
         if fresh is not None:
-            job = self._queue.alone.popleft()
+            self._queue.alone.popleft()
             fresh.alone = True
             self._send(fresh, [job], self._queue.times.expected(job.call))
+
+    def _suits(self, worker: Worker, job: Job) -> bool:
+        """Whether a worker without jobs will do for a suspect: the engine's own want a fresh one.
+
+        Those who were only near a death are told apart by being alone.
+        """
+        return (worker.single or self._rules.slots == 1) and not (job.alone and worker.begun)
+
+    def _dismiss(self, worker: Worker) -> None:
+        worker.orderly = True
+        self._actions.append(Dismiss(worker.id))
+        self._roster.leave(worker, self._rules.farewell, "exit")
 
     def _retire_one(self, workers: Sequence[Worker]) -> None:
         if any(worker.retiring for worker in workers):

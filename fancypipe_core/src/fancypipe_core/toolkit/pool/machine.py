@@ -161,10 +161,10 @@ class Pool:
         """Why the last worker that came to nothing did; empty if none did."""
         return self._starts.why
 
-    def forget_jobs(self) -> None:
-        """Nobody wants anything any more: for the end."""
-        self.queue.jobs.clear()
-        self.queue.alone.clear()
+    def forget_jobs(self) -> list[JobId]:
+        """Take out the jobs that no worker has, and return which they were: for the end."""
+        waiting = [*self.queue.jobs, *self.queue.alone]
+        return self.queue.drop({job.id for job in waiting})
 
     def explain(self, id: JobId) -> str:
         """Say in a sentence where a job is, and why."""
@@ -260,6 +260,7 @@ class Pool:
     def _ended(self, worker: Worker, reports: Sequence[Report]) -> None:
         worker.heard = self._clocks.now
         jobs, times, tell = worker.jobs, self.queue.times, self._tell
+        suspects = self.queue.suspects
         before = len(jobs)
         seconds, count = 0.0, 0
         for report in reports:
@@ -270,6 +271,8 @@ class Pool:
                 self._unwanted.discard(report.id)
                 if isinstance(report, Done):
                     count += 1
+                    if suspects:
+                        suspects.discard(report.id[0])
                     seconds += report.seconds
                     times.record(job.call, report.seconds)
             tell.append(report)
@@ -362,20 +365,36 @@ class Pool:
             hung = why.reason == "start"
             detail = why.detail if hung else f"it ended with {why.detail} before its first task"
             self._not_up(worker, detail, why.output, hung=hung)
-        for id, guilty in self._begun(worker, event):
+        begun = self._begun(worker, event)
+        doubt = event.all_begun and self.rules.fresh
+        if doubt:
+            self._suspect([id for id, guilty in begun if not guilty])
+        for id, guilty in begun:
             del worker.jobs[id]
             if id in self._unwanted:
                 self._unwanted.discard(id)
                 self._tell.append(Lost(id, replace(why, reason="cancelled", guilty=False)))
             else:
-                self._tell.append(Lost(id, why if guilty else replace(why, guilty=False)))
+                # Which of several had begun, nobody knows; as they are not blamed, they go on.
+                innocent = replace(why, started=not doubt, guilty=False)
+                self._tell.append(Lost(id, why if guilty else innocent))
         self._remove(worker)
+
+    def _suspect(self, ids: list[JobId]) -> None:
+        """One of these may have killed a worker: from now on each is tried alone."""
+        wanted = [id[0] for id in ids if id not in self._unwanted]
+        if wanted:
+            self.queue.suspects.update(wanted)
+            # They come back first: else what waits behind them gets the next worker.
+            if Clock.BACKOFF not in self._clocks.due:
+                self._clocks.set(None, Clock.BACKOFF, self.rules.first_pause)
 
     def _begun(self, worker: Worker, event: Died) -> list[tuple[JobId, bool]]:
         """Return what a dead worker had begun, and whether its death counts against each."""
         ids = list(worker.jobs)
         if event.all_begun:
-            return [(id, event.why.guilty) for id in ids]
+            sure = worker.alone or not self.rules.fresh
+            return [(id, event.why.guilty and sure) for id in ids]
         if event.running not in worker.jobs:
             return []
         if not self.rules.in_order:
@@ -457,7 +476,7 @@ class Pool:
     # ---- what the engine is told of our size ----
 
     def _say_slots(self) -> None:
-        count = self.rules.workers or self._roster.slots
+        count = self.rules.workers * self.rules.slots or self._roster.slots
         if not count and self._roster.living:
             count = 1  # others have all slots now; what waits here shows that we need some
         ahead = count * 2 * self.queue.times.ahead(self._dealer.budget)

@@ -66,12 +66,14 @@ class Queue:
     Attributes:
         jobs: Those that any worker may run; the first is the most urgent.
         alone: Those that want a fresh worker for themselves.
+        suspects: Tasks of which one may have killed a worker; they are tried alone too.
         times: How long jobs take.
     """
 
     def __init__(self, fresh: bool) -> None:
         self.jobs: deque[Job] = deque()
         self.alone: deque[Job] = deque()
+        self.suspects: set[int] = set()
         self.times = Times()
         self._fresh = fresh
 
@@ -84,16 +86,18 @@ class Queue:
     def add(self, jobs: Sequence[Job]) -> None:
         """Take jobs in, behind those that are there."""
         if self._fresh:
-            suspects = [job for job in jobs if job.alone]
+            known = self.suspects
+            suspects = [job for job in jobs if job.alone or job.id[0] in known]
             if suspects:
                 self.alone.extend(suspects)
-                jobs = [job for job in jobs if not job.alone]
+                jobs = [job for job in jobs if not (job.alone or job.id[0] in known)]
         self.jobs.extend(jobs)
 
     def put_back(self, jobs: Sequence[Job]) -> None:
         """Take jobs in again that a worker had and did not begin: they come first."""
         for job in reversed(jobs):
-            (self.alone if self._fresh and job.alone else self.jobs).appendleft(job)
+            apart = self._fresh and (job.alone or job.id[0] in self.suspects)
+            (self.alone if apart else self.jobs).appendleft(job)
 
     def drop(self, unwanted: Collection[JobId]) -> list[JobId]:
         """Take jobs out that nobody wants; return those that were here."""

@@ -44,10 +44,12 @@ class Roster:
         self.living = self.up = self.slots = 0
         self._number = 0
 
-    def hire(self) -> Worker:
-        """Take in a worker that is about to be started."""
+    def hire(self, single: bool = False) -> Worker:
+        """Take in a worker that is about to be started; `single`: it is for suspects."""
         self._number += 1
         worker = self.join(self._number)
+        worker.single = single and self.rules.slots != 1
+        worker.slots = 1 if single else max(1, self.rules.slots)
         self.clocks.set(worker, Clock.START, self.rules.start)
         return worker
 
@@ -85,7 +87,6 @@ class Roster:
                 self.slots -= worker.slots
             self.open.pop(worker.id, None)
             self.burdened.pop(worker.id, None)
-            worker.alone = False
             worker.answers = False
             worker.asked.clear()
             worker.doomed.clear()

@@ -218,7 +218,8 @@ class Died(NamedTuple):
         running: The job that it had begun; None for none.
         begun: Whether it had ever begun a job.
         all_begun: Whether all of its jobs may have been begun, for workers of which
-            nobody can tell.
+            nobody can tell.  If there were several, and suspects can be tried alone,
+            nobody is guilty yet and all are suspects.
     """
 
     worker: int
@@ -242,9 +243,13 @@ Event = Up | Ended | GaveBack | Seen | HungUp | Spoilt | Died | NotStarted
 
 
 class Start(NamedTuple):
-    """Start a worker under this number; answer `Up` when it is, `NotStarted` if it cannot be."""
+    """Start a worker under this number; answer `Up` when it is, `NotStarted` if it cannot be.
+
+    `slots`: how many jobs it is to run at the same time; 0 for as many as it can.
+    """
 
     worker: int
+    slots: int = 1
 
 
 class Send(NamedTuple):

@@ -16,11 +16,14 @@ class Rules(NamedTuple):
 
     Attributes:
         workers: How many workers the pool starts at most; 0 if they come by themselves.
+        slots: How many jobs each worker that the pool starts runs at the same time; 0 if
+            only it can tell, once it is up.
         kills: Whether the pool ends what takes too long or is cancelled by killing the
             worker; if not, workers do that themselves.
         in_order: Whether a worker runs one job at a time, in the order in which it was
             sent them.  Then those behind the one that it began last have not begun.
-        fresh: Whether a suspect gets a worker that has not run anything, to itself.
+        fresh: Whether a suspect gets a worker that has not run anything, to itself.  With
+            several slots that is one of a single slot.
         ahead: How much work each slot has waiting at least.
         most_ahead: How much it has at most: twice the measured way to the worker and
             back, between these two.
@@ -46,6 +49,7 @@ class Rules(NamedTuple):
     """
 
     workers: int
+    slots: int = 1
     kills: bool = True
     in_order: bool = True
     fresh: bool = True
@@ -93,6 +97,7 @@ class Worker:
         jobs: What it was sent and has not reported, in the order of sending.
         work: How long these are thought to take together, in seconds.
         alone: Whether it has a suspect, which must have no other beside it.
+        single: Whether it was started with one slot, for suspects only.
         retiring: Whether it gets nothing more, so that it can be replaced.
         begun: Whether it is known to have begun a job, ever.
         orderly: Whether its end is in order.
@@ -114,7 +119,7 @@ class Worker:
     __slots__ = (
         "alone", "answers", "asked", "begun", "born", "doomed", "due", "end", "heard",
         "heard_at_look", "id", "jobs", "limited", "looked", "orderly", "questions", "retiring",
-        "sent", "silent", "slots", "state", "stopped", "work",
+        "sent", "silent", "single", "slots", "state", "stopped", "work",
     )  # fmt: skip
 
     def __init__(self, id: int, slots: int, now: float) -> None:
@@ -124,7 +129,7 @@ class Worker:
         self.jobs: dict[JobId, Job] = {}
         self.work = 0.0
         self.alone = self.retiring = self.begun = self.orderly = self.answers = False
-        self.stopped = False
+        self.single = self.stopped = False
         self.asked: set[JobId] = set()
         self.doomed: set[JobId] = set()
         self.born = self.heard = self.looked = now
@@ -135,6 +140,11 @@ class Worker:
         self.due: dict[Clock, float] = {}
         self.questions: set[Clock] = set()
         self.end = ("", "")
+
+    @property
+    def takes_more(self) -> bool:
+        """Whether it may be given jobs of the queue that any worker may run."""
+        return not (self.alone or self.single or self.retiring or self.answers)
 
     @property
     def spare(self) -> list[JobId]:
