@@ -132,7 +132,7 @@ def security() -> str:
 def settings() -> str:
     """The settings."""
     rows = []
-    for line in _settings.table(_settings.Settings):
+    for line in _settings.ENGINE.lines:
         options = [f"`{dashed(name)}`" for name in (*line.options, *line.off)]
         rows.append(
             [f"`{line.name}`", " ".join(options), f"`{line.variable}`", line.default, line.help]

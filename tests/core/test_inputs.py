@@ -186,11 +186,13 @@ def test_a_path_must_exist_unless_it_is_there_to_be_written(tmp_path: Path) -> N
         (Path | None, None),
         (list[Path], []),
         (Annotated[Path, "input"], Path("x")),
+        (Annotated[str, "input"], NO_DEFAULT),
+        (Annotated[str, "output"], NO_DEFAULT),
         (Path, Path("x")),
         (Annotated[Path, "output"], NO_DEFAULT),
         (Annotated[Path, "output"], None),
     ]:
-        assert value_of(annotation, there, default=default) in (Path(there), [Path(there)])
+        assert value_of(annotation, there, default=default) in (Path(there), [Path(there)], there)
         try:
             value_of(annotation, nowhere, default=default)
         except errors.BadInput as error:
@@ -198,7 +200,7 @@ def test_a_path_must_exist_unless_it_is_there_to_be_written(tmp_path: Path) -> N
         else:
             refused.append("")
     message = f"input x must be a file or folder that exists, not {nowhere!r}"
-    assert refused == [message] * 5 + [""] * 3
+    assert refused == [message] * 6 + [""] * 4
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from fancypipe_core import _plugins, _settings, errors
-from fancypipe_core._settings import Setting, Settings, resolve, setting, table
+from fancypipe_core._declare import setting
+from fancypipe_core._settings import ENGINE, Settings, Table, lines_of
 from fancypipe_core._settings import cores as _cores
 
 
@@ -37,7 +38,7 @@ class Places:
     def resolve(
         self, arguments: Mapping[str, object] | None = None, **env: str
     ) -> _settings.Resolved[Settings]:
-        return resolve(arguments or {}, {**self.env, **env}, self.deep)
+        return ENGINE.resolve(arguments or {}, {**self.env, **env}, self.deep)
 
 
 @pytest.fixture
@@ -94,10 +95,10 @@ def test_an_empty_variable_is_not_set(places: Places) -> None:
 
 
 def test_defaults_of_the_caller(places: Places) -> None:
-    resolved = resolve({}, places.env, places.deep, defaults={"progress": True})
+    resolved = ENGINE.resolve({}, places.env, places.deep, defaults={"progress": True})
     assert resolved.settings.progress is True
     assert resolved.origins["progress"] == ("default", "true")
-    assert resolve({"progress": "0"}, places.env, places.deep).settings.progress is False
+    assert ENGINE.resolve({"progress": "0"}, places.env, places.deep).settings.progress is False
 
 
 @pytest.mark.parametrize(
@@ -139,7 +140,7 @@ def test_values(places: Places, name: str, value: object, result: object) -> Non
 def test_bad_values(places: Places, name: str, value: object) -> None:
     with pytest.raises(errors.ConfigError) as caught:
         places.resolve({name: value})
-    line = next(line for line in table(Settings) if line.name == name)
+    line = next(line for line in ENGINE.lines if line.name == name)
     assert str(caught.value) == f"argument {name} must be {line.expected}, not {value!r}"
     assert caught.value.exit_code == 2
 
@@ -150,7 +151,9 @@ def test_a_bad_value_names_its_source(places: Places) -> None:
     ):
         places.resolve(FANCYPIPE_WORKERS="x")
     with pytest.raises(errors.ConfigError, match=r"^argument -numworkers must be a whole"):
-        resolve({"workers": "x"}, places.env, places.deep, spelled={"workers": "-numworkers"})
+        ENGINE.resolve(
+            {"workers": "x"}, places.env, places.deep, spelled={"workers": "-numworkers"}
+        )
     file = places.user("workers = 'x'")
     with pytest.raises(errors.ConfigError) as caught:
         places.resolve()
@@ -195,7 +198,7 @@ def test_the_default_backend(places: Places, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_every_setting_is_explained_and_spelled_once() -> None:
-    lines = table(Settings)
+    lines = ENGINE.lines
     names = [name.replace("-", "_") for line in lines for name in (*line.options, *line.off)]
     assert len(names) == len(set(names))
     for line in lines:
@@ -205,21 +208,16 @@ def test_every_setting_is_explained_and_spelled_once() -> None:
 
 
 def test_a_record_of_ones_own(places: Places) -> None:
-    def number(value: object) -> int:
-        return int(str(value))
-
     @dataclass(frozen=True)
     class Remote:
-        port: int = setting(
-            5432,
-            Setting(
-                help="Its port.", expected="a port", parse=number, options=("port",), value="N"
-            ),
-        )
+        port: int = setting(5432, help="Its port.", expected="a port", least=1, value="N")
 
-    resolved = resolve({}, {**places.env, "FANCYPIPE_PORT": "7"}, places.deep, record=Remote)
+    table = Table("remote", Remote, lines_of(Remote, "remote"))
+    resolved = table.resolve({}, {**places.env, "FANCYPIPE_REMOTE_PORT": "7"}, places.deep)
     assert resolved.settings.port == 7
-    assert str(resolved.origins["port"]) == "environment: FANCYPIPE_PORT"
+    assert str(resolved.origins["port"]) == "environment: FANCYPIPE_REMOTE_PORT"
+    with pytest.raises(errors.ConfigError, match=r"^argument port must be a port, not 0$"):
+        table.resolve({"port": 0}, places.env, places.deep)
 
 
 class Groups:

@@ -37,8 +37,26 @@ LAYERS: Layers = [
         "_settings.cores",
         "_cli.docstring",
     ],
-    ["_ambient", "_backoff", "_declare", "_refusals", "_results", "_plain", "_cli.uses"],
-    ["_faults", "_machine", "_interrupts", "_watch", "_interpreter", "_main", "_orphans"],
+    [
+        "_ambient",
+        "_backoff",
+        "_declare",
+        "_refusals",
+        "_results",
+        "_plain",
+        "_cli.uses",
+        "_settings.types",
+    ],
+    [
+        "_faults",
+        "_machine",
+        "_interrupts",
+        "_watch",
+        "_interpreter",
+        "_main",
+        "_orphans",
+        "_settings.hints",
+    ],
     # The machine's records; references; names of code; frames of bytes.
     [
         "_records",
@@ -46,15 +64,14 @@ LAYERS: Layers = [
         "_signature",
         "_names",
         "_channel",
-        "_cli.kinds",
         "_cli.streams",
         "_cli.options",
     ],
     # Who needs whom; the contracts; what users define; code by value, and what cannot travel.
-    ["_needs", "backend", "hooks", "_task", "_brief", "_byvalue", "_culprit", "_cli.structures"],
+    ["_needs", "backend", "hooks", "_task", "_brief", "_byvalue", "_culprit"],
     # The machine; what is installed; what a task may ask for; objects to payloads.
     ["_decode"],
-    ["_scheduler", "_plugins", "_context", "_codec", "_wire", "_cli.hints", "_cli.load"],
+    ["_scheduler", "_plugins", "_context", "_codec", "_wire", "_cli.load"],
     # The pool machine, and the channel to a worker, for those who write backends.
     ["toolkit.pool.states", "toolkit.connection", "toolkit.death"],
     ["toolkit.pool.workers", "toolkit"],
@@ -65,11 +82,11 @@ LAYERS: Layers = [
     ["toolkit.pool"],
     # Values between tasks; failures in words; settings, line by line.
     ["_live"],
-    ["_environment", "_values", "_failure", "_exec", "_settings.setting", "_settings.config"],
+    ["_environment", "_values", "_failure", "_exec", "_settings.config"],
     # Why a worker could not read a task.
     ["_unreadable"],
-    # Both ends of a job; the settings of plugins.
-    ["_graph", "_runner", "_settings.record"],
+    # Both ends of a job; settings, line by line.
+    ["_graph", "_runner", "_settings.lines"],
     # All settings.
     ["_settings"],
     # The backend of this package; jobs in somebody's pool, and at the far end of a channel;

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from fancypipe_core import _plugins, _settings, errors
-from fancypipe_core._settings import Origin, Resolved, Setting, Settings, Table
+from fancypipe_core._settings import ENGINE, Origin, Resolved, Setting, Settings, Table, lines_of
 from fancypipe_core._spelling import near, plain
 
 if TYPE_CHECKING:
@@ -36,9 +36,8 @@ __all__ = [
     "tables_with",
 ]
 
-_LINES = _settings.table(Settings)
-_CORE = frozenset(line.name for line in _LINES)
-_TAKEN = frozenset(plain(name) for one in _LINES for name in (one.name, *one.options, *one.off))
+_CORE = frozenset(line.name for line in ENGINE.lines)
+_TAKEN = frozenset(plain(name) for one in ENGINE.lines for name in (*one.options, *one.off))
 
 
 @dataclass(frozen=True)
@@ -76,7 +75,7 @@ class Configured:
     core: Resolved[Settings]
     plugin: BackendPlugin
     own: Any
-    tables: tuple[tuple[Table, Resolved[Any]], ...]
+    tables: tuple[tuple[Table[Any], Resolved[Any]], ...]
     observers: Observers | None
     remarks: tuple[str, ...]
 
@@ -93,11 +92,11 @@ def configure(given: Given, observers: Sequence[object] = ()) -> Configured:
         BackendNotFound: The backend is not installed.
         PluginError: The backend is broken, or a plugin failed to decide.
     """
-    core = _resolve_core(given)
+    core = core_settings(given)
     _check_tables(core)
     rest = {name: value for name, value in given.arguments.items() if name not in _CORE}
     installed: list[tuple[str, object]] = []
-    tables: list[tuple[Table, Resolved[Any]]] = []
+    tables: list[tuple[Table[Any], Resolved[Any]]] = []
     if not core.settings.no_plugins:
         for name, plugin in _plugins.observers():
             own = _of_observer(name, plugin, given, rest)
@@ -113,7 +112,7 @@ def configure(given: Given, observers: Sequence[object] = ()) -> Configured:
     plugin = _plugins.find(core.settings.backend)
     of_backend = _of_backend(plugin, given, rest, core)
     tables = of_backend + tables
-    lines = [*_LINES, *(line for table, _ in tables for line in table.lines)]
+    lines = [*ENGINE.lines, *(line for table, _ in tables for line in table.lines)]
     return Configured(
         core,
         plugin,
@@ -126,15 +125,17 @@ def configure(given: Given, observers: Sequence[object] = ()) -> Configured:
 
 def core_settings(given: Given) -> Resolved[Settings]:
     """Return the engine's settings alone, for when the rest cannot be told."""
-    return _resolve_core(given)
+    return ENGINE.resolve(
+        {name: value for name, value in given.arguments.items() if name in _CORE},
+        defaults=given.defaults,
+        spelled=given.spelled,
+    )
 
 
 def own_settings(plugin: BackendPlugin) -> Any:
     """Return the record of a backend's settings where nobody gives arguments; None if none."""
     table = table_of(plugin)
-    if table is None:
-        return None
-    return _settings.resolve({}, record=table.record, plugin=table).settings
+    return None if table is None else table.resolve({}).settings
 
 
 def local_backend(name: str, workers: int, directory: str) -> Backend:
@@ -166,7 +167,7 @@ def local_backend(name: str, workers: int, directory: str) -> Backend:
 # ---- tables of plugins ---------------------------------------------------------
 
 
-def table_of(plugin: BackendPlugin) -> Table | None:
+def table_of(plugin: BackendPlugin) -> Table[Any] | None:
     """Return the table of the settings that a backend brings, if it does.
 
     Raises:
@@ -175,27 +176,23 @@ def table_of(plugin: BackendPlugin) -> Table | None:
     return None if plugin.settings is None else _table(plugin.name, plugin.settings, plugin)
 
 
-def command_table(entry: _plugins.CommandEntry) -> Table:
+def command_table(entry: _plugins.CommandEntry) -> Table[Any]:
     """Return the table of the settings of a plugin's command."""
-    from fancypipe_core._settings import record as _record
-
-    lines = _record.lines(entry.command.settings, entry.owner)
-    others = (_record.lines(one, entry.owner) for one in entry.records)
-    return Table(
-        entry.owner, entry.command.settings, lines, frozenset(k for o in others for k in _keys(o))
-    )
+    record = entry.command.settings
+    keys = _keys(entry.records, entry.owner)
+    return Table(entry.owner, record, lines_of(record, entry.owner), keys)
 
 
 def chosen_by(given: Given) -> str | None:
     """Return the backend that arguments choose by name or imply; None if they leave it open."""
     rest = {name: value for name, value in given.arguments.items() if name not in _CORE}
-    core = _with_implied_backend(_resolve_core(given), given, rest)
+    core = _with_implied_backend(core_settings(given), given, rest)
     return core.settings.backend if core.origins["backend"].kind == "argument" else None
 
 
 def tables_with(
     name: str, backend: str, *, chosen_only: bool = False
-) -> Iterator[tuple[Table, Setting]]:
+) -> Iterator[tuple[Table[Any], Setting]]:
     """Yield the tables that have an option or argument of this name, and its line.
 
     Args:
@@ -218,19 +215,17 @@ def tables_with(
             yield from _having(name, table_of(other))
 
 
-def _table_of_observer(name: str, plugin: Any) -> Table | None:
+def _table_of_observer(name: str, plugin: Any) -> Table[Any] | None:
     record = getattr(plugin, "settings", None)
     if not isinstance(plugin, type) or record is None:
         return None
     return _table(name, record, plugin, prefixed=True)
 
 
-def _table(owner: str, record: type[Any], plugin: Any, *, prefixed: bool = False) -> Table:
-    from fancypipe_core._settings import record as _record
-
+def _table(owner: str, record: type[Any], plugin: Any, *, prefixed: bool = False) -> Table[Any]:
     try:
-        lines = _record.lines(record, owner, prefixed=prefixed)
-        others = [_record.lines(one, owner) for one in _plugins.records_of(plugin)]
+        lines = lines_of(record, owner, prefixed=prefixed)
+        keys = _keys(_plugins.records_of(plugin), owner)
     except Exception as error:
         raise errors.PluginError(
             f"the settings of {owner!r} cannot be read: {_plugins.one_line(error)}", plugin=owner
@@ -243,14 +238,15 @@ def _table(owner: str, record: type[Any], plugin: Any, *, prefixed: bool = False
                 f"is called {', '.join(sorted(taken))}",
                 plugin=owner,
             )
-    return Table(owner, record, lines, frozenset(key for one in others for key in _keys(one)))
+    return Table(owner, record, lines, keys)
 
 
-def _keys(lines: Sequence[Setting]) -> Iterator[str]:
-    return (plain(key) for line in lines for key in (line.name, *line.also))
+def _keys(records: Sequence[type[Any]], owner: str) -> frozenset[str]:
+    lines = (line for record in records for line in lines_of(record, owner))
+    return frozenset(plain(key) for line in lines for key in line.keys)
 
 
-def _having(name: str, table: Table | None) -> Iterator[tuple[Table, Setting]]:
+def _having(name: str, table: Table[Any] | None) -> Iterator[tuple[Table[Any], Setting]]:
     for line in table.lines if table is not None else ():
         if plain(name) in map(plain, (*line.options, *line.off)):
             assert table is not None
@@ -258,14 +254,6 @@ def _having(name: str, table: Table | None) -> Iterator[tuple[Table, Setting]]:
 
 
 # ---- the engine's settings -----------------------------------------------------
-
-
-def _resolve_core(given: Given, **more: object) -> Resolved[Settings]:
-    return _settings.resolve(
-        {**{name: v for name, v in given.arguments.items() if name in _CORE}, **more},
-        defaults=given.defaults or {},
-        spelled=given.spelled or {},
-    )
 
 
 def _check_tables(core: Resolved[Settings]) -> None:
@@ -283,7 +271,7 @@ def _changed(core: Resolved[Settings], watching: Observers) -> Resolved[Settings
     """Let plugins change the settings."""
     values = dict(vars(core.settings))
     origins = dict(core.origins)
-    lines = {line.name: line for line in _LINES}
+    lines = {line.name: line for line in ENGINE.lines}
     for name, changes in watching.configure(values):
         try:
             for key, value in dict(changes).items():
@@ -315,7 +303,7 @@ def _remarks(lines: Sequence[Setting]) -> Iterator[str]:
 
 def _of_observer(
     name: str, plugin: Any, given: Given, rest: dict[str, object]
-) -> list[tuple[Table, Resolved[Any]]]:
+) -> list[tuple[Table[Any], Resolved[Any]]]:
     """Return an observer's settings in force, if it brings some; takes them out of the rest."""
     try:
         table = _table_of_observer(name, plugin)
@@ -327,7 +315,7 @@ def _of_observer(
 
 def _of_backend(
     plugin: BackendPlugin, given: Given, rest: dict[str, object], core: Resolved[Settings]
-) -> list[tuple[Table, Resolved[Any]]]:
+) -> list[tuple[Table[Any], Resolved[Any]]]:
     table = table_of(plugin)
     resolved = None if table is None else _resolve(table, given, rest)
     for name in rest:
@@ -335,14 +323,14 @@ def _of_backend(
     return [] if table is None or resolved is None else [(table, resolved)]
 
 
-def _resolve(table: Table, given: Given, rest: dict[str, object]) -> Resolved[Any]:
+def _resolve(table: Table[Any], given: Given, rest: dict[str, object]) -> Resolved[Any]:
     arguments: dict[str, object] = {}
     spelled: dict[str, str] = {}
     for name in list(rest):
         for _, line in _having(name, table):
             arguments[line.name] = rest.pop(name)
             spelled[line.name] = given.place(name)
-    return _settings.resolve(arguments, spelled=spelled, record=table.record, plugin=table)
+    return table.resolve(arguments, spelled=spelled)
 
 
 def _with_implied_backend(
@@ -370,7 +358,7 @@ def _with_implied_backend(
 def _misplaced(name: str, given: Given, backend: str, core: Resolved[Settings]) -> str:
     """Return what is wrong with an argument that is not the chosen backend's."""
     place = given.place(name)
-    lines = list(_LINES)
+    lines = list(ENGINE.lines)
     for table, line in tables_with(name, backend):
         if line.argument != line.name:
             off = core.origins["no_plugins"]

@@ -1,6 +1,6 @@
-"""What a plugin declares: the settings that it brings, and its commands.
+"""What declares settings and commands: the engine's own and those that plugins bring.
 
-The settings are a frozen dataclass, whose fields are made by `setting`:
+Settings are a frozen dataclass, whose fields are made by `setting`:
 
     @dataclass(frozen=True)
     class PoolSettings:
@@ -26,20 +26,30 @@ class Declared(NamedTuple):
     """What `setting` was given, but for the default."""
 
     help: str
+    option: str
     also: tuple[str, ...]
+    off: tuple[str, ...]
+    off_help: str
     least: float | None
+    expected: str
     value: str
+    default_text: str
     secret: bool
     implies: bool
 
 
-def setting(
+def setting(  # noqa: PLR0913 - each by its name, and most left out
     default: Any,
     *,
     help: str,  # noqa: A002 - the word that everybody uses
+    option: str = "",
     also: tuple[str, ...] = (),
+    off: tuple[str, ...] = (),
+    off_help: str = "",
     least: float | None = None,
+    expected: str = "",
     value: str = "",
+    default_text: str = "",
     secret: bool = False,
     implies: bool = False,
 ) -> Any:
@@ -49,16 +59,25 @@ def setting(
         default: The value where nobody says another; None for none.  A function
             is called for each record.
         help: What it does; one sentence.
+        option: Its usual name on the command line, if that is not the field's.
         also: Further names on the command line and in files.
+        off: Names that turn it off, for a bool; `no-` and its name does so as well.
+        off_help: What turning it off does, for what is on by default on the
+            command line.
         least: The smallest number that it may be.
+        expected: What it must be, for messages; by default the type says it.
         value: What help shows for the value, such as `HOST[:PORT]`; by default
             the type says it.
+        default_text: The default in words, where the value says too little.
         secret: Never shown: not in help, in messages, in `fancypipe config` and
             in the record's `repr`.
         implies: Who gives it as an option or as an argument thereby chooses the
             backend that it belongs to.
     """
-    metadata = {_KEY: Declared(help, also, least, value, secret, implies)}
+    told = Declared(
+        help, option, also, off, off_help, least, expected, value, default_text, secret, implies
+    )
+    metadata = {_KEY: told}
     if callable(default):
         return field(default_factory=default, metadata=metadata, repr=not secret)
     if isinstance(default, (list, dict, set)):
@@ -77,13 +96,17 @@ def is_record(record: object) -> bool:
 
 
 def declared(record: type[Any]) -> list[tuple[str, Declared, Any]]:
-    """Return (name, what was declared, default) for each setting of a record."""
+    """Return (name, what was declared, default) for each setting of a record.
+
+    A default that is computed is not, where the declaration has words for it.
+    """
     found = []
     for item in fields(record):
         told = item.metadata.get(_KEY)
         if told is not None:
             factory = item.default_factory
-            found.append((item.name, told, item.default if factory is MISSING else factory()))
+            default = item.default if factory is MISSING or told.default_text else factory()
+            found.append((item.name, told, default))
     return found
 
 

@@ -169,9 +169,9 @@ def config(asked: Asked, explain: bool) -> None:
         configured = _configured.configure(given)
     except (errors.BackendNotFound, errors.PluginError):
         # What is in force is to be seen all the more.
-        _list(_settings.table(_settings.Settings), _configured.core_settings(given), explain)
+        _list(_settings.ENGINE.lines, _configured.core_settings(given), explain)
         raise
-    _list(_settings.table(_settings.Settings), configured.core, explain)
+    _list(_settings.ENGINE.lines, configured.core, explain)
     for table, resolved in configured.tables:
         _streams.write(f"[{table.owner}]" if explain else f"\n[{table.owner}]")
         _list(table.lines, resolved, explain)

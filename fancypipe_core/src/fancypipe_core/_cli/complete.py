@@ -160,7 +160,7 @@ def _of(texts: Iterable[str]) -> _Values:
 
 
 def _engine() -> Iterator[_Choice]:
-    yield from map(_of_setting, _settings.table(_settings.Settings))
+    yield from map(_of_setting, _settings.ENGINE.lines)
     yield _Choice(("output",), "Write the result to this file.", False, _all_files)
 
 
@@ -179,7 +179,7 @@ def _backends_own(before: Sequence[str]) -> Iterator[_Choice]:
 
 def _settings_of(command: click.Command) -> Iterator[_Choice]:
     """Yield what one of our own commands takes."""
-    lines = {line.name: line for line in _settings.table(_settings.Settings)}
+    lines = {line.name: line for line in _settings.ENGINE.lines}
     for option in getattr(command, "options", ()):
         if option.key in lines:
             yield _of_setting(lines[option.key])

@@ -26,7 +26,7 @@ __all__ = [
     "section",
 ]
 
-_SETTINGS = _settings.table(_settings.Settings)
+_SETTINGS = _settings.ENGINE.lines
 OF_SETTINGS = tuple(_plugged.option_of(line) for line in _SETTINGS)
 """The options of the engine's settings."""
 ENGINE = (*OF_SETTINGS, Option("output", ("output",)))

@@ -10,7 +10,7 @@ docstring.
 - A dict, dataclass, NamedTuple or TypedDict is a JSON object.
 - A `Path` must exist, unless its default is a path: then it mostly names what
   is to be written.  `Annotated[Path, "input"]` and `Annotated[Path, "output"]`
-  say it in so many words.
+  say it in so many words, and make a path of a str too.
 - `Annotated[X, function]` calls the function with the text.
 - Without annotation it is JSON if it can be read as such, else the text, unless
   the default is a bool, text, path or enum member, which says what is meant.
@@ -30,9 +30,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from fancypipe_core import errors
 from fancypipe_core._cli import docstring as _docstring
-from fancypipe_core._cli import hints as _hints
-from fancypipe_core._cli.kinds import MISSING, Anything, Flag, Kind, Mismatch, Nothing, Unwritable
-from fancypipe_core._cli.structures import Either, Record
+from fancypipe_core._settings import hints as _hints
+from fancypipe_core._settings.types import MISSING, Kind, Mismatch, Typed
 from fancypipe_core._spelling import dashed
 
 if TYPE_CHECKING:
@@ -69,19 +68,13 @@ class Input:
         return self.default is MISSING and self.role == "option"
 
     @property
-    def multiple(self) -> bool:
-        """Whether it may be given more than once."""
-        return self.kind.many or self.role == "words"
-
-    @property
     def is_flag(self) -> bool:
         """Whether it stands alone on the command line, without a value."""
-        real = [kind for kind in self._members if not isinstance(kind, Nothing)]
-        return bool(real) and all(isinstance(kind, Flag) for kind in real)
+        return {kind.takes for kind in self._members} - {"none"} == {"flag"}
 
     @property
     def _members(self) -> Sequence[Kind]:
-        return self.kind.members if isinstance(self.kind, Either) else [self.kind]
+        return self.kind.members or [self.kind]
 
     @property
     def explanation(self) -> str:
@@ -93,14 +86,13 @@ class Input:
             notes.append(f"default: {_as_written(self.default)}")
         else:
             notes.append("any number of words" if self.role == "words" else "any other option")
-        if isinstance(self.kind, Unwritable):
+        if self.kind.takes == "never":
             notes.append("cannot be given here")
-        elif isinstance(self.kind, Anything):
+        elif self.kind.takes == "any":
             notes.append("JSON, or else the text as it is")
         elif self.kind.many:
             notes.append("may be repeated")
-        records = [kind for kind in self._members if isinstance(kind, Record)]
-        objects = [f"An object {{{record.fields}}}." for record in records]
+        objects = [f"An object {kind.fields()}." for kind in self._members if kind.fields()]
         return " ".join(filter(None, [self.help, *objects, f"[{'; '.join(notes)}]"]))
 
     def value(self, texts: Sequence[str]) -> Any:
@@ -111,15 +103,12 @@ class Input:
         """
         try:
             if self.role == "words":
-                return tuple(self.kind.text(text) for text in texts)
-            return self.kind.texts(texts)
+                return tuple(self.kind.make(Typed(text)) for text in texts)
+            return self.kind.of_texts(texts)
         except Mismatch as mismatch:
-            raise self._refusal(mismatch) from mismatch.__cause__
-
-    def _refusal(self, mismatch: Mismatch) -> errors.BadInput:
-        return errors.BadInput(
-            f"input {self.name}{mismatch.at} must be {mismatch.expected}, not {mismatch.got}"
-        )
+            raise errors.BadInput(
+                f"input {self.name}{mismatch.at} must be {mismatch.expected}, not {mismatch.got}"
+            ) from mismatch.__cause__
 
 
 def inputs_of(definition: Definition) -> list[Input]:
@@ -208,7 +197,7 @@ def bind(
 
 def _what_is_missing(name: str, missing: Sequence[Input]) -> str:
     for one in missing:
-        if isinstance(one.kind, Unwritable):
+        if one.kind.takes == "never":
             return (
                 f"task {name} cannot be run from the command line: its input {one.name} must be "
                 f"{one.kind.expected}; run it from Python, or from a module that makes it"

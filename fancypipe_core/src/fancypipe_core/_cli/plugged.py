@@ -61,7 +61,7 @@ def finder(argv: Sequence[str], *, chosen_only: bool = False) -> Callable[[str],
 
     def find(name: str) -> Option | None:
         typed = typed_backend(argv)
-        backend = typed or _settings.resolve({}).settings.backend
+        backend = typed or _settings.ENGINE.resolve({}).settings.backend
         for _, line in _configured.tables_with(name, backend, chosen_only=chosen_only):
             # Not the table's: which backend it will be is known at the end only.
             return option_of(line, f"{PLUGIN}{line.options[0]}")
@@ -72,7 +72,7 @@ def finder(argv: Sequence[str], *, chosen_only: bool = False) -> Callable[[str],
 
 def typed_backend(argv: Sequence[str]) -> str | None:
     """Return the backend that words name last, if one does."""
-    names = {plain(name) for one in _settings.table(_settings.Settings) if one.name == "backend"
+    names = {plain(name) for one in _settings.ENGINE.lines if one.name == "backend"
              for name in one.options}  # fmt: skip
     found = None
     for word, following in pairwise([*argv, ""]):
@@ -191,11 +191,9 @@ class Plugged(click.Command):
     def invoke(self, ctx: click.Context) -> Any:
         """Call the function with the settings in force; what it returns is the exit code."""
         last = {found.key: found for found in ctx.params["found"]}
-        resolved = _settings.resolve(
+        resolved = self._table.resolve(
             {key: found.value for key, found in last.items()},
             spelled={key: found.spelled for key, found in last.items()},
-            record=self._table.record,
-            plugin=self._table,
         )
         function = self._function()
         # A signal that it has no way of its own for interrupts it as it does any program.

@@ -8,7 +8,6 @@ import dataclasses
 import enum
 import functools
 import inspect
-import json
 import numbers
 import operator
 import os
@@ -19,48 +18,44 @@ import typing
 from collections.abc import Callable
 from typing import Any
 
-from fancypipe_core._cli.kinds import (
+from fancypipe_core._settings.types import (
+    ANYTHING,
+    FLAG,
     MISSING,
-    Anything,
-    Called,
-    Choice,
-    File,
-    Flag,
+    NOTHING,
     Kind,
-    Nothing,
-    Number,
-    Text,
-    Unwritable,
+    choice,
+    dumps,
+    either,
+    items,
+    record,
+    row,
+    scalar,
+    table,
+    unwritable,
 )
-from fancypipe_core._cli.structures import Either, Items, Record, Row, Table
 
 __all__ = ["hints_of", "kind_of"]
 
-_EMPTY = inspect.Parameter.empty
 # Names that are often imported for type checkers only, so that they are not
 # there when the annotation is looked at.
 _USUAL = {**vars(typing), "Path": pathlib.Path}
-_ITEMS: dict[Any, tuple[Callable[[Any], Any], str]] = {
-    list: (list, "list"),
-    set: (set, "set"),
-    frozenset: (frozenset, "set"),
-    collections.deque: (collections.deque, "list"),
-    collections.abc.Sequence: (list, "list"),
-    collections.abc.MutableSequence: (list, "list"),
-    collections.abc.Collection: (list, "list"),
-    collections.abc.Iterable: (list, "list"),
-    collections.abc.Set: (set, "set"),
-    collections.abc.MutableSet: (set, "set"),
+# What is made for a class that only says how it is used.
+_MADE: dict[Any, Any] = {
+    collections.abc.Sequence: list,
+    collections.abc.MutableSequence: list,
+    collections.abc.Collection: list,
+    collections.abc.Iterable: list,
+    collections.abc.Set: set,
+    collections.abc.MutableSet: set,
+    collections.abc.Mapping: dict,
+    collections.abc.MutableMapping: dict,
+    collections.OrderedDict: dict,
 }
-_TABLES = (dict, collections.abc.Mapping, collections.abc.MutableMapping, collections.OrderedDict)
-_CALLED = {
-    ("builtins", "complex"): "",
-    ("decimal", "Decimal"): "",
-    ("fractions", "Fraction"): "",
-    ("uuid", "UUID"): "",
-    ("datetime", "datetime"): "fromisoformat",
-    ("datetime", "date"): "fromisoformat",
-    ("datetime", "time"): "fromisoformat",
+# By name, since most pipelines import none of them.
+_WRITTEN = {
+    *("builtins.complex", "decimal.Decimal", "fractions.Fraction", "uuid.UUID"),
+    *("datetime.datetime", "datetime.date", "datetime.time"),
 }
 
 
@@ -93,21 +88,15 @@ def kind_of(annotation: Any, default: Any = MISSING) -> Kind:
         annotation: A type, or anything else that may stand there.
         default: The default of what is annotated; MISSING if it has none.
     """
-    if annotation is _EMPTY or isinstance(annotation, (str, typing.ForwardRef)):
-        kind = _kind_of_default(default)
+    if annotation is inspect.Parameter.empty or isinstance(annotation, (str, typing.ForwardRef)):
+        # Nothing is annotated: some defaults say what is meant.
+        told = isinstance(default, (bool, str, os.PathLike, enum.Enum))
+        kind = _kind(type(default), default) if told else ANYTHING
     else:
         kind = _kind(annotation, default)
-    if default is None and not isinstance(kind, (Anything, Unwritable)):
-        members = kind.members if isinstance(kind, Either) else [kind]
-        return Either([*members, Nothing()])
+    if default is None and kind.takes not in ("any", "never"):
+        return either([*(kind.members or [kind]), NOTHING])
     return kind
-
-
-def _kind_of_default(default: Any) -> Kind:
-    """Nothing is annotated: some defaults say what is meant."""
-    if isinstance(default, (bool, str, os.PathLike, enum.Enum)):
-        return _kind(type(default), default)
-    return Anything()
 
 
 def _kind(annotation: Any, default: Any) -> Kind:
@@ -117,21 +106,21 @@ def _kind(annotation: Any, default: Any) -> Kind:
     if origin in (typing.Union, types.UnionType):
         members = [_kind(arg, default) for arg in args]
         # Python 3.10 makes `Any | None` of `x: Any = None`.
-        anything = [kind for kind in members if isinstance(kind, Anything)]
-        return anything[0] if anything else Either(members)
+        return ANYTHING if ANYTHING in members else either(members)
     if origin is typing.Literal:
-        return Choice({_literal(value): value for value in args})
+        return choice({_literal(value): value for value in args})
     inner = _inner(annotation)
     if inner is not None:
         return kind_of(inner, default)
     if annotation in (None, type(None)):
-        return Nothing()
+        return NOTHING
     if annotation in (Any, object):
-        return Anything()
+        return ANYTHING
     cls = origin or annotation
+    name = getattr(annotation, "__name__", "") or str(annotation)
     if not isinstance(cls, type):
-        return Unwritable(_name(annotation))
-    return _structure(cls, args, default) or _plain(cls, default) or Unwritable(_name(annotation))
+        return unwritable(name)
+    return _structure(cls, args, default) or _scalar(cls, default) or unwritable(name)
 
 
 def _annotated(annotation: Any, extra: tuple[Any, ...], default: Any) -> Kind:
@@ -139,10 +128,15 @@ def _annotated(annotation: Any, extra: tuple[Any, ...], default: Any) -> Kind:
         if note in ("input", "output") and isinstance(note, str):
             # Whether a path must exist is told by the default: "input" and "output" settle it.
             default = MISSING if note == "input" else pathlib.PurePath()
+            if annotation is str:
+                return _path(str, must_exist=note == "input")
         elif callable(note) and not isinstance(note, type):
-            name = getattr(note, "__name__", "") or repr(note)
-            return Called(note, f"{name}()", "TEXT")
+            return _called(note, f"{getattr(note, '__name__', '') or repr(note)}()", "TEXT")
     return kind_of(annotation, default)
+
+
+def _called(call: Callable[[str], Any], name: str, shown: str) -> Kind:
+    return scalar(shown, f"a text that {name} takes", 4, call, why=True)
 
 
 def _inner(annotation: Any) -> Any:
@@ -160,43 +154,38 @@ def _inner(annotation: Any) -> Any:
 
 
 def _literal(value: Any) -> str:
-    if isinstance(value, str):
-        return value
-    if isinstance(value, enum.Enum):
-        return value.name
-    return repr(value) if isinstance(value, bytes) else json.dumps(value)
-
-
-def _name(annotation: Any) -> str:
-    return getattr(annotation, "__name__", "") or str(annotation)
+    if isinstance(value, (str, enum.Enum)):
+        return value if isinstance(value, str) else value.name
+    return repr(value) if isinstance(value, bytes) else dumps(value)
 
 
 def _structure(cls: type, args: tuple[Any, ...], default: Any) -> Kind | None:
     # That a list may be left out says nothing of what is in it.
     default = MISSING if default is None else default
-    if cls in _ITEMS:
-        make, name = _ITEMS[cls]
-        return Items(kind_of(args[0] if args else Any, default), make, name)
-    if cls is tuple:
-        if not args or (len(args) == 2 and args[1] is Ellipsis):
-            return Items(kind_of(args[0] if args else Any, default), tuple, "list")
-        return Row([kind_of(arg, default) for arg in args if arg != ()])
-    if cls in _TABLES:
+    cls = _MADE.get(cls, cls)
+    if cls is tuple and args and args[-1] is not Ellipsis:
+        return row([kind_of(arg, default) for arg in args if arg != ()])
+    if cls in (list, set, frozenset, tuple, collections.deque):
+        return items(kind_of(args[0] if args else Any, default), cls)
+    if cls is dict:
         key, value = args if len(args) == 2 else (Any, Any)
-        return Table(kind_of(key), kind_of(value))
+        return table(kind_of(key), kind_of(value))
     defaults: dict[str, Any]
     if dataclasses.is_dataclass(cls):
-        defaults = {
-            field.name: _default_of(field) for field in dataclasses.fields(cls) if field.init
-        }
-        return _record(cls, defaults)
-    if issubclass(cls, tuple) and hasattr(cls, "_field_defaults"):
-        known = cls._field_defaults
-        return _record(cls, {name: known.get(name, MISSING) for name in cls._fields})  # type: ignore[attr-defined]
-    if typing.is_typeddict(cls):
+        defaults = {one.name: _default_of(one) for one in dataclasses.fields(cls) if one.init}
+    elif issubclass(cls, tuple) and hasattr(cls, "_field_defaults"):
+        defaults = {**dict.fromkeys(cls._fields, MISSING), **cls._field_defaults}  # type: ignore[attr-defined]
+    elif typing.is_typeddict(cls):
         required = cls.__required_keys__  # type: ignore[attr-defined]
-        return _record(cls, {name: MISSING if name in required else None for name in hints_of(cls)})
-    return None
+        defaults = {name: MISSING if name in required else None for name in hints_of(cls)}
+    else:
+        return None
+
+    def kinds() -> dict[str, Kind]:
+        hints = hints_of(cls)
+        return {name: kind_of(hints.get(name, Any), value) for name, value in defaults.items()}
+
+    return record(cls, defaults, kinds)
 
 
 def _default_of(field: dataclasses.Field[Any]) -> Any:
@@ -207,32 +196,45 @@ def _default_of(field: dataclasses.Field[Any]) -> Any:
     return factory() if factory in (list, dict, set, tuple) else ...
 
 
-def _record(cls: type, defaults: dict[str, Any]) -> Record:
-    def kinds() -> dict[str, Kind]:
-        hints = hints_of(cls)
-        return {name: kind_of(hints.get(name, Any), value) for name, value in defaults.items()}
-
-    return Record(cls.__name__, cls, defaults, kinds)
-
-
-def _plain(cls: type, default: Any) -> Kind | None:
+def _scalar(cls: type, default: Any) -> Kind | None:
     if cls is bool:
-        return Flag()
+        return FLAG
     if issubclass(cls, enum.Enum):
-        return Choice(dict(cls.__members__))
+        return choice(dict(cls.__members__))
     if issubclass(cls, str):
-        return Text(cls)
+        return scalar("TEXT", "a text", 7, cls, takes="text")
     if issubclass(cls, os.PathLike):
         must_exist = not isinstance(default, (os.PathLike, str))
         is_pure = issubclass(cls, pathlib.PurePath) and not issubclass(cls, pathlib.Path)
-        made: Any = cls if issubclass(cls, pathlib.PurePath) else pathlib.Path
-        return File(made, must_exist and not is_pure)
-    way = _CALLED.get((cls.__module__, cls.__qualname__))
-    if way is not None:
-        return Called(getattr(cls, way) if way else cls, cls.__name__)
+        made = cls if issubclass(cls, pathlib.PurePath) else pathlib.Path
+        return _path(made, must_exist=must_exist and not is_pure)
+    if f"{cls.__module__}.{cls.__qualname__}" in _WRITTEN:
+        return _called(getattr(cls, "fromisoformat", cls), cls.__name__, cls.__name__.upper())
     # Registered with these are also the scalar types of numpy.
     if issubclass(cls, numbers.Integral):
-        return Number(int, cls)
+        return _number(int, cls)
     if issubclass(cls, numbers.Real):
-        return Number(float, cls)
+        return _number(float, cls)
     return None
+
+
+def _path(cls: Callable[[str], Any], *, must_exist: bool) -> Kind:
+    def make(text: str) -> Any:
+        if not text or "\0" in text or (must_exist and not os.path.exists(text)):
+            raise ValueError
+        return cls(text)
+
+    expected = "a file or folder that exists" if must_exist else "a path"
+    return scalar("PATH", expected, 6, make, takes="path")
+
+
+def _number(base: type[int | float], cls: Callable[[Any], Any]) -> Kind:
+    def data(data: Any) -> Any:
+        is_number = isinstance(data, (int, float)) and not isinstance(data, bool)
+        if not is_number or (base is int and data != data // 1):
+            raise ValueError
+        return cls(base(data))
+
+    if base is int:
+        return scalar("INTEGER", "a whole number", 1, lambda text: cls(int(text)), data)
+    return scalar("FLOAT", "a number", 2, lambda text: cls(float(text)), data)
