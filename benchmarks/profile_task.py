@@ -21,16 +21,23 @@ from typing import Any, TypeVar
 from benchmarks import jobs as functions
 from benchmarks.table import markdown
 from fancypipe_core import Session, task
-from fancypipe_core import _table as table
 from fancypipe_core import backend as contract
-from fancypipe_core._driver import Driver
-from fancypipe_core._files import Keeper
-from fancypipe_core._inline import InlineBackend
-from fancypipe_core._report import Report
-from fancypipe_core._runner import Runner
-from fancypipe_core._scheduler import Scheduler
-from fancypipe_core._values import EncodedValues, LiveValues
-from fancypipe_core._wire import FromWorker, Jobs, Reports, ToWorker, decode_command, encode_report
+from fancypipe_core._codec.values import EncodedValues, LiveValues
+from fancypipe_core._engine.driver import Driver
+from fancypipe_core._engine.machine import states as table
+from fancypipe_core._engine.machine.scheduler import Scheduler
+from fancypipe_core._engine.report import Report
+from fancypipe_core._model.temp_paths import Keeper
+from fancypipe_core._wire.messages import (
+    FromWorker,
+    Jobs,
+    Reports,
+    ToWorker,
+    decode_command,
+    encode_report,
+)
+from fancypipe_core._worker.inline import InlineBackend
+from fancypipe_core._worker.runner import Runner
 
 T = TypeVar("T")
 

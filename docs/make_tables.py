@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import fancypipe_core
-from fancypipe_core import _settings, _table, backend, errors, hooks
-from fancypipe_core._context import Context
-from fancypipe_core._spelling import dashed
+from fancypipe_core import backend, errors, hooks
+from fancypipe_core._base.option_names import dashed
+from fancypipe_core._engine.machine import states as _states
+from fancypipe_core._model.context import Context
+from fancypipe_core._settings import table as _settings
 
 DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
@@ -44,14 +46,14 @@ def first_line(obj: object) -> str:
 
 def states() -> str:
     """The states of a task."""
-    return table(["state", "the task ..."], [[s.name, s.value] for s in _table.State])
+    return table(["state", "the task ..."], [[s.name, s.value] for s in _states.State])
 
 
 def transitions() -> str:
     """Every step from state to state."""
     rows = [
         [before.name, after.name, why]
-        for before, steps in _table.TRANSITIONS.items()
+        for before, steps in _states.TRANSITIONS.items()
         for after, why in steps.items()
     ]
     return table(["from", "to", "when"], rows)
@@ -237,8 +239,8 @@ _core = fancypipe_core
 MADE: dict[str, Callable[[], str]] = {
     "states": states,
     "transitions": transitions,
-    "events": lambda: records(_table.Event),
-    "actions": lambda: records(_table.Action),
+    "events": lambda: records(_states.Event),
+    "actions": lambda: records(_states.Action),
     "modules": modules,
     "faults": faults,
     "security": security,

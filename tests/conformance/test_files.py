@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fancypipe_core import Exec, Session
-from fancypipe_core._files import mentions
+from fancypipe_core._model.temp_paths import mentions
 from tests.conformance import leaving_files as f
 
 

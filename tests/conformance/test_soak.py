@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 
 from fancypipe_core import Session, current, errors, task
-from fancypipe_core._graph import Graph
+from fancypipe_core._engine.graph import Graph
 
 SECONDS = float(os.environ.get("FANCYPIPE_SOAK", "0"))
 ROUND = 200  # tasks, and a few more

@@ -15,7 +15,8 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from time import monotonic
 from typing import Protocol
 
-from fancypipe_core import _plugins, errors
+from fancypipe_core import errors
+from fancypipe_core._plugins import discovery
 from fancypipe_core.backend import (
     BackendOptions,
     BackendPlugin,
@@ -52,7 +53,7 @@ def serve_named(sock: socket.socket, name: str, workers: int, *, settle_in: bool
             set_main_script(setup.main)
         with tempfile.TemporaryDirectory() as folder:
             options = BackendOptions(workers, folder, lambda: Runner(folder, live=False))
-            serve_backend(channel, _plugins.find(name).make(options))
+            serve_backend(channel, discovery.find(name).make(options))
     finally:
         channel.close()
 

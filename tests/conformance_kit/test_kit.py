@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from fancypipe_core import _plugins
+from fancypipe_core._plugins import discovery
 from fancypipe_core.backend import BackendPlugin
 from fancypipe_core.testing._jobs import same
 from fancypipe_core.testing._rig import Rig
@@ -94,7 +94,7 @@ def test_sound_backends_pass(subject: str, part: str, tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("plugin", [_plugins.find("threads"), _plugins.find("procs"), *PLUGINS])
+@pytest.mark.parametrize("plugin", [discovery.find("threads"), discovery.find("procs"), *PLUGINS])
 def test_sound_backends_do_as_many_at_once_as_they_were_asked_to(
     plugin: BackendPlugin, tmp_path: Path
 ) -> None:

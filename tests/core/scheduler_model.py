@@ -18,8 +18,9 @@ from types import ModuleType
 from typing import Any
 from unittest.mock import patch
 
-from fancypipe_core import _scheduler, _table
-from fancypipe_core._table import (
+from fancypipe_core._engine.machine import scheduler as _scheduler
+from fancypipe_core._engine.machine import states
+from fancypipe_core._engine.machine.states import (
     TRANSITIONS,
     Action,
     Cancel,
@@ -48,7 +49,7 @@ from fancypipe_core._table import (
 )
 
 SOURCE = Path(_scheduler.__file__).parent
-PARTS = ("_records", "_needs", "_scheduler")  # in the order in which they import each other
+PARTS = ("records", "dependencies", "scheduler")  # in the order in which they import each other
 MOST_TASKS = 40
 
 
@@ -70,15 +71,15 @@ class Watched:
             for old, new in (changes or {}).get(name, ()):
                 assert source.count(old) == 1, f"{name} has {source.count(old)} times:\n{old}"
                 source = source.replace(old, new)
-            spec = util.spec_from_loader(f"fancypipe_core.{name}", None)
+            spec = util.spec_from_loader(f"fancypipe_core._engine.machine.{name}", None)
             assert spec is not None
             part = util.module_from_spec(spec)
             with patch.dict(sys.modules, parts):
                 exec(compile(source, f"<{name}, changed>", "exec"), part.__dict__)
-            if name == "_records":
+            if name == "records":
                 vars(part)["Record"] = self._watch(part.Record)
             parts[part.__name__] = part
-        self.module = parts["fancypipe_core._scheduler"]
+        self.module = parts["fancypipe_core._engine.machine.scheduler"]
 
     def _watch(self, record: Any) -> Any:
         steps, slot = self.steps, record.state
@@ -538,4 +539,4 @@ class World:
         assert not kept, f"{kept} are kept for ever"
 
 
-__all__ = ["MOST_TASKS", "Frame", "Task", "Watched", "World", "_table"]
+__all__ = ["MOST_TASKS", "Frame", "Task", "Watched", "World", "states"]

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fancypipe_core import errors
-from fancypipe_core._channel import Frame, SocketChannel
+from fancypipe_core._wire.channel import Frame, SocketChannel
 
 
 @pytest.fixture

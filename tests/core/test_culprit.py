@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fancypipe_core import Outputs, errors
-from fancypipe_core._codec import Encoder
+from fancypipe_core._codec.pickler import Encoder
 from fancypipe_core.backend import Live
 
 

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from fancypipe_core import _machine, module, task
+from fancypipe_core import module, task
+from fancypipe_core._base import machine as _machine
+from fancypipe_core._codec.values import EncodedValues
 from fancypipe_core._doctor import compose as doctor_compose
 from fancypipe_core._doctor import installed, machine, travel
 from fancypipe_core._doctor.compose import Met, compose
 from fancypipe_core._doctor.finding import Finding
-from fancypipe_core._ref import Instance
-from fancypipe_core._values import EncodedValues
+from fancypipe_core._model.ref import Instance
 
 
 def marks(findings: Sequence[Finding]) -> list[str]:

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from fancypipe_core import Session, _progress, current, errors, module, run, task
+from fancypipe_core import Session, current, errors, module, run, task
+from fancypipe_core._model import progress as _progress
 from fancypipe_core.hooks import Outcome, RunInfo, TaskEvent, hookimpl
 
 BACKENDS = ["serial", "threads", "procs"]

@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fancypipe_core import Session, _plugins, errors, module, run
+from fancypipe_core import Session, errors, module, run
+from fancypipe_core._plugins import discovery
 from fancypipe_core.backend import (
     BackendOptions,
     BackendPlugin,
@@ -62,7 +63,7 @@ def opened(
 ) -> Session:
     with pytest.MonkeyPatch.context() as patch:
         plugin = plugin_for(make_pool, shares_memory)
-        patch.setattr(_plugins, "find", lambda _name: plugin)
+        patch.setattr(discovery, "find", lambda _name: plugin)
         return Session("pool", workers, debug=True, **{"grace": 5.0, **settings})
 
 
@@ -135,7 +136,8 @@ def test_a_script_is_imported_by_its_workers(tmp_path: Path) -> None:
     script.write_text(
         "from concurrent.futures import ProcessPoolExecutor\n"
         "from multiprocessing import get_context\n"
-        "from fancypipe_core import Session, _plugins, task\n"
+        "from fancypipe_core import Session, task\n"
+        "from fancypipe_core._plugins import discovery as _plugins\n"
         "from fancypipe_core.backend import BackendPlugin, FuturesBackend\n"
         "@task\n"
         "def twice(x: int) -> int:\n"

@@ -22,7 +22,7 @@ from fancypipe_core._cli import docstring as _docstring
 from fancypipe_core._cli import options as _options
 from fancypipe_core._cli.inputs import Input, bind, inputs_of
 from fancypipe_core._cli.options import Option
-from fancypipe_core._task import definition_of
+from fancypipe_core._model.task import definition_of
 
 if typing.TYPE_CHECKING:
     from somewhere import Unseen  # type: ignore[import-not-found]

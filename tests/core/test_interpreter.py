@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from fancypipe_core import Session, _wire, task
+from fancypipe_core import Session, task
+from fancypipe_core._base.interpreter import interpreter
 from fancypipe_core._doctor.clean import Clean
-from fancypipe_core._interpreter import interpreter
+from fancypipe_core._wire import messages
 
 # What a process of ours imports, early and late.
 IN_THE_WAY = (
@@ -59,7 +60,7 @@ def test_children_of_procs_import_nothing_from_the_current_folder(
 
 
 def test_the_doctors_child_imports_nothing_from_the_current_folder(folder: Path) -> None:
-    setup = _wire.Setup([], [], None, str(folder))
+    setup = messages.Setup([], [], None, str(folder))
     with Clean(setup, limit=20.0, cwd=str(folder)) as child:
         child.imported()
     assert not (folder / "ran").exists()

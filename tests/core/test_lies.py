@@ -15,9 +15,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fancypipe_core import _wire, errors
-from fancypipe_core._channel import SocketChannel
-from fancypipe_core._files import Keeper
+from fancypipe_core import errors
+from fancypipe_core._model.temp_paths import Keeper
+from fancypipe_core._wire import messages
+from fancypipe_core._wire.channel import SocketChannel
 from fancypipe_core.backend import Certificate, Done, Err, Lost, Ok, Payload, Started
 
 MARK = b"\xfapf\x01"
@@ -74,7 +75,7 @@ def test_a_large_buffer_comes_whole(size: int) -> None:
 
 
 def read(*done: Any, rare: Any = (), buffers: Any = ()) -> Any:
-    return _wire.Reports().read((msgspec.msgpack.encode([done, [], None, rare]), buffers))[0]
+    return messages.Reports().read((msgspec.msgpack.encode([done, [], None, rare]), buffers))[0]
 
 
 @pytest.mark.fault(82)
@@ -117,7 +118,7 @@ _reports = st.lists(st.lists(st.lists(_records, min_size=2, max_size=9), max_siz
 
 
 @pytest.mark.fault(61, 82)
-@pytest.mark.parametrize("decode", [_wire.Reports().read, _wire.decode_command])
+@pytest.mark.parametrize("decode", [messages.Reports().read, messages.decode_command])
 @given(data=st.one_of(st.binary(max_size=40), _reports.map(msgspec.msgpack.encode)))
 def test_whatever_comes_it_is_read_or_refused(decode: Callable[[Any], Any], data: bytes) -> None:
     with suppress(errors.ProtocolError):

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fancypipe_core import _wire, backend
-from fancypipe_core._msgpack import pack, unpacker
+from fancypipe_core import backend
+from fancypipe_core._base.msgpack import pack, unpacker
+from fancypipe_core._wire import messages
 from tests.meta.repo import ROOT
 
 texts = st.text(st.characters(), max_size=8) | st.sampled_from(["\udce9", "\x1a", "\x1adce9", ""])
@@ -72,18 +73,18 @@ def test_every_event_and_command() -> None:
         *[backend.Done((1, 1), reply, 0.5, f"{NAME}-1.1") for reply in ENDED],
         backend.Lost((1, 1), why),
     ]
-    told, _ = _wire.Reports().read(_wire.encode_report(events))
+    told, _ = messages.Reports().read(messages.encode_report(events))
     assert [repr(event) for event in told] == [
         repr(event).replace(repr(events[4].reply.calls[0]), repr(told[4].reply.calls[0]))  # type: ignore[union-attr]
         for event in events
     ]
-    setup = _wire.Setup([NAME], [NAME], ("file", NAME), NAME)
-    assert _wire.decode_command((_wire.encode_command(setup), [])) == setup
+    setup = messages.Setup([NAME], [NAME], ("file", NAME), NAME)
+    assert messages.decode_command((messages.encode_command(setup), [])) == setup
     job = backend.Job((1, 1), backend.Call(NAME, (FIRST, PAYLOAD)), (FIRST, PAYLOAD))
-    head, buffers = _wire.ToWorker().jobs([job])
-    command = _wire.decode_command((head, buffers))
-    assert isinstance(command, _wire.Jobs)
-    (read,) = _wire.FromWorker().jobs(command, buffers)
+    head, buffers = messages.ToWorker().jobs([job])
+    command = messages.decode_command((head, buffers))
+    assert isinstance(command, messages.Jobs)
+    (read,) = messages.FromWorker().jobs(command, buffers)
     assert (read.call.label, read.inputs) == (NAME, job.inputs)
 
 
@@ -95,4 +96,4 @@ def test_nobody_else_writes_or_reads_msgpack() -> None:
         for path in Path(package, "src").rglob("*.py")
         if "msgspec.msgpack" in path.read_text(encoding="utf-8")
     ]
-    assert found == ["fancypipe_core/src/fancypipe_core/_msgpack.py"]
+    assert found == ["fancypipe_core/src/fancypipe_core/_base/msgpack.py"]

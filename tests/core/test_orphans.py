@@ -12,16 +12,17 @@ from pathlib import Path
 
 import pytest
 
-from fancypipe_core import Session, _orphans, current, task
-from fancypipe_core._files import KEPT
-from fancypipe_core._orphans import owned_prefix, sweep_orphans
+from fancypipe_core import Session, current, task
+from fancypipe_core._engine import orphans
+from fancypipe_core._engine.orphans import owned_prefix, sweep_orphans
+from fancypipe_core._model.temp_paths import KEPT
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothing is swept")
 
 
 def dead_prefix() -> str:
     """Return the prefix of a process that has ended."""
-    code = "from fancypipe_core._orphans import owned_prefix; print(owned_prefix())"
+    code = "from fancypipe_core._engine.orphans import owned_prefix; print(owned_prefix())"
     return subprocess.run(
         [sys.executable, "-c", code], check=True, capture_output=True, text=True
     ).stdout.strip()
@@ -87,7 +88,7 @@ def test_what_is_not_dead_beyond_doubt_stays(tmp_path: Path, dead: str) -> None:
 def test_where_the_system_says_nothing_nothing_is_removed(
     tmp_path: Path, dead: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_orphans, "_here", lambda: None)
+    monkeypatch.setattr(orphans, "_here", lambda: None)
     assert owned_prefix("worker") == "fancypipe-worker-"
     filled(tmp_path / f"{dead}a")
     sweep_orphans(str(tmp_path))

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from fancypipe_core import _outpost, _wire, errors
-from fancypipe_core._channel import SocketChannel
-from fancypipe_core._outpost import serve_backend
+from fancypipe_core import errors
+from fancypipe_core._wire import messages
+from fancypipe_core._wire.channel import SocketChannel
 from fancypipe_core.backend import (
     Call,
     Certificate,
@@ -30,6 +30,8 @@ from fancypipe_core.backend import (
     Sink,
     Slots,
 )
+from fancypipe_core.toolkit import server
+from fancypipe_core.toolkit.server import serve_backend
 from tests.meta.repo import ROOT
 
 
@@ -89,7 +91,7 @@ class Served:
         self.raised: BaseException | None = None
         self.thread = threading.Thread(target=self._serve, daemon=True)
         self.thread.start()
-        self.reports = _wire.Reports()
+        self.reports = messages.Reports()
 
     def _serve(self) -> None:
         try:
@@ -97,8 +99,8 @@ class Served:
         except BaseException as error:  # noqa: BLE001 - the test looks at it
             self.raised = error
 
-    def tell(self, command: _wire.Cancel | _wire.Stop) -> None:
-        self.client.send(_wire.encode_command(command))
+    def tell(self, command: messages.Cancel | messages.Stop) -> None:
+        self.client.send(messages.encode_command(command))
 
     def hear(self) -> list[Event]:
         return self.reports.read(self.client.receive())[0]
@@ -128,8 +130,8 @@ def test_commands_come_in_order_and_events_go_back(served: Served) -> None:
     assert served.hear() == [Slots(3, 4)]
     call = Call("it", (Payload(b"code"),))
     job = Job((5, 1), call, (Payload(b"inputs", (b"x" * 9000,)),), 1.5)
-    served.client.send(*_wire.ToWorker().jobs([job]))
-    served.tell(_wire.Cancel([(5, 1)]))
+    served.client.send(*messages.ToWorker().jobs([job]))
+    served.tell(messages.Cancel([(5, 1)]))
     assert served.hear() == [Lost((5, 1), Certificate("cancelled", "", "h", 7))]
     told: list[Event] = [
         Note((6, 1), "stdout", "hello", "a name"),
@@ -137,7 +139,7 @@ def test_commands_come_in_order_and_events_go_back(served: Served) -> None:
     ]
     served.backend.sink(told[::-1])
     assert served.hear() == told, "what is told of a job comes before its end"
-    served.tell(_wire.Stop(2.5))
+    served.tell(messages.Stop(2.5))
     served.over()
     assert served.backend.said == ["job 5", "cancel 5", "stop 2.5"]
     assert served.raised is None
@@ -163,14 +165,14 @@ def test_nonsense_ends_it_with_the_reason(served: Served) -> None:
 def test_a_client_that_does_not_read_holds_up_nothing(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_outpost, "_LAST_WORDS", 0.2)
+    monkeypatch.setattr(server, "_LAST_WORDS", 0.2)
     served.hear()
     big = Ok((Payload(b"", (bytes(4 * 1024 * 1024),)),))
     for number in range(4):
         served.backend.sink([Done((number, 1), big, 0.0)])
-    served.tell(_wire.Cancel([(77, 1)]))
+    served.tell(messages.Cancel([(77, 1)]))
     wait_until(lambda: "cancel 77" in served.backend.said)
-    served.tell(_wire.Stop())
+    served.tell(messages.Stop())
     assert served.backend.ended.wait(60)
     served.over()
 
@@ -179,7 +181,8 @@ def test_a_script_runs_on_procs_behind_a_channel(tmp_path: Path) -> None:
     """The worker's process was started by nobody who knows the script: it learns of it."""
     script = tmp_path / "script.py"
     script.write_text(
-        "from fancypipe_core import Session, _plugins, task\n"
+        "from fancypipe_core import Session, task\n"
+        "from fancypipe_core._plugins import discovery as _plugins\n"
         "from tests.conformance_kit.backends import channel_procs\n"
         "import helper_of_the_script\n"
         "class Mine(Exception): ...\n"

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fancypipe_core._parts import LARGE, parts_of
+from fancypipe_core._wire.parts import LARGE, parts_of
 
 LARGE_VALUES = [
     bytes(range(256)) * (16 * LARGE // 256),

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fancypipe_core import Outputs, _codec, _decode, _plain, task
-from fancypipe_core._plain import NOT_PLAIN
+from fancypipe_core import Outputs, task
+from fancypipe_core._codec import pickler, plain, unpickler
+from fancypipe_core._codec.plain import NOT_PLAIN
 from fancypipe_core.backend import Payload
 
 PLAIN: list[Any] = [
@@ -52,20 +53,20 @@ NOT: list[Any] = [
 
 
 def written(value: Any) -> tuple[Payload, ...]:
-    body = _codec.Encoder().encode_result(value).body
+    body = pickler.Encoder().encode_result(value).body
     assert isinstance(body, tuple)
     return body
 
 
 def opened(encoded: tuple[Payload, ...]) -> Any:
-    return _decode.decode(encoded, _plain.load)
+    return unpickler.decode(encoded, plain.load)
 
 
 @pytest.mark.parametrize("value", PLAIN, ids=lambda value: type(value).__name__)
 def test_what_is_plain_is_read_as_plain(value: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     encoded = written(value)
     assert not any(payload.head.endswith(NOT_PLAIN) for payload in encoded)
-    monkeypatch.setattr(_plain, "_SMALL", 0)  # all by the reader itself
+    monkeypatch.setattr(plain, "_SMALL", 0)  # all by the reader itself
     found = opened(encoded)
     assert type(found) is type(value)
     assert pickle.dumps(found) == pickle.dumps(value)
@@ -94,14 +95,14 @@ def test_what_is_said_to_be_plain_and_is_not_is_refused(protocol: int, made: Any
     if made[0] is getattr:
         made = (getattr, "x", "upper")
     head = pickle.dumps([Evil(*made), 1], protocol)
-    for load in (_plain.load,):
+    for load in (plain.load,):
         with pytest.raises(pickle.UnpicklingError, match="said to be plain data, and names"):
             load(head, ())
-    assert _plain.load(head + NOT_PLAIN, ())[1] == 1
+    assert plain.load(head + NOT_PLAIN, ())[1] == 1
 
 
 def test_what_names_something_has_one_of_the_codes_that_are_looked_for() -> None:
     naming = {"GLOBAL", "STACK_GLOBAL", "INST", "EXT1", "EXT2", "EXT4"}
     for code in pickletools.opcodes:
-        found = _plain._NAMING.search(code.code.encode("latin-1")) is not None
+        found = plain._NAMING.search(code.code.encode("latin-1")) is not None
         assert found == (code.name in naming), code.name

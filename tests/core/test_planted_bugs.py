@@ -10,7 +10,7 @@ import pytest
 from tests.core.scheduler_model import Watched
 from tests.core.test_scheduler_machine import Machine, run
 
-SCHEDULER, NEEDS = "_scheduler", "_needs"
+SCHEDULER, NEEDS = "scheduler", "dependencies"
 EXAMPLES = 1500  # most are found within 50
 
 # What goes wrong: where, what is replaced, by what.

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from fancypipe_core import Session, _plugins, errors, run, task
+from fancypipe_core import Session, errors, run, task
+from fancypipe_core._plugins import discovery
 from fancypipe_core.hooks import Outcome, RunInfo, TaskFailure, hookimpl
 from tests.conformance import pipelines as p
 from tests.meta.repo import python
@@ -21,8 +22,8 @@ from tests.meta.repo import python
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder on the path, whose modules are forgotten afterwards."""
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setattr(_plugins, "_complained", set())
-    monkeypatch.setattr(_plugins, "_looked", {})
+    monkeypatch.setattr(discovery, "_complained", set())
+    monkeypatch.setattr(discovery, "_looked", {})
     before = set(sys.modules)
     yield tmp_path
     for name in set(sys.modules) - before:
@@ -165,16 +166,16 @@ def test_what_the_caller_gave_may_not_be_wrong() -> None:
 def test_a_broken_backend_is_listed_with_its_reason(site: Path, text: str, reason: str) -> None:
     (site / "broken.py").write_text(text)
     install(site, "fancypipe.backends", aaa="broken:plugin")
-    entries = {entry.name: entry for entry in _plugins.backends()}
+    entries = {entry.name: entry for entry in discovery.backends()}
     assert reason in (entries["aaa"].error or "")
     assert (entries["aaa"].dist, entries["aaa"].version) == ("stranger", "1.0")
     assert entries["serial"].error is None
     with pytest.raises(errors.PluginError, match="aaa") as caught:
-        _plugins.find("aaa")
+        discovery.find("aaa")
     assert caught.value.plugin == "aaa"
     with pytest.raises(errors.BackendNotFound):
-        _plugins.find("B")
-    assert _plugins.find("S").name == "serial"
+        discovery.find("B")
+    assert discovery.find("S").name == "serial"
 
 
 def test_a_third_partys_alias_is_found_in_either_case(site: Path) -> None:
@@ -183,7 +184,7 @@ def test_a_third_partys_alias_is_found_in_either_case(site: Path) -> None:
         "plugin = BackendPlugin('fine', ('Xy',), '', None)\n"
     )
     install(site, "fancypipe.backends", fine="fine:plugin")
-    assert {_plugins.find(name).name for name in ("fine", "Xy", "XY", "xy")} == {"fine"}
+    assert {discovery.find(name).name for name in ("fine", "Xy", "XY", "xy")} == {"fine"}
 
 
 def test_a_run_without_installed_observers_does_not_read_all_metadata() -> None:

@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 
 from fancypipe_core import Module, Outputs, Ref, Task, errors, module, run, task
-from fancypipe_core._ref import _BINARY, _COMPARE
-from fancypipe_core._task import definition_of, is_definition
+from fancypipe_core._model.ref import _BINARY, _COMPARE
+from fancypipe_core._model.task import definition_of, is_definition
 
 
 @task

@@ -47,7 +47,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from fancypipe_core._table import (
+from fancypipe_core._engine.machine.states import (
     TRANSITIONS,
     Demand,
     Done,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from fancypipe_core._scheduler import Scheduler
-from fancypipe_core._table import (
+from fancypipe_core._engine.machine.scheduler import Scheduler
+from fancypipe_core._engine.machine.states import (
     Action,
     Cancel,
     Compute,

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from fancypipe_core import _plugins, _settings, errors
-from fancypipe_core._declare import setting
-from fancypipe_core._settings import ENGINE, Settings, Table, lines_of
-from fancypipe_core._settings import cores as _cores
+from fancypipe_core import errors
+from fancypipe_core._base import cores as _cores
+from fancypipe_core._base.declarations import setting
+from fancypipe_core._plugins import discovery
+from fancypipe_core._settings import table as _table
+from fancypipe_core._settings.table import ENGINE, Settings, Table, lines_of
 
 
 class Places:
@@ -37,7 +39,7 @@ class Places:
 
     def resolve(
         self, arguments: Mapping[str, object] | None = None, **env: str
-    ) -> _settings.Resolved[Settings]:
+    ) -> _table.Resolved[Settings]:
         return ENGINE.resolve(arguments or {}, {**self.env, **env}, self.deep)
 
 
@@ -192,7 +194,7 @@ def test_a_file_that_is_not_toml(places: Places) -> None:
 def test_the_default_backend(places: Places, monkeypatch: pytest.MonkeyPatch) -> None:
     chosen = []
     for installed in (["procs", "serial", "threads"], ["serial", "threads"], ["serial"]):
-        monkeypatch.setattr(_plugins, "is_installed", installed.__contains__)
+        monkeypatch.setattr(discovery, "is_installed", installed.__contains__)
         chosen.append(places.resolve().settings.backend)
     assert chosen == ["procs", "threads", "serial"]
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from fancypipe_core import _faults
+from fancypipe_core._base import faults
 
 Plan = Callable[[str], None]
 
@@ -14,11 +14,11 @@ Plan = Callable[[str], None]
 @pytest.fixture
 def plan() -> Iterator[Plan]:
     """Plans faults in this process; at the end frozen threads go on."""
-    yield _faults.plan
-    _faults.plan("")
+    yield faults.plan
+    faults.plan("")
 
 
 @pytest.fixture
 def plan_for_children(monkeypatch: pytest.MonkeyPatch) -> Plan:
     """Plans faults in processes that are started from now on."""
-    return lambda text: monkeypatch.setenv(_faults.VARIABLE, text)
+    return lambda text: monkeypatch.setenv(faults.VARIABLE, text)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from fancypipe_core import Session, _plugins, errors, task
-from fancypipe_core._watch import Watch
+from fancypipe_core import Session, errors, task
+from fancypipe_core._engine.watchdog import Watch
+from fancypipe_core._plugins import discovery
 from fancypipe_core.backend import BackendPlugin, Sink
 from tests.faults.conftest import Plan
 
@@ -41,7 +42,7 @@ class Mute:
 
 def test_a_backend_that_does_not_come_up(monkeypatch: pytest.MonkeyPatch) -> None:
     plugin = BackendPlugin("mute", (), "for tests", lambda _: Mute())  # type: ignore[arg-type,return-value]
-    monkeypatch.setattr(_plugins, "find", lambda _name: plugin)
+    monkeypatch.setattr(discovery, "find", lambda _name: plugin)
     with pytest.raises(
         errors.BackendStartError,
         match=r"no worker within 0\.2 seconds.*the setting backend_start_limit",

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from fancypipe_core import _faults
-from fancypipe_core._faults import InjectedFault, fault
+from fancypipe_core._base import faults as _faults
+from fancypipe_core._base.faults import InjectedFault, fault
 from tests.faults.conftest import Plan
 from tests.meta.repo import PACKAGES, ROOT, source_of
 
@@ -74,7 +74,7 @@ def test_what_is_no_plan(text: str, plan: Plan) -> None:
 @pytest.mark.parametrize(("action", "code"), [("kill", -signal.SIGKILL), ("exit", 7), ("raise", 1)])
 def test_how_a_process_ends(action: str, code: int) -> None:
     over = subprocess.run(
-        [sys.executable, "-c", "from fancypipe_core._faults import fault; fault('here')"],
+        [sys.executable, "-c", "from fancypipe_core._base.faults import fault; fault('here')"],
         env={**os.environ, _faults.VARIABLE: f"here={action}"},
         stderr=subprocess.DEVNULL,
         timeout=60,
@@ -85,7 +85,7 @@ def test_how_a_process_ends(action: str, code: int) -> None:
 
 def test_a_process_stops() -> None:
     with subprocess.Popen(
-        [sys.executable, "-c", "from fancypipe_core._faults import fault; fault('here')"],
+        [sys.executable, "-c", "from fancypipe_core._base.faults import fault; fault('here')"],
         env={**os.environ, _faults.VARIABLE: "here=stop"},
     ) as process:
         _, status = os.waitpid(process.pid, os.WUNTRACED)
@@ -99,7 +99,7 @@ def test_each_point_is_used_by_a_test() -> None:
         point: path.relative_to(ROOT)
         for package in PACKAGES
         for path in source_of(package).rglob("*.py")
-        if path.name != "_faults.py"
+        if path.name != "faults.py"
         for point in POINT.findall(path.read_text("utf-8"))
     }
     assert len(points) > 10

@@ -136,7 +136,7 @@ def test_the_clock_of_time_limits(action: str, plan: Plan) -> None:
 
 @pytest.mark.fault(12)
 def test_a_task_that_takes_long_is_no_hang(monkeypatch: pytest.MonkeyPatch) -> None:
-    from fancypipe_core import _watch
+    from fancypipe_core._engine import watchdog
 
     go = threading.Event()
     with Session("threads", 2, freeze_limit=0.0) as session:
@@ -154,7 +154,7 @@ def test_a_task_that_takes_long_is_no_hang(monkeypatch: pytest.MonkeyPatch) -> N
 
         monkeypatch.setattr(session._driver._watch, "_check", counted)
         assert session.run(wait_for(go)) == "done"
-        assert looks >= 3, f"one in {_watch.LOOK} s"
+        assert looks >= 3, f"one in {watchdog.LOOK} s"
 
 
 # ---- time limits --------------------------------------------------------------------------

@@ -52,6 +52,6 @@ def test_importing_the_core_imports_none_of(code: str) -> None:
 
 def test_help_imports_no_backend_and_no_engine() -> None:
     imported = imported_by(HELP)
-    backends = {"fancypipe_core._inline", "fancypipe_threads", "fancypipe_procs"}
+    backends = {"fancypipe_core._worker.inline", "fancypipe_threads", "fancypipe_procs"}
     assert "fancypipe_core.cli" in imported
     assert not imported & (backends | {"cloudpickle", "tblib", "numpy", "asyncio"})

@@ -385,12 +385,12 @@ def test_what_could_do_io_is_seen(tmp_path: Path, text: str, wrong: bool) -> Non
 @pytest.mark.parametrize(
     ("text", "wrong"),
     [
-        ("from fancypipe_core._task import Task", True),
+        ("from fancypipe_core._model.task import Task", True),
         ("from fancypipe_core import task", True),
         ("import fancypipe_core", True),
         ("import fancypipe_other.backend", True),
-        ("MODULE = 'fancypipe_core._serve'", True),
-        ("MODULE = 'fancypipe_core._serve:main'", True),
+        ("MODULE = 'fancypipe_core.toolkit.channel_backend'", True),
+        ("MODULE = 'fancypipe_core.toolkit.channel_backend:main'", True),
         ("from fancypipe_core import backend, errors", False),
         ("from fancypipe_core.hooks import hookimpl\nfrom lib._own import x", False),
         ("MODULE = 'fancypipe_core.backend'", False),

@@ -21,7 +21,7 @@ from tests.meta.repo import (
 GROUP = "fancypipe.backends"
 VERSION = str(project_of(CORE)["version"])
 BACKENDS = {
-    "fancypipe_core": {"serial": "fancypipe_core._inline:plugin"},
+    "fancypipe_core": {"serial": "fancypipe_core._worker.inline:plugin"},
     "fancypipe_threads": {"threads": "fancypipe_threads:plugin"},
     "fancypipe_procs": {"procs": "fancypipe_procs:plugin"},
     "fancypipe_remote": {"remote": "fancypipe_remote:plugin"},
@@ -116,7 +116,7 @@ def test_the_version_can_be_asked_for() -> None:
 
 def test_help_tells_of_our_commands_what_the_plugin_says() -> None:
     """The core lists them without loading the package that brings them."""
-    from fancypipe_core._plugins import OWN_COMMANDS
+    from fancypipe_core._plugins.discovery import OWN_COMMANDS
     from fancypipe_remote import plugin
 
     told = {name: command.help for name, command in plugin.commands.items()}
@@ -126,8 +126,8 @@ def test_help_tells_of_our_commands_what_the_plugin_says() -> None:
 
 def test_help_tells_of_the_options_that_choose_a_backend_what_the_plugin_says() -> None:
     from fancypipe_core._cli.plugged import rows
-    from fancypipe_core._configured import table_of
-    from fancypipe_core._plugins import OWN_OPTIONS, find
+    from fancypipe_core._plugins.discovery import OWN_OPTIONS, find
+    from fancypipe_core._settings.session import table_of
 
     for owner in ("serial", "threads", "procs", "remote"):
         table = table_of(find(owner))

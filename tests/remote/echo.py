@@ -14,10 +14,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from fancypipe_remote import _secret, _token
 from fancypipe_remote._address import Address
-from fancypipe_remote._keys import CLIENT, ManagerKeys, PeerKeys
-from fancypipe_remote._secret import Secret
+from fancypipe_remote._auth import secret as _secret
+from fancypipe_remote._auth import token
+from fancypipe_remote._auth.keys import CLIENT, ManagerKeys, PeerKeys
+from fancypipe_remote._auth.secret import Secret
 from fancypipe_remote._transport import Dialer, Listener, Sent, Waiter, Waker
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ class Echo:
 
 def secret(text: str | None = None) -> Secret:
     """Return a secret, by default a new one."""
-    return Secret(text or _token.generate(), "test")
+    return Secret(text or token.generate(), "test")
 
 
 def keys(of: Secret, role: str = CLIENT) -> PeerKeys:

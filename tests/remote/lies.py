@@ -13,19 +13,20 @@ from typing import Any
 import msgspec
 import zmq
 
-from fancypipe_core import _wire, errors
+from fancypipe_core import errors
+from fancypipe_core._wire import messages as _wire
 from fancypipe_core.backend import JobId, Slots, SocketChannel
-from fancypipe_remote import _greeting
-from fancypipe_remote import _messages as messages
 from fancypipe_remote._address import Address
-from fancypipe_remote._ends import Connection
-from fancypipe_remote._keys import PeerKeys
-from fancypipe_remote._loop import Loop
-from fancypipe_remote._messages import Parts
-from fancypipe_remote._pump import Pump
-from fancypipe_remote._sides import WorkerSide
+from fancypipe_remote._auth.keys import PeerKeys
+from fancypipe_remote._machines import messages
+from fancypipe_remote._machines.connection import Connection
+from fancypipe_remote._machines.endpoint import WorkerSide
+from fancypipe_remote._machines.messages import Parts
+from fancypipe_remote._shipping import greeting
 from fancypipe_remote._transport import Dialer
 from fancypipe_remote._transport._dialer import _dealer
+from fancypipe_remote._transport.bridge import Pump
+from fancypipe_remote._transport.loop import Loop
 
 __all__ = ["NASTY", "Liar", "LyingWorker", "hello", "lying_worker", "mutated", "plain", "raw"]
 
@@ -186,7 +187,7 @@ class LyingWorker:
         channel = SocketChannel(sock, blocking=True)
         with suppress(errors.ChannelError):
             channel.receive()
-            channel.send(_greeting.encode(_greeting.Answer(wants_code=False, shares=True)))
+            channel.send(greeting.encode(greeting.Answer(wants_code=False, shares=True)))
             channel.receive()
             channel.send(*_wire.encode_report([Slots(1, 0)]))
             while not isinstance(command := _wire.decode_command(channel.receive()), _wire.Jobs):

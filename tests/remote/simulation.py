@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator
 from itertools import count
 from random import Random
 
-from fancypipe_remote import _messages as messages
-from fancypipe_remote._ends import Connection
-from fancypipe_remote._link import LinkState
-from fancypipe_remote._relay import Identity, Relay
-from fancypipe_remote._sides import ClientSide, Closed, Data, Wanted, WorkerSide
+from fancypipe_remote._machines import messages
+from fancypipe_remote._machines.connection import Connection
+from fancypipe_remote._machines.endpoint import ClientSide, Closed, Data, Wanted, WorkerSide
+from fancypipe_remote._machines.link import LinkState
+from fancypipe_remote._machines.router import Identity, Relay
 
 Side = ClientSide | WorkerSide
 

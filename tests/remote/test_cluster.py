@@ -499,7 +499,7 @@ MANAGER = """
 import signal, sys, threading, time
 from fancypipe_core import cli
 
-HOME = "fancypipe_remote._manager"
+HOME = "fancypipe_remote._manager.shell"
 
 def stop():
     while getattr(signal.getsignal(signal.SIGTERM), "__module__", "") != HOME:
@@ -510,7 +510,7 @@ threading.Thread(target=stop, daemon=True).start()
 try:
     cli.main(["manager", "-jobmanager=127.0.0.1:0"])
 finally:
-    bad = {"_pickle", "tblib", "cloudpickle", "fancypipe_core._codec"} & set(sys.modules)
+    bad = {"_pickle", "tblib", "cloudpickle", "fancypipe_core._codec.pickler"} & set(sys.modules)
     assert not bad, bad
     assert sys.modules["pickle"].__spec__ is None, "the real pickle"
 """

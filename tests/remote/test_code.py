@@ -14,8 +14,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from fancypipe_remote import _code, _reach, _roots
-from fancypipe_remote._code import Bundle, Code, Place
+from fancypipe_remote._shipping import bundle as _bundle
+from fancypipe_remote._shipping import reach as _reach
+from fancypipe_remote._shipping import roots as _roots
+from fancypipe_remote._shipping.bundle import Bundle, Code, Place
 
 LIMIT = 60.0
 
@@ -183,7 +185,7 @@ def test_an_editable_install_comes_with_what_it_says_of_itself(
     put(project / "old.egg-info" / "PKG-INFO", "Name: old\nVersion: 2\n")
     monkeypatch.setattr(_roots, "_installed_folders", lambda: ("/nowhere", str(installed)))
     code = Bundle(None).code
-    there = _code.unpack(Bundle(None).archive(_code.this_platform()), str(tmp_path / "there"))
+    there = _bundle.unpack(Bundle(None).archive(_bundle.this_platform()), str(tmp_path / "there"))
     path = there.search(code, [])
     ask = "from importlib.metadata import version; print(version('mine'), version('old'))"
     over = subprocess.run(
@@ -192,7 +194,7 @@ def test_an_editable_install_comes_with_what_it_says_of_itself(
     )  # fmt: skip
     assert over.stdout == "1.0 2\n"
     assert str(installed) not in path
-    assert _code.settle(msgspec.structs.replace(code, files=dict(code.files)))
+    assert _bundle.settle(msgspec.structs.replace(code, files=dict(code.files)))
 
 
 def test_what_is_too_large_is_named_and_code_comes_before_data(
@@ -219,11 +221,11 @@ def test_machine_code_goes_to_its_own_platform_only(
     put(project / "used" / "__init__.py")
     put(project / "used" / "libs" / "libx.so.3")
     bundle = Bundle(("file", str(put(project / "run.py", "import fast, used"))))
-    ours = _code.this_platform()
+    ours = _bundle.this_platform()
     assert bundle.unfit(ours) == ""
     assert bundle.unfit("other") == f"{project}/fast.abi3.so and {project}/used/libs/libx.so.3"
     for platform, expected in ((ours, 4), ("other", 2)):
-        place = _code.unpack(bundle.archive(platform), str(tmp_path / platform))
+        place = _bundle.unpack(bundle.archive(platform), str(tmp_path / platform))
         there = Path(place.of(str(project)))
         assert len([path for path in there.rglob("*") if path.is_file()]) == expected
 
@@ -242,11 +244,11 @@ def test_a_name_may_be_of_any_bytes(project: Path, tmp_path: Path) -> None:
     odd = project / os.fsdecode(b"caf\xe9")
     script = put(odd / "run.py")
     bundle = Bundle(("file", str(script)))
-    place = _code.unpack(bundle.archive(_code.this_platform()), str(tmp_path / "there"))
+    place = _bundle.unpack(bundle.archive(_bundle.this_platform()), str(tmp_path / "there"))
     assert place.of(str(script)) == str(tmp_path / "there") + str(script)
-    assert _code.settle(bundle.code)
+    assert _bundle.settle(bundle.code)
     script.write_text("changed")
-    assert not _code.settle(bundle.code)
+    assert not _bundle.settle(bundle.code)
 
 
 def test_what_is_not_here_keeps_its_path(tmp_path: Path) -> None:
@@ -268,17 +270,17 @@ def test_a_bundle_cannot_leave_its_folder(tmp_path: Path, path: bytes) -> None:
     archive = zlib.compress(msgspec.msgpack.encode([(b"/taken", False, b""), (path, False, b"x")]))
     (tmp_path / "kept").write_text("")
     with pytest.raises((ValueError, OSError)):
-        _code.unpack(archive, str(tmp_path / "code"))
+        _bundle.unpack(archive, str(tmp_path / "code"))
     assert sorted(p.name for p in tmp_path.rglob("*")) == ["code", "kept", "taken"]
 
 
 @pytest.mark.parametrize("archive", [b"", b"nothing", zlib.compress(b"\xc1"), zlib.compress(b"")])
 def test_a_bundle_that_cannot_be_read(tmp_path: Path, archive: bytes) -> None:
     with pytest.raises(ValueError, match="cannot be read"):
-        _code.unpack(archive, str(tmp_path / "code"))
+        _bundle.unpack(archive, str(tmp_path / "code"))
 
 
 def test_a_bundle_that_grows_too_much(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_code, "_MOST_BYTES", 1000)
+    monkeypatch.setattr(_bundle, "_MOST_BYTES", 1000)
     with pytest.raises(ValueError, match="larger than"):
-        _code.unpack(zlib.compress(bytes(10_000)), str(tmp_path / "code"))
+        _bundle.unpack(zlib.compress(bytes(10_000)), str(tmp_path / "code"))

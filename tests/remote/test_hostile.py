@@ -19,7 +19,7 @@ from typing import NamedTuple
 import pytest
 
 from fancypipe_remote._address import Address, parse
-from fancypipe_remote._keys import PeerKeys
+from fancypipe_remote._auth.keys import PeerKeys
 from fancypipe_remote._transport import MAX_PART, Dialer, Waiter
 from fancypipe_remote._transport._descriptors import MOST_STRANGERS
 from tests.remote.cluster import cluster

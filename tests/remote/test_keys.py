@@ -12,12 +12,13 @@ from pathlib import Path
 import pytest
 
 from fancypipe_core import errors
-from fancypipe_remote import _secret, _token
-from fancypipe_remote._keys import CLIENT, WORKER, ManagerKeys, PeerKeys, export_worker_key
-from fancypipe_remote._secret import Secret
+from fancypipe_remote._auth import secret as _secret
+from fancypipe_remote._auth import token
+from fancypipe_remote._auth.keys import CLIENT, WORKER, ManagerKeys, PeerKeys, export_worker_key
+from fancypipe_remote._auth.secret import Secret
 from tests.remote.echo import Echo, ask, dialer, secret
 
-TOKEN = _token.pack(_token.TOKEN, bytes(range(20)))
+TOKEN = token.pack(token.TOKEN, bytes(range(20)))
 
 
 def public(keys: PeerKeys) -> bytes:
@@ -114,7 +115,7 @@ def test_a_worker_key_is_of_no_use_to_others(worker_key: Secret) -> None:
 
 
 def test_neither_the_secret_nor_other_keys_are_in_it(worker_key: Secret) -> None:
-    _, data = _token.unpack(worker_key.reveal(), "x")
+    _, data = token.unpack(worker_key.reveal(), "x")
     master = bytes(range(20))
     client = PeerKeys(Secret(TOKEN, "x"), CLIENT, "north")
     manager = ManagerKeys(Secret(TOKEN, "x"), "north")

@@ -21,12 +21,12 @@ from hypothesis import strategies as st
 
 from fancypipe_core import Session, errors
 from fancypipe_core.backend import JobId, SocketChannel
-from fancypipe_remote import _messages as messages
-from fancypipe_remote import _secret
 from fancypipe_remote._address import Address, parse
-from fancypipe_remote._keys import CLIENT, WORKER, PeerKeys
-from fancypipe_remote._messages import Parts
-from fancypipe_remote._relay import Identity, Relay, _address
+from fancypipe_remote._auth import secret as _secret
+from fancypipe_remote._auth.keys import CLIENT, WORKER, PeerKeys
+from fancypipe_remote._machines import messages
+from fancypipe_remote._machines.messages import Parts
+from fancypipe_remote._machines.router import Identity, Relay, _address
 from tests.remote.cluster import Cluster, Party, cluster, eventually
 from tests.remote.lies import Liar, hello, lying_worker, mutated, plain, raw
 from tests.remote.simulation import Echo, Talker, World

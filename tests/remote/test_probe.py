@@ -11,11 +11,11 @@ import pytest
 
 from fancypipe_core import errors
 from fancypipe_core.testing._leaks import holdings
-from fancypipe_remote import _probe
 from fancypipe_remote._address import Address
-from fancypipe_remote._keys import CLIENT, WORKER, ManagerKeys, PeerKeys
-from fancypipe_remote._probe import meet
+from fancypipe_remote._auth.keys import CLIENT, WORKER, ManagerKeys, PeerKeys
 from fancypipe_remote._transport import Handshake, Listener
+from fancypipe_remote._transport import probe as _probe
+from fancypipe_remote._transport.probe import meet
 from tests.remote import services
 from tests.remote.echo import Echo, ask, dialer, keys, secret
 from tests.remote.proxy import Proxy

@@ -18,8 +18,9 @@ import pexpect
 import pytest
 
 from fancypipe_core import errors
-from fancypipe_remote import _secret, _secret_file, _token
-from fancypipe_remote._secret import Secret, find
+from fancypipe_remote._auth import secret as _secret
+from fancypipe_remote._auth import secret_file, token
+from fancypipe_remote._auth.secret import Secret, find
 
 Env = dict[str, str]
 
@@ -79,8 +80,8 @@ def test_a_file_in_the_variable(env: Env, tmp_path: Path) -> None:
 
 
 def test_the_users_file_without_xdg(tmp_path: Path) -> None:
-    assert _secret_file.user_file({"HOME": "/h"}) == "/h/.config/fancypipe/jobauth"
-    assert _secret_file.user_file({"HOME": "/h", "XDG_CONFIG_HOME": "relative"}) == (
+    assert secret_file.user_file({"HOME": "/h"}) == "/h/.config/fancypipe/jobauth"
+    assert secret_file.user_file({"HOME": "/h", "XDG_CONFIG_HOME": "relative"}) == (
         "/h/.config/fancypipe/jobauth"
     )
 
@@ -214,16 +215,16 @@ def test_a_link_to_a_file_is_a_file(tmp_path: Path) -> None:
 
 
 def test_a_generated_secret() -> None:
-    many = {_token.generate() for _ in range(100)}
+    many = {token.generate() for _ in range(100)}
     assert len(many) == 100
     for text in many:
         assert re.fullmatch("fp1-[a-z2-7]{36}", text)
         assert Secret(text, "x").kind == "token"
-        assert len(_token.unpack(text, "x")[1]) * 8 == 160
+        assert len(token.unpack(text, "x")[1]) * 8 == 160
 
 
 def test_a_typing_error_is_found_here() -> None:
-    text = _token.generate()
+    text = token.generate()
     wrong = [text[:-1], text + "a", text[:4] + text[5:], text.upper().replace("FP1", "fp1")]
     wrong += ["fp1-", "fpw1-", f"fpw1-{text[4:]}", text[:10] + text[11] + text[10] + text[12:]]
     for place in range(4, len(text)):
@@ -315,7 +316,7 @@ def test_a_short_secret_is_for_this_machine_only() -> None:
         ("1234567890123456789", True),
         ("ab1ab1ab1ab1ab1ab1", True),
         ("correct-horse 7 battery", False),
-        (_token.pack(_token.TOKEN, bytes(20)), False),
+        (token.pack(token.TOKEN, bytes(20)), False),
     ],
 )
 def test_a_weak_secret_is_warned_of(text: str, weak: bool) -> None:
@@ -330,7 +331,7 @@ def test_a_weak_secret_is_warned_of(text: str, weak: bool) -> None:
 
 
 def test_it_does_not_show() -> None:
-    text = _token.generate()
+    text = token.generate()
     secret = Secret(text, "the file")
     shown = f"{secret} {secret!r} {[secret]} {secret.remarks}"
     shown += "".join(traceback.format_exception(ValueError(secret)))
@@ -382,7 +383,7 @@ def test_arguments_are_scrubbed() -> None:
 
 
 def test_at_a_terminal_it_is_asked_for_and_not_shown() -> None:
-    code = "from fancypipe_remote._secret import find; print(len(find('-').reveal()))"
+    code = "from fancypipe_remote._auth.secret import find; print(len(find('-').reveal()))"
     child = pexpect.spawn(sys.executable, ["-c", code], encoding="utf-8", timeout=60)
     child.expect_exact("Secret: ")
     child.sendline("open sesame")

@@ -11,9 +11,10 @@ from typing import NamedTuple
 
 import pytest
 
-from fancypipe_remote import _secret, plugin
-from fancypipe_remote._keys import WORKER, PeerKeys
-from fancypipe_remote._secret_commands import WORDS
+from fancypipe_remote import plugin
+from fancypipe_remote._auth import secret
+from fancypipe_remote._auth.keys import WORKER, PeerKeys
+from fancypipe_remote._commands.secret import WORDS
 
 
 class Over(NamedTuple):
@@ -60,7 +61,7 @@ def test_a_new_secret(home: Path) -> None:
         "folder need a copy of it.\n"
     )
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    made = _secret.find(env={"XDG_CONFIG_HOME": str(home / "config")})
+    made = secret.find(env={"XDG_CONFIG_HOME": str(home / "config")})
     assert made.kind == "token"
     assert made.reveal() not in over.stdout + over.stderr
 
@@ -100,8 +101,8 @@ def test_a_worker_key(home: Path) -> None:
     over = call("export-worker-key", str(file), "-cluster", "north")
     assert (over.exit_code, over.stdout, over.stderr) == (0, f"{file}\n", "")
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    key = _secret.find(f"@{file}", env={})
-    whole = _secret.find(env={"XDG_CONFIG_HOME": str(home / "config")})
+    key = secret.find(f"@{file}", env={})
+    whole = secret.find(env={"XDG_CONFIG_HOME": str(home / "config")})
     assert PeerKeys(key, WORKER)._own.public == PeerKeys(whole, WORKER, "north")._own.public
     assert refusal("export-worker-key", str(file)) == (
         f"{file}: is there already, and is not overwritten"

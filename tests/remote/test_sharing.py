@@ -11,8 +11,8 @@ import pytest
 
 from fancypipe_core.backend import SocketChannel
 from fancypipe_core.errors import ProtocolError
-from fancypipe_remote import _sharing
-from fancypipe_remote._sharing import Keeping, Sharing
+from fancypipe_remote._shipping import shared_buffers
+from fancypipe_remote._shipping.shared_buffers import Keeping, Sharing
 
 LARGE = 64 * 1024
 
@@ -74,7 +74,7 @@ def test_what_has_changed_meanwhile_is_another_value(pair: Pair) -> None:
 def test_the_other_end_keeps_so_much_and_no_more(
     pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_sharing, "_MOST", 3 * LARGE)
+    monkeypatch.setattr(shared_buffers, "_MOST", 3 * LARGE)
     values = [os.urandom(LARGE) for _ in range(5)]
     for value in (*values, *values, values[4], values[0]):
         assert bytes(pair.carry(value)[0]) == value

@@ -18,7 +18,7 @@ import zmq
 from fancypipe_core import errors
 from fancypipe_core.testing._leaks import holdings
 from fancypipe_remote._address import Address
-from fancypipe_remote._keys import WORKER, ManagerKeys
+from fancypipe_remote._auth.keys import WORKER, ManagerKeys
 from fancypipe_remote._transport import (
     MAX_PART,
     MAX_PARTS,
@@ -462,4 +462,4 @@ def test_libzmq_is_used_in_one_place() -> None:
         for path in source.rglob("*.py")
         if "import zmq" in path.read_text() or "from zmq" in path.read_text()
     }
-    assert users == {"_transport", "_keys.py"}
+    assert users == {"_transport", "_auth"}

@@ -20,7 +20,7 @@ EVIL = """
 import os, sys
 if "fancypipe_procs.child" in sys.orig_argv:
     import pickle
-    import fancypipe_core._runner as runner
+    import fancypipe_core._worker.runner as runner
     from fancypipe_core.backend import Ok, Payload
 
     CODE = "open({mark!r}, 'a').write('%d %d\\\\n' % (os.getpid(), os.getppid())) and 7"

@@ -19,7 +19,7 @@ from types import ModuleType
 import pytest
 
 from fancypipe_core import errors
-from fancypipe_core._cli.load import choose
+from fancypipe_core._model.load import choose
 
 FANCYPIPE = (sys.executable, "-m", "fancypipe_core.cli")
 SECONDS = 60.0
@@ -455,7 +455,7 @@ def test_files_that_cannot_be_loaded(place: Place, text: str, code: int, said: s
     over = place.fancypipe("bad.py")
     assert (over.returncode, over.stdout) == (code, "")
     assert said in over.stderr
-    assert "_load.py" not in over.stderr
+    assert "load.py" not in over.stderr
 
 
 def test_a_script_leaves_no_cache_and_finds_its_neighbours(place: Place) -> None:
@@ -543,13 +543,13 @@ def test_debug_shows_everything(place: Place) -> None:
     place.write("failing.py", FAILING)
     over = place.fancypipe("-workertype=T failing.py --debug")
     assert over.returncode == 1
-    assert "_driver.py" in over.stderr
+    assert "driver.py" in over.stderr
 
 
 def test_an_error_of_ours_asks_for_a_report(place: Place) -> None:
     place.write(
         "broken.py",
-        "from fancypipe_core import _session, errors, task\n"
+        "from fancypipe_core import errors, session, task\n"
         "def run(*args, **kwargs): raise errors.InternalError('lost my way')\n"
         "_session.Session.run = run\n"
         "@task\ndef f(): return 1\n",
@@ -727,7 +727,7 @@ def test_help_imports_nothing_that_it_does_not_need(place: Place) -> None:
         "tomllib",
         "importlib.metadata",
     }
-    unwanted |= {"fancypipe_procs", "fancypipe_threads", "fancypipe_core._session"}
+    unwanted |= {"fancypipe_procs", "fancypipe_threads", "fancypipe_core.session"}
     assert modules & unwanted == set()
 
 

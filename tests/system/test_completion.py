@@ -13,7 +13,7 @@ from pathlib import Path
 import pexpect
 import pytest
 
-from fancypipe_core import cli
+from fancypipe_core._cli import main as cli
 from fancypipe_core._cli.complete import complete
 from fancypipe_core._cli.completion import SHELLS, source
 

@@ -11,12 +11,12 @@ TYPE_CHECKING = False
 
 if TYPE_CHECKING:
     from fancypipe_core import errors
-    from fancypipe_core._backoff import Backoff
-    from fancypipe_core._context import current
-    from fancypipe_core._exec import Exec
-    from fancypipe_core._ref import Outputs, Ref
-    from fancypipe_core._session import Session, run
-    from fancypipe_core._task import Module, Task, module, task
+    from fancypipe_core._base.backoff import Backoff
+    from fancypipe_core._model.context import current
+    from fancypipe_core._model.exec import Exec
+    from fancypipe_core._model.ref import Outputs, Ref
+    from fancypipe_core._model.task import Module, Task, module, task
+    from fancypipe_core.session import Session, run
 
 __all__ = [
     "Backoff",
@@ -37,17 +37,17 @@ __all__ = [
 __version__: str
 
 _HOMES = {
-    "Backoff": "_backoff",
-    "Exec": "_exec",
-    "Module": "_task",
-    "Task": "_task",
-    "module": "_task",
-    "task": "_task",
-    "Outputs": "_ref",
-    "Ref": "_ref",
-    "Session": "_session",
-    "run": "_session",
-    "current": "_context",
+    "Backoff": "_base.backoff",
+    "Exec": "_model.exec",
+    "Module": "_model.task",
+    "Task": "_model.task",
+    "module": "_model.task",
+    "task": "_model.task",
+    "Outputs": "_model.ref",
+    "Ref": "_model.ref",
+    "Session": "session",
+    "run": "session",
+    "current": "_model.context",
 }
 
 

@@ -39,26 +39,26 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Protocol
 
 import msgspec
 
-from fancypipe_core._backoff import Backoff
-from fancypipe_core._declare import Command, setting
+from fancypipe_core._base.backoff import Backoff
+from fancypipe_core._base.declarations import Command, setting
 
 if TYPE_CHECKING:
-    from fancypipe_core._channel import SocketChannel
-    from fancypipe_core._configured import local_backend
-    from fancypipe_core._faults import fault
-    from fancypipe_core._inline import InlineBackend
-    from fancypipe_core._interpreter import interpreter
-    from fancypipe_core._interrupts import ignore_ctrl_c
-    from fancypipe_core._main import main_script, set_main_script
-    from fancypipe_core._msgpack import pack, unpacker
-    from fancypipe_core._orphans import owned_prefix, sweep_orphans
-    from fancypipe_core._outpost import serve_backend
-    from fancypipe_core._runner import Runner
-    from fancypipe_core._serve import ChannelBackend, serve
-    from fancypipe_core._settings.cores import usable_cores
-    from fancypipe_core._wire import Adapt, Setup, decode_command
+    from fancypipe_core._base.cores import usable_cores
+    from fancypipe_core._base.faults import fault
+    from fancypipe_core._base.interpreter import interpreter
+    from fancypipe_core._base.main_module import main_script, set_main_script
+    from fancypipe_core._base.msgpack import pack, unpacker
+    from fancypipe_core._base.signals import ignore_ctrl_c
+    from fancypipe_core._engine.orphans import owned_prefix, sweep_orphans
+    from fancypipe_core._settings.session import local_backend
+    from fancypipe_core._wire.channel import SocketChannel
+    from fancypipe_core._wire.messages import Adapt, Setup, decode_command
+    from fancypipe_core._worker.inline import InlineBackend
+    from fancypipe_core._worker.runner import Runner
     from fancypipe_core.cli import run_command
+    from fancypipe_core.toolkit.channel_backend import ChannelBackend, serve
     from fancypipe_core.toolkit.futures import FuturesBackend
+    from fancypipe_core.toolkit.server import serve_backend
 
 __all__ = [
     "API_VERSION",
@@ -119,28 +119,28 @@ __all__ = [
 
 # Helpers for authors, made of what lies above the contract; loaded when asked for.
 _HELPERS = {
-    "Adapt": "_wire",
-    "ChannelBackend": "_serve",
+    "Adapt": "_wire.messages",
+    "ChannelBackend": "toolkit.channel_backend",
     "FuturesBackend": "toolkit.futures",
-    "InlineBackend": "_inline",
-    "Runner": "_runner",
-    "Setup": "_wire",
-    "SocketChannel": "_channel",
-    "decode_command": "_wire",
-    "fault": "_faults",
-    "ignore_ctrl_c": "_interrupts",
-    "interpreter": "_interpreter",
-    "local_backend": "_configured",
-    "main_script": "_main",
-    "owned_prefix": "_orphans",
-    "pack": "_msgpack",
+    "InlineBackend": "_worker.inline",
+    "Runner": "_worker.runner",
+    "Setup": "_wire.messages",
+    "SocketChannel": "_wire.channel",
+    "decode_command": "_wire.messages",
+    "fault": "_base.faults",
+    "ignore_ctrl_c": "_base.signals",
+    "interpreter": "_base.interpreter",
+    "local_backend": "_settings.session",
+    "main_script": "_base.main_module",
+    "owned_prefix": "_engine.orphans",
+    "pack": "_base.msgpack",
     "run_command": "cli",
-    "serve": "_serve",
-    "serve_backend": "_outpost",
-    "set_main_script": "_main",
-    "sweep_orphans": "_orphans",
-    "unpacker": "_msgpack",
-    "usable_cores": "_settings.cores",
+    "serve": "toolkit.channel_backend",
+    "serve_backend": "toolkit.server",
+    "set_main_script": "_base.main_module",
+    "sweep_orphans": "_engine.orphans",
+    "unpacker": "_base.msgpack",
+    "usable_cores": "_base.cores",
 }
 
 

@@ -22,7 +22,7 @@ from typing import Literal, NamedTuple
 
 import pluggy
 
-from fancypipe_core._declare import Command, setting
+from fancypipe_core._base.declarations import Command, setting
 
 __all__ = [
     "ENDS",

@@ -29,9 +29,9 @@ from fancypipe_core.errors import BackendStartError, ConnectionLost, ProtocolErr
 from fancypipe_core.toolkit.pool import Pool, Rules
 from fancypipe_core.toolkit.pool import states as to
 from fancypipe_procs._limits import ProcsSettings
+from fancypipe_procs._orphans import boot_clock, kill_strays
 from fancypipe_procs._output import Output
 from fancypipe_procs._process import SPOILT, Process
-from fancypipe_procs._strays import boot_clock, kill_strays
 
 __all__ = ["ProcsBackend"]
 

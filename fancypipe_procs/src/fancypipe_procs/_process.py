@@ -24,8 +24,8 @@ from fancypipe_core.toolkit.connection import Connection, setup_of
 from fancypipe_core.toolkit.death import cause_of_death
 from fancypipe_core.toolkit.pool import states
 from fancypipe_procs import _memory, _spawn
+from fancypipe_procs._orphans import boot_clock
 from fancypipe_procs._output import Output
-from fancypipe_procs._strays import boot_clock
 from fancypipe_procs.child import BUSY, CELL, CELL_SIZE, CHANNEL_LOST, FLAG
 
 __all__ = ["SPOILT", "Process"]

@@ -6,7 +6,7 @@ import os
 import tempfile
 from collections.abc import Mapping
 
-from fancypipe_procs._strays import VARIABLE
+from fancypipe_procs._orphans import VARIABLE
 
 __all__ = ["environment", "sentinel", "shared_memory"]
 

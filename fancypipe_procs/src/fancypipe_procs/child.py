@@ -30,7 +30,7 @@ from fancypipe_core.backend import (
     set_main_script,
 )
 from fancypipe_core.errors import ChannelError
-from fancypipe_procs._household import Household
+from fancypipe_procs._isolation.reset import Household
 
 CELL = struct.Struct("<QQ")
 """What the shared cell holds first: task and attempt of the job that began last.

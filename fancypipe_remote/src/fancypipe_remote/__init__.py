@@ -7,7 +7,7 @@ local backend; clients run pipelines.  All three meet at the manager's address.
 from __future__ import annotations
 
 from fancypipe_core.backend import Backend, BackendOptions, BackendPlugin, Command
-from fancypipe_remote._declared import (
+from fancypipe_remote._settings import (
     ClientSettings,
     ManagerSettings,
     SecretSettings,
@@ -19,11 +19,11 @@ __all__ = ["plugin"]
 
 __version__ = "0.1.0"
 
-_HOME = "fancypipe_remote._commands"
+_HOME = "fancypipe_remote._commands.worker"
 
 
 def _make(options: BackendOptions) -> Backend:
-    from fancypipe_remote._client import make
+    from fancypipe_remote._client.meet import make
 
     return make(options)
 
@@ -39,18 +39,18 @@ plugin = BackendPlugin(
     commands={
         "manager": Command(
             "Let clients and workers meet here, and pass on what they say.",
-            "fancypipe_remote._manager_command:manager",
+            "fancypipe_remote._commands.manager:manager",
             ManagerSettings,
         ),
         "worker": Command("Run the jobs of clients.", f"{_HOME}:worker", WorkerSettings),
         "secret": Command(
             "Make, find and share the secret that all parties need.",
-            "fancypipe_remote._secret_commands:secret",
+            "fancypipe_remote._commands.secret:secret",
             SecretSettings,
             "new|show-path|export-worker-key FILE",
         ),
         "status": Command(
-            "Say who is at a manager.", "fancypipe_remote._status:status", StatusSettings
+            "Say who is at a manager.", "fancypipe_remote._commands.status:status", StatusSettings
         ),
     },
 )

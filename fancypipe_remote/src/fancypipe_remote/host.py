@@ -27,9 +27,10 @@ from fancypipe_core.backend import (
     sweep_orphans,
 )
 from fancypipe_core.errors import ChannelError, FancyPipeError, ProtocolError
-from fancypipe_remote import _code, _greeting
-from fancypipe_remote._greeting import Answer, Greeting
-from fancypipe_remote._sharing import Keeping
+from fancypipe_remote._shipping import bundle
+from fancypipe_remote._shipping import greeting as _greeting
+from fancypipe_remote._shipping.greeting import Answer, Greeting
+from fancypipe_remote._shipping.shared_buffers import Keeping
 
 __all__ = ["main"]
 
@@ -79,23 +80,23 @@ def _serve(channel: SocketChannel, name: str, workers: int, own: str) -> None:
     greeting = _greeting.decode(channel.receive()[0], Greeting)
     shares = _greeting.sees(greeting)
     directory = greeting.directory if shares else own
-    platform = _code.this_platform()
+    platform = bundle.this_platform()
     try:
         backend = local_backend(name, workers, directory)
     except FancyPipeError as error:
         answer = Answer(wants_code=False, shares=shares, platform=platform, problem=str(error))
         channel.send(_greeting.encode(answer))
         return
-    sees_code = _code.settle(greeting.code)
+    sees_code = bundle.settle(greeting.code)
     answer = Answer(wants_code=not sees_code, shares=shares, platform=platform)
     channel.send(_greeting.encode(answer))
-    place = _code.Place()
+    place = bundle.Place()
     if not sees_code:
         _, buffers = channel.receive()
         if len(buffers) != 1:
             raise ProtocolError(f"{len(buffers)} archives of code came")
         try:
-            place = _code.unpack(bytes(buffers[0]), os.path.join(own, "code"))
+            place = bundle.unpack(bytes(buffers[0]), os.path.join(own, "code"))
         except ValueError as error:
             raise ProtocolError(str(error)) from error
     setup = decode_command(channel.receive())

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from fancypipe_core import errors
+from fancypipe_core._base.option_names import plain
+from fancypipe_core._base.signals import Interrupts, at_once
 from fancypipe_core._cli import options as _options
 from fancypipe_core._cli import plugged as _plugged
 from fancypipe_core._cli.commands import Asked
@@ -24,12 +26,10 @@ from fancypipe_core._cli.helping import (
 )
 from fancypipe_core._cli.options import Option
 from fancypipe_core._cli.pipeline import Pipeline
-from fancypipe_core._interrupts import Interrupts, at_once
-from fancypipe_core._spelling import plain
 
 if TYPE_CHECKING:
     from fancypipe_core._cli import doctor as _doctor
-    from fancypipe_core._task import Definition
+    from fancypipe_core._model.task import Definition
 
 __all__ = ["Builtin", "Doctor"]
 

@@ -14,15 +14,16 @@ from time import sleep
 from types import FrameType, ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
-from fancypipe_core import _settings, errors
+from fancypipe_core import errors
+from fancypipe_core._base.option_names import dashed
+from fancypipe_core._base.signals import ENDING, Interrupts, how, in_imports
 from fancypipe_core._cli import streams as _streams
 from fancypipe_core._cli.options import Found
-from fancypipe_core._interrupts import ENDING, Interrupts, how, in_imports
-from fancypipe_core._spelling import dashed
+from fancypipe_core._settings import table as _table
 
 if TYPE_CHECKING:
-    from fancypipe_core._configured import Configured, Given
-    from fancypipe_core._task import Definition
+    from fancypipe_core._model.task import Definition
+    from fancypipe_core._settings.session import Configured, Given
     from fancypipe_core.backend import BackendPlugin
 
 __all__ = [
@@ -76,7 +77,7 @@ class Asked(NamedTuple):
 
     def given(self) -> Given:
         """Return the settings among what was typed."""
-        from fancypipe_core._configured import Given
+        from fancypipe_core._settings.session import Given
 
         last = {
             found.key.removeprefix(PLUGIN): found for found in self.engine if found.key != "output"
@@ -120,7 +121,7 @@ def load(file: str) -> ModuleType:
         LoadError: It raised an exception, or is not Python.
         UsageError: It cannot be read.
     """
-    from fancypipe_core._cli import load as _load
+    from fancypipe_core._model import load as _load
 
     interrupts = Interrupts.here()
     leave = interrupts.reaction
@@ -135,10 +136,10 @@ def load(file: str) -> ModuleType:
 
 def backends(taken: Container[str]) -> None:
     """List the backends that are installed."""
-    from fancypipe_core import _plugins
+    from fancypipe_core._plugins import discovery
 
     rows = [("NAME", "ALIASES", "DISTRIBUTION", "VERSION", "API", "CAN", "STATE")]
-    for entry in _plugins.backends():
+    for entry in discovery.backends():
         head = (entry.name, ", ".join(entry.aliases), entry.dist, entry.version)
         if entry.plugin is None:
             rows.append((*head, "", "", f"broken: {' '.join((entry.error or '').split())}"))
@@ -162,28 +163,26 @@ def _abilities(plugin: BackendPlugin) -> str:
 
 def config(asked: Asked, explain: bool) -> None:
     """Show the settings that are in force, as a configuration file."""
-    from fancypipe_core import _configured
+    from fancypipe_core._settings import session as _configured
 
     given = asked.given()
     try:
         configured = _configured.configure(given)
     except (errors.BackendNotFound, errors.PluginError):
         # What is in force is to be seen all the more.
-        _list(_settings.ENGINE.lines, _configured.core_settings(given), explain)
+        _list(_table.ENGINE.lines, _configured.core_settings(given), explain)
         raise
-    _list(_settings.ENGINE.lines, configured.core, explain)
+    _list(_table.ENGINE.lines, configured.core, explain)
     for table, resolved in configured.tables:
         _streams.write(f"[{table.owner}]" if explain else f"\n[{table.owner}]")
         _list(table.lines, resolved, explain)
     _remark(configured)
 
 
-def _list(
-    lines: Sequence[_settings.Setting], resolved: _settings.Resolved[Any], explain: bool
-) -> None:
+def _list(lines: Sequence[_table.Setting], resolved: _table.Resolved[Any], explain: bool) -> None:
     for line in lines:
         value = getattr(resolved.settings, line.name)
-        text = f"{line.name} = {_settings.shown(line, value)}"
+        text = f"{line.name} = {_table.shown(line, value)}"
         if value is None:
             text = f"# {line.name} is not set"
         elif line.secret:
@@ -212,7 +211,7 @@ def run_task(
     if output is not None:
         _present.check_output(output)
     with _streams.aside():
-        from fancypipe_core import _configured
+        from fancypipe_core._settings import session as _configured
 
         # Plugins are imported in here, and may print.
         configured = _configured.configure(asked.given())
@@ -220,7 +219,7 @@ def run_task(
     if settings.progress:
         _remark(configured)
     with _streams.aside():
-        from fancypipe_core._session import Session
+        from fancypipe_core.session import Session
 
         # Messages say where an instance was made; the best we have is where it is defined.
         before = "\n" * (definition.line - 1)
@@ -272,7 +271,7 @@ def _show(value: Any) -> None:
 class _Failed(Exception):
     """A run failed; the cause says how."""
 
-    def __init__(self, asked: Asked, settings: _settings.Settings) -> None:
+    def __init__(self, asked: Asked, settings: _table.Settings) -> None:
         super().__init__()
         self.asked = asked
         self.settings = settings
@@ -376,7 +375,7 @@ def _said_failure(failed: _Failed) -> int:
 
 def _said_anything(error: Exception) -> int:
     from fancypipe_core._cli import explain as _explain
-    from fancypipe_core._cli import load as _load
+    from fancypipe_core._model import load as _load
 
     if isinstance(error, _load.LoadError) and error.__cause__ is not None:
         for line in _explain.explain_load(error.__cause__, str(error)):

@@ -9,12 +9,15 @@ from typing import NamedTuple
 
 import click
 
-from fancypipe_core import _configured, _plugins, _settings, errors
-from fancypipe_core._cli import load as _load
+from fancypipe_core import errors
+from fancypipe_core._base.option_names import dashed, plain
 from fancypipe_core._cli import options as _options
 from fancypipe_core._cli import outline as _outline
 from fancypipe_core._cli import plugged as _plugged
-from fancypipe_core._spelling import dashed, plain
+from fancypipe_core._model import load as _load
+from fancypipe_core._plugins import discovery
+from fancypipe_core._settings import session
+from fancypipe_core._settings import table as _table
 
 __all__ = ["Candidate", "complete"]
 
@@ -144,7 +147,7 @@ def _nothing(_word: str) -> list[Candidate]:
     return []
 
 
-def _of_setting(line: _settings.Setting) -> _Choice:
+def _of_setting(line: _table.Setting) -> _Choice:
     values: _Values = _nothing
     if line.name in ("backend", "workertype"):
         values = _backends
@@ -160,7 +163,7 @@ def _of(texts: Iterable[str]) -> _Values:
 
 
 def _engine() -> Iterator[_Choice]:
-    yield from map(_of_setting, _settings.ENGINE.lines)
+    yield from map(_of_setting, _table.ENGINE.lines)
     yield _Choice(("output",), "Write the result to this file.", False, _all_files)
 
 
@@ -169,17 +172,17 @@ def _backends_own(before: Sequence[str]) -> Iterator[_Choice]:
     backend = _plugged.typed_backend(before)
     table = None
     with suppress(errors.FancyPipeError):
-        table = _configured.table_of(_plugins.find(backend)) if backend else None
+        table = session.table_of(discovery.find(backend)) if backend else None
     yield from map(_of_setting, table.lines if table is not None else ())
-    for owner, form, text in _plugins.OWN_OPTIONS:
-        if table is None and _plugins.is_installed(owner):
+    for owner, form, text in discovery.OWN_OPTIONS:
+        if table is None and discovery.is_installed(owner):
             names = [part.split()[0].strip("-") for part in form.split(", ")]
             yield _Choice(tuple(names), text, False, _nothing)
 
 
 def _settings_of(command: click.Command) -> Iterator[_Choice]:
     """Yield what one of our own commands takes."""
-    lines = {line.name: line for line in _settings.ENGINE.lines}
+    lines = {line.name: line for line in _table.ENGINE.lines}
     for option in getattr(command, "options", ()):
         if option.key in lines:
             yield _of_setting(lines[option.key])
@@ -199,10 +202,10 @@ def _matching(candidates: Iterable[Candidate], word: str) -> list[Candidate]:
 
 
 def _backends(_word: str) -> Iterator[Candidate]:
-    for name in sorted(_plugins.told_names("fancypipe.backends") | set(_plugins.installed())):
+    for name in sorted(discovery.told_names("fancypipe.backends") | set(discovery.installed())):
         yield Candidate(name)
-    for short, name in sorted(_plugins.SHORT.items()):
-        if _plugins.is_installed(name):
+    for short, name in sorted(discovery.SHORT.items()):
+        if discovery.is_installed(name):
             yield Candidate(short, name)
 
 

@@ -6,13 +6,13 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fancypipe_core import errors
-from fancypipe_core._cli import load as _load
 from fancypipe_core._cli import streams as _streams
 from fancypipe_core._cli.commands import Asked
+from fancypipe_core._model import load as _load
 
 if TYPE_CHECKING:
     from fancypipe_core._doctor.examine import Target
-    from fancypipe_core._task import Definition
+    from fancypipe_core._model.task import Definition
 
 __all__ = ["Read", "doctor", "seconds"]
 

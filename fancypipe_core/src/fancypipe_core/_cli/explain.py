@@ -8,8 +8,9 @@ import sys
 import traceback
 from collections.abc import Iterator
 
-from fancypipe_core import _failure, errors
-from fancypipe_core._report import alike, too
+from fancypipe_core import errors
+from fancypipe_core._codec import failure as _failure
+from fancypipe_core._engine.report import alike, too
 
 __all__ = ["explain", "explain_load", "user_text"]
 
@@ -17,7 +18,7 @@ _FULL = 3  # failures that are shown with their traceback
 _LISTED = 20  # failures that are shown at all
 _ENGINE = re.compile(
     r'\s*File "(?:'
-    + re.escape(os.path.dirname(os.path.abspath(__file__)))
+    + re.escape(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     + r"[/\\]|.*[/\\](?:site-packages|dist-packages|src)[/\\]"
     + r"fancypipe_(?:core|procs|threads|remote)[/\\]|<frozen )"
 )

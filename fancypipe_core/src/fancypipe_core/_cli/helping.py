@@ -6,13 +6,14 @@ from collections.abc import Iterable, Sequence
 
 import click
 
-from fancypipe_core import _plugins, _settings
+from fancypipe_core._base.option_names import plain
 from fancypipe_core._cli import commands as _commands
 from fancypipe_core._cli import options as _options
 from fancypipe_core._cli import plugged as _plugged
 from fancypipe_core._cli import streams as _streams
 from fancypipe_core._cli.options import Found, Option
-from fancypipe_core._spelling import plain
+from fancypipe_core._plugins import discovery
+from fancypipe_core._settings import table
 
 __all__ = [
     "ENGINE",
@@ -26,7 +27,7 @@ __all__ = [
     "section",
 ]
 
-_SETTINGS = _settings.ENGINE.lines
+_SETTINGS = table.ENGINE.lines
 OF_SETTINGS = tuple(_plugged.option_of(line) for line in _SETTINGS)
 """The options of the engine's settings."""
 ENGINE = (*OF_SETTINGS, Option("output", ("output",)))
@@ -83,8 +84,8 @@ def engine_rows(
     rows = _plugged.rows(_SETTINGS, gone)
     if not _plugged.backend_rows(ctx.obj)[0]:
         # The option that chooses a backend is sought here, and not among those of the backend.
-        for owner, form, text in _plugins.OWN_OPTIONS:
-            if _plugins.is_installed(owner) and plain(form.split()[0].strip("-")) not in gone:
+        for owner, form, text in discovery.OWN_OPTIONS:
+            if discovery.is_installed(owner) and plain(form.split()[0].strip("-")) not in gone:
                 rows.insert(1, (form, f"{text} ({owner})"))
     if output and "output" not in gone:
         rows.append(("--output FILE", _OUTPUT_HELP))

@@ -29,13 +29,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from fancypipe_core import errors
+from fancypipe_core._base.option_names import dashed
 from fancypipe_core._cli import docstring as _docstring
 from fancypipe_core._settings import hints as _hints
 from fancypipe_core._settings.types import MISSING, Kind, Mismatch, Typed
-from fancypipe_core._spelling import dashed
 
 if TYPE_CHECKING:
-    from fancypipe_core._task import Definition
+    from fancypipe_core._model.task import Definition
 
 __all__ = ["Input", "bind", "inputs_of"]
 

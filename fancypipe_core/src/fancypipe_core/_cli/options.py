@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from fancypipe_core import errors
-from fancypipe_core._spelling import dashed, near, plain
+from fancypipe_core._base.option_names import dashed, near, plain
 
 __all__ = ["Found", "Line", "Option", "is_option", "read"]
 

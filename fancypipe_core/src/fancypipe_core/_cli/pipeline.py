@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from fancypipe_core._base.option_names import dashed
 from fancypipe_core._cli import commands as _commands
 from fancypipe_core._cli import options as _options
 from fancypipe_core._cli import plugged as _plugged
@@ -21,11 +22,10 @@ from fancypipe_core._cli.helping import (
     section,
 )
 from fancypipe_core._cli.options import Option
-from fancypipe_core._spelling import dashed
 
 if TYPE_CHECKING:
     from fancypipe_core._cli.inputs import Input
-    from fancypipe_core._task import Definition
+    from fancypipe_core._model.task import Definition
 
 __all__ = ["Pipeline"]
 

@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fancypipe_core import _configured, _plugins, _settings, errors
+from fancypipe_core import errors
+from fancypipe_core._base.option_names import dashed, plain
+from fancypipe_core._base.signals import Interrupts, at_once
 from fancypipe_core._cli import options as _options
 from fancypipe_core._cli import streams as _streams
 from fancypipe_core._cli.commands import PLUGIN, Asked
 from fancypipe_core._cli.options import Option
-from fancypipe_core._interrupts import Interrupts, at_once
-from fancypipe_core._spelling import dashed, plain
+from fancypipe_core._plugins import discovery
+from fancypipe_core._settings import session
+from fancypipe_core._settings import table as _settings
 
 if TYPE_CHECKING:
     from fancypipe_core.backend import BackendPlugin
@@ -62,7 +65,7 @@ def finder(argv: Sequence[str], *, chosen_only: bool = False) -> Callable[[str],
     def find(name: str) -> Option | None:
         typed = typed_backend(argv)
         backend = typed or _settings.ENGINE.resolve({}).settings.backend
-        for _, line in _configured.tables_with(name, backend, chosen_only=chosen_only):
+        for _, line in session.tables_with(name, backend, chosen_only=chosen_only):
             # Not the table's: which backend it will be is known at the end only.
             return option_of(line, f"{PLUGIN}{line.options[0]}")
         return None
@@ -100,11 +103,11 @@ def rows(
 
 def backend_rows(asked: Asked | None) -> tuple[str, list[tuple[str, str]]]:
     """Return the name and the options, for help, of the backend that was typed or implied."""
-    backend = None if asked is None else _configured.chosen_by(asked.given())
+    backend = None if asked is None else session.chosen_by(asked.given())
     if backend is None:
         return "", []
-    plugin = _plugins.find(backend)
-    table = _configured.table_of(plugin)
+    plugin = discovery.find(backend)
+    table = session.table_of(plugin)
     return plugin.name, rows(table.lines) if table is not None else []
 
 
@@ -113,14 +116,14 @@ def backend_rows(asked: Asked | None) -> tuple[str, list[tuple[str, str]]]:
 
 def listed() -> list[tuple[str, str]]:
     """Return the commands that plugins bring, for help."""
-    found, _ = _plugins.commands(own=False)
+    found, _ = discovery.commands(own=False)
     rows = [
         (name, f"{entry.command.help} ({entry.owner})")
         for name, entries in found.items()
         for entry in entries
     ]
-    for owner, brought in _plugins.OWN_COMMANDS.items():
-        if _plugins.is_installed(owner):
+    for owner, brought in discovery.OWN_COMMANDS.items():
+        if discovery.is_installed(owner):
             rows += [(name, f"{text} ({owner})") for name, text in brought.items()]
     return sorted(rows)
 
@@ -131,7 +134,7 @@ def find_command(name: str) -> click.Command | None:
     Raises:
         PluginError: Several bring it, or one that is broken may bring it.
     """
-    found, broken = _plugins.commands()
+    found, broken = discovery.commands()
     entries = found.get(name, [])
     if len(entries) > 1:
         owners = " and ".join(repr(entry.owner) for entry in entries)
@@ -150,8 +153,8 @@ def find_command(name: str) -> click.Command | None:
 
 def status_of(asked: Asked) -> click.Command | None:
     """Return the command that says what is there, of the backend that was typed or implied."""
-    backend = _configured.chosen_by(asked.given())
-    plugin = None if backend is None else _plugins.find(backend)
+    backend = session.chosen_by(asked.given())
+    plugin = None if backend is None else discovery.find(backend)
     if plugin is None or "status" not in plugin.commands:
         return None
     return command_of(plugin, "status")
@@ -159,18 +162,18 @@ def status_of(asked: Asked) -> click.Command | None:
 
 def command_of(plugin: BackendPlugin, name: str) -> click.Command:
     """Return a command of a backend."""
-    records = _plugins.records_of(plugin)
-    return Plugged(name, _plugins.CommandEntry(plugin.name, plugin.commands[name], records))
+    records = discovery.records_of(plugin)
+    return Plugged(name, discovery.CommandEntry(plugin.name, plugin.commands[name], records))
 
 
 class Plugged(click.Command):
     """A command that a plugin brings."""
 
-    def __init__(self, name: str, entry: _plugins.CommandEntry) -> None:
+    def __init__(self, name: str, entry: discovery.CommandEntry) -> None:
         super().__init__(name, help=entry.command.help, add_help_option=False)
         self.context_settings = {"max_content_width": 100}
         self._entry = entry
-        self._table = _configured.command_table(entry)
+        self._table = session.command_table(entry)
 
     @property
     def lines(self) -> Sequence[_settings.Setting]:
@@ -210,7 +213,7 @@ class Plugged(click.Command):
                 return function
             why = f"{name} is not a function"
         except (Exception, SystemExit) as error:  # noqa: BLE001 - what is imported may do anything
-            why = _plugins.one_line(error)
+            why = discovery.one_line(error)
         raise errors.PluginError(
             f"the command {self.name!r} of {self._entry.owner!r} ({target}) cannot be loaded: "
             f"{why}",

@@ -15,12 +15,15 @@ import threading
 import traceback
 from time import perf_counter
 
-from fancypipe_core import _decode, _main, _unreadable, _wire, errors
-from fancypipe_core._channel import SocketChannel
+from fancypipe_core import errors
+from fancypipe_core._base import main_module
+from fancypipe_core._base.msgpack import pack
+from fancypipe_core._base.signals import ignore_ctrl_c
+from fancypipe_core._codec import undecodable, unpickler
 from fancypipe_core._doctor.records import Imported, Unread
-from fancypipe_core._interrupts import ignore_ctrl_c
-from fancypipe_core._msgpack import pack
-from fancypipe_core._task import entry
+from fancypipe_core._model.task import entry
+from fancypipe_core._wire import messages
+from fancypipe_core._wire.channel import SocketChannel
 from fancypipe_core.backend import Call, Job, Live
 
 __all__ = ["main"]
@@ -39,18 +42,18 @@ def main(argv: list[str]) -> None:
     # Also in code that never gives the interpreter back: shows where it is, and ends.
     faulthandler.dump_traceback_later(float(argv[2]), exit=True, file=2)
     ignore_ctrl_c()
-    setup = _wire.decode_command(channel.receive())
-    assert isinstance(setup, _wire.Setup), "the first command must be the setup"
+    setup = messages.decode_command(channel.receive())
+    assert isinstance(setup, messages.Setup), "the first command must be the setup"
     sys.path[:] = setup.path
     sys.argv[:] = setup.argv
-    _main.set_main_script(setup.main)
+    main_module.set_main_script(setup.main)
     _send(channel, _import_main())
-    reader = _wire.FromWorker()
+    reader = messages.FromWorker()
     known: dict[Call, Unread | None] = {}
     while True:
         head, buffers = channel.receive()
-        command = _wire.decode_command((head, buffers))
-        assert isinstance(command, _wire.Jobs), "after the setup come jobs"
+        command = messages.decode_command((head, buffers))
+        assert isinstance(command, messages.Jobs), "after the setup come jobs"
         tried = (_try(job, known) for job in reader.jobs(command, buffers))
         _send(channel, [unread for unread in tried if unread is not None])
 
@@ -72,8 +75,8 @@ def _import_main() -> Imported:
     begin = perf_counter()
     error: BaseException | None = None
     try:
-        if _main.main_script() is not None:
-            _main.load_main()
+        if main_module.main_script() is not None:
+            main_module.load_main()
     except BaseException as raised:  # noqa: BLE001 - it is the user's code
         error = raised
     seconds = perf_counter() - begin
@@ -101,7 +104,7 @@ def _try(job: Job, known: dict[Call, Unread | None]) -> Unread | None:
     assert not isinstance(job.call.body, Live), "nothing travels live"
     if job.call not in known:
         try:
-            entry(_decode.decode(job.call.body))
+            entry(unpickler.decode(job.call.body))
             known[job.call] = None
         except BaseException as error:  # noqa: BLE001 - the user's objects may raise anything
             known[job.call] = _unread(job, error, in_inputs=False)
@@ -109,14 +112,14 @@ def _try(job: Job, known: dict[Call, Unread | None]) -> Unread | None:
     if unread is not None:
         return unread
     try:
-        _decode.decode(job.inputs)
+        unpickler.decode(job.inputs)
     except BaseException as error:  # noqa: BLE001 - as above
         return _unread(job, error, in_inputs=True)
     return None
 
 
 def _unread(job: Job, error: BaseException, in_inputs: bool) -> Unread:
-    why = str(_unreadable.explain(error, job.call.label, in_inputs)).split("\n", 1)[0]
+    why = str(undecodable.explain(error, job.call.label, in_inputs)).split("\n", 1)[0]
     # Objects may refuse what stands for a result, and take the result.
     whole = not in_inputs or len(job.inputs) == 1  # type: ignore[arg-type]  # never live
     sure = whole or isinstance(error, (ImportError, errors.FancyPipeError))

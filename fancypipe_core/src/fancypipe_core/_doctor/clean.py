@@ -12,11 +12,12 @@ from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING, TypeVar
 
-from fancypipe_core import _wire, errors
-from fancypipe_core._channel import Frame, SocketChannel
+from fancypipe_core import errors
+from fancypipe_core._base.interpreter import interpreter
+from fancypipe_core._base.msgpack import unpacker
 from fancypipe_core._doctor.records import Imported, Unread
-from fancypipe_core._interpreter import interpreter
-from fancypipe_core._msgpack import unpacker
+from fancypipe_core._wire import messages
+from fancypipe_core._wire.channel import Frame, SocketChannel
 from fancypipe_core.backend import Job
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class Clean:
 
     def __init__(
         self,
-        setup: _wire.Setup,
+        setup: messages.Setup,
         limit: float,
         cwd: str | None = None,
         options: Sequence[str] = (),
@@ -96,10 +97,10 @@ class Clean:
         for descriptor in self._outputs:
             os.set_blocking(descriptor, False)
             self._selector.register(descriptor, selectors.EVENT_READ)
-        self._writer = _wire.ToWorker()
+        self._writer = messages.ToWorker()
         self._frames: list[Frame] = []
         with suppress(errors.ConnectionLost):  # it is seen when the answer is waited for
-            self._channel.send(_wire.encode_command(setup))
+            self._channel.send(messages.encode_command(setup))
 
     def imported(self) -> Imported:
         """Wait until it has imported the main script.

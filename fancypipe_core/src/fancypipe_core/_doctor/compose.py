@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from fancypipe_core import _context, _failure, errors
-from fancypipe_core._live import Shape
-from fancypipe_core._ref import Instance, Ref
-from fancypipe_core._task import entry
-from fancypipe_core._values import Values
+from fancypipe_core import errors
+from fancypipe_core._codec import failure
+from fancypipe_core._codec.live import Shape
+from fancypipe_core._codec.values import Values
+from fancypipe_core._model import context as _context
+from fancypipe_core._model.ref import Instance, Ref
+from fancypipe_core._model.task import entry
 from fancypipe_core.backend import Encoded, Live
 
 __all__ = ["Composed", "Met", "compose"]
@@ -117,7 +119,7 @@ def _made_by(
     except _Waits:
         done.closed.append(instance)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - it is the user's code
-        error.__traceback__ = _failure.user_traceback(error)
+        error.__traceback__ = failure.user_traceback(error)
         done.failed.append((instance, error))
     finally:
         _context.scope.reset(token)

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from fancypipe_core import _failure, _task
-from fancypipe_core._cli import load as _load
+from fancypipe_core._codec import failure
+from fancypipe_core._codec.undecodable import relative
+from fancypipe_core._codec.values import EncodedValues, LiveValues
 from fancypipe_core._doctor import compose as _compose
 from fancypipe_core._doctor import guarded as _guarded
 from fancypipe_core._doctor import importing as _importing
@@ -18,9 +19,9 @@ from fancypipe_core._doctor import machine as _machine
 from fancypipe_core._doctor import probe as _probe
 from fancypipe_core._doctor import travel as _travel
 from fancypipe_core._doctor.finding import Chapter, Finding, several
-from fancypipe_core._task import Definition
-from fancypipe_core._unreadable import relative
-from fancypipe_core._values import EncodedValues, LiveValues
+from fancypipe_core._model import load as _load
+from fancypipe_core._model import task
+from fancypipe_core._model.task import Definition
 
 __all__ = ["Pipeline", "Target", "examine", "pipeline"]
 
@@ -129,20 +130,20 @@ def _defined(file: str) -> list[Definition]:
         if not stands or not stands.startswith(home) or name.startswith("fancypipe"):
             continue
         found += [
-            _task.definition_of(value)
+            task.definition_of(value)
             for value in vars(module).values()
-            if _task.is_definition(value)
+            if task.is_definition(value)
         ]
     return found
 
 
 def _composition(composed: _compose.Composed) -> Iterator[Finding]:
     for instance, error in composed.failed:
-        where = relative(_failure.where(error)) or instance._site()
+        where = relative(failure.where(error)) or instance._site()
         yield Finding(
             "problem",
             f"module {instance._definition.name} raises {type(error).__name__}: "
-            f"{' '.join(_failure.text_of(error).split())} ({where})",
+            f"{' '.join(failure.text_of(error).split())} ({where})",
             "mend it, or give other inputs behind the file",
         )
     tasks = sum(not one.instance._definition.is_module for one in composed.met)

@@ -10,12 +10,13 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
-from fancypipe_core import _orphans, _wire
 from fancypipe_core._cli.explain import user_text
+from fancypipe_core._codec.undecodable import relative
 from fancypipe_core._doctor.clean import Clean, Gone
 from fancypipe_core._doctor.finding import Finding, several
 from fancypipe_core._doctor.records import Imported
-from fancypipe_core._unreadable import relative
+from fancypipe_core._engine import orphans
+from fancypipe_core._wire import messages
 
 __all__ = ["Look", "look"]
 
@@ -56,14 +57,14 @@ class _Try(NamedTuple):
 def _empty_folder() -> AbstractContextManager[str | None]:
     """Make a folder to stand in; None where there is no place for one."""
     try:
-        return tempfile.TemporaryDirectory(prefix=_orphans.owned_prefix("doctor"))
+        return tempfile.TemporaryDirectory(prefix=orphans.owned_prefix("doctor"))
     except OSError:
         return nullcontext()
 
 
-def _setup(file: str, path: list[str]) -> _wire.Setup:
+def _setup(file: str, path: list[str]) -> messages.Setup:
     """Return what a worker is told that is to import a file as the main script."""
-    return _wire.Setup(path, list(sys.argv), ("file", os.path.abspath(file)), "")
+    return messages.Setup(path, list(sys.argv), ("file", os.path.abspath(file)), "")
 
 
 def look(file: str, limit: float) -> Look:

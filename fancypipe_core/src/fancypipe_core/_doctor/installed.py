@@ -8,8 +8,8 @@ import sys
 from collections.abc import Iterator
 from importlib import metadata
 
-from fancypipe_core import _plugins
 from fancypipe_core._doctor.finding import Finding
+from fancypipe_core._plugins import discovery
 
 __all__ = ["look", "missing", "versions"]
 
@@ -36,7 +36,7 @@ def look(backend: str) -> Iterator[Finding]:
         )
     yield from versions({name: found for name in _PACKAGES if (found := version(name))})
     yield from missing(metadata.requires(_CORE) or [])
-    for entry in _plugins.backends():
+    for entry in discovery.backends():
         if entry.error:
             mark = entry.name == backend or backend.upper() in entry.aliases
             yield Finding(

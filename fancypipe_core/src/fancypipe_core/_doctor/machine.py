@@ -7,10 +7,11 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
 
-from fancypipe_core import _machine, _settings
+from fancypipe_core._base import cores as _cores
+from fancypipe_core._base import machine
+from fancypipe_core._base.machine import size
 from fancypipe_core._doctor.finding import Finding
-from fancypipe_core._machine import size
-from fancypipe_core._settings import cores as _cores
+from fancypipe_core._settings import table
 
 __all__ = ["file_system", "limits", "look"]
 
@@ -26,20 +27,20 @@ _NETWORK = frozenset(
 _IN_MEMORY = frozenset({"tmpfs", "ramfs"})
 
 
-def look(settings: _settings.Settings, per_worker: int) -> Iterator[Finding]:
+def look(settings: table.Settings, per_worker: int) -> Iterator[Finding]:
     """Yield what is found.
 
     Args:
         settings: Those of the run.
         per_worker: Bytes that a worker has before its first task; 0 if unknown.
     """
-    yield from memory(settings.workers, per_worker, _machine.free_memory())
+    yield from memory(settings.workers, per_worker, machine.free_memory())
     try:
         folder = os.path.abspath(settings.tempdir or tempfile.gettempdir())
     except OSError as error:
         yield Finding("problem", str(error.strerror), "name a folder: -tempdir FOLDER")
         return
-    yield from disk(folder, file_system(_machine.existing(folder)))
+    yield from disk(folder, file_system(machine.existing(folder)))
     yield from limits(settings.workers)
 
 
@@ -64,7 +65,7 @@ def memory(workers: int, per_worker: int, free: int | None) -> Iterator[Finding]
 def disk(folder: str, kind: str) -> Iterator[Finding]:
     """Can temporary files be made in a folder, which is on this kind of file system?"""
     other = "name a folder on a disk of this machine: -tempdir FOLDER"
-    if not _machine.writable(folder):
+    if not machine.writable(folder):
         yield Finding(
             "warning",
             f"the folder for temporary files, {folder}, cannot be written: tasks that make some "
@@ -72,7 +73,7 @@ def disk(folder: str, kind: str) -> Iterator[Finding]:
             "name another one: -tempdir FOLDER",
         )
         return
-    free = _machine.free_space(folder)
+    free = machine.free_space(folder)
     text = f"temporary files go to {folder}" + (f", {size(free)} free" if free is not None else "")
     if free is not None and free < _LITTLE_SPACE:
         yield Finding("warning", text, "make room, or name another one: -tempdir FOLDER")

@@ -9,12 +9,14 @@ from dataclasses import replace
 from time import perf_counter
 from typing import Any, NamedTuple
 
-from fancypipe_core import _configured, _settings, errors
-from fancypipe_core._configured import Configured, Given
+from fancypipe_core import errors
+from fancypipe_core._base import cores as _cores
 from fancypipe_core._doctor.finding import Finding, several
-from fancypipe_core._session import Session
-from fancypipe_core._settings import cores as _cores
-from fancypipe_core._task import task
+from fancypipe_core._model.task import task
+from fancypipe_core._settings import session as _configured
+from fancypipe_core._settings import table
+from fancypipe_core._settings.session import Configured, Given
+from fancypipe_core.session import Session
 
 __all__ = ["InForce", "in_force", "look"]
 
@@ -47,7 +49,7 @@ class InForce(NamedTuple):
         error: How it is broken.
     """
 
-    core: _settings.Resolved[_settings.Settings]
+    core: table.Resolved[table.Settings]
     configured: Configured | None
     error: str = ""
 
@@ -108,7 +110,7 @@ def _broken(name: str, why: str) -> Finding:
     )
 
 
-def _counts(workers: int, origin: _settings.Origin) -> Iterator[Finding]:
+def _counts(workers: int, origin: table.Origin) -> Iterator[Finding]:
     usable, there = _cores.usable_cores(), os.cpu_count() or 1
     by = "by default" if origin.kind == "default" else str(origin)
     text = f"{several(workers, 'worker')} ({by}) on {several(usable, 'core')}"

@@ -8,15 +8,17 @@ from collections.abc import Iterable, Iterator, Sequence
 from types import FunctionType
 from typing import Any
 
-from fancypipe_core import _main, _names, _wire, errors
-from fancypipe_core._codec import Encoder
+from fancypipe_core import errors
+from fancypipe_core._base import code_names, main_module
+from fancypipe_core._base.machine import size
+from fancypipe_core._codec.pickler import Encoder
+from fancypipe_core._codec.values import EncodedValues, assemble
 from fancypipe_core._doctor.clean import Clean, Gone
 from fancypipe_core._doctor.compose import Composed, Met
 from fancypipe_core._doctor.finding import Finding, several
 from fancypipe_core._doctor.records import Anything, Unread
-from fancypipe_core._machine import size
-from fancypipe_core._task import Definition
-from fancypipe_core._values import EncodedValues, assemble
+from fancypipe_core._model.task import Definition
+from fancypipe_core._wire import messages
 from fancypipe_core.backend import Encoded, Job, Live
 
 __all__ = ["look"]
@@ -113,9 +115,9 @@ def _sample(met: Iterable[Met], bad: set[Definition]) -> Iterator[Met]:
 
 
 def _decoded_elsewhere(jobs: Sequence[Job], limit: float) -> list[Unread]:
-    main = _main.main_script()
+    main = main_module.main_script()
     named = (main.kind, main.value) if main is not None else None
-    setup = _wire.Setup(list(sys.path), list(sys.argv), named, "")
+    setup = messages.Setup(list(sys.path), list(sys.argv), named, "")
     with Clean(setup, limit) as clean:
         clean.imported()
         return clean.unread(jobs)
@@ -127,8 +129,8 @@ def _decoded_elsewhere(jobs: Sequence[Job], limit: float) -> list[Unread]:
 def _all_well(
     definitions: Sequence[Definition], met: Sequence[Met], tried: int
 ) -> Iterator[Finding]:
-    named = [one.name for one in definitions if _names.reference(one.target) is not None]
-    nameless = [one.name for one in definitions if _names.reference(one.target) is None]
+    named = [one.name for one in definitions if code_names.reference(one.target) is not None]
+    nameless = [one.name for one in definitions if code_names.reference(one.target) is None]
     if named:
         yield Finding("ok", f"found by name in a worker: {_listed(named)}")
     if nameless:

@@ -12,10 +12,10 @@ import typing
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from fancypipe_core._declare import Declared, declared
+from fancypipe_core._base.declarations import Declared, declared
+from fancypipe_core._base.option_names import plain
 from fancypipe_core._settings.hints import hints_of, kind_of
 from fancypipe_core._settings.types import Kind, Typed
-from fancypipe_core._spelling import plain
 
 __all__ = ["Setting", "lines_of", "shown", "toml"]
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass
 from typing import Any
 
-from fancypipe_core._spelling import near
+from fancypipe_core._base.option_names import near
 
 __all__ = [
     "ANYTHING",

@@ -9,10 +9,10 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from fancypipe_core._configured import own_settings
-from fancypipe_core._ref import Instance
-from fancypipe_core._runner import Runner
-from fancypipe_core._values import EncodedValues, LiveValues
+from fancypipe_core._codec.values import EncodedValues, LiveValues
+from fancypipe_core._model.ref import Instance
+from fancypipe_core._settings.session import own_settings
+from fancypipe_core._worker.runner import Runner
 from fancypipe_core.backend import (
     BackendOptions,
     BackendPlugin,

@@ -89,7 +89,7 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
 
 
 def _find(config: pytest.Config) -> BackendPlugin:
-    from fancypipe_core import _plugins
+    from fancypipe_core._plugins import discovery
     from fancypipe_core.backend import BackendPlugin
 
     name: str = config.option.fancypipe_backend or ""
@@ -110,9 +110,9 @@ def _find(config: pytest.Config) -> BackendPlugin:
     if not name:
         raise errors.UsageError(
             "say which backend is to be tested: --backend NAME or --backend MODULE:ATTRIBUTE; "
-            f"installed are: {', '.join(_plugins.installed())}"
+            f"installed are: {', '.join(discovery.installed())}"
         )
-    return _plugins.find(name)
+    return discovery.find(name)
 
 
 def plugin_of(config: pytest.Config) -> BackendPlugin:

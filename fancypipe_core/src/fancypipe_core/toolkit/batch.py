@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from time import perf_counter
 from typing import Any, NamedTuple
 
-from fancypipe_core import _wire
-from fancypipe_core._channel import Frame
-from fancypipe_core._environment import apply
-from fancypipe_core._faults import fault
-from fancypipe_core._interrupts import ignore_ctrl_c
-from fancypipe_core._main import set_main_script
-from fancypipe_core._runner import Runner
+from fancypipe_core._base.faults import fault
+from fancypipe_core._base.main_module import set_main_script
+from fancypipe_core._base.signals import ignore_ctrl_c
+from fancypipe_core._wire import messages
+from fancypipe_core._wire.channel import Frame
+from fancypipe_core._worker.environment import apply
+from fancypipe_core._worker.runner import Runner
 from fancypipe_core.backend import Call, Event, Job, JobId
 from fancypipe_core.errors import ProtocolError
 
@@ -65,25 +65,25 @@ def run_batch(batch: tuple[bytes, str, bytes, list[bytearray]]) -> Frame:
     room: _Room | None = getattr(_here, "room", None)
     if room is None or room.setup != setup or len(room.calls) > _CALLS:
         room = _here.room = _enter(setup, at_home=client == this_process())
-    command = _wire.decode_command((head, buffers))
-    if not isinstance(command, _wire.Jobs):
+    command = messages.decode_command((head, buffers))
+    if not isinstance(command, messages.Jobs):
         raise ProtocolError("a batch that holds no jobs")
     jobs = []
-    for job in _wire.FromWorker().jobs(command, buffers):
+    for job in messages.FromWorker().jobs(command, buffers):
         # The same call as in earlier batches, so that the runner has it ready.
         key = (job.call.label, tuple(payload.head for payload in job.call.body))  # type: ignore[union-attr]
         call = room.calls.setdefault(key, job.call)
         jobs.append(Job(job.id, call, job.inputs, job.time_limit, job.alone))
     events, returned = run_jobs(room.runner, jobs)
-    head, found = _wire.encode_report([*room.notes, *events], returned)
+    head, found = messages.encode_report([*room.notes, *events], returned)
     room.notes.clear()
     fault("batch.report")
     return head, copied(found)
 
 
 def _enter(encoded: bytes, at_home: bool) -> _Room:
-    setup = _wire.decode_command((encoded, []))
-    if not isinstance(setup, _wire.Setup):
+    setup = messages.decode_command((encoded, []))
+    if not isinstance(setup, messages.Setup):
         raise ProtocolError("a batch without setup")
     if not at_home:
         _settle_in(setup)
@@ -93,7 +93,7 @@ def _enter(encoded: bytes, at_home: bool) -> _Room:
     return _Room(encoded, runner, {}, notes)
 
 
-def _settle_in(setup: _wire.Setup) -> None:
+def _settle_in(setup: messages.Setup) -> None:
     """Make this process a worker of the client."""
     import multiprocessing
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 
-from fancypipe_core import _wire
-from fancypipe_core._channel import SocketChannel
-from fancypipe_core._main import main_script
+from fancypipe_core._base.main_module import main_script
+from fancypipe_core._wire import messages
+from fancypipe_core._wire.channel import SocketChannel
 from fancypipe_core.backend import Event, Job, JobId
 
 __all__ = ["Connection", "setup_of"]
 
 
-def setup_of(directory: str) -> _wire.Setup:
+def setup_of(directory: str) -> messages.Setup:
     """Return what a worker of this process must know before its first job.
 
     Args:
@@ -21,7 +21,7 @@ def setup_of(directory: str) -> _wire.Setup:
     """
     main = main_script()
     named = (main.kind, main.value) if main is not None else None
-    return _wire.Setup(list(sys.path), list(sys.argv), named, directory)
+    return messages.Setup(list(sys.path), list(sys.argv), named, directory)
 
 
 class Connection:
@@ -36,16 +36,16 @@ class Connection:
     def __init__(self, channel: SocketChannel, control: SocketChannel) -> None:
         self.channel = channel
         self.control = control
-        self._writer = _wire.ToWorker()
-        self._reader = _wire.Reports()
+        self._writer = messages.ToWorker()
+        self._reader = messages.Reports()
 
-    def setup(self, setup: _wire.Setup) -> None:
+    def setup(self, setup: messages.Setup) -> None:
         """Send what the worker must know before its first job.
 
         Raises:
             ConnectionLost: The worker is gone; so for all that is sent.
         """
-        self.channel.send(_wire.encode_command(setup))
+        self.channel.send(messages.encode_command(setup))
 
     def submit(self, jobs: Sequence[Job]) -> None:
         """Send jobs."""
@@ -53,23 +53,23 @@ class Connection:
 
     def adapt(self, variables: dict[str, str | None], folder: str) -> None:
         """Say what the jobs that are sent from now on are to find."""
-        self.channel.send(_wire.encode_command(_wire.Adapt(variables, folder)))
+        self.channel.send(messages.encode_command(messages.Adapt(variables, folder)))
 
     def cancel(self, ids: Sequence[JobId]) -> None:
         """Say that nobody wants these jobs any more."""
-        self.channel.send(_wire.encode_command(_wire.Cancel(list(ids))))
+        self.channel.send(messages.encode_command(messages.Cancel(list(ids))))
 
     def recall(self, ids: Sequence[JobId]) -> None:
         """Ask for these jobs as far as they have not begun."""
-        self.channel.send(_wire.encode_command(_wire.Recall(list(ids))))
+        self.channel.send(messages.encode_command(messages.Recall(list(ids))))
 
     def give_back(self) -> None:
         """Ask for all jobs that have not begun, and for all results so far."""
-        self.control.send(_wire.encode_command(_wire.GiveBack()))
+        self.control.send(messages.encode_command(messages.GiveBack()))
 
     def ask_to_stop(self, grace: float = 0.0) -> None:
         """Ask the worker to end after what is running, or after so many seconds."""
-        stop = _wire.encode_command(_wire.Stop(grace))
+        stop = messages.encode_command(messages.Stop(grace))
         self.control.send(stop)
         self.channel.send(stop)
 

@@ -21,8 +21,8 @@ from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import Any
 
-from fancypipe_core import _wire
-from fancypipe_core._faults import fault
+from fancypipe_core._base.faults import fault
+from fancypipe_core._wire import messages
 from fancypipe_core.backend import (
     BackendOptions,
     Certificate,
@@ -99,7 +99,7 @@ class FuturesBackend:
         self._executors: dict[int, Executor] = {}
         self._news: list[to.Event] = []  # what the machine has not heard yet
         self._doubtful: set[int] = set()  # tasks whose batch came to nothing: they travel singly
-        self._reports = _wire.Reports()
+        self._reports = messages.Reports()
         self._warned = False
 
     # ---- the contract; in the engine's thread ----
@@ -108,7 +108,7 @@ class FuturesBackend:
         """Make the pool."""
         self._sink = sink
         self._settings = setup_of(self._options.directory)
-        self._setup = _wire.encode_command(self._settings)
+        self._setup = messages.encode_command(self._settings)
         self._do(self._machine.open(monotonic()))
         if not self._executors:
             why = self._machine.last_failure.removeprefix("it could not be started: ")
@@ -118,8 +118,8 @@ class FuturesBackend:
 
     def adapt(self, environment: Environment) -> None:
         """Let jobs find the pipeline's own variables; see `fancypipe_core.backend`."""
-        self._settings.adapt = _wire.Adapt(dict(environment.own), environment.folder)
-        setup = _wire.encode_command(self._settings)
+        self._settings.adapt = messages.Adapt(dict(environment.own), environment.folder)
+        setup = messages.encode_command(self._settings)
         self._inbox.put(partial(setattr, self, "_setup", setup))
 
     def submit(self, jobs: Sequence[Job]) -> None:
@@ -255,7 +255,7 @@ class FuturesBackend:
             if isinstance(batch[0].inputs, Live):
                 self._submit(one, batch, self._run_here, batch)
             else:
-                head, buffers = _wire.ToWorker().jobs(batch)
+                head, buffers = messages.ToWorker().jobs(batch)
                 frame = (self._setup, this_process(), head, copied(buffers))
                 self._submit(one, batch, run_batch, frame)
 

@@ -12,7 +12,7 @@ import zmq
 from zmq.utils.monitor import parse_monitor_message
 
 from fancypipe_remote._address import Address
-from fancypipe_remote._keys import PeerKeys
+from fancypipe_remote._auth.keys import PeerKeys
 from fancypipe_remote._transport._link import Context, Socket, check, receive_rest, set_options
 
 __all__ = ["Dialer", "Handshake", "shake_hands"]

@@ -14,7 +14,7 @@ import zmq
 
 from fancypipe_core import errors
 from fancypipe_remote._address import Address
-from fancypipe_remote._keys import ManagerKeys
+from fancypipe_remote._auth.keys import ManagerKeys
 from fancypipe_remote._transport._descriptors import Descriptors
 from fancypipe_remote._transport._link import (
     MAX_PART,

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import pytest
 
-from fancypipe_core import _plugins
+from fancypipe_core._plugins import discovery
 from fancypipe_core.backend import BackendPlugin
 from fancypipe_core.testing import _jobs as j
 from fancypipe_core.testing._rig import Rig
@@ -72,13 +72,13 @@ class Bench(NamedTuple):
 def plugin(request: pytest.FixtureRequest) -> Iterator[BackendPlugin]:
     """The backend, also for sessions that look for it by its name."""
     chosen = plugin_of(request.config)
-    find = _plugins.find
+    find = discovery.find
 
     def find_ours(name: str) -> BackendPlugin:
         return chosen if name == chosen.name else find(name)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_plugins, "find", find_ours)
+        patch.setattr(discovery, "find", find_ours)
         yield chosen
 
 

@@ -1,0 +1,1 @@
+"""What knows nothing of tasks: fault points, signals, the machine, names of code."""

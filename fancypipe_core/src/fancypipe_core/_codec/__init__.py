@@ -1,0 +1,1 @@
+"""From objects to payloads and back, and what could not travel, in words."""

@@ -1,0 +1,363 @@
+"""The loop: events in, actions out.  One thread owns everything in here.
+
+The path of one task: the scheduler asks to grow it (its inputs are looked at),
+then to submit it; the graph makes a `Job` of it; the backend runs the job and
+reports `Done`; its value goes to the graph, its number to the scheduler, which
+settles it and what waited for it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from queue import Empty, SimpleQueue
+from time import monotonic
+from types import FrameType
+from typing import Any
+
+from fancypipe_core import errors
+from fancypipe_core._base.faults import fault
+from fancypipe_core._base.signals import Interrupts, how
+from fancypipe_core._codec.values import LiveValues, Values
+from fancypipe_core._engine.collector import calm_collector
+from fancypipe_core._engine.graph import Graph, Node
+from fancypipe_core._engine.machine import states as table
+from fancypipe_core._engine.machine.scheduler import Scheduler
+from fancypipe_core._engine.modules import Composer
+from fancypipe_core._engine.reactor import Steps
+from fancypipe_core._engine.report import Report
+from fancypipe_core._engine.shutdown import Ending
+from fancypipe_core._engine.watchdog import Watch
+from fancypipe_core._model.ref import Instance, Ref
+from fancypipe_core._model.task import Definition, Options
+from fancypipe_core._model.temp_paths import Keeper
+from fancypipe_core._worker.runner import Runner
+from fancypipe_core.backend import (
+    Backend,
+    Event,
+    Note,
+)
+
+__all__ = ["Driver"]
+
+_TICK = 0.2  # seconds; a signal that comes right before a wait does not end it
+FREEZE_LIMIT = 60.0  # seconds; the default of the setting
+
+
+class Driver:
+    """Runs graphs on a backend that has been made, but not started.
+
+    Args:
+        backend: Where jobs run.
+        values: How values are carried.
+        scheduler: Makes a scheduler for a run.
+        report: Who is told of events.
+        files: Keeps temporary files as long as their values.
+        interrupts: What the user has asked for by signals; by default nothing ever.
+        check: Verify the scheduler's invariants after every event (slow).
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        values: Values,
+        scheduler: Callable[[], Scheduler],
+        report: Report,
+        files: Keeper,
+        interrupts: Interrupts | None = None,
+        check: bool = False,
+    ) -> None:
+        self.backend = backend
+        self.interrupts = interrupts or Interrupts()
+        self._make_scheduler = scheduler
+        self._report = report
+        self._files = files
+        self._inbox: SimpleQueue[Sequence[Event]] = SimpleQueue()
+        self._level = 0
+        self._thread = 0  # the one that runs the loop
+        self._steps = steps = Steps(
+            backend,
+            values,
+            report,
+            files,
+            check=check,
+            resolve=self.resolve,
+            stop_if_interrupted=self._stop_if_interrupted,
+        )
+        self.graph = steps.graph
+        self.handle, self.finish_up = steps.handle, steps.finish_up
+        self._watch = Watch(backend, FREEZE_LIMIT, steps.story)
+        self._drive: Callable[[float | None], None] | None = getattr(backend, "drive", None)
+        # Serial: the user's tasks run in this thread, and Ctrl-C must reach them.
+        self._inline = self._drive is not None and isinstance(values, LiveValues)
+
+    # ---- for the session ----
+
+    def start(self, limit: float, freeze_limit: float = FREEZE_LIMIT) -> None:
+        """Start the backend and wait for its first `Slots`.
+
+        Args:
+            limit: Seconds in which it must report them.
+            freeze_limit: Seconds for which a part of it may stand still, from now on.
+
+        Raises:
+            BackendStartError: It did not come up in time.
+            InternalError: A part of it has died, or stands still.
+        """
+        self._watch = Watch(self.backend, freeze_limit, self._steps.story)
+        # What is driven from here comes up at once; a pool of others may take its time,
+        # and what it does then is its own.
+        with self.interrupts.told_to(lambda _frame: self._drive is None):
+            self.backend.start(self._sink)
+        with self.interrupts.told_to(self._interrupted):
+            limit = max(limit, getattr(self.backend, "start_limit", 0.0))
+            until = monotonic() + limit
+            while not self._steps.slots.count:
+                late = monotonic() > until
+                self._stop_if_interrupted()
+                self._listen(max(min(_TICK, until - monotonic()), 0.0))
+                if late and not self._steps.slots.count:
+                    raise errors.BackendStartError(
+                        f"the backend reported no worker within {limit:g} seconds; if it only "
+                        "needs more time, give it more with the setting backend_start_limit"
+                    )
+
+    def stop(self, grace: float) -> None:
+        """Stop the backend, and pass on what it still has to say."""
+        with self.interrupts.only_counted():
+            self.backend.stop(grace)
+        while not self._inbox.empty():
+            for event in self._inbox.get_nowait():
+                if isinstance(event, Note):
+                    self._steps.told(event)
+
+    @property
+    def scheduler(self) -> Scheduler:
+        """The run's scheduler."""
+        return self._steps.scheduler
+
+    @property
+    def slots(self) -> int:
+        """How many jobs run at the same time."""
+        return self._steps.slots.count
+
+    def run(self, target: Any, grace: float) -> Any:
+        """Run what a target needs.
+
+        Args:
+            target: Any value with references in it.
+            grace: Seconds that running jobs have after a Ctrl-C or a failure.
+
+        Returns:
+            The target with values where references were.
+
+        Raises:
+            TaskError: A task failed, and so the target.
+            RunFailed: As that, with `keep_going`.
+            KeyboardInterrupt: The user pressed Ctrl-C.
+            Cancelled: The program has asked for the end.
+        """
+        self._thread = threading.get_ident()
+        self._steps.begin(self._make_scheduler())
+        root = self._gatherer(target, None)
+        ending = Ending(self, self._report, grace, self._files.directory, self._inline)
+        with calm_collector(), self.interrupts.told_to(self._interrupted):
+            try:
+                if self.scheduler.keep_going:
+                    return self._run_all(root)
+                return self._demand(root, 0, None)
+            except (KeyboardInterrupt, errors.Cancelled):
+                if not self.interrupts.count:
+                    raise
+            except errors.FancyPipeError:
+                raise
+            except Exception as error:
+                ending.hurry()
+                if isinstance(error, errors.InternalError):
+                    raise
+                what = f"the engine's loop failed, {type(error).__name__}: {error}"
+                raise errors.InternalError(f"{what}\n{self._steps.story()}") from error
+            finally:
+                with self.interrupts.only_counted(self.wake):
+                    self._end(ending)
+        raise self.interrupts.error(ending.story())
+
+    def _end(self, ending: Ending) -> None:
+        self._steps.closing = True
+        try:
+            ending.end()
+        finally:
+            self._report.run_over()
+            self._files.end_run()
+            self._steps.end()
+            self._level = 0
+
+    def _run_all(self, root: int) -> Any:
+        """Go on after failures; what was asked for is kept until it is handed out."""
+        scheduler = self.scheduler
+        try:
+            wanted = self.graph.grow(root)
+        except Exception:  # noqa: BLE001 - it is told below, when the scheduler asks the same
+            wanted = ()
+        self.handle(table.Demand([*wanted, root]))
+        try:
+            value = self._demand(root, 0, None)
+        except (errors.TaskError, errors.CodecError, errors.UsageError):
+            self._loop(lambda: not scheduler.unsettled)
+            if not self._report.counts["failed"]:
+                raise  # all have their values, which cannot be handed out
+            node = self.graph.nodes[root]
+            failed: dict[int, Exception] = {}
+            for need in wanted:
+                if scheduler.state(need) is table.State.DONE:
+                    self._files.keep(need)
+                else:
+                    failed[need] = self._report.failure(self.graph.nodes[need])
+            raise self._report.run_failed(self.graph.gather_partly(node, failed)) from None
+        self._loop(lambda: not scheduler.unsettled)
+        return value
+
+    def wake(self) -> None:
+        """Make the loop look around; from a signal handler or another thread."""
+        self._inbox.put(())
+        if self._drive is not None:
+            self.backend.wake()  # type: ignore[attr-defined]
+
+    def resolve(self, ref: Ref[Any], parent: Node) -> Any:
+        """Run what a reference needs, for a module that waits for it inside its main."""
+        number = self._gatherer(ref, parent)
+        self._level += 1
+        self.handle(table.Level(self._level))
+        try:
+            return self._demand(number, self._level, parent)
+        finally:
+            self._level -= 1
+            self.handle(table.Level(self._level))
+            # Whoever goes on may go on for long.
+            self._stop_if_interrupted()
+
+    # ---- the loop ----
+
+    def _gatherer(self, target: Any, parent: Node | None) -> int:
+        number = self.graph.number(Instance(_GATHER, (target,), {}, _CODE, 0), parent)
+        self.graph.nodes[number].hidden = True
+        return number
+
+    def _demand(self, number: int, level: int, parent: Node | None) -> Any:
+        scheduler = self.scheduler
+        self.handle(table.Demand([number], level))
+        try:
+            self._loop(lambda: scheduler.state(number) in table.SETTLED)
+            node = self.graph.nodes[number]
+            if scheduler.state(number) is not table.State.DONE:
+                self._stop_if_interrupted()  # what has failed may have failed by that
+                raise self._report.error(number)
+            if parent is None:
+                self._files.keep(number)
+            else:
+                self._files.pass_on(number, parent.id)
+            return node.value
+        finally:
+            # After a Ctrl-C what is under way may end; `Ending` sees to it.
+            if not self.interrupts.count:
+                self.handle(table.Drop([number]))
+
+    def _loop(self, over: Callable[[], bool]) -> None:
+        while True:
+            self._steps.perform()
+            if over():
+                return
+            self._stop_if_interrupted()
+            scheduler = self.scheduler
+            if not (scheduler.in_flight or self._inbox.qsize() or scheduler.delayed):
+                raise errors.InternalError(
+                    "the engine has nothing under way and nothing to do:\n" + self._steps.story()
+                )
+            if self._report.observed and self._inbox.empty():
+                self._report.flush()  # nobody knows how long the wait will be
+            fault("driver.turn")
+            self._listen(self._steps.until_due(_TICK))
+            self._steps.take_due()
+
+    def _listen(self, timeout: float) -> None:
+        """Wait for the backend; if it says nothing, see that it lives."""
+        if self.wait(timeout):
+            self._watch.heard()
+        else:
+            self._watch.silent(timeout)
+
+    def wait(self, timeout: float) -> bool:
+        """Take what the backend reports; wait for it if there is nothing yet.
+
+        Returns:
+            Whether there was anything.
+        """
+        inbox = self._inbox
+        heard = False
+        # Where tasks run in this thread, and none is to run, the backend has nothing to wait for.
+        if self._drive is not None and not (self._inline and not self.scheduler.in_flight):
+            if inbox.empty():
+                self._drive(timeout)
+        else:
+            try:
+                self._steps.take(inbox.get(timeout=timeout))
+            except Empty:
+                return False
+            heard = True
+        while True:
+            try:
+                events = inbox.get_nowait()
+            except Empty:
+                return heard
+            self._steps.take(events)
+            heard = True
+
+    def _sink(self, events: Sequence[Event]) -> None:
+        if (
+            self._inline
+            and all(type(event) is Note for event in events)  # the first of many is Done
+            and threading.get_ident() == self._thread
+        ):
+            self._tell_now(events)
+        else:
+            self._inbox.put(events)
+
+    def _tell_now(self, events: Sequence[Event]) -> None:
+        """Pass on what a task says that runs in the loop's own thread, and so holds it up."""
+        for event in events:
+            self._steps.told(event)
+        self._report.flush()
+        if self.interrupts.count:
+            raise KeyboardInterrupt  # it came while we were at this, and was only counted
+
+    def _stop_if_interrupted(self) -> None:
+        if self.interrupts.count:
+            raise self.interrupts.error(how(self.interrupts.signal))
+
+    def _interrupted(self, frame: FrameType | None) -> bool:
+        """A signal has come: tell whether to raise, or whether the loop will look at the count."""
+        self.wake()
+        # Not at the second one: an exception may be on its way already, and must arrive.
+        return _in_users_code(frame) or self.interrupts.is_stuck()
+
+
+# Where the user's code runs in the loop's thread, and so may be interrupted: the innermost
+# of these frames decides.  Nothing of ours is left half way by an exception in the former.
+_THEIRS = {one.__code__ for one in (Runner.run, Composer.run, Composer.gather, Graph.grow)}
+_OURS = {one.__code__ for one in (Driver.run, Driver._loop, Driver.resolve, Driver._tell_now)}
+
+
+def _in_users_code(frame: FrameType | None) -> bool:
+    while frame is not None and frame.f_code not in _OURS:
+        if frame.f_code in _THEIRS:
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _gather(target: Any) -> Any:
+    return target
+
+
+_CODE = _gather.__code__
+_GATHER = Definition(_gather, _gather, Options("run"), is_module=True)

@@ -1,0 +1,1 @@
+"""The scheduler: a pure machine that is told events and returns actions."""

@@ -1,0 +1,434 @@
+"""The scheduler: a state machine that decides, and does nothing else.
+
+It knows tasks by number.  It has no values, clocks, threads, sockets or logs:
+`handle(event)` changes its state and returns the actions that the driver must
+carry out.  The same events give the same actions, so a recorded run replays as
+a unit test.  States, transitions, events and actions stand in `_engine.machine.states`.
+
+How it works
+    A task is *demanded* by a root or by a task that needs it.  Nothing is known
+    of it until it is *grown*: only then are its inputs looked at, and what they
+    refer to is demanded in turn.  A task whose needs are all done becomes
+    *ready*.  Ready tasks leave in the order last in, first out, which finishes
+    one branch before the next begins; ready modules, which make more tasks, only
+    while there is room for more jobs, so a wide graph does not pile up.  A task
+    that returns references is *unfolded*: it gives its slot back and is done
+    when what it returned is done.  So nesting cannot deadlock.
+
+What nobody holds
+    A task is held by pins and by unsettled tasks that need it.  When nobody holds
+    it, its value is released; if it is not settled, it is cancelled.  Neither may
+    happen while some demanded task is not grown, or a module's main goes on:
+    nobody knows then who else needs it.  So tasks are grown at once, some at each
+    event to let results in, and what nobody holds is put aside until it is sure.
+
+Budgets
+    `retries` pays for exceptions of the user's code, `max_losses` for deaths of
+    workers.  A job that was lost without guilt (it only waited in the worker
+    that died) pays nothing; but with one loss allowed, what may have begun is
+    never begun again.  A task whose next death would be its last is a suspect:
+    its job asks to be run alone.  After an exception the next attempt may have to wait
+    for its time, which only the driver knows: until then the task is *delayed*, and
+    takes no room.
+
+Levels
+    A module that waits for a result inside its `main` blocks the driver's thread;
+    while it does, only modules that this result needs may be computed on top of
+    it, one at a time, or two modules could wait for each other's frames.  Demands
+    carry a level: how many modules are blocked.  Each wait has a number, larger
+    than all before it, that goes from the demand to whatever it needs; so what an
+    earlier wait has left is not taken for what this one needs.  Jobs know no
+    levels.
+
+What was refused
+    A priority queue: a stack gives depth first for nothing.  A state "cancelling":
+    a cancelled task is settled at once, and its job is only in flight.  To grow
+    only what there is room for: a value would be released, or a task cancelled,
+    that tasks not grown yet refer to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from fancypipe_core._engine.machine.dependencies import Needs
+from fancypipe_core._engine.machine.records import Record, chain, check_records, sentence
+from fancypipe_core._engine.machine.states import (
+    SETTLED,
+    Action,
+    Cancel,
+    Compute,
+    Demand,
+    Done,
+    Drop,
+    Due,
+    Event,
+    Failed,
+    Grow,
+    Grown,
+    Halt,
+    Id,
+    Level,
+    Lost,
+    Release,
+    Retried,
+    Settled,
+    Slots,
+    State,
+    Stuck,
+    Submit,
+    Unfolded,
+)
+
+__all__ = ["Scheduler"]
+
+# Global names of the members: an attribute of an Enum costs ten times as much.
+NEW, GROWING, WAITING, READY, DELAYED, RUNNING, UNFOLDED, DONE, FAILED, CANCELLED = State
+
+OVER = (*SETTLED, None)
+
+_GROW_AT_ONCE = 256
+
+
+class Scheduler:
+    """The machine.
+
+    Args:
+        max_losses: How often the workers of one task may die before it fails.
+        keep_going: Whether tasks that only failed ones need are run all the same.
+    """
+
+    def __init__(self, *, max_losses: int = 3, keep_going: bool = False) -> None:
+        self.max_losses = max_losses
+        self.keep_going = keep_going
+        self._needs = Needs(keep_going)
+        self._tasks = self._needs.records
+        self._pins: dict[int, int] = {}
+        self._waits = [0]  # the numbers of those that block modules now; 0 is the run's own
+        self._asked: list[list[int]] = [[]]  # what each of these demanded
+        self._last_wait = 0
+        self._flying: set[Id] = set()
+        self._delays: set[int] = set()  # who is delayed; and some who were, until we look
+        self._computing: list[Id] = []
+        self._growing = 0
+        self._room = 0
+        self._retried: list[Action] = []
+        self._handlers: dict[type, Callable[[Any], None]] = {
+            Demand: self._demand, Drop: self._drop, Grown: self._grown, Slots: self._slots,
+            Done: self._done, Unfolded: self._unfolded, Failed: self._failed, Lost: self._lost,
+            Due: self._due, Level: self._level, Halt: self._halt,
+        }  # fmt: skip
+
+    def handle(self, event: Event) -> list[Action]:
+        """Take an event; return what to do, in this order."""
+        self._handlers[type(event)](event)
+        actions, self._retried = self._retried, []
+        # First what is settled: values must be there before jobs are made of them.
+        self._report(actions)
+        self._submit(actions)
+        if not self._expand(actions, event):
+            self._sweep(actions)
+            if self._is_stuck():
+                self._give_up(actions)
+                if not self._main_goes_on():
+                    self._sweep(actions)
+        return actions
+
+    # ---- what is asked of it ----
+
+    @property
+    def in_flight(self) -> int:
+        """How many jobs are with the backend."""
+        return len(self._flying)
+
+    @property
+    def delayed(self) -> int:
+        """How many tasks wait for the time of their next attempt."""
+        if self._delays:
+            self._delays = {task for task in self._delays if self.state(task) is DELAYED}
+        return len(self._delays)
+
+    def under_way(self) -> list[Id]:
+        """Return the jobs that are with the backend, in the order of their numbers."""
+        return sorted(self._flying)
+
+    @property
+    def unsettled(self) -> int:
+        """How many known tasks have not come to their end."""
+        return self._needs.unsettled
+
+    def state(self, task: int) -> State | None:
+        """Return a task's state; None once it was released, or if it was never demanded."""
+        record = self._tasks.get(task)
+        return None if record is None else record.state
+
+    def expects(self, id: Id) -> bool:
+        """Tell whether the end of this attempt still matters to anybody."""
+        under_way = id in self._flying or id in self._computing
+        return under_way and self.state(id[0]) is RUNNING
+
+    def attempt(self, task: int) -> int:
+        """Return the number of a task's latest attempt, 0 before the first."""
+        record = self._tasks.get(task)
+        return 0 if record is None else record.attempt
+
+    def suspect(self, id: Id) -> bool:
+        """Tell whether one more death of this attempt's worker is the task's last."""
+        if id[1] == 1:
+            return False  # it has not been tried before
+        record = self._tasks.get(id[0])
+        return record is not None and record.losses >= max(1, self.max_losses - 1)
+
+    def explain(self, task: int) -> str:
+        """Say in a sentence why a task is where it is."""
+        text = sentence(self._tasks, task)
+        record = self._tasks.get(task)
+        if record is None or record.state is not READY:
+            return text
+        if record.local:
+            return f"{text}: {len(self._computing)} modules are under way in the client"
+        return f"{text}: {len(self._flying)} jobs in flight, {self._room} allowed"
+
+    def check(self) -> None:
+        """Verify every invariant; for tests and `--debug`.
+
+        Raises:
+            AssertionError: One does not hold; the text names the task.
+        """
+        tasks, needs = self._tasks, self._needs
+        check_records(tasks, self._flying.union(self._computing), self._pins)
+        states = [record.state for record in tasks.values()]
+        assert needs.unsettled == sum(state not in SETTLED for state in states), "unsettled"
+        assert self._growing == states.count(GROWING), "growing"
+        assert self.delayed == states.count(DELAYED), "delayed"
+        assert not needs.settled, f"not reported: {needs.settled}"
+        assert not needs.cancelled, f"not reported: {needs.cancelled}"
+        assert len(self._computing) <= len(self._waits), f"at once: {self._computing}"
+        for task, record in tasks.items():
+            if not record.held and not (self.keep_going and record.state not in SETTLED):
+                assert task in needs.idle, f"{task}: nobody holds it, and nobody knows"
+
+    # ---- events ----
+
+    def _demand(self, event: Demand) -> None:
+        for task in event.tasks:
+            self._pins[task] = self._pins.get(task, 0) + 1
+        self._asked[event.level].extend(event.tasks)
+        self._needs.hold(event.tasks, self._waits[event.level])
+
+    def _drop(self, event: Drop) -> None:
+        for task in event.tasks:
+            pins = self._pins.pop(task, 0)
+            if pins > 1:
+                self._pins[task] = pins - 1
+            if pins:
+                self._needs.leave((task,))
+
+    def _grown(self, event: Grown) -> None:
+        # The first is on top of the stack of what is ready.
+        for task, needs, local, retries, bad, delayed in reversed(event.tasks):
+            record = self._tasks.get(task)
+            if record is None or record.state is not GROWING:
+                continue
+            self._growing -= 1
+            record.local = local
+            record.retries = retries
+            record.delayed = delayed
+            if bad:
+                self._needs.fail(task, task)
+            elif needs:
+                self._needs.wait_for(task, record, needs, WAITING)
+            else:
+                self._needs.make_ready(task, record)
+
+    def _slots(self, event: Slots) -> None:
+        self._room = event.count + event.ahead if event.count > 0 else 0
+
+    def _done(self, event: Done) -> None:
+        ended = []
+        for id in event.ids:
+            record = self._landed(id)
+            if record is not None:
+                ended.append((id[0], record))
+        self._needs.finish(ended)
+
+    def _unfolded(self, event: Unfolded) -> None:
+        record = self._landed(event.id)
+        if record is not None:
+            before = record.needs
+            self._needs.wait_for(event.id[0], record, event.needs, UNFOLDED)
+            # What it needed to run is not needed any more.
+            self._needs.leave(before)
+
+    def _failed(self, event: Failed) -> None:
+        record = self._landed(event.id)
+        if record is None:
+            return
+        forgiven = record.retries > 0 or event.again
+        if forgiven and not event.final:
+            record.retries = max(0, record.retries - 1)
+            self._again(event.id, record, record.delayed)
+        else:
+            self._needs.fail(event.id[0], event.id[0])
+
+    def _lost(self, event: Lost) -> None:
+        record = self._landed(event.id)
+        if record is None:
+            return
+        record.losses += event.guilty
+        # What may run only once is not begun again, whoever's fault the loss is.
+        once = event.begun and self.max_losses <= 1
+        if once or (event.guilty and record.losses >= self.max_losses):
+            self._needs.fail(event.id[0], event.id[0])
+        else:
+            self._again(event.id, record)
+
+    def _due(self, event: Due) -> None:
+        for task in event.tasks:
+            self._delays.discard(task)
+            record = self._tasks.get(task)
+            if record is not None and record.state is DELAYED:
+                self._needs.make_ready(task, record)
+
+    def _level(self, event: Level) -> None:
+        del self._waits[event.level + 1 :], self._asked[event.level + 1 :]
+        while len(self._waits) <= event.level:
+            self._last_wait += 1
+            self._waits.append(self._last_wait)
+            self._asked.append([])
+
+    def _halt(self, event: Halt) -> None:
+        self._growing = 0
+        self._computing.clear()
+        self._level(Level(0))
+        for task, record in list(self._tasks.items()):
+            if record.state not in SETTLED:
+                self._needs.cancel(task, record)
+
+    def _landed(self, id: Id) -> Record | None:
+        """Take an attempt out of flight; None if it is stale or not wanted any more."""
+        try:
+            self._flying.remove(id)
+        except KeyError:
+            if id not in self._computing:
+                return None
+            self._computing.remove(id)
+        # A further attempt is made only after this: so it is the latest.
+        record = self._tasks.get(id[0])
+        return record if record is not None and record.state is RUNNING else None
+
+    def _again(self, id: Id, record: Record, later: bool = False) -> None:
+        self._retried.append(Retried(id, later))
+        if later:
+            record.state = DELAYED
+            self._delays.add(id[0])
+        else:
+            self._needs.make_ready(id[0], record)
+
+    # ---- what to do next ----
+
+    def _report(self, actions: list[Action]) -> None:
+        needs = self._needs
+        if needs.settled:
+            actions.append(Settled(needs.settled))
+            needs.settled = []
+        if needs.cancelled:
+            unwanted = [id for id in needs.cancelled if id in self._flying]
+            if unwanted:
+                actions.append(Cancel(unwanted))
+            needs.cancelled = []
+
+    def _main_goes_on(self) -> bool:
+        """Whether a module's main goes on, or will before anything else."""
+        if len(self._computing) >= len(self._waits):
+            return True
+        blocked = len(self._waits) > 1
+        return blocked and all(self.state(task) in OVER for task in self._asked[-1])
+
+    def _submit(self, actions: list[Action]) -> None:
+        needs = self._needs
+        room = self._room - len(self._flying)
+        batch: list[Id] = []
+        for task, record in needs.take(needs.ready, READY, RUNNING, room):
+            record.attempt += 1
+            batch.append((task, record.attempt))
+        if batch:
+            self._flying.update(batch)
+            actions.append(Submit(batch))
+
+    def _expand(self, actions: list[Action], event: Event) -> bool:
+        """Grow tasks or compute a module; tell whether one of these is under way."""
+        room = self._room - len(self._flying)
+        starving = room > 0 or not self._flying
+        if not self._growing and (starving or not self._is_enough(event)):
+            self._grow(actions, room)
+        return bool(self._growing) or self._main_goes_on() or self._compute(actions, starving)
+
+    def _is_enough(self, event: Event) -> bool:
+        """Whether, with work for all, results are to be taken before more is grown."""
+        many = isinstance(event, Grown) and len(event.tasks) >= _GROW_AT_ONCE
+        return many and len(self._waits) == 1
+
+    def _grow(self, actions: list[Action], room: int) -> None:
+        needs = self._needs
+        most = min(room, _GROW_AT_ONCE) if room > 0 else _GROW_AT_ONCE
+        grow = [task for task, _ in needs.take(needs.new, NEW, GROWING, most)]
+        if grow:
+            self._growing = len(grow)
+            actions.append(Grow(grow))
+
+    def _compute(self, actions: list[Action], starving: bool) -> bool:
+        """Compute the next module, if there is reason to."""
+        needs, modules = self._needs, self._needs.modules
+        while modules:
+            wait = max(modules)
+            if wait < self._waits[-1]:
+                return False  # nothing that the blocked module waits for
+            record = needs.next(modules[wait], READY)
+            if record is None:
+                del modules[wait]
+                continue
+            # With work for all: only what is more urgent than the jobs.
+            job = needs.next(needs.ready, READY)
+            if not starving and wait <= (job.wait if job is not None else 0):
+                return False
+            record.state = RUNNING
+            record.attempt += 1
+            id = (modules[wait].pop(), record.attempt)
+            self._computing.append(id)
+            actions.append(Compute(id))
+            return True
+        return False
+
+    def _sweep(self, actions: list[Action]) -> None:
+        """Let go of what nobody holds, if all is known that may be needed."""
+        needs = self._needs
+        if not needs.idle or needs.next(needs.new, NEW) is not None:
+            return
+        released = needs.sweep()
+        self._report(actions)
+        if released:
+            actions.append(Release(released))
+
+    def _is_stuck(self) -> bool:
+        """Whether nothing is under way, and nothing can begin."""
+        needs = self._needs
+        if self._flying or self.delayed or not needs.unsettled:
+            return False
+        return needs.next(needs.ready, READY) is None
+
+    def _give_up(self, actions: list[Action]) -> None:
+        """Fail what waits for itself: what is demanded and cannot go on now never will."""
+        tasks = self._tasks
+        blocked = len(self._waits) > 1
+        # What others than the blocked module wait for may have to wait for it.
+        for task in self._asked[-1] if blocked else list(tasks):
+            record = tasks.get(task)
+            if record is None or record.state in SETTLED:
+                continue
+            circle = chain(tasks, task)
+            culprit = circle[0] if circle[0] == circle[-1] else task
+            self._needs.fail(culprit, culprit)
+            actions.append(Stuck([culprit], circle))
+        self._report(actions)

@@ -1,0 +1,142 @@
+"""Runs modules, which compose, in the client; and puts together what was asked for."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable
+from contextvars import Context
+from time import monotonic
+from typing import Any
+
+from fancypipe_core._base.isolation import ambient
+from fancypipe_core._codec.values import Values
+from fancypipe_core._engine.graph import Broken, Graph, Node, parent_of
+from fancypipe_core._engine.machine import states as table
+from fancypipe_core._engine.report import Report
+from fancypipe_core._model import context as _context
+from fancypipe_core._model.ref import Ref
+from fancypipe_core._model.task import entry
+from fancypipe_core._model.temp_paths import Keeper
+from fancypipe_core.backend import JobId, Live
+
+__all__ = ["Composer"]
+
+
+class Composer:
+    """Computes the nodes that take no slot.
+
+    Args:
+        graph: Where they are.
+        values: How values are carried.
+        report: Who is told.
+        files: Keeps temporary files as long as their values.
+        resolve: Waits for a reference that a module needs inside its main.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        values: Values,
+        report: Report,
+        files: Keeper,
+        resolve: Callable[[Ref[Any], Node], Any],
+    ) -> None:
+        self._graph = graph
+        self._values = values
+        self._report = report
+        self._files = files
+        self._resolve = resolve
+
+    def run(self, node: Node, id: JobId) -> table.Event:
+        """Run a module's main; return what the scheduler is to be told.
+
+        Raises:
+            BaseException: Whatever the user's code raises.
+        """
+        begin = monotonic()
+        ambient.refresh()
+        scope = _ModuleScope(self._resolve, node)
+        files = self._files
+        known = files.known(node.id, parent_of(node), node.needs) if files.holders else ()
+        if known:
+            files.hold_until_settled(node.id, known)
+        try:
+            value = Context().run(self._call, node, scope)
+        except BaseException as error:
+            if scope.in_fork:
+                code = error.code if isinstance(error, SystemExit) else 1
+                said = "" if isinstance(error, SystemExit) else traceback.format_exc()
+                _context.end_fork(code if isinstance(code, int) else 1, said)
+            raise
+        finally:
+            if scope.in_fork:
+                _context.end_fork()
+            ambient.refresh()
+        packed = self._values.pack_result(value)
+        needs = self._graph.unfold(node, packed)
+        self._report.finished(node, id[1], monotonic() - begin)
+        if needs:
+            self._report.unfolded(node)
+            return table.Unfolded(id, needs)
+        self._graph.complete(node)
+        self.sort_files(node)
+        return table.Done([id])
+
+    def _call(self, node: Node, scope: _ModuleScope) -> Any:
+        _context.scope.set(scope)
+        args, kwargs, state = self._graph.read_inputs(node)
+        return self._main_of(node)(args, kwargs, state)
+
+    def sort_files(self, node: Node, made: str = "") -> None:
+        """A node has its value: hold the folders that it names, and no others.
+
+        Args:
+            node: The node.
+            made: The folder that its job has made; empty for none.
+        """
+        files = self._files
+        if not (files.holders or made):
+            return
+        known = files.known(node.id, parent_of(node), node.needs)
+        if made:
+            known.add(made)
+        if known and type(node.value) is not Broken:
+            files.hold(node.id, self._values.named(node.value, known))
+        files.settle(node.id)
+        if made:
+            files.made(made)
+
+    def gather(self, node: Node, id: JobId) -> table.Event:
+        """All that was asked for is there: open it.  Nothing else is decoded in the client.
+
+        Raises:
+            BaseException: Whatever the user's objects raise when they are made.
+        """
+        node.value = self._graph.gather(node)
+        self._files.inherit(node.id, node.needs)
+        return table.Done([id])
+
+    def _main_of(self, node: Node) -> Callable[..., Any]:
+        if node.instance is not None:
+            return entry(node.instance._definition.target)
+        assert node.call is not None
+        body = node.call.body
+        if isinstance(body, Live):
+            main: Callable[..., Any] = body.value
+            return main
+        return entry(self._values.open(body))
+
+
+class _ModuleScope:
+    """Where a module's main runs."""
+
+    def __init__(self, resolve: Callable[[Ref[Any], Node], Any], node: Node) -> None:
+        self._resolve = resolve
+        self._node = node
+        self.in_fork = False
+
+    def resolve(self, ref: Ref[Any]) -> Any:
+        return self._resolve(ref, self._node)
+
+    def context(self) -> None:
+        return None

@@ -1,0 +1,260 @@
+"""What a running task or module may ask for."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+
+from fancypipe_core import errors
+from fancypipe_core._model.progress import Meter
+
+if TYPE_CHECKING:
+    from fancypipe_core._model.ref import Ref
+    from fancypipe_core.backend import Job
+
+__all__ = [
+    "Context",
+    "Scope",
+    "TaskScope",
+    "current",
+    "end_fork",
+    "resolver",
+    "scope",
+    "stop_tasks",
+    "stopped_by",
+]
+
+
+class Scope(Protocol):
+    """Where user code runs: in a task on a worker, or in a module in the client."""
+
+    def resolve(self, ref: Ref[Any]) -> Any:
+        """Wait for a reference's value."""
+
+    def context(self) -> Context | None:
+        """Return what `current()` gives; None in a module."""
+
+    in_fork: bool
+    """Whether this process is a fork that was made there."""
+
+
+scope: ContextVar[Scope | None] = ContextVar("fancypipe_scope", default=None)
+
+
+def resolver() -> Callable[[Ref[Any]], Any]:
+    """Return what waits for a reference's value, in the way of the place where we are."""
+    here = scope.get()
+    if here is not None:
+        return here.resolve
+    from fancypipe_core.session import run
+
+    return run
+
+
+def current() -> Context:
+    """Return the context of the task that runs here.
+
+    Raises:
+        UsageError: No task runs here.
+    """
+    here = scope.get()
+    context = here.context() if here is not None else None
+    if context is None:
+        raise errors.UsageError(
+            "current() was called where no task runs: call it inside a task "
+            "(a module composes, it has no folder or progress of its own)"
+        )
+    return context
+
+
+_stoppers: dict[int, tuple[str, Callable[[], None]]] = {}
+
+
+@contextmanager
+def stopped_by(stop: Callable[[], None]) -> Iterator[None]:
+    """During the block, what the task of this thread does can be ended by calling this.
+
+    For what outlives a thread that cannot be killed, such as programs.
+    """
+    here = scope.get()
+    directory = here.directory if isinstance(here, TaskScope) else ""
+    _stoppers[id(stop)] = directory, stop
+    try:
+        yield
+    finally:
+        del _stoppers[id(stop)]
+
+
+def stop_tasks(directory: str) -> None:
+    """End what can be ended of the tasks that a session, known by its folder, runs in threads."""
+    for owner, stop in list(_stoppers.values()):
+        if owner == directory:
+            stop()
+
+
+class TaskScope:
+    """The scope of one worker; it goes from job to job."""
+
+    __slots__ = ("_context", "directory", "folder", "in_fork", "job", "meter", "notify")
+
+    def __init__(self, directory: str, notify: Callable[[Job, str, str], None]) -> None:
+        self.directory = directory
+        self.notify = notify
+        self.job: Job | None = None
+        self._context: Context | None = None
+        self.folder = ""  # the folder that the job made; empty if it made none
+        self.meter: Meter | None = None  # while the job says how far it is
+        self.in_fork = False  # whether this process is a fork that the job made
+
+    def begin(self, job: Job) -> None:
+        """A job begins."""
+        self.job = job
+        self._context = None
+        self.folder = ""
+
+    def end(self) -> str:
+        """The job has ended, and nothing of it is kept; return the folder that it made."""
+        if self.meter is not None:
+            self.meter.end()
+            self.meter = None
+        self.job = self._context = None
+        return self.folder
+
+    def context(self) -> Context | None:
+        if self._context is None and self.job is not None:
+            self._context = Context(self.job, self)
+        return self._context
+
+    def resolve(self, ref: Ref[Any]) -> Any:
+        from fancypipe_core.session import run_inline
+
+        assert self.job is not None, "user code runs in jobs only"
+        own = self.own_folder(self.job)
+        try:
+            return run_inline(ref, own)
+        finally:
+            if os.path.isdir(own):  # the value names a folder of what was run
+                self.folder = own
+
+    def own_folder(self, job: Job) -> str:
+        """Return the path of a job's folder for temporary files.
+
+        Its own name is ASCII and not a part of any other's: it is looked for in values.
+        """
+        task, attempt = job.id
+        safe = re.sub(r"[^A-Za-z0-9_.-]+", "_", job.call.label)[:60]
+        return os.path.join(self.directory, f"{safe}-{task}.{attempt}")
+
+
+def _after_fork() -> None:
+    here = scope.get()
+    if here is not None:
+        here.in_fork = True
+
+
+def end_fork(code: int = 0, said: str = "") -> NoReturn:
+    """End this process, a fork that has come back to the engine, as Python would.
+
+    Args:
+        code: The exit code.
+        said: A traceback.
+    """
+    if said:
+        print(said, file=sys.stderr)  # noqa: T201 - as Python does
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError, AttributeError):
+            stream.flush()
+    os._exit(code)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+class Context:
+    """The context of a running task: who it is, its temporary files, its messages."""
+
+    def __init__(self, job: Job, scope: TaskScope) -> None:
+        self._job = job
+        self._scope = scope
+        self._folder = ""
+        self._meter: Meter | None = None
+
+    @property
+    def name(self) -> str:
+        """The task's name."""
+        return self._job.call.label
+
+    @property
+    def number(self) -> int:
+        """The task's number in the session."""
+        return self._job.id[0]
+
+    @property
+    def attempt(self) -> int:
+        """Which attempt this is, from 1."""
+        return self._job.id[1]
+
+    def tempdir(self, name: str = "") -> Path:
+        """Return a folder for temporary files, made on first use.
+
+        Args:
+            name: A folder below the task's own; empty for the task's own.
+
+        It goes when the task has ended, unless what the task returns names it (or
+        a file in it), as a path or in any text: then the task's own folder lives, with
+        all that is in it, as long as a value that names it.
+        """
+        if not self._folder:
+            folder = self._scope.own_folder(self._job)
+            os.makedirs(folder, mode=0o700, exist_ok=True)
+            self._folder = self._scope.folder = folder
+        if not name:
+            return Path(self._folder)
+        path = Path(self._folder, name)
+        os.makedirs(path, exist_ok=True)
+        return path
+
+    def tempfile(self, name: str = "", suffix: str = "") -> Path:
+        """Return a path in the task's temporary folder.  The file is not made.
+
+        Args:
+            name: The file's name; by default one that is not used yet.
+            suffix: Appended to the name, such as `.nii.gz`.
+        """
+        return self.tempdir() / f"{name or os.urandom(6).hex()}{suffix}"
+
+    def log(self, text: object) -> None:
+        """Show a line to the user, under the task's name."""
+        self._scope.notify(self._job, "log", str(text))
+
+    def progress(self, done: float, total: float | None = None) -> None:
+        """Say how far the task is: shown in the live line, and passed on to observers.
+
+        It may be called as often as is convenient: at most ten times a second
+        something is sent, and what was said last is always among it.
+
+        Args:
+            done: What is done, in any unit.
+            total: All there is to do, in the same unit; None if not known.
+
+        Raises:
+            TypeError: One of them is no number.
+            ValueError: One of them is a text that is no number.
+        """
+        if self._meter is None:
+            self._meter = Meter(self._tell_progress)
+            if self._scope.job is self._job:  # else the task has ended
+                self._scope.meter = self._meter
+        self._meter.say(float(done), None if total is None else float(total))
+
+    def _tell_progress(self, text: str) -> None:
+        # A late thread of the task, or a process that it has forked, has nothing to say.
+        if self._scope.job is self._job and not self._scope.in_fork:
+            self._scope.notify(self._job, "progress", text)

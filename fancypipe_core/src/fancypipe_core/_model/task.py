@@ -1,0 +1,469 @@
+"""Tasks and modules: what turns a function or a class into something to compose.
+
+A *definition* is what the author wrote: the callable, its name, its options.
+Calling the task makes an *instance*: the definition with inputs.
+"""
+
+from __future__ import annotations
+
+import sys
+import weakref
+from collections.abc import Callable
+from types import CodeType
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    ClassVar,
+    Generic,
+    NamedTuple,
+    Protocol,
+    TypeVar,
+    cast,
+    overload,
+)
+
+from fancypipe_core import errors
+from fancypipe_core._base.backoff import Backoff
+from fancypipe_core._base.signals import quietly
+from fancypipe_core._model.ref import Instance, Ref, Reference, site_of
+
+if TYPE_CHECKING:
+    from fancypipe_core._model.result_types import HasMain
+
+R = TypeVar("R")
+A = TypeVar("A")
+
+__all__ = [
+    "Definition",
+    "Module",
+    "Options",
+    "Task",
+    "TaskFunction",
+    "definition_of",
+    "entry",
+    "is_definition",
+    "module",
+    "plain_definition",
+    "task",
+]
+
+_VARARGS = 0x04
+_VARKEYWORDS = 0x08
+
+
+class Options(NamedTuple):
+    """What a task's author says about how it is to be run.
+
+    Attributes:
+        name: How messages call it; None for the function's or class's own name.
+        retries: How often it is tried again after an exception, 0 or more.
+        timeout: Seconds that one attempt may take; None for no limit.
+        retry_delay: How long further attempts wait; None if they do not.
+    """
+
+    name: str | None = None
+    retries: int = 0
+    timeout: float | None = None
+    retry_delay: Backoff | None = None
+
+
+class Definition:
+    """A task as its author wrote it.
+
+    Attributes:
+        name: How messages call it.
+        main: The function; it takes `self` first if `is_class`.
+        target: What to call to make an instance; also what travels to workers.
+        is_class: Whether it was written as a class.
+        is_module: Whether it only composes, so that it runs in the client.
+        options: The author's options.
+    """
+
+    __slots__ = ("is_class", "is_module", "main", "name", "options", "target")
+
+    def __init__(
+        self,
+        main: Callable[..., Any],
+        target: Any,
+        options: Options,
+        *,
+        is_class: bool = False,
+        is_module: bool = False,
+    ) -> None:
+        self.main = main
+        self.target = target
+        self.options = options
+        self.is_class = is_class
+        self.is_module = is_module
+        self.name = options.name or getattr(target, "__name__", None) or repr(main)
+
+    @property
+    def doc(self) -> str:
+        """The author's docstring; empty if there is none."""
+        if self.is_class and self.target.__doc__ and "__doc__" in vars(self.target):
+            return str(self.target.__doc__)
+        return self.main.__doc__ or ""
+
+    @property
+    def file(self) -> str:
+        """The file that it stands in; empty for what is not Python code."""
+        code = getattr(self.main, "__code__", None)
+        return code.co_filename if code else ""
+
+    @property
+    def line(self) -> int:
+        """The line that it begins at; 0 for what is not Python code."""
+        code = getattr(self.main, "__code__", None)
+        return code.co_firstlineno if code else 0
+
+    @property
+    def where(self) -> str:
+        """`file:line` of the definition, for messages."""
+        code = getattr(self.main, "__code__", None)
+        return site_of(code, -1) if code else f"{self.name} (not Python code)"
+
+    def positions(self) -> tuple[str, ...]:
+        """Return the names of the inputs that can be given by position, in order."""
+        return _positions(self.main, int(self.is_class))
+
+    def check(self, args: tuple[Any, ...], kwargs: dict[str, Any], first: int = 0) -> None:
+        """Raise TypeError, in the caller's line, if the inputs do not fit the signature."""
+        code = getattr(self.main, "__code__", None)
+        if code is not None and not kwargs and not code.co_kwonlyargcount:
+            high = code.co_argcount - first
+            low = high - len(self.main.__defaults__ or ())
+            if low <= len(args) and (len(args) <= high or code.co_flags & _VARARGS):
+                return
+        from fancypipe_core._model.signature import misfit
+
+        fault = misfit(self.main, args, kwargs, first)
+        if fault:
+            raise TypeError(f"task {self.name}{fault}")
+
+    def __repr__(self) -> str:
+        return f"<definition of {'module' if self.is_module else 'task'} {self.name}>"
+
+
+class TaskFunction(Generic[R]):
+    """A function made a task by `@task` or `@module`.
+
+    Calling it runs nothing: it makes an instance, a reference to the output.
+    `.main` is the plain function.
+    """
+
+    __slots__ = ("__dict__", "__weakref__", "_definition", "main")
+
+    main: Callable[..., R]
+
+    def __init__(self, main: Callable[..., R], options: Options, is_module: bool) -> None:
+        self._build(main, options, is_module)
+
+    def _build(self, main: Callable[..., R], options: Options, is_module: bool) -> None:
+        self.main = main
+        for name in ("__module__", "__name__", "__qualname__", "__doc__"):
+            setattr(self, name, getattr(main, name, None))
+        # inspect.signature and pydoc look through this one.
+        self.__dict__["__wrapped__"] = main
+        self._definition = Definition(main, self, options, is_module=is_module)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Instance[R]:
+        definition = self._definition
+        definition.check(args, kwargs)
+        frame = sys._getframe(1)
+        made: Instance[R] = Instance(definition, args, kwargs, frame.f_code, frame.f_lasti)
+        made.__class__ = Reference
+        return made
+
+    def cli(self, argv: list[str] | None = None) -> None:
+        """Run this task from the command line, then exit.
+
+        Args:
+            argv: The arguments; None for those of this process.
+        """
+        with quietly():
+            from fancypipe_core.cli import cli_for
+
+            cli_for(self._definition, argv)
+
+    def __get__(self, instance: object, owner: type | None = None) -> TaskFunction[R]:
+        if instance is not None:
+            raise errors.GraphError(
+                f"task {self._definition.name} is a method; make it a function, or write a class "
+                "with Task as its base and a method main()"
+            )
+        return self
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        from fancypipe_core._base import code_names
+
+        named = code_names.reference(self)
+        if named is not None:
+            return named
+        state = (self.main, self._definition.options, self._definition.is_module)
+        # By state and not by argument: a function may refer to its own task.
+        return (_bare_task_function, (), state, None, None, _fill_task_function)
+
+    def __repr__(self) -> str:
+        kind = "module" if self._definition.is_module else "task"
+        return f"<{kind} {self.__module__}.{self.__qualname__}>"
+
+    __module__: str
+    __name__: str
+    __qualname__: str
+
+
+def _bare_task_function() -> TaskFunction[Any]:
+    return TaskFunction.__new__(TaskFunction)
+
+
+def _fill_task_function(made: TaskFunction[Any], state: tuple[Any, Options, bool]) -> None:
+    made._build(*state)
+
+
+def _checked(options: Options, name: str) -> Options:
+    retries, timeout = options.retries, options.timeout
+    wrong: Any = retries  # what a type checker would have found
+    if type(wrong) is not int or retries < 0:
+        raise errors.GraphError(
+            f"task {name}: retries must be a whole number from 0, not {retries!r}"
+        )
+    wrong = timeout
+    if wrong is not None and (type(wrong) not in (int, float) or wrong <= 0):
+        raise errors.GraphError(f"task {name}: timeout must be seconds above 0, not {timeout!r}")
+    if options.retry_delay is not None and (why := options.retry_delay.fault()):
+        raise errors.GraphError(f"task {name}: retry_delay: {why}")
+    return options
+
+
+def _backoff(delay: float | Backoff) -> Backoff | None:
+    """Return the delays that an author means; a number is one that stays the same."""
+    if isinstance(delay, Backoff):
+        return delay
+    return Backoff(delay, factor=1.0, ceiling=delay, jitter=0.0) if delay != 0 else None
+
+
+class Task(Instance[Any]):
+    """Base of tasks that are written as classes: give it a method `main`.
+
+    `class Smooth(Task, retries=2): def main(self, image, width=3): ...` and
+    then `Smooth(image)` makes an instance.  Options are class keywords: `name`,
+    `retries`, `timeout`, `retry_delay`.  `main` runs on a fresh object with the attributes
+    that were set on the instance.
+    """
+
+    _options: ClassVar[Options] = Options()
+    _composes: ClassVar[bool] = False
+
+    def __init_subclass__(
+        cls,
+        *,
+        name: str | None = None,
+        retries: int = 0,
+        timeout: float | None = None,
+        retry_delay: float | Backoff = 0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init_subclass__(**kwargs)
+        # Unpickling a class by value sets it anew without the keywords.
+        if "_options" not in vars(cls):
+            cls._options = _checked(
+                Options(name, retries, timeout, _backoff(retry_delay)), cls.__name__
+            )
+
+    if TYPE_CHECKING:  # by what `main` returns
+
+        @overload
+        def result(self: HasMain[Ref[A]]) -> A: ...
+        @overload
+        def result(self: HasMain[A]) -> A: ...
+        def result(self) -> Any: ...
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        definition = definition_of(type(self))
+        definition.check(args, kwargs, first=1)
+        frame = sys._getframe(1)
+        super().__init__(definition, args, kwargs, frame.f_code, frame.f_lasti)
+
+    def _state(self) -> dict[str, Any] | None:
+        return self.__dict__ or None
+
+    @classmethod
+    def cli(cls, argv: list[str] | None = None) -> None:
+        """Run this task from the command line, then exit.
+
+        Args:
+            argv: The arguments; None for those of this process.
+        """
+        with quietly():
+            from fancypipe_core.cli import cli_for
+
+            cli_for(definition_of(cls), argv)
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """What the task does; its parameters are the task's inputs."""
+        raise NotImplementedError(f"task {type(self).__name__} has no main()")
+
+
+class Module(Task):
+    """Base of modules that are written as classes: `main` composes tasks and returns references."""
+
+    _composes: ClassVar[bool] = True
+
+
+_of_class: weakref.WeakKeyDictionary[type, Definition] = weakref.WeakKeyDictionary()
+
+
+def definition_of(obj: Any) -> Definition:
+    """Return the definition of a `TaskFunction` or of a subclass of `Task`.
+
+    Raises:
+        GraphError: It is neither, or a class without `main`.
+    """
+    if isinstance(obj, TaskFunction):
+        return obj._definition
+    if isinstance(obj, type) and issubclass(obj, Task):
+        definition = _of_class.get(obj)
+        if definition is None:
+            if obj.main is Task.main:
+                raise errors.GraphError(f"class {obj.__name__} has no main(): a task needs one")
+            definition = _of_class[obj] = Definition(
+                obj.main, obj, obj._options, is_class=True, is_module=obj._composes
+            )
+        return definition
+    raise errors.GraphError(f"{obj!r} is not a task: decorate it with @task or @module")
+
+
+def is_definition(obj: Any) -> bool:
+    """Tell whether `obj` is something that makes instances."""
+    if isinstance(obj, TaskFunction):
+        return True
+    return isinstance(obj, type) and issubclass(obj, Task) and obj.main is not Task.main
+
+
+def plain_definition(function: Callable[..., Any], name: str) -> Definition:
+    """Return a definition that calls `function` as it is, such as an operator."""
+    return Definition(function, function, Options(name))
+
+
+def entry(target: Any) -> Callable[..., Any]:
+    """Return `call(args, kwargs, state)` for what travelled to a worker.
+
+    Its attribute `inputs` has the names of the inputs that can be given by position.
+    """
+    if isinstance(target, TaskFunction):
+        target = target.main
+    elif isinstance(target, type) and issubclass(target, Task):
+        cls = target
+
+        def call_main(args: tuple[Any, ...], kwargs: dict[str, Any], state: Any) -> Any:
+            fresh = cls.__new__(cls)
+            if state:
+                fresh.__dict__.update(state)
+            return fresh.main(*args, **kwargs)
+
+        call_main.inputs = _positions(cls.main, 1)  # type: ignore[attr-defined]
+        return call_main
+
+    def call(args: tuple[Any, ...], kwargs: dict[str, Any], _: Any) -> Any:
+        return target(*args, **kwargs)
+
+    call.inputs = _positions(target, 0)  # type: ignore[attr-defined]
+    return call
+
+
+def _positions(main: Callable[..., Any], skip: int) -> tuple[str, ...]:
+    code = getattr(main, "__code__", None)
+    return code.co_varnames[skip : code.co_argcount] if isinstance(code, CodeType) else ()
+
+
+def _decorate(function: Any, options: Options, is_module: bool) -> Any:
+    if isinstance(function, type):
+        base = "Module" if is_module else "Task"
+        raise errors.GraphError(
+            f"{function.__name__} is a class: derive it from fancypipe_core.{base} "
+            "instead of decorating it"
+        )
+    if isinstance(function, TaskFunction) or not callable(function):
+        raise errors.GraphError(f"{function!r} cannot be made a task: it must be a plain function")
+    code = getattr(function, "__code__", None)
+    if code is not None and code.co_flags & 0x2A0:  # generator, coroutine, async generator
+        raise errors.GraphError(
+            f"{function.__name__} is a generator or coroutine: a task must return its result"
+        )
+    name = getattr(function, "__name__", repr(function))
+    return TaskFunction(function, _checked(options, name), is_module)
+
+
+class _Decorator(Protocol):
+    """`@task(...)`: what returns a reference is a task of what that refers to."""
+
+    @overload
+    def __call__(self, function: Callable[..., Ref[R]], /) -> TaskFunction[R]: ...
+    @overload
+    def __call__(self, function: Callable[..., R | Ref[R]], /) -> TaskFunction[R]: ...
+
+
+@overload
+def task(function: Callable[..., Ref[R]], /) -> TaskFunction[R]: ...
+@overload
+def task(function: Callable[..., R | Ref[R]], /) -> TaskFunction[R]: ...
+@overload
+def task(
+    *,
+    name: str | None = None,
+    retries: int = 0,
+    timeout: float | None = None,
+    retry_delay: float | Backoff = 0,
+) -> _Decorator: ...
+def task(
+    function: Callable[..., Any] | None = None,
+    /,
+    *,
+    name: str | None = None,
+    retries: int = 0,
+    timeout: float | None = None,
+    retry_delay: float | Backoff = 0,
+) -> Any:
+    """Make a function a task: `@task`, or `@task(retries=2)`.
+
+    Args:
+        function: A plain function.  Its parameters are the task's inputs.
+        name: How messages call it; its own name by default.
+        retries: How often it is tried again after an exception; 0 by default.
+        timeout: Seconds that one attempt may take; no limit by default.  It is
+            enforced by killing (processes), or by letting go of the task (threads).
+        retry_delay: Seconds before it is tried again; a `Backoff` for delays that grow.
+            No worker is taken meanwhile.  0 by default.
+
+    Raises:
+        GraphError: It is not a plain function, or an option is out of range.
+    """
+    options = Options(name, retries, timeout, _backoff(retry_delay))
+    if function is None:
+        return lambda function: _decorate(function, options, False)
+    return _decorate(function, options, False)
+
+
+@overload
+def module(function: Callable[..., Ref[R]], /) -> TaskFunction[R]: ...
+@overload
+def module(function: Callable[..., R | Ref[R]], /) -> TaskFunction[R]: ...
+@overload
+def module(*, name: str | None = None) -> _Decorator: ...
+def module(function: Callable[..., Any] | None = None, /, *, name: str | None = None) -> Any:
+    """Make a function a module: it composes tasks and returns references to their outputs.
+
+    A module runs in the client, when its inputs are there; it is not sent
+    anywhere.  Heavy work belongs into tasks.
+
+    Args:
+        function: A plain function.  Its parameters are the module's inputs.
+        name: How messages call it; its own name by default.
+
+    Raises:
+        GraphError: It is not a plain function.
+    """
+    options = Options(name)
+    if function is None:
+        return lambda function: _decorate(function, options, True)
+    return cast(Any, _decorate(function, options, True))

@@ -1,0 +1,1 @@
+"""Which plugins are installed, and who looks on at a run."""

@@ -1,0 +1,184 @@
+"""Passes events on to plugins, in batches, and lets none of them break a run."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from time import monotonic
+from typing import Any
+
+import pluggy
+
+from fancypipe_core import errors, hooks
+from fancypipe_core._engine.graph import Node
+from fancypipe_core._model.brief import brief_of
+from fancypipe_core._plugins import discovery
+from fancypipe_core.backend import Job, JobId
+from fancypipe_core.hooks import ENDS, EventKind, Outcome, RunInfo, TaskEvent, TaskFailure
+
+__all__ = ["Observers"]
+
+_BATCH = 2000
+_PAUSE = 0.1  # seconds that an event waits for company
+_NONE: tuple[int, float | None] = (0, None)
+_WITHOUT_PATH = frozenset(("added", "unfolded", "done"))
+_ENDS = frozenset(ENDS)
+
+
+class Observers:
+    """The plugins that look on.
+
+    Args:
+        plugins: Objects with `@hookimpl` functions, that the caller gave.  What is
+            wrong with one of them is raised.
+        installed: The same, by name, that entry points brought.  A broken one is
+            named once and left out.
+    """
+
+    def __init__(
+        self, plugins: Sequence[object], installed: Sequence[tuple[str, object]] = ()
+    ) -> None:
+        self._plugins: list[tuple[str, pluggy.PluginManager]] = []
+        for name, plugin in installed:
+            try:
+                self._plugins.append((name, _manager_for(plugin)))
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - not what the user asked for
+                discovery.complain(name, f"is left out: {discovery.one_line(error)}")
+        for plugin in plugins:
+            self.add(plugin)
+        self._events: list[TaskEvent] = []
+        # By task: its latest attempt, and how long that ran if it has ended.
+        self._attempts: dict[int, tuple[int, float | None]] = {}
+        self._flushed = monotonic()
+
+    def add(self, plugin: object) -> None:
+        """Have one more look on."""
+        self._plugins.append((type(plugin).__name__, _manager_for(plugin)))
+
+    def configure(self, settings: Mapping[str, object]) -> Iterator[tuple[str, dict[str, object]]]:
+        """Yield what each plugin wants to have changed in the settings, with its name.
+
+        Args:
+            settings: Those in force; the caller may change it between two answers.
+        """
+        for name, manager in self._plugins:
+            answer = _asked(name, manager, "fancypipe_configure", settings=dict(settings))
+            if answer:
+                yield name, answer
+
+    @property
+    def decides_retries(self) -> bool:
+        """Whether somebody wants to be asked if a task is tried again."""
+        return any(manager.hook.fancypipe_retry.get_hookimpls() for _, manager in self._plugins)
+
+    def retry(self, failure: TaskFailure) -> bool | None:
+        """Return what the first that has an opinion says of a failed attempt."""
+        for name, manager in self._plugins:
+            answer = _asked(name, manager, "fancypipe_retry", failure=failure)
+            if answer is not None:
+                return bool(answer)
+        return None
+
+    def run_started(self, run: RunInfo) -> None:
+        """Tell that a run begins."""
+        self._call("fancypipe_run_started", run=run)
+
+    def run_over(self, run: RunInfo, outcome: Outcome) -> None:
+        """Tell that a run has ended."""
+        self.flush()
+        self._attempts.clear()
+        self._call("fancypipe_run_over", run=run, outcome=outcome)
+
+    def event(self, kind: EventKind, node: Node, message: str = "") -> None:
+        """Something happened to a task."""
+        attempts = self._attempts
+        attempt, seconds = attempts.get(node.id, _NONE) if attempts else _NONE
+        if kind in _WITHOUT_PATH:
+            path = inputs = ""
+        else:
+            path, inputs = node.path, brief_of(node.instance)
+        now = monotonic()
+        name, task = node.name, node.id
+        self._events.append(
+            TaskEvent(kind, name, task, path, attempt, now, seconds, message, None, None, inputs)
+        )
+        if kind in _ENDS:
+            attempts.pop(node.id, None)
+        self._flush_if_due(now)
+
+    def progress(self, node: Node, attempt: int, done: float, total: float | None) -> None:
+        """A running task says how far it is."""
+        now, inputs = monotonic(), brief_of(node.instance)
+        path = node.path
+        self._events.append(
+            TaskEvent(
+                "progress", node.name, node.id, path, attempt, now, None, "", done, total, inputs
+            )
+        )
+        self._flush_if_due(now)
+
+    def submitted(self, jobs: Sequence[Job]) -> None:
+        """Attempts went to the backend."""
+        now = monotonic()
+        self._attempts.update((job.id[0], (job.id[1], None)) for job in jobs)
+        self._events += [
+            TaskEvent("submitted", job.call.label, job.id[0], "", job.id[1], now, None, "")
+            for job in jobs
+        ]
+        self._flush_if_due(now)
+
+    def began(self, id: JobId) -> None:
+        """An attempt began that does not go to the backend."""
+        self._attempts[id[0]] = id[1], None
+
+    def ran(self, node: Node, attempt: int, seconds: float | None) -> None:
+        """An attempt took so long; the event that tells of its end will say it."""
+        if seconds is not None:
+            self._attempts[node.id] = attempt, seconds
+
+    def _flush_if_due(self, now: float) -> None:
+        if len(self._events) >= _BATCH or now - self._flushed > _PAUSE:
+            self.flush()
+
+    def flush(self) -> None:
+        """Pass on what has come together."""
+        self._flushed = monotonic()
+        if self._events:
+            events, self._events = self._events, []
+            self._call("fancypipe_task_events", events=events)
+
+    def _call(self, hook: str, **arguments: Any) -> None:
+        for entry in list(self._plugins):
+            name, manager = entry
+            try:
+                getattr(manager.hook, hook)(**arguments)
+            except (Exception, SystemExit):  # noqa: BLE001 - an observer must not break the run
+                self._plugins.remove(entry)
+                discovery.say(
+                    f"fancypipe: observer {name} failed in {hook} and is not called again in this "
+                    f"session:\n{traceback.format_exc()}"
+                )
+
+
+def _asked(name: str, manager: pluggy.PluginManager, hook: str, **arguments: Any) -> Any:
+    # What nobody implements is not called.
+    caller = getattr(manager.hook, hook)
+    if not caller.get_hookimpls():
+        return None
+    try:
+        return caller(**arguments)
+    except (Exception, SystemExit) as error:
+        raise errors.PluginError(
+            f"plugin {name!r} failed in {hook}: {discovery.one_line(error)}; without the installed "
+            "plugins: -no-plugins",
+            plugin=name,
+        ) from error
+
+
+def _manager_for(plugin: object) -> pluggy.PluginManager:
+    # A manager for each: an exception in one hook must not stop the others.
+    manager = pluggy.PluginManager("fancypipe")
+    manager.add_hookspecs(hooks)
+    manager.register(plugin)
+    manager.check_pending()
+    return manager

@@ -1,0 +1,383 @@
+"""What is in force for a session: settings, the backend that they choose, who looks on.
+
+The engine's settings choose the backend, and with it which other settings there
+are: the ones that the backend brings.  Installed observers bring theirs, whose
+options and arguments begin with their names, since all of them are in force.
+Only what is needed is imported: another backend only where a setting was given
+that the chosen one does not have.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from fancypipe_core import errors
+from fancypipe_core._base.option_names import near, plain
+from fancypipe_core._plugins import discovery
+from fancypipe_core._settings import table as _settings
+from fancypipe_core._settings.table import (
+    ENGINE,
+    Origin,
+    Resolved,
+    Setting,
+    Settings,
+    Table,
+    lines_of,
+)
+
+if TYPE_CHECKING:
+    from fancypipe_core._plugins.observers import Observers
+    from fancypipe_core.backend import Backend, BackendPlugin
+
+__all__ = [
+    "Configured",
+    "Given",
+    "chosen_by",
+    "command_table",
+    "configure",
+    "core_settings",
+    "local_backend",
+    "own_settings",
+    "table_of",
+    "tables_with",
+]
+
+_CORE = frozenset(line.name for line in ENGINE.lines)
+_TAKEN = frozenset(plain(name) for one in ENGINE.lines for name in (*one.options, *one.off))
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a caller gave.
+
+    Attributes:
+        arguments: The engine's settings by name, a plugin's by option or argument.
+        spelled: How the caller's user spelled them on a command line.
+        defaults: Defaults of the caller's own.
+    """
+
+    arguments: Mapping[str, object]
+    spelled: Mapping[str, str] | None = None
+    defaults: Mapping[str, object] | None = None
+
+    def place(self, name: str) -> str:
+        """Return how messages call an argument."""
+        return (self.spelled or {}).get(name, name)
+
+
+@dataclass(frozen=True)
+class Configured:
+    """What is in force.
+
+    Attributes:
+        core: The engine's settings, and where each came from.
+        plugin: The backend.
+        own: The record of the backend's settings; None if it brings none.
+        tables: The settings that plugins bring, the backend's first.
+        observers: Who looks on; None if nobody does.
+        remarks: What looks like a mistake but is none for sure.
+    """
+
+    core: Resolved[Settings]
+    plugin: BackendPlugin
+    own: Any
+    tables: tuple[tuple[Table[Any], Resolved[Any]], ...]
+    observers: Observers | None
+    remarks: tuple[str, ...]
+
+
+def configure(given: Given, observers: Sequence[object] = ()) -> Configured:
+    """Return what is in force.
+
+    Args:
+        given: What the caller gave.
+        observers: Who looks on, besides those that are installed.
+
+    Raises:
+        ConfigError: A setting is unknown, belongs elsewhere, or cannot have that value.
+        BackendNotFound: The backend is not installed.
+        PluginError: The backend is broken, or a plugin failed to decide.
+    """
+    core = core_settings(given)
+    _check_tables(core)
+    rest = {name: value for name, value in given.arguments.items() if name not in _CORE}
+    installed: list[tuple[str, object]] = []
+    tables: list[tuple[Table[Any], Resolved[Any]]] = []
+    if not core.settings.no_plugins:
+        for name, plugin in discovery.observers():
+            own = _of_observer(name, plugin, given, rest)
+            tables += own
+            installed += discovery.make(name, plugin, own[0][1].settings if own else None)
+    core = _with_implied_backend(core, given, rest)
+    watching = None
+    if installed or observers:
+        from fancypipe_core._plugins.observers import Observers
+
+        watching = Observers(observers, installed)
+        core = _changed(core, watching)
+    plugin = discovery.find(core.settings.backend)
+    of_backend = _of_backend(plugin, given, rest, core)
+    tables = of_backend + tables
+    lines = [*ENGINE.lines, *(line for table, _ in tables for line in table.lines)]
+    return Configured(
+        core,
+        plugin,
+        of_backend[0][1].settings if of_backend else None,
+        tuple(tables),
+        watching,
+        tuple(_remarks(lines)) if core.remarks or tables else (),
+    )
+
+
+def core_settings(given: Given) -> Resolved[Settings]:
+    """Return the engine's settings alone, for when the rest cannot be told."""
+    return ENGINE.resolve(
+        {name: value for name, value in given.arguments.items() if name in _CORE},
+        defaults=given.defaults,
+        spelled=given.spelled,
+    )
+
+
+def own_settings(plugin: BackendPlugin) -> Any:
+    """Return the record of a backend's settings where nobody gives arguments; None if none."""
+    table = table_of(plugin)
+    return None if table is None else table.resolve({}).settings
+
+
+def local_backend(name: str, workers: int, directory: str) -> Backend:
+    """Return an installed backend, not started, for jobs that come over a channel.
+
+    It gets its settings as in a session, and encoded values also if it shares
+    memory with who makes it.
+
+    Args:
+        name: The backend's name or alias; empty for the one that is used by default.
+        workers: How many jobs may run at the same time.
+        directory: The folder for temporary files.
+
+    Raises:
+        BackendNotFound: It is not installed.
+        PluginError: It is broken.
+    """
+    from fancypipe_core._worker.runner import Runner
+    from fancypipe_core.backend import BackendOptions
+
+    plugin = discovery.find(name or discovery.default_backend())
+    return plugin.make(
+        BackendOptions(
+            workers, directory, lambda: Runner(directory, live=False), own_settings(plugin)
+        )
+    )
+
+
+# ---- tables of plugins ---------------------------------------------------------
+
+
+def table_of(plugin: BackendPlugin) -> Table[Any] | None:
+    """Return the table of the settings that a backend brings, if it does.
+
+    Raises:
+        PluginError: One of them has a name that is taken.
+    """
+    return None if plugin.settings is None else _table(plugin.name, plugin.settings, plugin)
+
+
+def command_table(entry: discovery.CommandEntry) -> Table[Any]:
+    """Return the table of the settings of a plugin's command."""
+    record = entry.command.settings
+    keys = _keys(entry.records, entry.owner)
+    return Table(entry.owner, record, lines_of(record, entry.owner), keys)
+
+
+def chosen_by(given: Given) -> str | None:
+    """Return the backend that arguments choose by name or imply; None if they leave it open."""
+    rest = {name: value for name, value in given.arguments.items() if name not in _CORE}
+    core = _with_implied_backend(core_settings(given), given, rest)
+    return core.settings.backend if core.origins["backend"].kind == "argument" else None
+
+
+def tables_with(
+    name: str, backend: str, *, chosen_only: bool = False
+) -> Iterator[tuple[Table[Any], Setting]]:
+    """Yield the tables that have an option or argument of this name, and its line.
+
+    Args:
+        name: The name, in any spelling.
+        backend: The backend that is chosen, which comes first; then come the
+            observers and the other backends.
+        chosen_only: Leave out the other backends.
+
+    Raises:
+        BackendNotFound: That backend is not installed.
+        PluginError: It is broken.
+    """
+    chosen = discovery.find(backend)
+    yield from _having(name, table_of(chosen))
+    for observer, plugin in discovery.observers(only=name):
+        with suppress(errors.PluginError):
+            yield from _having(name, _table_of_observer(observer, plugin))
+    for other in () if chosen_only else discovery.others(chosen.name):
+        with suppress(errors.PluginError):
+            yield from _having(name, table_of(other))
+
+
+def _table_of_observer(name: str, plugin: Any) -> Table[Any] | None:
+    record = getattr(plugin, "settings", None)
+    if not isinstance(plugin, type) or record is None:
+        return None
+    return _table(name, record, plugin, prefixed=True)
+
+
+def _table(owner: str, record: type[Any], plugin: Any, *, prefixed: bool = False) -> Table[Any]:
+    try:
+        lines = lines_of(record, owner, prefixed=prefixed)
+        keys = _keys(discovery.records_of(plugin), owner)
+    except Exception as error:
+        raise errors.PluginError(
+            f"the settings of {owner!r} cannot be read: {discovery.one_line(error)}", plugin=owner
+        ) from error
+    for line in lines:
+        taken = _TAKEN & {plain(option) for option in (*line.options, *line.off)}
+        if taken:
+            raise errors.PluginError(
+                f"{owner!r} brings a setting {line.name!r}, and fancypipe has one of its own that "
+                f"is called {', '.join(sorted(taken))}",
+                plugin=owner,
+            )
+    return Table(owner, record, lines, keys)
+
+
+def _keys(records: Sequence[type[Any]], owner: str) -> frozenset[str]:
+    lines = (line for record in records for line in lines_of(record, owner))
+    return frozenset(plain(key) for line in lines for key in line.keys)
+
+
+def _having(name: str, table: Table[Any] | None) -> Iterator[tuple[Table[Any], Setting]]:
+    for line in table.lines if table is not None else ():
+        if plain(name) in map(plain, (*line.options, *line.off)):
+            assert table is not None
+            yield table, line
+
+
+# ---- the engine's settings -----------------------------------------------------
+
+
+def _check_tables(core: Resolved[Settings]) -> None:
+    for file, key in core.tables:
+        known = discovery.known()
+        if plain(key) not in map(plain, known) and "?" not in known:
+            hint = near(key, known) or f"; there are: {', '.join(sorted(known))}"
+            raise errors.ConfigError(
+                f"{file}: the table [{key}] belongs to no backend and no plugin that is "
+                f"installed{hint}"
+            )
+
+
+def _changed(core: Resolved[Settings], watching: Observers) -> Resolved[Settings]:
+    """Let plugins change the settings."""
+    values = dict(vars(core.settings))
+    origins = dict(core.origins)
+    lines = {line.name: line for line in ENGINE.lines}
+    for name, changes in watching.configure(values):
+        try:
+            for key, value in dict(changes).items():
+                values[key] = lines[key].parse(value)
+                origins[key] = Origin("plugin", name)
+        except Exception as error:
+            raise errors.PluginError(
+                f"plugin {name!r} returned from fancypipe_configure what cannot be set: "
+                f"{changes!r} ({discovery.one_line(error)})",
+                plugin=name,
+            ) from error
+    return replace(core, settings=Settings(**values), origins=origins)
+
+
+def _remarks(lines: Sequence[Setting]) -> Iterator[str]:
+    # Another backend's variables are no mistakes.
+    starts = tuple(f"FANCYPIPE_{plain(name).upper()}_" for name in discovery.known())
+    mine = {line.variable.rpartition("_")[0] + "_" for line in lines if line.owner}
+    env = {
+        name: text
+        for name, text in os.environ.items()
+        if not name.startswith(starts) or name.startswith(tuple(mine))
+    }
+    return iter(_settings.remarks(env, lines))
+
+
+# ---- what plugins bring ----------------------------------------------------------
+
+
+def _of_observer(
+    name: str, plugin: Any, given: Given, rest: dict[str, object]
+) -> list[tuple[Table[Any], Resolved[Any]]]:
+    """Return an observer's settings in force, if it brings some; takes them out of the rest."""
+    try:
+        table = _table_of_observer(name, plugin)
+        return [] if table is None else [(table, _resolve(table, given, rest))]
+    except errors.PluginError as error:
+        discovery.complain(name, f"is used without its settings: {error}")
+        return []
+
+
+def _of_backend(
+    plugin: BackendPlugin, given: Given, rest: dict[str, object], core: Resolved[Settings]
+) -> list[tuple[Table[Any], Resolved[Any]]]:
+    table = table_of(plugin)
+    resolved = None if table is None else _resolve(table, given, rest)
+    for name in rest:
+        raise errors.ConfigError(_misplaced(name, given, plugin.name, core))
+    return [] if table is None or resolved is None else [(table, resolved)]
+
+
+def _resolve(table: Table[Any], given: Given, rest: dict[str, object]) -> Resolved[Any]:
+    arguments: dict[str, object] = {}
+    spelled: dict[str, str] = {}
+    for name in list(rest):
+        for _, line in _having(name, table):
+            arguments[line.name] = rest.pop(name)
+            spelled[line.name] = given.place(name)
+    return table.resolve(arguments, spelled=spelled)
+
+
+def _with_implied_backend(
+    core: Resolved[Settings], given: Given, rest: Mapping[str, object]
+) -> Resolved[Settings]:
+    """Choose the backend that a setting implies, unless the caller said which one."""
+    if not rest or "backend" in given.arguments:
+        return core
+    with suppress(errors.BackendNotFound, errors.PluginError):
+        table = table_of(discovery.find(core.settings.backend))
+        if all(any(_having(name, table)) for name in rest):
+            return core
+    for other in discovery.others(""):
+        with suppress(errors.PluginError):
+            for name in rest:
+                for _, line in _having(name, table_of(other)):
+                    if line.implies:
+                        origin = Origin("argument", f"{given.place(name)}, which implies it")
+                        origins = {**core.origins, "backend": origin}
+                        settings = replace(core.settings, backend=other.name)
+                        return replace(core, settings=settings, origins=origins)
+    return core
+
+
+def _misplaced(name: str, given: Given, backend: str, core: Resolved[Settings]) -> str:
+    """Return what is wrong with an argument that is not the chosen backend's."""
+    place = given.place(name)
+    lines = list(ENGINE.lines)
+    for table, line in tables_with(name, backend):
+        if line.argument != line.name:
+            off = core.origins["no_plugins"]
+            return f"argument {place} belongs to the plugin {table.owner!r}; they are off ({off})"
+        how = "-workertype=" if given.spelled else "backend="
+        return (
+            f"argument {place} belongs to the backend {table.owner!r}, and the backend is "
+            f"{backend!r} ({core.origins['backend']}); choose the other by {how}{table.owner}"
+        )
+    table_here = table_of(discovery.find(backend))
+    lines += table_here.lines if table_here is not None else ()
+    return _settings.unknown(place, "argument", lines)

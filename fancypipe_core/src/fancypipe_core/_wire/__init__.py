@@ -1,0 +1,1 @@
+"""Frames of bytes on a channel, and the records in them."""

@@ -1,0 +1,1 @@
+"""The other side of a job: how it is run, in any process."""

@@ -1,0 +1,347 @@
+"""The worker's side of a job: decode, call, encode."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from contextvars import Context, Token
+from time import perf_counter
+from typing import Any, NoReturn
+
+from fancypipe_core import errors
+from fancypipe_core._base.isolation import ambient
+from fancypipe_core._base.main_module import loading_main
+from fancypipe_core._codec import failure, pickler, undecodable, unpickler
+from fancypipe_core._codec.pickler import Packed
+from fancypipe_core._codec.values import EncodedValues, LiveValues, assemble
+from fancypipe_core._model import context
+from fancypipe_core._model.brief import brief
+from fancypipe_core._model.ref import Instance
+from fancypipe_core._model.task import entry
+from fancypipe_core.backend import (
+    Call,
+    Done,
+    Encoded,
+    Err,
+    Job,
+    Live,
+    More,
+    NewTask,
+    Note,
+    Ok,
+    Payload,
+    Reply,
+    Sink,
+)
+
+__all__ = ["Runner"]
+
+_LONGEST_CHAIN = 20  # exceptions behind one that cannot travel whole
+
+
+class Runner:
+    """Runs jobs, one after the other, in the thread that calls it, between `enter` and `leave`.
+
+    Args:
+        directory: The session's folder for temporary files.
+        live: Whether values come and go as they are.
+        interrupted: Tells whether the user has pressed Ctrl-C, so that a
+            `KeyboardInterrupt` is no exception of the task.
+    """
+
+    def __init__(
+        self,
+        directory: str,
+        *,
+        live: bool,
+        interrupted: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._values: EncodedValues | LiveValues = LiveValues() if live else EncodedValues()
+        self._interrupted = interrupted
+        self._scope = context.TaskScope(directory, self._notify)
+        self._context = Context()  # each job has a copy: no variable is set but the scope
+        self._context.run(context.scope.set, self._scope)
+        self._calls: dict[Call, Callable[..., Any]] = {}
+        self._unreadable: dict[Call, Err] = {}
+        self._sink: Sink | None = None
+        self.out_of_memory = False  # whether a task ever was: its process is better replaced
+
+    def connect(self, sink: Sink) -> None:
+        """Say where the notes of tasks go."""
+        self._sink = sink
+
+    def run(self, job: Job) -> Done:
+        """Run a job.  Whatever the task does, an answer comes back.
+
+        Raises:
+            KeyboardInterrupt: The user pressed Ctrl-C.
+        """
+        if self._interrupted():
+            raise KeyboardInterrupt
+        scope = self._scope
+        scope.begin(job)
+        begin = perf_counter()
+        reply = self._context.copy().run(self._run, job)
+        seconds = perf_counter() - begin
+        if scope.in_fork:
+            _end_fork(reply)
+        folder = scope.end()
+        return Done(job.id, reply, seconds, folder)
+
+    def enter(self) -> Token[context.Scope | None]:
+        """From now on this thread runs tasks; the answer is for `leave`."""
+        ambient.settle()
+        return context.scope.set(self._scope)
+
+    def leave(self, token: Token[context.Scope | None]) -> None:
+        """This thread goes back to what it did before `enter`."""
+        context.scope.reset(token)
+        ambient.look()
+
+    def _run(self, job: Job) -> Reply:
+        try:
+            call = self._calls.get(job.call) or self._load(job.call)
+            inputs = job.inputs
+            args, kwargs, state = self._values.open(
+                inputs.value if isinstance(inputs, Live) else inputs
+            )
+        except BaseException as error:  # noqa: BLE001 - the user's objects may raise anything
+            self._let_pass(error)
+            return self._undecodable(job, error)
+        here = ambient.begin()
+        try:
+            return self._answer(call, args, kwargs, state)
+        finally:
+            ambient.end(here)
+
+    def _answer(
+        self, call: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any], state: Any
+    ) -> Reply:
+        try:
+            value = call(args, kwargs, state)
+        except BaseException as error:  # noqa: BLE001 - a task's sys.exit() must not end the worker
+            self._let_pass(error)
+            said = brief(getattr(call, "inputs", ()), args, kwargs)
+            return failure.describe(error, self._carry, inputs=said)
+        try:
+            packed = self._values.pack_result(value)
+            return self._more(packed) if packed.wants else self._ok(packed, value)
+        except BaseException as error:  # noqa: BLE001 - the user's objects may raise anything
+            self._let_pass(error)
+            return failure.describe(error, self._carry, final=True)
+
+    def tell(self, notes: Sequence[Note]) -> None:
+        """Send notes where those of tasks go."""
+        if self._sink is not None:
+            self._sink(notes)
+
+    def _let_pass(self, error: BaseException) -> None:
+        if isinstance(error, MemoryError):
+            self.out_of_memory = True
+        if isinstance(error, KeyboardInterrupt) and self._interrupted() and _in_main_thread():
+            raise error
+
+    def _load(self, call: Call) -> Callable[..., Any]:
+        if call in self._unreadable:
+            raise errors.DecodeError("it could not be read before")
+        body = call.body
+        loaded: Callable[..., Any]
+        loaded = body.value if isinstance(body, Live) else entry(unpickler.decode(body))
+        self._calls[call] = loaded
+        return loaded
+
+    def _undecodable(self, job: Job, error: BaseException) -> Err:
+        known = self._unreadable.get(job.call)
+        if known is not None:
+            return known
+        in_inputs = job.call in self._calls
+        wrapped = undecodable.explain(error, job.call.label, in_inputs)
+        reply = failure.describe(wrapped, self._carry, final=True)
+        if not in_inputs:
+            # So it will be for all its jobs: what is imported is not imported again for each.
+            self._unreadable[job.call] = reply
+        return reply
+
+    def _ok(self, packed: Packed, value: Any) -> Ok:
+        if isinstance(packed.body, Live):
+            return Ok(packed.body)
+        encoded = assemble(packed.body, ()) if len(packed.body) > 1 else packed.body
+        if packed.odd:
+            self._values.read_back(value, encoded)
+        return Ok(encoded)
+
+    def _more(self, packed: Packed) -> More:
+        """Describe the tasks that were returned, and those that they need."""
+        if isinstance(packed.body, Live):
+            return More((), (), Live(packed))
+        found = _Found()
+        outer = found.places(packed.wants)
+        calls: dict[Call, int] = {}
+        tasks: list[NewTask] = []
+        for instance in found.instances:  # grows while we walk it
+            definition = instance._definition
+            call = calls.setdefault(self._values.call(definition), len(calls))
+            inner = self._values.pack_inputs(instance)
+            assert not isinstance(inner.body, Live)
+            places = found.places(inner.wants)
+            inputs = _with_holes(inner.body[0], places.__getitem__)
+            options = definition.options
+            site = instance._site()
+            tasks.append(
+                NewTask(
+                    call,
+                    options.retries,
+                    options.timeout,
+                    definition.is_module,
+                    inputs,
+                    site,
+                    options.retry_delay,
+                )
+            )
+        own = len(packed.wants)
+
+        def place(index: int) -> int:
+            return outer[index] if index < own else index - own + len(tasks)
+
+        outputs = tuple(_with_holes(payload, place) for payload in packed.body)
+        return More(tuple(calls), tuple(tasks), outputs)
+
+    def _carry(self, error: BaseException) -> Encoded | Live | None:
+        """Write an exception down: whole; else without what cannot travel; else not at all."""
+        if isinstance(self._values, LiveValues):
+            return Live(error)
+        for attempt in (self._whole, self._bare):
+            try:
+                return attempt(error)
+            except BaseException as odd:  # noqa: BLE001 - the user's objects may raise anything
+                self._let_pass(odd)
+        return None
+
+    def _whole(self, error: BaseException) -> Encoded:
+        packed = self._values.pack_result(error)
+        assert not isinstance(packed.body, Live)
+        if packed.wants or not isinstance(unpickler.decode(packed.body), BaseException):
+            raise errors.EncodeError("an exception that is not one when it comes back")
+        return packed.body
+
+    def _bare(self, error: BaseException) -> Encoded:
+        return self._whole(self._stripped(error, _LONGEST_CHAIN))
+
+    def _stripped(self, error: BaseException, more: int) -> BaseException:
+        """Return an exception of the same class that holds only what can travel.
+
+        Args:
+            error: The original.
+            more: How many exceptions may still be behind it.
+        """
+        cls = type(error)
+        if isinstance(error, errors.GROUPS):
+            members = [self._link(one, more) for one in error.exceptions]
+            bare: BaseException = cls.__new__(cls, error.message, members)
+        else:
+            bare = cls.__new__(cls)
+            bare.args = tuple(a if self._travels(a) else failure.shown(a) for a in error.args)
+        errors.copy_members(error, bare, self._travels)
+        for name, held in vars(error).items():
+            if self._travels(held):
+                setattr(bare, name, held)
+        bare.__traceback__ = error.__traceback__
+        bare.__cause__ = self._link(error.__cause__, more)
+        bare.__context__ = None if error.__cause__ else self._link(error.__context__, more)
+        bare.__suppress_context__ = error.__suppress_context__
+        return bare
+
+    def _link(self, error: BaseException | None, more: int) -> BaseException | None:
+        """Return what stands for a cause: without what cannot travel, or its name and text."""
+        if error is None or not more:
+            return None
+        try:
+            bare = self._stripped(error, more - 1)
+            self._whole(bare)
+        except BaseException as odd:  # noqa: BLE001 - the user's objects may raise anything
+            self._let_pass(odd)
+        else:
+            return bare
+        name = failure.name_of(error)
+        return errors.RemoteError(f"{name}: {failure.text_of(error)}", type_name=name)
+
+    def _travels(self, value: Any) -> bool:
+        if type(value) in pickler.PLAIN:
+            return True
+        try:
+            packed = self._values.pack_result(value)
+            assert not isinstance(packed.body, Live)
+            if not packed.wants:
+                unpickler.decode(packed.body)
+        except BaseException as odd:  # noqa: BLE001 - the user's objects may raise anything
+            self._let_pass(odd)
+            return False
+        return not packed.wants
+
+    def _notify(self, job: Job, stream: str, text: str) -> None:
+        if self._scope.in_fork:
+            # The channel is the parent's; what a fork prints arrives as well.
+            print(text, file=sys.stderr)  # noqa: T201
+        elif self._sink is not None:
+            self._sink([Note(job.id, stream, text)])
+
+
+def _end_fork(reply: Reply) -> NoReturn:
+    """End a fork that has come back from its task: it is no worker, and must not report."""
+    if not isinstance(reply, Err):
+        context.end_fork()
+    if reply.type_name == "SystemExit":
+        context.end_fork(int(reply.message) if reply.message.isdecimal() else 1)
+    context.end_fork(1, reply.text)
+
+
+def _in_main_thread() -> bool:
+    """Whether the user's Ctrl-C can be meant: Python has it nowhere else."""
+    return threading.current_thread() is threading.main_thread()
+
+
+class _Found:
+    """Instances in the order in which they were found, each once."""
+
+    def __init__(self) -> None:
+        self.instances: list[Instance[Any]] = []
+        self._places: dict[int, int] = {}
+
+    def places(self, instances: Sequence[Instance[Any]]) -> list[int]:
+        """Return where these instances stand; new ones are added."""
+        places = []
+        for instance in instances:
+            place = self._places.get(id(instance))
+            if place is None:
+                place = self._places[id(instance)] = len(self.instances)
+                self.instances.append(instance)
+            places.append(place)
+        return places
+
+
+def _with_holes(payload: Payload, place: Callable[[int], int]) -> Payload:
+    """Return a payload whose holes point elsewhere."""
+    if not payload.holes:
+        return payload
+    holes = tuple((place(index), name) for index, name in payload.holes)
+    return Payload(payload.head, payload.buffers, holes, payload.names)
+
+
+def refuse_in_worker() -> None:
+    """Raise if this process is a worker that is importing the main script.
+
+    Raises:
+        UsageError: The script starts a run when it is imported.
+    """
+    script = loading_main()
+    if script is None:
+        return
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_filename != script:
+        frame = frame.f_back
+    place = f"{script}:{frame.f_lineno}" if frame.f_code.co_filename == script else script
+    raise errors.UsageError(
+        f"{place} starts a run when the script is imported; workers import it to find its tasks. "
+        'Put what starts the run below `if __name__ == "__main__":`'
+    )

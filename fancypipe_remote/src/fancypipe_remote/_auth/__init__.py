@@ -1,0 +1,1 @@
+"""Secrets and the keys that are made of them."""

@@ -1,0 +1,221 @@
+"""The client's thread for the network: it beats, also while the engine is busy."""
+
+from __future__ import annotations
+
+import socket
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from queue import Empty, SimpleQueue
+from time import monotonic
+from typing import NamedTuple
+
+from fancypipe_core.backend import fault
+from fancypipe_core.errors import InternalError
+from fancypipe_remote._machines import messages
+from fancypipe_remote._machines.connection import Connection
+from fancypipe_remote._machines.endpoint import ClientSide
+from fancypipe_remote._machines.link import LinkState
+from fancypipe_remote._transport import Dialer
+from fancypipe_remote._transport.bridge import Pump
+from fancypipe_remote._transport.loop import Loop
+
+__all__ = ["Network", "News"]
+
+_TURN = 0.5  # seconds
+_SEEKING = 0.5  # seconds to wait for the end of a thread that has no link yet
+_LAST_WORDS = 1.0  # seconds in which the workers should hear that the client leaves
+
+
+class News(NamedTuple):
+    """What the engine's thread must know.
+
+    Attributes:
+        workers: Who is there, by address.
+        clients: How many clients share them.
+        manager: The manager that was met last; None before the first.
+        listed: Whether it has told who is there.
+        over: Why there is no link any more; None while there is.
+        refused: Whether the manager has refused us.
+        closed: Connections that are no more, by worker, and why.
+        remarks: What peers did that they should not do, in sentences.
+        liars: The workers who did.
+        failed: The exception that ended the thread.
+    """
+
+    workers: dict[bytes, messages.Worker]
+    clients: int
+    manager: messages.Welcome | None
+    listed: bool
+    over: str | None
+    refused: bool
+    closed: dict[tuple[bytes, int], str]
+    remarks: list[str]
+    liars: frozenset[bytes]
+    failed: BaseException | None = None
+
+
+class Network:
+    """The thread.
+
+    Args:
+        dialer: Makes the link, in the thread; it may take its time, and is given what tells
+            whether nobody waits for it any more.
+        hello: What we say of ourselves.
+        wait: Seconds to seek a manager, at the beginning and again.
+        wake: Called when there is news.
+    """
+
+    def __init__(
+        self,
+        dialer: Callable[[Callable[[], bool]], Dialer],
+        hello: messages.Hello,
+        wait: float,
+        wake: Callable[[], None],
+    ) -> None:
+        self._make_dialer = dialer
+        self._hello = hello
+        self._wait = wait
+        self._wake = wake
+        self._asked: SimpleQueue[Callable[[ClientSide], None]] = SimpleQueue()
+        self._news: SimpleQueue[News] = SimpleQueue()
+        self._last: tuple[object, ...] = ()
+        self._closed: dict[tuple[bytes, int], str] = {}
+        self._numbers = 0
+        self._stopping = False
+        self._turns = 0
+        self._seen = -1
+        self._loop: Loop | None = None
+        self._thread = threading.Thread(target=self._run, name="fancypipe-network", daemon=True)
+
+    # ---- in the engine's thread ----
+
+    def start(self) -> None:
+        """Start the thread, which makes the link."""
+        self._thread.start()
+
+    def open(self, worker: bytes, slots: int) -> tuple[int, socket.socket]:
+        """Open a connection; return its number and our end of a socket to it."""
+        ours, theirs = socket.socketpair()
+        self._numbers += 1
+        number = self._numbers
+
+        def begin(side: ClientSide) -> None:
+            assert self._loop is not None
+            connection = side.open(worker, slots)
+            assert connection.number == number, "connections are numbered in order"
+            self._loop.attach(Pump(theirs, connection))
+
+        self._ask(begin)
+        return number, ours
+
+    def close(self, worker: bytes, number: int, why: str) -> None:
+        """Close a connection."""
+
+        def end(side: ClientSide) -> None:
+            assert self._loop is not None
+            for connection in side.connections:
+                if (connection.peer, connection.number) == (worker, number):
+                    self._loop.close_connection(connection, why)
+
+        self._ask(end)
+
+    def use(self, need: int, using: dict[bytes, int]) -> None:
+        """Say how many slots could be used, and how many jobs are on each worker."""
+        self._ask(lambda side: side.use(need, using, monotonic()))
+
+    def news(self) -> News | None:
+        """Return what is new, or None."""
+        newest = None
+        closed: dict[tuple[bytes, int], str] = {}
+        remarks: list[str] = []
+        while True:
+            try:
+                newest = self._news.get_nowait()
+            except Empty:
+                return newest and newest._replace(closed=closed, remarks=remarks)
+            closed.update(newest.closed)
+            remarks += newest.remarks
+
+    def check(self) -> str:
+        """Say whether the thread stands still; empty if it does not.
+
+        Raises:
+            InternalError: It has died.
+        """
+        if not self._thread.is_alive():
+            raise InternalError("the thread fancypipe-network has died")
+        if self._loop is None:
+            return ""  # it seeks the manager, which has a limit of its own
+        turns, self._seen = self._seen, self._turns
+        if turns != self._turns:
+            return ""
+        frame = sys._current_frames().get(self._thread.ident or 0)
+        stack = "".join(traceback.format_stack(frame)[-8:]) if frame is not None else "its end"
+        return f"the thread fancypipe-network stands still; it is at\n{stack}"
+
+    def stop(self) -> None:
+        """Close all, and wait for the thread to end."""
+        self._stopping = True
+        if self._loop is not None:
+            self._loop.waker.wake()
+            self._thread.join(_LAST_WORDS + 5.0)
+        else:  # it seeks the manager, and will see that nobody waits for it
+            self._thread.join(_SEEKING)
+
+    def forget(self) -> None:
+        """This process is a fork of ours, without the thread: close the sockets of connections."""
+        if self._loop is not None:
+            self._loop.forget()
+
+    def _ask(self, what: Callable[[ClientSide], None]) -> None:
+        self._asked.put(what)
+        if self._loop is not None:
+            self._loop.waker.wake()
+
+    # ---- in its own ----
+
+    def _run(self) -> None:
+        try:
+            dialer = self._make_dialer(lambda: self._stopping)
+            side = ClientSide(self._hello, self._wait, monotonic())
+            loop = self._loop = Loop(dialer, side, closed=self._lost)
+            try:
+                while not self._stopping:
+                    fault("remote.network")
+                    self._turn(loop, side)
+                for connection in side.connections:
+                    loop.close_connection(connection, "the client has ended")
+                loop.flush(_LAST_WORDS)
+                loop.say(messages.encode(messages.Bye()))
+            finally:
+                loop.close()
+        except BaseException as error:  # noqa: BLE001 - it ends the run, with its reason
+            self._news.put(News({}, 0, None, False, None, False, {}, [], frozenset(), error))
+            self._wake()
+
+    def _turn(self, loop: Loop, side: ClientSide) -> None:
+        while True:
+            try:
+                self._asked.get_nowait()(side)
+            except Empty:
+                break
+        loop.turn(_TURN)
+        self._turns += 1
+        self._tell(side)
+
+    def _lost(self, connection: Connection) -> None:
+        self._closed[connection.peer, connection.number] = connection.closed or ""
+
+    def _tell(self, side: ClientSide) -> None:
+        link = side.link
+        over = link.why if link.state is LinkState.OVER else None
+        now = (side.workers, side.clients, link.manager, side.listed, over, link.was_refused)
+        if now == self._last and not self._closed and not side.log:
+            return
+        self._last = now
+        closed, self._closed = self._closed, {}
+        remarks, side.log = side.log, []
+        self._news.put(News(*now, closed, remarks, frozenset(side.liars)))
+        self._wake()

@@ -1,0 +1,137 @@
+"""`fancypipe status`: who is at a manager, and who sees a folder."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import selectors
+import shutil
+import sys
+import tempfile
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from time import monotonic
+
+from fancypipe_core import errors
+from fancypipe_core.backend import SocketChannel, owned_prefix
+from fancypipe_remote import _address
+from fancypipe_remote._auth.keys import CLIENT
+from fancypipe_remote._client.meet import keys_of, meet
+from fancypipe_remote._client.network import Network, News
+from fancypipe_remote._machines import messages
+from fancypipe_remote._settings import StatusSettings
+from fancypipe_remote._shipping import greeting as _greeting
+from fancypipe_remote._shipping.bundle import Code
+from fancypipe_remote._shipping.greeting import Answer, Greeting
+from fancypipe_remote._transport import Dialer
+from fancypipe_remote._words import several
+from fancypipe_remote._worker.daemon import hello
+
+__all__ = ["status"]
+
+_ANSWER = 5.0  # seconds that a manager that was reached has to say who is there
+_LOOK = 10.0  # seconds that workers have to look at the folder
+
+
+def status(settings: StatusSettings, _words: Sequence[str]) -> int:
+    """Say who is there."""
+    address = _address.parse(settings.jobmanager)
+    base = os.path.abspath(settings.tempdir or tempfile.gettempdir())
+    keys = keys_of(settings.jobauth, settings.cluster, CLIENT)
+    found = meet(address, keys, settings.wait)
+    told = threading.Event()
+    network = Network(lambda _over: Dialer(found, keys), hello("client"), _ANSWER, told.set)
+    network.start()
+    try:
+        news = _news(network, told, str(address))
+        sees = _who_sees(network, news.workers.values(), base)
+    finally:
+        network.stop()
+    sys.stdout.write(_text(news, str(address), base, sees))
+    return 0
+
+
+def _news(network: Network, told: threading.Event, address: str) -> News:
+    """Wait until the manager has told who is there."""
+    until = monotonic() + _ANSWER
+    while monotonic() < until:
+        told.wait(max(0.0, until - monotonic()))
+        told.clear()
+        news = network.news()
+        if news is None:
+            continue
+        if news.failed is not None:
+            raise errors.InternalError(f"the network's thread failed: {news.failed!r}")
+        if news.refused and news.over:
+            raise errors.VersionMismatch(news.over)
+        if news.manager is not None and news.listed:
+            return news
+    raise errors.ConnectionLost(
+        f"the manager at {address} accepted the connection, but did not say within "
+        f"{_ANSWER:g} s who is there"
+    )
+
+
+def _who_sees(
+    network: Network, workers: Iterable[messages.Worker], base: str
+) -> Mapping[bytes, Answer]:
+    """Ask each worker whether it sees a folder that is made for it."""
+    answers: dict[bytes, Answer] = {}
+    try:
+        folder = tempfile.mkdtemp(prefix=owned_prefix("status"), dir=base)
+    except OSError as error:
+        raise errors.UsageError(f"-tempdir={base}: {error.strerror}") from None
+    try:
+        proof = secrets.token_hex(16)
+        with open(os.path.join(folder, "proof"), "w", encoding="utf-8") as file:
+            file.write(proof)
+        greeting = _greeting.encode(Greeting(Code(), folder, proof, os.getcwd()))
+        with selectors.DefaultSelector() as selector:
+            for info in workers:
+                _, sock = network.open(info.address, 0)
+                channel = SocketChannel(sock, blocking=False)
+                channel.send(greeting)
+                selector.register(channel, selectors.EVENT_READ, info.address)
+            until = monotonic() + _LOOK
+            while selector.get_map() and (left := until - monotonic()) > 0:
+                for key, _ in selector.select(left):
+                    channel = key.fileobj  # type: ignore[assignment]
+                    with suppress(errors.ChannelError):
+                        frames = channel.received()
+                        if not frames:
+                            continue
+                        answers[key.data] = _greeting.decode(frames[0][0], Answer)
+                    selector.unregister(channel)
+                    channel.close()
+            for key in list(selector.get_map().values()):
+                key.fileobj.close()  # type: ignore[union-attr]
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return answers
+
+
+def _text(news: News, address: str, base: str, sees: Mapping[bytes, Answer]) -> str:
+    manager = news.manager
+    assert manager is not None
+    where = f"{manager.host} (pid {manager.pid})"
+    lines = [f"manager at {address}: fancypipe-remote {manager.fancypipe} on {where}"]
+    workers = list(news.workers.values())
+    slots = sum(info.slots for info in workers)
+    lines.append(
+        f"{several(len(workers), 'worker')} with {several(slots, 'slot')}, "
+        f"{several(news.clients - 1, 'other client')}"
+    )
+    for info in workers:
+        answer = sees.get(info.address)
+        if answer is None:
+            how = f"no answer within {_LOOK:g} s"
+        else:
+            how = f"sees {base}" if answer.shares else f"does not see {base}"
+        lines.append(
+            f"  {info.host} (pid {info.pid}): {several(info.slots, 'slot')}, "
+            f"Python {info.python}, fancypipe-remote {info.fancypipe}, load {info.load:.1f}, {how}"
+        )
+    if not workers:
+        lines.append(f"  start some with: fancypipe worker -jobmanager={address}")
+    return "\n".join(lines) + "\n"

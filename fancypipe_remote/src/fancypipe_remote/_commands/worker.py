@@ -1,0 +1,50 @@
+"""`fancypipe worker`."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Sequence
+
+from fancypipe_core import errors
+from fancypipe_remote import _address
+from fancypipe_remote._auth.keys import WORKER
+from fancypipe_remote._client.meet import keys_of, meet
+from fancypipe_remote._log import log
+from fancypipe_remote._settings import WorkerSettings
+from fancypipe_remote._transport import Dialer
+from fancypipe_remote._words import several
+from fancypipe_remote._worker.daemon import Worker
+
+__all__ = ["worker"]
+
+
+def worker(settings: WorkerSettings, _words: Sequence[str]) -> int:
+    """Run a worker until it is told to stop."""
+    from fancypipe_core.backend import local_backend, usable_cores
+
+    base = os.path.abspath(settings.tempdir or tempfile.gettempdir())
+    if not os.access(base, os.W_OK | os.X_OK):
+        raise errors.UsageError(
+            f"-tempdir={base}: there is no such folder, or it cannot be written"
+        )
+    slots = settings.numworkers or usable_cores()
+    # That it is not installed, or broken, is said now.
+    backend = settings.workertype or ""
+    local_backend(backend, slots, base).stop(0.0)
+    address = _address.parse(settings.jobmanager)
+    keys = keys_of(settings.jobauth, settings.cluster, WORKER)
+    found = meet(address, keys, settings.wait)
+    served = Worker(
+        Dialer(found, keys),
+        slots,
+        backend,
+        base,
+        settings.wait,
+        lambda line: log(f"fancypipe worker: {line}"),
+    )
+    served.stop_on_signals()
+    log(f"fancypipe worker: {several(slots, 'slot')}, manager at {address}")
+    served.run(settings.grace)
+    log("fancypipe worker: stopped")
+    return 0

@@ -1,0 +1,1 @@
+"""What decides and does no IO: messages, streams, links, endpoints, the router."""

@@ -1,0 +1,153 @@
+"""A party's link to the manager: say hello, beat, notice silence, try again.
+
+States:
+
+========  =====================================================================
+seeking   hello is said again and again until a `Welcome` comes -> met; `Refused`
+          comes, or `wait` is over -> over
+met       silent for `Times.silent` -> seeking, on a new socket; `Who` or `Bye`
+          comes -> seeking
+over      nothing more is said
+========  =====================================================================
+
+This is a pure machine: it has no clock, thread or socket.  The time is given in
+seconds of a monotonic clock.
+"""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+
+from fancypipe_remote._machines import messages
+from fancypipe_remote._machines.messages import Parts
+from fancypipe_remote._machines.router import Times
+
+__all__ = ["Link", "LinkState"]
+
+_HELLO_EVERY = 0.25  # seconds between hellos that nobody has answered
+
+
+class LinkState(Enum):
+    """See the table in this module's text."""
+
+    SEEKING = auto()
+    MET = auto()
+    OVER = auto()
+
+
+class Link:
+    """The machine.
+
+    Args:
+        hello: What is said first.
+        wait: Seconds to seek a manager before it gives up; None for no limit.
+        now: The time.
+        times: Its limits.
+
+    Attributes:
+        state: Where it is.
+        manager: Whom it met last.
+        met_at: When it met that manager, in this state or before.
+        redials: How many new sockets it has asked for.
+        why: Why it is over, in a sentence.
+    """
+
+    def __init__(
+        self, hello: messages.Hello, wait: float | None, now: float, times: Times | None = None
+    ) -> None:
+        self.state = LinkState.SEEKING
+        self.manager: messages.Welcome | None = None
+        self.met_at = now
+        self.redials = 0
+        self.why = ""
+        self.was_refused = False
+        self._hello = hello
+        self._wait = wait
+        self._times = times or Times()
+        self._since = now  # when it began to seek
+        self._dialled = now
+        self._heard = now
+        self._next = now  # when something is to be said
+
+    def take(self, message: messages.FromManager, now: float) -> None:
+        """Take what the manager says."""
+        if self.state is LinkState.OVER:
+            return
+        self._heard = now
+        if isinstance(message, messages.Welcome):
+            if self.manager is None or self.manager.manager != message.manager:
+                self.met_at = now
+            self.manager = message
+            self.state = LinkState.MET
+            self._next = now
+        elif isinstance(message, messages.Refused):
+            self.state = LinkState.OVER
+            self.was_refused = True
+            self.why = message.why
+        elif isinstance(message, messages.Who | messages.Bye) and self.state is LinkState.MET:
+            # After a bye it takes a while until another manager is there.
+            self._seek(now, now if isinstance(message, messages.Who) else now + _HELLO_EVERY)
+
+    def heard(self, now: float) -> None:
+        """Something came through the manager: it lives."""
+        self._heard = now
+
+    def tick(self, now: float, beat: messages.ToManager) -> list[Parts]:
+        """Return what to say to the manager now.
+
+        Args:
+            now: The time.
+            beat: What a beat says.
+        """
+        if self.state is LinkState.MET and now >= self._heard + self._times.silent:
+            self._seek(now, now)
+            self._since = self._heard
+            self._redial(now)
+        elif self.state is LinkState.SEEKING:
+            if self._wait is not None and now >= self._since + self._wait:
+                self.state = LinkState.OVER
+                self.why = self._unreachable(now)
+            elif now >= self._dialled + self._times.silent:
+                self._redial(now)
+        if self.state is LinkState.OVER or now < self._next:
+            return []
+        if self.state is LinkState.SEEKING:
+            self._next = now + _HELLO_EVERY
+            return [messages.encode(self._hello)]
+        self._next = now + self._times.beat
+        return [messages.encode(beat)]
+
+    def hurry(self, now: float) -> None:
+        """Beat at the next tick: what a beat says has changed."""
+        if self.state is LinkState.MET:
+            self._next = min(self._next, now)
+
+    @property
+    def next_tick(self) -> float:
+        """When `tick` must be called next."""
+        if self.state is LinkState.OVER:
+            return float("inf")
+        if self.state is LinkState.MET:
+            return min(self._next, self._heard + self._times.silent)
+        times = [self._next, self._dialled + self._times.silent]
+        if self._wait is not None:
+            times.append(self._since + self._wait)
+        return min(times)
+
+    def _seek(self, now: float, first: float) -> None:
+        self.state = LinkState.SEEKING
+        self._since = now
+        self._dialled = now
+        self._next = first
+
+    def _redial(self, now: float) -> None:
+        self.redials += 1
+        self._dialled = now
+
+    def _unreachable(self, now: float) -> str:
+        if self.manager is None:
+            return f"no manager answered within {now - self._since:.0f} s"
+        return (
+            f"the manager on {self.manager.host} (pid {self.manager.pid}) has sent "
+            f"nothing for {now - self._heard:.0f} s"
+        )

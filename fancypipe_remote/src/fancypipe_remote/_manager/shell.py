@@ -1,0 +1,139 @@
+"""The manager: the relay in a thin shell.  It reads no job and no result."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+from collections import deque
+from collections.abc import Callable
+from time import monotonic
+from types import FrameType
+
+from fancypipe_remote import __version__
+from fancypipe_remote._machines import messages
+from fancypipe_remote._machines.messages import Parts
+from fancypipe_remote._machines.router import Identity, Out, Relay, Times
+from fancypipe_remote._transport import Listener, Sent, Waiter, Waker
+
+__all__ = ["Manager"]
+
+_MOST_WAITING = 16 * 1024 * 1024  # bytes for one peer; more are dropped, and sent again by the ends
+_TRY_AGAIN = 0.005  # seconds until a peer that was full is tried again
+_ROUND = 256  # messages that are taken before what they caused is sent
+
+
+class Manager:
+    """Relays between clients and workers until told to stop.
+
+    Args:
+        listener: Where they come in.
+        say: Takes lines for the log.
+        times: Its limits.
+    """
+
+    def __init__(
+        self, listener: Listener, say: Callable[[str], None], times: Times | None = None
+    ) -> None:
+        me = Identity(secrets.token_hex(8), __version__, messages.host_name(), os.getpid())
+        self._listener = listener
+        self._say = say
+        self._relay = Relay(me, times)
+        self._waker = Waker()
+        self._waiter = Waiter(listener, self._waker)
+        self._waiting: dict[bytes, _Waiting] = {}
+        self._stopping = False
+
+    def run(self) -> None:
+        """Serve, until `stop` is called."""
+        try:
+            while not self._stopping:
+                self._turn()
+            for out in self._relay.stop():
+                self._send(out)
+            # The last word gets a moment to leave.
+            self._waiter.wait(0.1)
+        finally:
+            self._listener.close()
+            self._waker.close()
+
+    def stop(self) -> None:
+        """End; may be called from a signal handler or another thread."""
+        self._stopping = True
+        self._waker.wake()
+
+    def stop_on_signals(self) -> None:
+        """Let SIGTERM and Ctrl-C stop it."""
+
+        def stop(_number: int, _frame: FrameType | None) -> None:
+            self.stop()
+
+        signal.signal(signal.SIGTERM, stop)
+        signal.signal(signal.SIGINT, stop)
+
+    def _turn(self) -> None:
+        now = monotonic()
+        for out in self._relay.tick(now):
+            self._send(out)
+        self._listener.keep_room_for(len(self._relay))
+        wait = self._relay.next_tick - now
+        if self._waiting:
+            wait = min(wait, _TRY_AGAIN)
+        self._waiter.wait(max(0.0, wait))
+        self._try_again()
+        now = monotonic()
+        for _ in range(_ROUND):
+            message = self._listener.receive()
+            if message is None:
+                break
+            for out in self._relay.take(*message, now):
+                self._send(out)
+        for line in [*self._relay.log, *self._listener.remarks()]:
+            self._say(line)
+        self._relay.log.clear()
+
+    def _send(self, out: Out) -> None:
+        if out.last:
+            # Whether it hears why or not: one more word of it would be one too many.
+            self._listener.send(out.to, out.parts)
+            self._listener.ignore(out.to)
+            self._waiting.pop(out.to, None)
+            return
+        waiting = self._waiting.get(out.to)
+        if waiting is not None:
+            waiting.add(out.parts)
+            return
+        sent = self._listener.send(out.to, out.parts)
+        if sent is Sent.FULL:
+            self._waiting[out.to] = _Waiting(out.parts)
+        elif sent is Sent.GONE:
+            self._relay.unreachable(out.to, monotonic())
+
+    def _try_again(self) -> None:
+        for to, waiting in list(self._waiting.items()):
+            sent = Sent.OK
+            while waiting.messages and sent is Sent.OK:
+                sent = self._listener.send(to, waiting.messages[0])
+                if sent is Sent.OK:
+                    waiting.drop_first()
+            if sent is Sent.GONE:
+                self._relay.unreachable(to, monotonic())
+            if sent is Sent.GONE or not waiting.messages:
+                del self._waiting[to]
+
+
+class _Waiting:
+    """What waits for a peer that does not read fast enough."""
+
+    def __init__(self, first: Parts) -> None:
+        self.messages: deque[Parts] = deque([first])
+        self._bytes = sum(map(len, first))
+
+    def add(self, parts: Parts) -> None:
+        size = sum(map(len, parts))
+        if self._bytes + size <= _MOST_WAITING:
+            self.messages.append(parts)
+            self._bytes += size
+
+    def drop_first(self) -> None:
+        self._bytes -= sum(map(len, self.messages.popleft()))

@@ -1,0 +1,1 @@
+"""How a client's code and large buffers come to a worker."""

@@ -1,0 +1,1 @@
+"""The worker's daemon, which starts a host process for each client."""
