@@ -20,6 +20,12 @@ from fancypipe_core._base.option_names import dashed
 from fancypipe_core._engine.machine import states as _states
 from fancypipe_core._model.context import Context
 from fancypipe_core._settings import table as _settings
+from fancypipe_core.backend import contract
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
@@ -66,23 +72,28 @@ def records(union: Any) -> str:
     )
 
 
-def modules() -> str:
-    """The modules of the core, from the bottom to the top."""
-    sys.path.insert(0, str(ROOT))
-    from tests.meta.test_layers import LAYERS
-
+def rooms() -> str:
+    """The rooms of the core, from the bottom to the top, as pyproject.toml has them."""
+    contracts = _project()["tool"]["importlinter"]["contracts"]
+    layers = next(one["layers"] for one in contracts if one["id"] == "rooms")
     source = ROOT / "fancypipe_core" / "src" / "fancypipe_core"
     rows = []
-    for number, layer in enumerate(LAYERS):
-        for name in layer:
-            path = source / f"{name.replace('.', '/')}.py"
-            if not path.exists():
-                path = source / name.replace(".", "/") / "__init__.py"
-            if not path.exists():
-                continue  # a place that is kept for what comes
+    for number, layer in enumerate(reversed(layers), 1):
+        for name in layer.split(" | "):
+            folder = source / name
+            path = folder / "__init__.py" if folder.is_dir() else folder.with_suffix(".py")
             text = ast.get_docstring(ast.parse(path.read_text("utf-8"))) or ""
-            rows.append([str(number + 1), f"`{name}`", " ".join(text.split("\n\n", 1)[0].split())])
-    return table(["layer", "module", "what it is"], rows)
+            about = " ".join(text.split())
+            parts = sorted(
+                one.stem for one in folder.glob("*") if one.suffix == ".py" or one.is_dir()
+            )
+            inside = ", ".join(f"`{one}`" for one in parts if not one.startswith("__"))
+            rows.append([str(number), f"`{name}`", about, inside])
+    return table(["layer", "room", "what it is for, what enters and leaves", "in it"], rows)
+
+
+def _project() -> dict[str, Any]:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 
 
 # ---- faults -------------------------------------------------------------------------
@@ -241,7 +252,7 @@ MADE: dict[str, Callable[[], str]] = {
     "transitions": transitions,
     "events": lambda: records(_states.Event),
     "actions": lambda: records(_states.Action),
-    "modules": modules,
+    "rooms": rooms,
     "faults": faults,
     "security": security,
     "settings": settings,
@@ -281,7 +292,7 @@ MADE: dict[str, Callable[[], str]] = {
     "setting": lambda: part("setting", backend.setting),
     "Command": lambda: part("Command", backend.Command, called=False),
     "backend-rules": lambda: (
-        (inspect.getdoc(backend) or "")
+        (inspect.getdoc(contract) or "")
         .partition("same numbers:\n\n")[2]
         .partition("\n\nVersion")[0]
     ),

@@ -26,14 +26,13 @@ from fancypipe_core.backend import (
     Call,
     Done,
     Event,
-    FuturesBackend,
     Job,
     Live,
     Lost,
     Note,
-    Runner,
     Slots,
 )
+from fancypipe_core.toolkit import FuturesBackend, Runner
 from tests.conformance import pipelines as p
 from tests.procs import tasks as t
 
@@ -138,7 +137,8 @@ def test_a_script_is_imported_by_its_workers(tmp_path: Path) -> None:
         "from multiprocessing import get_context\n"
         "from fancypipe_core import Session, task\n"
         "from fancypipe_core._plugins import discovery as _plugins\n"
-        "from fancypipe_core.backend import BackendPlugin, FuturesBackend\n"
+        "from fancypipe_core.backend import BackendPlugin\n"
+        "from fancypipe_core.toolkit import FuturesBackend\n"
         "@task\n"
         "def twice(x: int) -> int:\n"
         "    return 2 * x\n"

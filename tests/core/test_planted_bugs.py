@@ -53,7 +53,7 @@ BUGS: dict[str, tuple[str, str, str]] = {
     "a task is tried again before its time": (
         SCHEDULER,
         "            record.state = DELAYED\n",
-        "            self._needs.make_ready(id[0], record)\n",
+        "            self._dependencies.make_ready(id[0], record)\n",
     ),
     "what waits for its time is stuck": (
         SCHEDULER,
@@ -117,7 +117,7 @@ BUGS: dict[str, tuple[str, str, str]] = {
     ),
     "an unfolded task keeps what it needed to run": (
         SCHEDULER,
-        "            self._needs.leave(before)\n",
+        "            self._dependencies.leave(before)\n",
         "",
     ),
     "a task is run again when what it returned is done": (

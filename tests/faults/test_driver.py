@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fancypipe_core import Session, errors, task
-from fancypipe_core._engine.watchdog import Watch
+from fancypipe_core._engine.watchdog import Watchdog
 from fancypipe_core._plugins import discovery
 from fancypipe_core.backend import BackendPlugin, Sink
 from tests.faults.conftest import Plan
@@ -61,7 +61,7 @@ class Backend:
 
 
 def test_the_same_place_for_too_long_is_a_freeze() -> None:
-    watch = Watch(Backend("here", "there", "", "here", "here", "here"), 2.0, lambda: "the story")
+    watch = Watchdog(Backend("here", "there", "", "here", "here", "here"), 2.0, lambda: "the story")
     for _ in range(5):
         watch.silent()
     with pytest.raises(errors.InternalError, match=r"(?s)not moved for 2 s .*: here.*the story"):
@@ -69,7 +69,7 @@ def test_the_same_place_for_too_long_is_a_freeze() -> None:
 
 
 def test_what_is_heard_in_between_is_a_sign_of_life() -> None:
-    watch = Watch(Backend(*["here"] * 20), 2.0, str)
+    watch = Watchdog(Backend(*["here"] * 20), 2.0, str)
     for _ in range(10):
         watch.silent()
         watch.silent()
@@ -77,4 +77,4 @@ def test_what_is_heard_in_between_is_a_sign_of_life() -> None:
 
 
 def test_a_backend_need_not_answer() -> None:
-    Watch(object(), 0.0, str).silent()
+    Watchdog(object(), 0.0, str).silent()

@@ -27,6 +27,8 @@ SAFE: Mapping[tuple[str, str], str] = {
     ("fancypipe_core._wire.channel", "self._sock.recv_into(room, 0, flags)"): _SOCKET,
     ("fancypipe_core._wire.channel", "self._sock.sendmsg(parts)"): _SOCKET,
     ("fancypipe_core._model.context", "scope.get()"): "a context variable",
+    ("fancypipe_core._model.ref", "scope.get()"): "a context variable",
+    ("fancypipe_core._model.scope", "scope.get()"): "a context variable",
     ("fancypipe_core._cli.commands", "ending.wait()"): "a daemon thread that waits for the end",
     ("fancypipe_core._doctor.clean", "self._process.wait()"): "its group has just been killed",
     (

@@ -15,7 +15,8 @@ import zmq
 
 from fancypipe_core import errors
 from fancypipe_core._wire import messages as _wire
-from fancypipe_core.backend import JobId, Slots, SocketChannel
+from fancypipe_core.backend import JobId, Slots
+from fancypipe_core.toolkit import SocketChannel
 from fancypipe_remote._address import Address
 from fancypipe_remote._auth.keys import PeerKeys
 from fancypipe_remote._machines import messages

@@ -20,7 +20,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fancypipe_core import Session, errors
-from fancypipe_core.backend import JobId, SocketChannel
+from fancypipe_core.backend import JobId
+from fancypipe_core.toolkit import SocketChannel
 from fancypipe_remote._address import Address, parse
 from fancypipe_remote._auth import secret as _secret
 from fancypipe_remote._auth.keys import CLIENT, WORKER, PeerKeys

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from fancypipe_core.backend import SocketChannel
 from fancypipe_core.errors import ProtocolError
+from fancypipe_core.toolkit import SocketChannel
 from fancypipe_remote._shipping import shared_buffers
 from fancypipe_remote._shipping.shared_buffers import Keeping, Sharing
 

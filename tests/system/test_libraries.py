@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from fancypipe_core.backend import usable_cores
+from fancypipe_core.toolkit import usable_cores
 
 pytest.importorskip("threadpoolctl")
 pytest.importorskip("numpy")

@@ -16,7 +16,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
-from fancypipe_core.backend import BackendPlugin, Command, InlineBackend, setting
+from fancypipe_core.backend import BackendPlugin, Command, setting
+from fancypipe_core.toolkit import InlineBackend
 
 @dataclass(frozen=True)
 class FarSettings:
@@ -67,7 +68,8 @@ def token(settings, words):
 """
 NEAR = """\
 from dataclasses import dataclass
-from fancypipe_core.backend import BackendPlugin, Command, InlineBackend, setting
+from fancypipe_core.backend import BackendPlugin, Command, setting
+from fancypipe_core.toolkit import InlineBackend
 @dataclass(frozen=True)
 class NearSettings:
     wait: int = setting(7, help="Also called so elsewhere.")
@@ -472,7 +474,7 @@ def test_an_observer_may_bring_a_command(place: Place) -> None:
 
 def test_a_local_backend_has_its_settings_from_variables_and_files(place: Place) -> None:
     (place.folder / "worker.py").write_text(
-        "from fancypipe_core.backend import local_backend\n"
+        "from fancypipe_core.toolkit import local_backend\n"
         "print(type(local_backend('F', 2, '.')).__name__)\n"
     )
     (place.folder / "fancypipe.toml").write_text("[far]\nwait = 2\n")
@@ -488,7 +490,7 @@ def test_a_file_beats_a_command(place: Place) -> None:
 
 def test_a_command_as_a_program_of_its_own(place: Place) -> None:
     (place.folder / "farworker.py").write_text(
-        "from far import plugin\nfrom fancypipe_core.backend import run_command\n"
+        "from far import plugin\nfrom fancypipe_core.toolkit import run_command\n"
         "run_command(plugin, 'hand')\n"
     )
     over = place.python("farworker.py", "-jobserver=h", "-numworkers=2")

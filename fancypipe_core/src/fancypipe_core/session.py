@@ -6,7 +6,7 @@ import os
 import tempfile
 import threading
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar, overload
@@ -27,7 +27,6 @@ from fancypipe_core._model.ref import Ref
 from fancypipe_core._model.temp_paths import Keeper
 from fancypipe_core._settings import session as _session
 from fancypipe_core._worker.environment import Caller
-from fancypipe_core._worker.inline import InlineBackend
 from fancypipe_core._worker.runner import Runner, refuse_in_worker
 from fancypipe_core.backend import BackendOptions
 
@@ -40,7 +39,7 @@ if TYPE_CHECKING:
     from fancypipe_core._plugins.observers import Observers
     from fancypipe_core._settings.session import Configured
 
-__all__ = ["Session", "run", "run_inline"]
+__all__ = ["Session", "run"]
 
 T = TypeVar("T")
 K = TypeVar("K")
@@ -104,7 +103,7 @@ class Session:
         options = BackendOptions(
             self.settings.workers,
             self.directory,
-            lambda: Runner(self.directory, live=live, interrupted=_teller(self._interrupts)),
+            lambda: Runner(self.directory, live=live, interrupted=self._interrupts.in_this_task),
             configured.own,
         )
         self._shares = live
@@ -322,13 +321,6 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
-def _teller(interrupts: Interrupts) -> Callable[[], bool]:
-    """Return what tells a runner of this process whether its task was interrupted."""
-    main = threading.main_thread()
-    # A signal raises nothing in other threads: what a task raises there is its own.
-    return lambda: interrupts.count > 0 and threading.current_thread() is main
-
-
 @overload
 def run(
     target: HasResult[T],
@@ -446,21 +438,3 @@ def run(
         if session is not None and session.settings.debug:
             raise
         raise error.with_traceback(without_engine(error))  # noqa: B904 - the same error
-
-
-def run_inline(ref: Ref[T], directory: str) -> T:
-    """Run a reference in this thread; for `.result()` inside a task on a worker."""
-    values = LiveValues()
-    files = Keeper(os.path.join(directory, f"inline-{os.urandom(6).hex()}"))
-    interrupts = Interrupts.here()
-    backend = InlineBackend(Runner(files.directory, live=True, interrupted=_teller(interrupts)))
-    report = Report(None, values.open)
-    driver = Driver(backend, values, Scheduler, report, files, interrupts)
-    driver.start(0.0)  # it is up at once, or never
-    report.run_started()
-    try:
-        value: T = driver.run(ref, 0.0)
-        return value
-    finally:
-        backend.stop(0.0)
-        files.close()

@@ -10,16 +10,9 @@ import socket
 import subprocess
 import sys
 
-from fancypipe_core.backend import (
-    Certificate,
-    Done,
-    Environment,
-    JobId,
-    SocketChannel,
-    interpreter,
-    usable_cores,
-)
+from fancypipe_core.backend import Certificate, Done, Environment, JobId
 from fancypipe_core.errors import ConnectionLost
+from fancypipe_core.toolkit import SocketChannel, interpreter, usable_cores
 from fancypipe_core.toolkit.connection import Connection, setup_of
 from fancypipe_core.toolkit.death import cause_of_death
 from fancypipe_core.toolkit.pool import states

@@ -15,11 +15,11 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 
-from fancypipe_core.backend import (
+from fancypipe_core.backend import Job, Note
+from fancypipe_core.errors import ChannelError
+from fancypipe_core.toolkit import (
     Adapt,
     InlineBackend,
-    Job,
-    Note,
     Runner,
     Setup,
     SocketChannel,
@@ -29,7 +29,6 @@ from fancypipe_core.backend import (
     serve,
     set_main_script,
 )
-from fancypipe_core.errors import ChannelError
 from fancypipe_procs._isolation.reset import Household
 
 CELL = struct.Struct("<QQ")

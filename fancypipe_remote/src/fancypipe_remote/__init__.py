@@ -17,8 +17,6 @@ from fancypipe_remote._settings import (
 
 __all__ = ["plugin"]
 
-__version__ = "0.1.0"
-
 _HOME = "fancypipe_remote._commands.worker"
 
 

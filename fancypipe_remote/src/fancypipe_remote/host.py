@@ -14,7 +14,8 @@ import socket
 import sys
 import tempfile
 
-from fancypipe_core.backend import (
+from fancypipe_core.errors import ChannelError, FancyPipeError, ProtocolError
+from fancypipe_core.toolkit import (
     Setup,
     SocketChannel,
     decode_command,
@@ -26,7 +27,6 @@ from fancypipe_core.backend import (
     set_main_script,
     sweep_orphans,
 )
-from fancypipe_core.errors import ChannelError, FancyPipeError, ProtocolError
 from fancypipe_remote._shipping import bundle
 from fancypipe_remote._shipping import greeting as _greeting
 from fancypipe_remote._shipping.greeting import Answer, Greeting

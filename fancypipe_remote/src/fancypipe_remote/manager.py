@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NoReturn
 
-from fancypipe_core.backend import run_command
+from fancypipe_core.toolkit import run_command
 from fancypipe_remote import plugin
 
 __all__ = ["main"]

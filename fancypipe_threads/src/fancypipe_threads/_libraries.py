@@ -13,7 +13,7 @@ import sys
 from contextlib import suppress
 from typing import Any
 
-from fancypipe_core.backend import usable_cores
+from fancypipe_core.toolkit import usable_cores
 
 __all__ = ["Libraries"]
 

@@ -6,7 +6,8 @@ import threading
 from collections.abc import Callable
 from time import monotonic
 
-from fancypipe_core.backend import Job, fault
+from fancypipe_core.backend import Job
+from fancypipe_core.toolkit import fault
 
 __all__ = ["Limits", "Worker"]
 

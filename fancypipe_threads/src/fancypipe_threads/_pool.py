@@ -35,12 +35,11 @@ from fancypipe_core.backend import (
     Lost,
     Note,
     Pace,
-    Runner,
     Sink,
     Slots,
-    fault,
 )
 from fancypipe_core.errors import BackendClosed, BackendStartError, InternalError
+from fancypipe_core.toolkit import Runner, fault
 from fancypipe_threads._libraries import Libraries
 from fancypipe_threads._limits import Limits, Worker
 

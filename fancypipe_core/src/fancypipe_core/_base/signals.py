@@ -13,17 +13,19 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from time import monotonic
-from types import FrameType, TracebackType
-from typing import Any
+from types import CodeType, FrameType, TracebackType
+from typing import Any, TypeVar
 
 from fancypipe_core.errors import Cancelled
 
+F = TypeVar("F", bound=Callable[..., Any])
+
 __all__ = [
     "ENDING", "Interrupts", "Reaction", "again", "at_once", "how", "ignore_ctrl_c", "in_imports",
-    "quietly",
+    "in_users_code", "interruptible", "quietly",
 ]  # fmt: skip
 
 _TOLD = "_fancypipe_told"  # an attribute of our exceptions: their text is for the user
@@ -54,6 +56,13 @@ class Interrupts:
         self.reaction: Reaction = at_once
         self._depth = 0
         self._second = 0.0  # when the second one came; 0 if it has not
+
+    def in_this_task(self) -> bool:
+        """Tell whether the task of this thread was interrupted.
+
+        A signal raises nothing but in the main thread: what a task raises elsewhere is its own.
+        """
+        return self.count > 0 and threading.current_thread() is threading.main_thread()
 
     @classmethod
     def here(cls) -> Interrupts:
@@ -184,6 +193,32 @@ def _end_with_a_line(
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGINT, signal.SIG_DFL)  # one more does not make a traceback
         sys.exit(128 + signal.SIGINT)
+
+
+_interruptible: set[CodeType] = set()
+
+
+def interruptible(function: F) -> F:
+    """Say that this function calls the user's code, in which a signal may raise.
+
+    Nothing of ours is left half way by an exception there.
+    """
+    _interruptible.add(function.__code__)
+    return function
+
+
+def in_users_code(frame: FrameType | None, engine: Container[CodeType]) -> bool:
+    """Tell whether user code is running: the innermost of those frames decides.
+
+    Args:
+        frame: Where a signal came.
+        engine: The functions of whoever asks, which are not to be interrupted.
+    """
+    while frame is not None and frame.f_code not in engine:
+        if frame.f_code in _interruptible:
+            return True
+        frame = frame.f_back
+    return False
 
 
 def ignore_ctrl_c() -> None:

@@ -1,1 +1,5 @@
-"""What the command line is made of; `cli` puts it together."""
+"""The command line: what is asked for, done and shown.
+
+Words enter; lines on the screen and an exit code leave.  All that it does is to be had
+from Python too.
+"""

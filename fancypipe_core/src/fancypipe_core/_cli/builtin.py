@@ -29,7 +29,7 @@ from fancypipe_core._cli.pipeline import Pipeline
 
 if TYPE_CHECKING:
     from fancypipe_core._cli import doctor as _doctor
-    from fancypipe_core._model.task import Definition
+    from fancypipe_core._model.definition import Definition
 
 __all__ = ["Builtin", "Doctor"]
 

@@ -22,7 +22,7 @@ from fancypipe_core._cli.options import Found
 from fancypipe_core._settings import table as _table
 
 if TYPE_CHECKING:
-    from fancypipe_core._model.task import Definition
+    from fancypipe_core._model.definition import Definition
     from fancypipe_core._settings.session import Configured, Given
     from fancypipe_core.backend import BackendPlugin
 

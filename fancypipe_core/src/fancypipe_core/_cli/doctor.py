@@ -12,7 +12,7 @@ from fancypipe_core._model import load as _load
 
 if TYPE_CHECKING:
     from fancypipe_core._doctor.examine import Target
-    from fancypipe_core._model.task import Definition
+    from fancypipe_core._model.definition import Definition
 
 __all__ = ["Read", "doctor", "seconds"]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 import traceback
 from collections.abc import Iterator
@@ -12,32 +11,10 @@ from fancypipe_core import errors
 from fancypipe_core._codec import failure as _failure
 from fancypipe_core._engine.report import alike, too
 
-__all__ = ["explain", "explain_load", "user_text"]
+__all__ = ["explain", "explain_load"]
 
 _FULL = 3  # failures that are shown with their traceback
 _LISTED = 20  # failures that are shown at all
-_ENGINE = re.compile(
-    r'\s*File "(?:'
-    + re.escape(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    + r"[/\\]|.*[/\\](?:site-packages|dist-packages|src)[/\\]"
-    + r"fancypipe_(?:core|procs|threads|remote)[/\\]|<frozen )"
-)
-
-
-def user_text(text: str) -> str:
-    """Return a formatted traceback without the engine's own frames."""
-    kept: list[str] = []
-    dropping = False
-    for line in text.splitlines():
-        if line.lstrip().startswith('File "'):
-            dropping = bool(_ENGINE.match(line))
-        elif not line.startswith(("    ", "  [Previous")):
-            dropping = False
-        if not dropping:
-            kept.append(line)
-    shorter = "\n".join(kept)
-    # An error of the engine itself has no other frames.
-    return shorter if 'File "' in shorter else text.rstrip()
 
 
 def explain(error: errors.FancyPipeError, serial: str, is_serial: bool) -> Iterator[str]:
@@ -77,7 +54,7 @@ def explain_load(error: BaseException, file: str) -> Iterator[str]:
             'put what is not for import below `if __name__ == "__main__":`'
         )
     else:
-        yield user_text("".join(traceback.format_exception(error)))
+        yield _failure.user_text("".join(traceback.format_exception(error)))
         yield f"fancypipe: {file} could not be loaded: {_first_line(error)}"
         if isinstance(error, ModuleNotFoundError):
             yield f"  next:  {_missing_module(error)}"
@@ -103,7 +80,7 @@ def _traceback(error: errors.TaskError) -> Iterator[str]:
     if not text and error.__cause__ is not None:
         text = "".join(traceback.format_exception(error.__cause__))
     if 'File "' in text:
-        yield user_text(text)
+        yield _failure.user_text(text)
         yield ""
 
 

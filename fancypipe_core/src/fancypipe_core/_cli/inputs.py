@@ -35,7 +35,7 @@ from fancypipe_core._settings import hints as _hints
 from fancypipe_core._settings.types import MISSING, Kind, Mismatch, Typed
 
 if TYPE_CHECKING:
-    from fancypipe_core._model.task import Definition
+    from fancypipe_core._model.definition import Definition
 
 __all__ = ["Input", "bind", "inputs_of"]
 

@@ -30,7 +30,7 @@ from fancypipe_core._cli.options import Option
 from fancypipe_core._cli.pipeline import Pipeline
 
 if TYPE_CHECKING:
-    from fancypipe_core._model.task import Definition
+    from fancypipe_core._model.definition import Definition
     from fancypipe_core.backend import BackendPlugin
 
 __all__ = ["cli_for", "main", "run_command"]

@@ -25,7 +25,7 @@ from fancypipe_core._cli.options import Option
 
 if TYPE_CHECKING:
     from fancypipe_core._cli.inputs import Input
-    from fancypipe_core._model.task import Definition
+    from fancypipe_core._model.definition import Definition
 
 __all__ = ["Pipeline"]
 

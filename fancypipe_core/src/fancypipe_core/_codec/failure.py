@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import traceback
 from functools import lru_cache
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
     from fancypipe_core.backend import Encoded, Err, Live
 
-__all__ = ["code_of", "describe", "said", "user_traceback", "without_engine"]
+__all__ = ["code_of", "describe", "said", "user_text", "user_traceback", "without_engine"]
 
 _LIMIT = 64 * 1024  # characters of a message or traceback that travel
 _FRAMES = 100
@@ -186,3 +187,27 @@ def cut(text: str) -> str:
         return text
     cut_out = len(text) - _LIMIT
     return f"{text[: _LIMIT // 2]}\n... cut {cut_out} characters ...\n{text[-_LIMIT // 2 :]}"
+
+
+_ENGINE = re.compile(
+    r'\s*File "(?:'
+    + re.escape(_OURS)
+    + r"|.*[/\\](?:site-packages|dist-packages|src)[/\\]"
+    + r"fancypipe_(?:core|procs|threads|remote)[/\\]|<frozen )"
+)
+
+
+def user_text(text: str) -> str:
+    """Return a formatted traceback without the engine's own frames."""
+    kept: list[str] = []
+    dropping = False
+    for line in text.splitlines():
+        if line.lstrip().startswith('File "'):
+            dropping = bool(_ENGINE.match(line))
+        elif not line.startswith(("    ", "  [Previous")):
+            dropping = False
+        if not dropping:
+            kept.append(line)
+    shorter = "\n".join(kept)
+    # An error of the engine itself has no other frames.
+    return shorter if 'File "' in shorter else text.rstrip()

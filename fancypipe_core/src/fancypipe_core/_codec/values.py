@@ -16,8 +16,9 @@ from fancypipe_core._base import code_names
 from fancypipe_core._codec import pickler, plain, unpickler
 from fancypipe_core._codec.live import Carried, LiveEncoder
 from fancypipe_core._codec.pickler import PLAIN, P, Packed
+from fancypipe_core._model.definition import Definition
 from fancypipe_core._model.ref import Instance
-from fancypipe_core._model.task import Definition, TaskFunction, entry
+from fancypipe_core._model.task import TaskFunction, entry
 from fancypipe_core._model.temp_paths import mentions
 from fancypipe_core.backend import Call, Encoded, Live, Payload
 

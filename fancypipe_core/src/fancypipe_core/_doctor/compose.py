@@ -9,8 +9,8 @@ from fancypipe_core import errors
 from fancypipe_core._codec import failure
 from fancypipe_core._codec.live import Shape
 from fancypipe_core._codec.values import Values
-from fancypipe_core._model import context as _context
 from fancypipe_core._model.ref import Instance, Ref
+from fancypipe_core._model.scope import scope
 from fancypipe_core._model.task import entry
 from fancypipe_core.backend import Encoded, Live
 
@@ -58,6 +58,7 @@ class _Waits(BaseException):
 class _Scope:
     """Where modules run that are only looked at."""
 
+    directory = ""
     in_fork = False
 
     def resolve(self, ref: Ref[Any]) -> Any:
@@ -111,7 +112,7 @@ def _made_by(
     inputs: Encoded | Live, instance: Instance[Any], values: Values, done: Composed
 ) -> Sequence[Instance[Any]]:
     """Return what a module's result refers to."""
-    token = _context.scope.set(_Scope())
+    token = scope.set(_Scope())
     try:
         args, kwargs, state = values.open(inputs.value if isinstance(inputs, Live) else inputs)
         result = entry(instance._definition.target)(args, kwargs, state)
@@ -122,5 +123,5 @@ def _made_by(
         error.__traceback__ = failure.user_traceback(error)
         done.failed.append((instance, error))
     finally:
-        _context.scope.reset(token)
+        scope.reset(token)
     return ()

@@ -21,7 +21,7 @@ from fancypipe_core._doctor import travel as _travel
 from fancypipe_core._doctor.finding import Chapter, Finding, several
 from fancypipe_core._model import load as _load
 from fancypipe_core._model import task
-from fancypipe_core._model.task import Definition
+from fancypipe_core._model.definition import Definition
 
 __all__ = ["Pipeline", "Target", "examine", "pipeline"]
 

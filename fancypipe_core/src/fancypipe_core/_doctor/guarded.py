@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from types import CodeType, FunctionType, ModuleType
 
 from fancypipe_core._doctor.finding import Finding
-from fancypipe_core._model.task import Definition
+from fancypipe_core._model.definition import Definition
 
 __all__ = ["look"]
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
-from fancypipe_core._cli.explain import user_text
+from fancypipe_core._codec.failure import user_text
 from fancypipe_core._codec.undecodable import relative
 from fancypipe_core._doctor.clean import Clean, Gone
 from fancypipe_core._doctor.finding import Finding, several

@@ -17,7 +17,7 @@ from fancypipe_core._doctor.clean import Clean, Gone
 from fancypipe_core._doctor.compose import Composed, Met
 from fancypipe_core._doctor.finding import Finding, several
 from fancypipe_core._doctor.records import Anything, Unread
-from fancypipe_core._model.task import Definition
+from fancypipe_core._model.definition import Definition
 from fancypipe_core._wire import messages
 from fancypipe_core.backend import Encoded, Job, Live
 

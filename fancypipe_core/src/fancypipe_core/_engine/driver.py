@@ -17,21 +17,19 @@ from typing import Any
 
 from fancypipe_core import errors
 from fancypipe_core._base.faults import fault
-from fancypipe_core._base.signals import Interrupts, how
+from fancypipe_core._base.signals import Interrupts, how, in_users_code
 from fancypipe_core._codec.values import LiveValues, Values
 from fancypipe_core._engine.collector import calm_collector
-from fancypipe_core._engine.graph import Graph, Node
+from fancypipe_core._engine.graph import Node
 from fancypipe_core._engine.machine import states as table
 from fancypipe_core._engine.machine.scheduler import Scheduler
-from fancypipe_core._engine.modules import Composer
-from fancypipe_core._engine.reactor import Steps
+from fancypipe_core._engine.reactor import Reactor
 from fancypipe_core._engine.report import Report
-from fancypipe_core._engine.shutdown import Ending
-from fancypipe_core._engine.watchdog import Watch
+from fancypipe_core._engine.shutdown import Shutdown
+from fancypipe_core._engine.watchdog import Watchdog
+from fancypipe_core._model.definition import Definition, Options
 from fancypipe_core._model.ref import Instance, Ref
-from fancypipe_core._model.task import Definition, Options
 from fancypipe_core._model.temp_paths import Keeper
-from fancypipe_core._worker.runner import Runner
 from fancypipe_core.backend import (
     Backend,
     Event,
@@ -75,7 +73,7 @@ class Driver:
         self._inbox: SimpleQueue[Sequence[Event]] = SimpleQueue()
         self._level = 0
         self._thread = 0  # the one that runs the loop
-        self._steps = steps = Steps(
+        self._reactor = reactor = Reactor(
             backend,
             values,
             report,
@@ -84,9 +82,9 @@ class Driver:
             resolve=self.resolve,
             stop_if_interrupted=self._stop_if_interrupted,
         )
-        self.graph = steps.graph
-        self.handle, self.finish_up = steps.handle, steps.finish_up
-        self._watch = Watch(backend, FREEZE_LIMIT, steps.story)
+        self.graph = reactor.graph
+        self.handle, self.finish_up = reactor.handle, reactor.finish_up
+        self._watchdog = Watchdog(backend, FREEZE_LIMIT, reactor.story)
         self._drive: Callable[[float | None], None] | None = getattr(backend, "drive", None)
         # Serial: the user's tasks run in this thread, and Ctrl-C must reach them.
         self._inline = self._drive is not None and isinstance(values, LiveValues)
@@ -104,7 +102,7 @@ class Driver:
             BackendStartError: It did not come up in time.
             InternalError: A part of it has died, or stands still.
         """
-        self._watch = Watch(self.backend, freeze_limit, self._steps.story)
+        self._watchdog = Watchdog(self.backend, freeze_limit, self._reactor.story)
         # What is driven from here comes up at once; a pool of others may take its time,
         # and what it does then is its own.
         with self.interrupts.told_to(lambda _frame: self._drive is None):
@@ -112,11 +110,11 @@ class Driver:
         with self.interrupts.told_to(self._interrupted):
             limit = max(limit, getattr(self.backend, "start_limit", 0.0))
             until = monotonic() + limit
-            while not self._steps.slots.count:
+            while not self._reactor.slots.count:
                 late = monotonic() > until
                 self._stop_if_interrupted()
                 self._listen(max(min(_TICK, until - monotonic()), 0.0))
-                if late and not self._steps.slots.count:
+                if late and not self._reactor.slots.count:
                     raise errors.BackendStartError(
                         f"the backend reported no worker within {limit:g} seconds; if it only "
                         "needs more time, give it more with the setting backend_start_limit"
@@ -129,17 +127,17 @@ class Driver:
         while not self._inbox.empty():
             for event in self._inbox.get_nowait():
                 if isinstance(event, Note):
-                    self._steps.told(event)
+                    self._reactor.told(event)
 
     @property
     def scheduler(self) -> Scheduler:
         """The run's scheduler."""
-        return self._steps.scheduler
+        return self._reactor.scheduler
 
     @property
     def slots(self) -> int:
         """How many jobs run at the same time."""
-        return self._steps.slots.count
+        return self._reactor.slots.count
 
     def run(self, target: Any, grace: float) -> Any:
         """Run what a target needs.
@@ -158,9 +156,9 @@ class Driver:
             Cancelled: The program has asked for the end.
         """
         self._thread = threading.get_ident()
-        self._steps.begin(self._make_scheduler())
+        self._reactor.begin(self._make_scheduler())
         root = self._gatherer(target, None)
-        ending = Ending(self, self._report, grace, self._files.directory, self._inline)
+        shutdown = Shutdown(self, self._report, grace, self._files.directory, self._inline)
         with calm_collector(), self.interrupts.told_to(self._interrupted):
             try:
                 if self.scheduler.keep_going:
@@ -172,24 +170,24 @@ class Driver:
             except errors.FancyPipeError:
                 raise
             except Exception as error:
-                ending.hurry()
+                shutdown.hurry()
                 if isinstance(error, errors.InternalError):
                     raise
                 what = f"the engine's loop failed, {type(error).__name__}: {error}"
-                raise errors.InternalError(f"{what}\n{self._steps.story()}") from error
+                raise errors.InternalError(f"{what}\n{self._reactor.story()}") from error
             finally:
                 with self.interrupts.only_counted(self.wake):
-                    self._end(ending)
-        raise self.interrupts.error(ending.story())
+                    self._end(shutdown)
+        raise self.interrupts.error(shutdown.story())
 
-    def _end(self, ending: Ending) -> None:
-        self._steps.closing = True
+    def _end(self, shutdown: Shutdown) -> None:
+        self._reactor.closing = True
         try:
-            ending.end()
+            shutdown.end()
         finally:
             self._report.run_over()
             self._files.end_run()
-            self._steps.end()
+            self._reactor.end()
             self._level = 0
 
     def _run_all(self, root: int) -> Any:
@@ -258,33 +256,33 @@ class Driver:
                 self._files.pass_on(number, parent.id)
             return node.value
         finally:
-            # After a Ctrl-C what is under way may end; `Ending` sees to it.
+            # After a Ctrl-C what is under way may end; `Shutdown` sees to it.
             if not self.interrupts.count:
                 self.handle(table.Drop([number]))
 
     def _loop(self, over: Callable[[], bool]) -> None:
         while True:
-            self._steps.perform()
+            self._reactor.perform()
             if over():
                 return
             self._stop_if_interrupted()
             scheduler = self.scheduler
             if not (scheduler.in_flight or self._inbox.qsize() or scheduler.delayed):
                 raise errors.InternalError(
-                    "the engine has nothing under way and nothing to do:\n" + self._steps.story()
+                    "the engine has nothing under way and nothing to do:\n" + self._reactor.story()
                 )
             if self._report.observed and self._inbox.empty():
                 self._report.flush()  # nobody knows how long the wait will be
             fault("driver.turn")
-            self._listen(self._steps.until_due(_TICK))
-            self._steps.take_due()
+            self._listen(self._reactor.until_due(_TICK))
+            self._reactor.take_due()
 
     def _listen(self, timeout: float) -> None:
         """Wait for the backend; if it says nothing, see that it lives."""
         if self.wait(timeout):
-            self._watch.heard()
+            self._watchdog.heard()
         else:
-            self._watch.silent(timeout)
+            self._watchdog.silent(timeout)
 
     def wait(self, timeout: float) -> bool:
         """Take what the backend reports; wait for it if there is nothing yet.
@@ -300,7 +298,7 @@ class Driver:
                 self._drive(timeout)
         else:
             try:
-                self._steps.take(inbox.get(timeout=timeout))
+                self._reactor.take(inbox.get(timeout=timeout))
             except Empty:
                 return False
             heard = True
@@ -309,7 +307,7 @@ class Driver:
                 events = inbox.get_nowait()
             except Empty:
                 return heard
-            self._steps.take(events)
+            self._reactor.take(events)
             heard = True
 
     def _sink(self, events: Sequence[Event]) -> None:
@@ -325,7 +323,7 @@ class Driver:
     def _tell_now(self, events: Sequence[Event]) -> None:
         """Pass on what a task says that runs in the loop's own thread, and so holds it up."""
         for event in events:
-            self._steps.told(event)
+            self._reactor.told(event)
         self._report.flush()
         if self.interrupts.count:
             raise KeyboardInterrupt  # it came while we were at this, and was only counted
@@ -338,21 +336,10 @@ class Driver:
         """A signal has come: tell whether to raise, or whether the loop will look at the count."""
         self.wake()
         # Not at the second one: an exception may be on its way already, and must arrive.
-        return _in_users_code(frame) or self.interrupts.is_stuck()
+        return in_users_code(frame, _OURS) or self.interrupts.is_stuck()
 
 
-# Where the user's code runs in the loop's thread, and so may be interrupted: the innermost
-# of these frames decides.  Nothing of ours is left half way by an exception in the former.
-_THEIRS = {one.__code__ for one in (Runner.run, Composer.run, Composer.gather, Graph.grow)}
 _OURS = {one.__code__ for one in (Driver.run, Driver._loop, Driver.resolve, Driver._tell_now)}
-
-
-def _in_users_code(frame: FrameType | None) -> bool:
-    while frame is not None and frame.f_code not in _OURS:
-        if frame.f_code in _THEIRS:
-            return True
-        frame = frame.f_back
-    return False
 
 
 def _gather(target: Any) -> Any:

@@ -9,12 +9,13 @@ from time import monotonic
 from typing import Any
 
 from fancypipe_core._base.isolation import ambient
+from fancypipe_core._base.signals import interruptible
 from fancypipe_core._codec.values import Values
 from fancypipe_core._engine.graph import Broken, Graph, Node, parent_of
 from fancypipe_core._engine.machine import states as table
 from fancypipe_core._engine.report import Report
-from fancypipe_core._model import context as _context
 from fancypipe_core._model.ref import Ref
+from fancypipe_core._model.scope import end_fork, scope
 from fancypipe_core._model.task import entry
 from fancypipe_core._model.temp_paths import Keeper
 from fancypipe_core.backend import JobId, Live
@@ -47,6 +48,7 @@ class Composer:
         self._files = files
         self._resolve = resolve
 
+    @interruptible
     def run(self, node: Node, id: JobId) -> table.Event:
         """Run a module's main; return what the scheduler is to be told.
 
@@ -55,22 +57,22 @@ class Composer:
         """
         begin = monotonic()
         ambient.refresh()
-        scope = _ModuleScope(self._resolve, node)
+        here = _ModuleScope(self._resolve, node)
         files = self._files
         known = files.known(node.id, parent_of(node), node.needs) if files.holders else ()
         if known:
             files.hold_until_settled(node.id, known)
         try:
-            value = Context().run(self._call, node, scope)
+            value = Context().run(self._call, node, here)
         except BaseException as error:
-            if scope.in_fork:
+            if here.in_fork:
                 code = error.code if isinstance(error, SystemExit) else 1
                 said = "" if isinstance(error, SystemExit) else traceback.format_exc()
-                _context.end_fork(code if isinstance(code, int) else 1, said)
+                end_fork(code if isinstance(code, int) else 1, said)
             raise
         finally:
-            if scope.in_fork:
-                _context.end_fork()
+            if here.in_fork:
+                end_fork()
             ambient.refresh()
         packed = self._values.pack_result(value)
         needs = self._graph.unfold(node, packed)
@@ -82,8 +84,8 @@ class Composer:
         self.sort_files(node)
         return table.Done([id])
 
-    def _call(self, node: Node, scope: _ModuleScope) -> Any:
-        _context.scope.set(scope)
+    def _call(self, node: Node, here: _ModuleScope) -> Any:
+        scope.set(here)
         args, kwargs, state = self._graph.read_inputs(node)
         return self._main_of(node)(args, kwargs, state)
 
@@ -106,6 +108,7 @@ class Composer:
         if made:
             files.made(made)
 
+    @interruptible
     def gather(self, node: Node, id: JobId) -> table.Event:
         """All that was asked for is there: open it.  Nothing else is decoded in the client.
 
@@ -133,6 +136,7 @@ class _ModuleScope:
     def __init__(self, resolve: Callable[[Ref[Any], Node], Any], node: Node) -> None:
         self._resolve = resolve
         self._node = node
+        self.directory = ""
         self.in_fork = False
 
     def resolve(self, ref: Ref[Any]) -> Any:

@@ -37,10 +37,10 @@ from fancypipe_core.backend import (
     Started,
 )
 
-__all__ = ["Steps"]
+__all__ = ["Reactor"]
 
 
-class Steps:
+class Reactor:
     """Carries events to the scheduler, and its actions out.
 
     Args:

@@ -16,7 +16,7 @@ from fancypipe_core._engine.report import Report
 from fancypipe_core._model.context import stop_tasks
 from fancypipe_core.backend import Backend
 
-__all__ = ["Ending", "Loop"]
+__all__ = ["Loop", "Shutdown"]
 
 _RECALL = 0.25  # seconds in which a backend gives back what it has not begun
 _KILL = 0.5  # seconds in which what can be killed is killed
@@ -26,7 +26,7 @@ _NAMED = 3  # tasks that are named
 
 
 class Loop(Protocol):
-    """What the ending needs of the driver."""
+    """What the shutdown needs of the driver."""
 
     backend: Backend
     graph: Graph
@@ -50,7 +50,7 @@ class Loop(Protocol):
         """Take what the backend reports, within so many seconds; tell whether there was any."""
 
 
-class Ending:
+class Shutdown:
     """Ends a run.
 
     Args:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from fancypipe_core.errors import InternalError
 
-__all__ = ["LOOK", "Watch"]
+__all__ = ["LOOK", "Watchdog"]
 
 LOOK = 1.0
 """Seconds of silence after which a backend is asked for a sign of life, again and again."""
@@ -19,7 +19,7 @@ LOOK = 1.0
 _ADVICE = "This is a bug of fancypipe or of the backend: please report it, with this text"
 
 
-class Watch:
+class Watchdog:
     """Looks at a backend, in the engine's thread.
 
     Args:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from contextvars import ContextVar
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any
 
 from fancypipe_core import errors
 from fancypipe_core._model.progress import Meter
+from fancypipe_core._model.scope import scope
 
 if TYPE_CHECKING:
     from fancypipe_core._model.ref import Ref
@@ -20,41 +19,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Context",
-    "Scope",
     "TaskScope",
     "current",
-    "end_fork",
-    "resolver",
-    "scope",
     "stop_tasks",
     "stopped_by",
 ]
-
-
-class Scope(Protocol):
-    """Where user code runs: in a task on a worker, or in a module in the client."""
-
-    def resolve(self, ref: Ref[Any]) -> Any:
-        """Wait for a reference's value."""
-
-    def context(self) -> Context | None:
-        """Return what `current()` gives; None in a module."""
-
-    in_fork: bool
-    """Whether this process is a fork that was made there."""
-
-
-scope: ContextVar[Scope | None] = ContextVar("fancypipe_scope", default=None)
-
-
-def resolver() -> Callable[[Ref[Any]], Any]:
-    """Return what waits for a reference's value, in the way of the place where we are."""
-    here = scope.get()
-    if here is not None:
-        return here.resolve
-    from fancypipe_core.session import run
-
-    return run
 
 
 def current() -> Context:
@@ -64,7 +33,7 @@ def current() -> Context:
         UsageError: No task runs here.
     """
     here = scope.get()
-    context = here.context() if here is not None else None
+    context: Context | None = here.context() if here is not None else None
     if context is None:
         raise errors.UsageError(
             "current() was called where no task runs: call it inside a task "
@@ -83,7 +52,7 @@ def stopped_by(stop: Callable[[], None]) -> Iterator[None]:
     For what outlives a thread that cannot be killed, such as programs.
     """
     here = scope.get()
-    directory = here.directory if isinstance(here, TaskScope) else ""
+    directory = here.directory if here is not None else ""
     _stoppers[id(stop)] = directory, stop
     try:
         yield
@@ -99,13 +68,27 @@ def stop_tasks(directory: str) -> None:
 
 
 class TaskScope:
-    """The scope of one worker; it goes from job to job."""
+    """The scope of one worker; it goes from job to job.
 
-    __slots__ = ("_context", "directory", "folder", "in_fork", "job", "meter", "notify")
+    Args:
+        directory: The session's folder for temporary files.
+        notify: Takes a job's note: the job, the note's stream, its text.
+        run_inline: Runs a reference in this thread, with a folder for temporary files.
+    """
 
-    def __init__(self, directory: str, notify: Callable[[Job, str, str], None]) -> None:
+    __slots__ = (
+        "_context", "_run_inline", "directory", "folder", "in_fork", "job", "meter", "notify",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        directory: str,
+        notify: Callable[[Job, str, str], None],
+        run_inline: Callable[[Ref[Any], str], Any],
+    ) -> None:
         self.directory = directory
         self.notify = notify
+        self._run_inline = run_inline
         self.job: Job | None = None
         self._context: Context | None = None
         self.folder = ""  # the folder that the job made; empty if it made none
@@ -132,12 +115,10 @@ class TaskScope:
         return self._context
 
     def resolve(self, ref: Ref[Any]) -> Any:
-        from fancypipe_core.session import run_inline
-
         assert self.job is not None, "user code runs in jobs only"
         own = self.own_folder(self.job)
         try:
-            return run_inline(ref, own)
+            return self._run_inline(ref, own)
         finally:
             if os.path.isdir(own):  # the value names a folder of what was run
                 self.folder = own
@@ -150,31 +131,6 @@ class TaskScope:
         task, attempt = job.id
         safe = re.sub(r"[^A-Za-z0-9_.-]+", "_", job.call.label)[:60]
         return os.path.join(self.directory, f"{safe}-{task}.{attempt}")
-
-
-def _after_fork() -> None:
-    here = scope.get()
-    if here is not None:
-        here.in_fork = True
-
-
-def end_fork(code: int = 0, said: str = "") -> NoReturn:
-    """End this process, a fork that has come back to the engine, as Python would.
-
-    Args:
-        code: The exit code.
-        said: A traceback.
-    """
-    if said:
-        print(said, file=sys.stderr)  # noqa: T201 - as Python does
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError, AttributeError):
-            stream.flush()
-    os._exit(code)
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
 
 
 class Context:

@@ -13,6 +13,7 @@ from fancypipe_core import errors
 from fancypipe_core._base import main_module
 from fancypipe_core._base.option_names import near
 from fancypipe_core._model import task
+from fancypipe_core._model.definition import Definition
 from fancypipe_core._model.uses import outermost
 
 __all__ = [
@@ -102,7 +103,7 @@ def load(file: str) -> ModuleType:
         _loading = None
 
 
-def choose(module: ModuleType, file: str, name: str = "") -> task.Definition:
+def choose(module: ModuleType, file: str, name: str = "") -> Definition:
     """Return the task or module that is meant.
 
     Args:
@@ -145,9 +146,9 @@ def choose(module: ModuleType, file: str, name: str = "") -> task.Definition:
 
 def _outermost(
     module: ModuleType,
-    candidates: Sequence[task.Definition],
-    all_of_them: Sequence[task.Definition],
-) -> list[task.Definition]:
+    candidates: Sequence[Definition],
+    all_of_them: Sequence[Definition],
+) -> list[Definition]:
     """Return the candidates that no other definition uses."""
     names = {
         key: _names_in(value)
@@ -183,7 +184,7 @@ def _names_in(value: Any) -> set[str]:
     return found
 
 
-def _named(module: ModuleType, file: str, name: str, known: list[str]) -> task.Definition:
+def _named(module: ModuleType, file: str, name: str, known: list[str]) -> Definition:
     value: Any = module
     for part in name.split("."):
         value = getattr(value, part, None)

@@ -9,27 +9,27 @@ what to write instead.
 from __future__ import annotations
 
 import operator
-import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from types import CodeType
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, overload
 
 from fancypipe_core import errors
+from fancypipe_core._model.definition import Definition, plain_definition, site_of
 from fancypipe_core._model.refusals import A_COPY, IN_A_TASK, OF_NUMPY, REFUSED
+from fancypipe_core._model.scope import scope
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
     from fancypipe_core._model.result_types import Untyped
-    from fancypipe_core._model.task import Definition
 
 T_co = TypeVar("T_co", covariant=True)
 K = TypeVar("K")
 A = TypeVar("A")
 B = TypeVar("B")
 
-__all__ = ["Instance", "Item", "Outputs", "Ref", "Reference", "site_of"]
+__all__ = ["Instance", "Item", "Outputs", "Ref", "Reference"]
 
 
 class Ref(Generic[T_co]):
@@ -67,10 +67,12 @@ class Ref(Generic[T_co]):
         Raises:
             TaskError: The task failed; it is also of the original's class.
         """
-        from fancypipe_core._model import context
+        here = scope.get()
+        if here is not None:
+            return here.resolve(self)
+        from fancypipe_core import run
 
-        # What waits is called from here, so that a traceback has few frames of ours.
-        return context.resolver()(self)
+        return run(self)
 
     def __getitem__(self, key: Any) -> Ref[Any]:
         if isinstance(key, Ref):
@@ -318,17 +320,6 @@ def _no_output(name: object, items: Mapping[str, Any]) -> str:
     return f"there is no output {name!r}; there are: {', '.join(items) or 'none'}"
 
 
-def site_of(code: CodeType, offset: int) -> str:
-    """Return `file:line` of a place in code; the file relative to the current folder if below."""
-    line = code.co_firstlineno
-    for start, end, number in code.co_lines():
-        if start <= offset < end and number is not None:
-            line = number
-    path = code.co_filename
-    here = os.path.join(os.getcwd(), "")
-    return f"{path.removeprefix(here)}:{line}"
-
-
 _BINARY = (
     "add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul",
     "lshift", "rshift", "and_", "or_", "xor",
@@ -343,8 +334,6 @@ def _operate(name: str, args: tuple[Any, ...]) -> Ref[Any]:
     """Return a task of `operator.<name>`, made where the caller's caller stands."""
     definition = _lifted.get(name)
     if definition is None:
-        from fancypipe_core._model.task import plain_definition
-
         definition = _lifted[name] = plain_definition(getattr(operator, name), name.strip("_"))
     frame = sys._getframe(2)
     made: Instance[Any] = Instance(definition, args, {}, frame.f_code, frame.f_lasti)

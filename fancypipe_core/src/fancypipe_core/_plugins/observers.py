@@ -5,13 +5,13 @@ from __future__ import annotations
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from time import monotonic
-from typing import Any
+from typing import Any, Protocol
 
 import pluggy
 
 from fancypipe_core import errors, hooks
-from fancypipe_core._engine.graph import Node
 from fancypipe_core._model.brief import brief_of
+from fancypipe_core._model.ref import Instance
 from fancypipe_core._plugins import discovery
 from fancypipe_core.backend import Job, JobId
 from fancypipe_core.hooks import ENDS, EventKind, Outcome, RunInfo, TaskEvent, TaskFailure
@@ -23,6 +23,26 @@ _PAUSE = 0.1  # seconds that an event waits for company
 _NONE: tuple[int, float | None] = (0, None)
 _WITHOUT_PATH = frozenset(("added", "unfolded", "done"))
 _ENDS = frozenset(ENDS)
+
+
+class TaskNode(Protocol):
+    """What is told of a task, which the engine knows as a node of its graph."""
+
+    @property
+    def id(self) -> int:
+        """Its number in the session."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+
+    @property
+    def path(self) -> str:
+        """The names of the modules that it stands in, and its own."""
+
+    @property
+    def instance(self) -> Instance[Any] | None:
+        """The task with its inputs."""
 
 
 class Observers:
@@ -89,7 +109,7 @@ class Observers:
         self._attempts.clear()
         self._call("fancypipe_run_over", run=run, outcome=outcome)
 
-    def event(self, kind: EventKind, node: Node, message: str = "") -> None:
+    def event(self, kind: EventKind, node: TaskNode, message: str = "") -> None:
         """Something happened to a task."""
         attempts = self._attempts
         attempt, seconds = attempts.get(node.id, _NONE) if attempts else _NONE
@@ -106,7 +126,7 @@ class Observers:
             attempts.pop(node.id, None)
         self._flush_if_due(now)
 
-    def progress(self, node: Node, attempt: int, done: float, total: float | None) -> None:
+    def progress(self, node: TaskNode, attempt: int, done: float, total: float | None) -> None:
         """A running task says how far it is."""
         now, inputs = monotonic(), brief_of(node.instance)
         path = node.path
@@ -131,7 +151,7 @@ class Observers:
         """An attempt began that does not go to the backend."""
         self._attempts[id[0]] = id[1], None
 
-    def ran(self, node: Node, attempt: int, seconds: float | None) -> None:
+    def ran(self, node: TaskNode, attempt: int, seconds: float | None) -> None:
         """An attempt took so long; the event that tells of its end will say it."""
         if seconds is not None:
             self._attempts[node.id] = attempt, seconds

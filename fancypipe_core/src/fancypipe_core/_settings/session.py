@@ -31,7 +31,7 @@ from fancypipe_core._settings.table import (
 
 if TYPE_CHECKING:
     from fancypipe_core._plugins.observers import Observers
-    from fancypipe_core.backend import Backend, BackendPlugin
+    from fancypipe_core.backend import BackendPlugin
 
 __all__ = [
     "Configured",
@@ -40,7 +40,6 @@ __all__ = [
     "command_table",
     "configure",
     "core_settings",
-    "local_backend",
     "own_settings",
     "table_of",
     "tables_with",
@@ -146,32 +145,6 @@ def own_settings(plugin: BackendPlugin) -> Any:
     """Return the record of a backend's settings where nobody gives arguments; None if none."""
     table = table_of(plugin)
     return None if table is None else table.resolve({}).settings
-
-
-def local_backend(name: str, workers: int, directory: str) -> Backend:
-    """Return an installed backend, not started, for jobs that come over a channel.
-
-    It gets its settings as in a session, and encoded values also if it shares
-    memory with who makes it.
-
-    Args:
-        name: The backend's name or alias; empty for the one that is used by default.
-        workers: How many jobs may run at the same time.
-        directory: The folder for temporary files.
-
-    Raises:
-        BackendNotFound: It is not installed.
-        PluginError: It is broken.
-    """
-    from fancypipe_core._worker.runner import Runner
-    from fancypipe_core.backend import BackendOptions
-
-    plugin = discovery.find(name or discovery.default_backend())
-    return plugin.make(
-        BackendOptions(
-            workers, directory, lambda: Runner(directory, live=False), own_settings(plugin)
-        )
-    )
 
 
 # ---- tables of plugins ---------------------------------------------------------

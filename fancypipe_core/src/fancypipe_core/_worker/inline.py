@@ -9,7 +9,6 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from time import perf_counter
 
-from fancypipe_core._worker.runner import Runner
 from fancypipe_core.backend import (
     BackendOptions,
     BackendPlugin,
@@ -18,6 +17,7 @@ from fancypipe_core.backend import (
     Event,
     Job,
     JobId,
+    JobRunner,
     Lost,
     Note,
     Sink,
@@ -45,7 +45,7 @@ class InlineBackend:
 
     def __init__(
         self,
-        runner: Runner,
+        runner: JobRunner,
         begin: Callable[[Job], bool] | None = None,
         kills: bool = False,
         end: Callable[[], None] = lambda: None,

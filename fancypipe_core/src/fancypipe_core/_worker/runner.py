@@ -12,12 +12,14 @@ from typing import Any, NoReturn
 from fancypipe_core import errors
 from fancypipe_core._base.isolation import ambient
 from fancypipe_core._base.main_module import loading_main
+from fancypipe_core._base.signals import interruptible
 from fancypipe_core._codec import failure, pickler, undecodable, unpickler
 from fancypipe_core._codec.pickler import Packed
 from fancypipe_core._codec.values import EncodedValues, LiveValues, assemble
 from fancypipe_core._model import context
 from fancypipe_core._model.brief import brief
-from fancypipe_core._model.ref import Instance
+from fancypipe_core._model.ref import Instance, Ref
+from fancypipe_core._model.scope import Scope, end_fork, scope
 from fancypipe_core._model.task import entry
 from fancypipe_core.backend import (
     Call,
@@ -59,9 +61,9 @@ class Runner:
     ) -> None:
         self._values: EncodedValues | LiveValues = LiveValues() if live else EncodedValues()
         self._interrupted = interrupted
-        self._scope = context.TaskScope(directory, self._notify)
+        self._scope = context.TaskScope(directory, self._notify, _run_inline)
         self._context = Context()  # each job has a copy: no variable is set but the scope
-        self._context.run(context.scope.set, self._scope)
+        self._context.run(scope.set, self._scope)
         self._calls: dict[Call, Callable[..., Any]] = {}
         self._unreadable: dict[Call, Err] = {}
         self._sink: Sink | None = None
@@ -71,6 +73,7 @@ class Runner:
         """Say where the notes of tasks go."""
         self._sink = sink
 
+    @interruptible
     def run(self, job: Job) -> Done:
         """Run a job.  Whatever the task does, an answer comes back.
 
@@ -79,24 +82,24 @@ class Runner:
         """
         if self._interrupted():
             raise KeyboardInterrupt
-        scope = self._scope
-        scope.begin(job)
+        mine = self._scope
+        mine.begin(job)
         begin = perf_counter()
         reply = self._context.copy().run(self._run, job)
         seconds = perf_counter() - begin
-        if scope.in_fork:
+        if mine.in_fork:
             _end_fork(reply)
-        folder = scope.end()
+        folder = mine.end()
         return Done(job.id, reply, seconds, folder)
 
-    def enter(self) -> Token[context.Scope | None]:
+    def enter(self) -> Token[Scope | None]:
         """From now on this thread runs tasks; the answer is for `leave`."""
         ambient.settle()
-        return context.scope.set(self._scope)
+        return scope.set(self._scope)
 
-    def leave(self, token: Token[context.Scope | None]) -> None:
+    def leave(self, token: Token[Scope | None]) -> None:
         """This thread goes back to what it did before `enter`."""
-        context.scope.reset(token)
+        scope.reset(token)
         ambient.look()
 
     def _run(self, job: Job) -> Reply:
@@ -290,15 +293,24 @@ class Runner:
 def _end_fork(reply: Reply) -> NoReturn:
     """End a fork that has come back from its task: it is no worker, and must not report."""
     if not isinstance(reply, Err):
-        context.end_fork()
+        end_fork()
     if reply.type_name == "SystemExit":
-        context.end_fork(int(reply.message) if reply.message.isdecimal() else 1)
-    context.end_fork(1, reply.text)
+        end_fork(int(reply.message) if reply.message.isdecimal() else 1)
+    end_fork(1, reply.text)
 
 
 def _in_main_thread() -> bool:
     """Whether the user's Ctrl-C can be meant: Python has it nowhere else."""
     return threading.current_thread() is threading.main_thread()
+
+
+def _run_inline(ref: Ref[Any], directory: str) -> Any:
+    from fancypipe_core._worker.nested import run_inline  # the whole engine; few tasks need it
+
+    def make(folder: str, interrupted: Callable[[], bool]) -> Runner:
+        return Runner(folder, live=True, interrupted=interrupted)
+
+    return run_inline(ref, directory, make)
 
 
 class _Found:

@@ -1,1 +1,4 @@
-"""Plugins that come with the engine; they use the public hooks only."""
+"""Plugins of this package, which use the public hooks and nothing else.
+
+What hooks tell enters; lines on the screen leave.
+"""

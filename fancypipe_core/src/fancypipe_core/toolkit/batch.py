@@ -17,7 +17,7 @@ from fancypipe_core._wire import messages
 from fancypipe_core._wire.channel import Frame
 from fancypipe_core._worker.environment import apply
 from fancypipe_core._worker.runner import Runner
-from fancypipe_core.backend import Call, Event, Job, JobId
+from fancypipe_core.backend import Call, Event, Job, JobId, JobRunner
 from fancypipe_core.errors import ProtocolError
 
 __all__ = ["answer", "copied", "run_batch", "run_jobs", "this_process"]
@@ -114,7 +114,7 @@ def _outlive(parent: Any) -> None:
     os._exit(0)
 
 
-def run_jobs(runner: Runner, jobs: list[Job]) -> tuple[list[Event], list[JobId]]:
+def run_jobs(runner: JobRunner, jobs: list[Job]) -> tuple[list[Event], list[JobId]]:
     """Run jobs until all are done or it takes too long; return what is left."""
     ended: list[Event] = []
     until = perf_counter() + _LIMIT

@@ -1,1 +1,1 @@
-"""What one job must not change for the next: state, leaks, the process replaced."""
+"""What one job must not change for the next: the process's state, leaks, the process replaced."""

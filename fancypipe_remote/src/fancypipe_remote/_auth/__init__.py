@@ -1,1 +1,1 @@
-"""Secrets and the keys that are made of them."""
+"""Secrets, and the keys that are made of them."""

@@ -11,8 +11,8 @@ from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import NamedTuple
 
-from fancypipe_core.backend import fault
 from fancypipe_core.errors import InternalError
+from fancypipe_core.toolkit import fault
 from fancypipe_remote._machines import messages
 from fancypipe_remote._machines.connection import Connection
 from fancypipe_remote._machines.endpoint import ClientSide

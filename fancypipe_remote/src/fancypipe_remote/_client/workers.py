@@ -24,15 +24,8 @@ from contextlib import suppress
 from time import monotonic
 
 from fancypipe_core import errors
-from fancypipe_core.backend import (
-    ChannelBackend,
-    Environment,
-    Event,
-    Job,
-    Setup,
-    SocketChannel,
-    main_script,
-)
+from fancypipe_core.backend import Environment, Event, Job
+from fancypipe_core.toolkit import ChannelBackend, Setup, SocketChannel, main_script
 from fancypipe_remote._client.network import Network, News
 from fancypipe_remote._machines import messages
 from fancypipe_remote._shipping import greeting as _greeting

@@ -14,7 +14,7 @@ from contextlib import suppress
 from time import monotonic
 
 from fancypipe_core import errors
-from fancypipe_core.backend import SocketChannel, owned_prefix
+from fancypipe_core.toolkit import SocketChannel, owned_prefix
 from fancypipe_remote import _address
 from fancypipe_remote._auth.keys import CLIENT
 from fancypipe_remote._client.meet import keys_of, meet

@@ -21,7 +21,7 @@ __all__ = ["worker"]
 
 def worker(settings: WorkerSettings, _words: Sequence[str]) -> int:
     """Run a worker until it is told to stop."""
-    from fancypipe_core.backend import local_backend, usable_cores
+    from fancypipe_core.toolkit import local_backend, usable_cores
 
     base = os.path.abspath(settings.tempdir or tempfile.gettempdir())
     if not os.access(base, os.W_OK | os.X_OK):

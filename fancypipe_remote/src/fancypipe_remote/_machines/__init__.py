@@ -1,1 +1,4 @@
-"""What decides and does no IO: messages, streams, links, endpoints, the router."""
+"""What decides and does no IO: messages, streams, links, endpoints, the router.
+
+Messages and the time enter; messages to send, and events, leave.
+"""

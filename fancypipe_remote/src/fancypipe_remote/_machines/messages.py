@@ -26,8 +26,8 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from fancypipe_core.backend import pack, unpacker
 from fancypipe_core.errors import ProtocolError
+from fancypipe_core.toolkit import pack, unpacker
 
 __all__ = [
     "ADDRESS",

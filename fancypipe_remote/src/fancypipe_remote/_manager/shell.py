@@ -7,10 +7,10 @@ import secrets
 import signal
 from collections import deque
 from collections.abc import Callable
+from importlib.metadata import version
 from time import monotonic
 from types import FrameType
 
-from fancypipe_remote import __version__
 from fancypipe_remote._machines import messages
 from fancypipe_remote._machines.messages import Parts
 from fancypipe_remote._machines.router import Identity, Out, Relay, Times
@@ -35,7 +35,9 @@ class Manager:
     def __init__(
         self, listener: Listener, say: Callable[[str], None], times: Times | None = None
     ) -> None:
-        me = Identity(secrets.token_hex(8), __version__, messages.host_name(), os.getpid())
+        me = Identity(
+            secrets.token_hex(8), version("fancypipe-remote"), messages.host_name(), os.getpid()
+        )
         self._listener = listener
         self._say = say
         self._relay = Relay(me, times)

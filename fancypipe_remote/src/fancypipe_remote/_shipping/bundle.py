@@ -19,7 +19,7 @@ from importlib.machinery import EXTENSION_SUFFIXES
 
 import msgspec
 
-from fancypipe_core.backend import pack, unpacker
+from fancypipe_core.toolkit import pack, unpacker
 from fancypipe_remote._shipping.reach import is_native, reach
 from fancypipe_remote._shipping.roots import container
 

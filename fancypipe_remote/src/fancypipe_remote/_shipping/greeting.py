@@ -12,8 +12,8 @@ from typing import TypeVar
 
 import msgspec
 
-from fancypipe_core.backend import pack, unpacker
 from fancypipe_core.errors import ProtocolError
+from fancypipe_core.toolkit import pack, unpacker
 from fancypipe_remote._machines.messages import Name, printable
 from fancypipe_remote._shipping.bundle import Code
 

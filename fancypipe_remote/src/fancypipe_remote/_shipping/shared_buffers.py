@@ -17,8 +17,8 @@ from typing import Any
 
 import msgspec
 
-from fancypipe_core.backend import SocketChannel, pack, unpacker
 from fancypipe_core.errors import ProtocolError
+from fancypipe_core.toolkit import SocketChannel, pack, unpacker
 
 __all__ = ["Keeping", "Sharing"]
 

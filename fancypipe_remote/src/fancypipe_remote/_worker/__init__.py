@@ -1,1 +1,1 @@
-"""The worker's daemon, which starts a host process for each client."""
+"""The worker's daemon: a host process for each client that asks."""

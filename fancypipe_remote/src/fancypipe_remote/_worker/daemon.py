@@ -14,12 +14,12 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable
+from importlib.metadata import version
 from time import monotonic
 from types import FrameType
 
 from fancypipe_core import errors
-from fancypipe_core.backend import SocketChannel, interpreter, owned_prefix, sweep_orphans
-from fancypipe_remote import __version__
+from fancypipe_core.toolkit import SocketChannel, interpreter, owned_prefix, sweep_orphans
 from fancypipe_remote._machines import messages
 from fancypipe_remote._machines.connection import Connection
 from fancypipe_remote._machines.endpoint import WorkerSide
@@ -43,9 +43,9 @@ def hello(role: messages.Role, slots: int = 0) -> messages.Hello:
     """Return what this process says of itself."""
     python = f"{sys.version_info[0]}.{sys.version_info[1]}"
     ticket = secrets.token_bytes(16)
+    release = version("fancypipe-remote")
     return messages.Hello(
-        role, messages.PROTOCOL, __version__, python, messages.host_name(), os.getpid(), slots,
-        ticket,
+        role, messages.PROTOCOL, release, python, messages.host_name(), os.getpid(), slots, ticket,
     )  # fmt: skip
 
 

@@ -21,7 +21,7 @@ def _make(options: BackendOptions) -> Backend:
     from concurrent.futures import ProcessPoolExecutor
     from multiprocessing import get_context
 
-    from fancypipe_core.backend import FuturesBackend
+    from fancypipe_core.toolkit import FuturesBackend
 
     def make_pool(count: int) -> ProcessPoolExecutor:
         return ProcessPoolExecutor(count, mp_context=get_context(options.settings.start))

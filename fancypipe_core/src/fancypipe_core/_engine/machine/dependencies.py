@@ -13,7 +13,7 @@ from functools import partial
 from fancypipe_core._engine.machine.records import Record, Records
 from fancypipe_core._engine.machine.states import SETTLED, Id, SettledTask, State
 
-__all__ = ["Needs"]
+__all__ = ["Dependencies"]
 
 # Global names of the members: an attribute of an Enum costs ten times as much.
 NEW, GROWING, WAITING, READY, DELAYED, RUNNING, UNFOLDED, DONE, FAILED, CANCELLED = State
@@ -22,7 +22,7 @@ NEW, GROWING, WAITING, READY, DELAYED, RUNNING, UNFOLDED, DONE, FAILED, CANCELLE
 _settled_task = partial(tuple.__new__, SettledTask)
 
 
-class Needs:
+class Dependencies:
     """The tasks.
 
     Args:

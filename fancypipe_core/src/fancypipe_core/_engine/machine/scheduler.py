@@ -52,7 +52,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from fancypipe_core._engine.machine.dependencies import Needs
+from fancypipe_core._engine.machine.dependencies import Dependencies
 from fancypipe_core._engine.machine.records import Record, chain, check_records, sentence
 from fancypipe_core._engine.machine.states import (
     SETTLED,
@@ -102,8 +102,8 @@ class Scheduler:
     def __init__(self, *, max_losses: int = 3, keep_going: bool = False) -> None:
         self.max_losses = max_losses
         self.keep_going = keep_going
-        self._needs = Needs(keep_going)
-        self._tasks = self._needs.records
+        self._dependencies = Dependencies(keep_going)
+        self._tasks = self._dependencies.records
         self._pins: dict[int, int] = {}
         self._waits = [0]  # the numbers of those that block modules now; 0 is the run's own
         self._asked: list[list[int]] = [[]]  # what each of these demanded
@@ -156,7 +156,7 @@ class Scheduler:
     @property
     def unsettled(self) -> int:
         """How many known tasks have not come to their end."""
-        return self._needs.unsettled
+        return self._dependencies.unsettled
 
     def state(self, task: int) -> State | None:
         """Return a task's state; None once it was released, or if it was never demanded."""
@@ -196,7 +196,7 @@ class Scheduler:
         Raises:
             AssertionError: One does not hold; the text names the task.
         """
-        tasks, needs = self._tasks, self._needs
+        tasks, needs = self._tasks, self._dependencies
         check_records(tasks, self._flying.union(self._computing), self._pins)
         states = [record.state for record in tasks.values()]
         assert needs.unsettled == sum(state not in SETTLED for state in states), "unsettled"
@@ -215,7 +215,7 @@ class Scheduler:
         for task in event.tasks:
             self._pins[task] = self._pins.get(task, 0) + 1
         self._asked[event.level].extend(event.tasks)
-        self._needs.hold(event.tasks, self._waits[event.level])
+        self._dependencies.hold(event.tasks, self._waits[event.level])
 
     def _drop(self, event: Drop) -> None:
         for task in event.tasks:
@@ -223,7 +223,7 @@ class Scheduler:
             if pins > 1:
                 self._pins[task] = pins - 1
             if pins:
-                self._needs.leave((task,))
+                self._dependencies.leave((task,))
 
     def _grown(self, event: Grown) -> None:
         # The first is on top of the stack of what is ready.
@@ -236,11 +236,11 @@ class Scheduler:
             record.retries = retries
             record.delayed = delayed
             if bad:
-                self._needs.fail(task, task)
+                self._dependencies.fail(task, task)
             elif needs:
-                self._needs.wait_for(task, record, needs, WAITING)
+                self._dependencies.wait_for(task, record, needs, WAITING)
             else:
-                self._needs.make_ready(task, record)
+                self._dependencies.make_ready(task, record)
 
     def _slots(self, event: Slots) -> None:
         self._room = event.count + event.ahead if event.count > 0 else 0
@@ -251,15 +251,15 @@ class Scheduler:
             record = self._landed(id)
             if record is not None:
                 ended.append((id[0], record))
-        self._needs.finish(ended)
+        self._dependencies.finish(ended)
 
     def _unfolded(self, event: Unfolded) -> None:
         record = self._landed(event.id)
         if record is not None:
             before = record.needs
-            self._needs.wait_for(event.id[0], record, event.needs, UNFOLDED)
+            self._dependencies.wait_for(event.id[0], record, event.needs, UNFOLDED)
             # What it needed to run is not needed any more.
-            self._needs.leave(before)
+            self._dependencies.leave(before)
 
     def _failed(self, event: Failed) -> None:
         record = self._landed(event.id)
@@ -270,7 +270,7 @@ class Scheduler:
             record.retries = max(0, record.retries - 1)
             self._again(event.id, record, record.delayed)
         else:
-            self._needs.fail(event.id[0], event.id[0])
+            self._dependencies.fail(event.id[0], event.id[0])
 
     def _lost(self, event: Lost) -> None:
         record = self._landed(event.id)
@@ -280,7 +280,7 @@ class Scheduler:
         # What may run only once is not begun again, whoever's fault the loss is.
         once = event.begun and self.max_losses <= 1
         if once or (event.guilty and record.losses >= self.max_losses):
-            self._needs.fail(event.id[0], event.id[0])
+            self._dependencies.fail(event.id[0], event.id[0])
         else:
             self._again(event.id, record)
 
@@ -289,7 +289,7 @@ class Scheduler:
             self._delays.discard(task)
             record = self._tasks.get(task)
             if record is not None and record.state is DELAYED:
-                self._needs.make_ready(task, record)
+                self._dependencies.make_ready(task, record)
 
     def _level(self, event: Level) -> None:
         del self._waits[event.level + 1 :], self._asked[event.level + 1 :]
@@ -304,7 +304,7 @@ class Scheduler:
         self._level(Level(0))
         for task, record in list(self._tasks.items()):
             if record.state not in SETTLED:
-                self._needs.cancel(task, record)
+                self._dependencies.cancel(task, record)
 
     def _landed(self, id: Id) -> Record | None:
         """Take an attempt out of flight; None if it is stale or not wanted any more."""
@@ -324,12 +324,12 @@ class Scheduler:
             record.state = DELAYED
             self._delays.add(id[0])
         else:
-            self._needs.make_ready(id[0], record)
+            self._dependencies.make_ready(id[0], record)
 
     # ---- what to do next ----
 
     def _report(self, actions: list[Action]) -> None:
-        needs = self._needs
+        needs = self._dependencies
         if needs.settled:
             actions.append(Settled(needs.settled))
             needs.settled = []
@@ -347,7 +347,7 @@ class Scheduler:
         return blocked and all(self.state(task) in OVER for task in self._asked[-1])
 
     def _submit(self, actions: list[Action]) -> None:
-        needs = self._needs
+        needs = self._dependencies
         room = self._room - len(self._flying)
         batch: list[Id] = []
         for task, record in needs.take(needs.ready, READY, RUNNING, room):
@@ -371,7 +371,7 @@ class Scheduler:
         return many and len(self._waits) == 1
 
     def _grow(self, actions: list[Action], room: int) -> None:
-        needs = self._needs
+        needs = self._dependencies
         most = min(room, _GROW_AT_ONCE) if room > 0 else _GROW_AT_ONCE
         grow = [task for task, _ in needs.take(needs.new, NEW, GROWING, most)]
         if grow:
@@ -380,7 +380,7 @@ class Scheduler:
 
     def _compute(self, actions: list[Action], starving: bool) -> bool:
         """Compute the next module, if there is reason to."""
-        needs, modules = self._needs, self._needs.modules
+        needs, modules = self._dependencies, self._dependencies.modules
         while modules:
             wait = max(modules)
             if wait < self._waits[-1]:
@@ -403,7 +403,7 @@ class Scheduler:
 
     def _sweep(self, actions: list[Action]) -> None:
         """Let go of what nobody holds, if all is known that may be needed."""
-        needs = self._needs
+        needs = self._dependencies
         if not needs.idle or needs.next(needs.new, NEW) is not None:
             return
         released = needs.sweep()
@@ -413,7 +413,7 @@ class Scheduler:
 
     def _is_stuck(self) -> bool:
         """Whether nothing is under way, and nothing can begin."""
-        needs = self._needs
+        needs = self._dependencies
         if self._flying or self.delayed or not needs.unsettled:
             return False
         return needs.next(needs.ready, READY) is None
@@ -429,6 +429,6 @@ class Scheduler:
                 continue
             circle = chain(tasks, task)
             culprit = circle[0] if circle[0] == circle[-1] else task
-            self._needs.fail(culprit, culprit)
+            self._dependencies.fail(culprit, culprit)
             actions.append(Stuck([culprit], circle))
         self._report(actions)

@@ -35,41 +35,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Protocol
+from typing import Annotated, Any, NamedTuple, Protocol
 
 import msgspec
 
 from fancypipe_core._base.backoff import Backoff
 from fancypipe_core._base.declarations import Command, setting
 
-if TYPE_CHECKING:
-    from fancypipe_core._base.cores import usable_cores
-    from fancypipe_core._base.faults import fault
-    from fancypipe_core._base.interpreter import interpreter
-    from fancypipe_core._base.main_module import main_script, set_main_script
-    from fancypipe_core._base.msgpack import pack, unpacker
-    from fancypipe_core._base.signals import ignore_ctrl_c
-    from fancypipe_core._engine.orphans import owned_prefix, sweep_orphans
-    from fancypipe_core._settings.session import local_backend
-    from fancypipe_core._wire.channel import SocketChannel
-    from fancypipe_core._wire.messages import Adapt, Setup, decode_command
-    from fancypipe_core._worker.inline import InlineBackend
-    from fancypipe_core._worker.runner import Runner
-    from fancypipe_core.cli import run_command
-    from fancypipe_core.toolkit.channel_backend import ChannelBackend, serve
-    from fancypipe_core.toolkit.futures import FuturesBackend
-    from fancypipe_core.toolkit.server import serve_backend
-
 __all__ = [
     "API_VERSION",
-    "Adapt",
     "Adapting",
     "Backend",
     "BackendOptions",
     "BackendPlugin",
     "Call",
     "Certificate",
-    "ChannelBackend",
     "Command",
     "Done",
     "Driven",
@@ -78,13 +58,14 @@ __all__ = [
     "Err",
     "Event",
     "Forked",
-    "FuturesBackend",
-    "InlineBackend",
+    "Hole",
     "Job",
     "JobId",
+    "JobRunner",
     "Live",
     "Lost",
     "More",
+    "Natural",
     "NewTask",
     "Note",
     "Ok",
@@ -92,66 +73,12 @@ __all__ = [
     "Payload",
     "Recalling",
     "Reply",
-    "Runner",
-    "Setup",
     "Sink",
     "Slots",
-    "SocketChannel",
     "Started",
     "Watched",
-    "decode_command",
-    "fault",
-    "ignore_ctrl_c",
-    "interpreter",
-    "local_backend",
-    "main_script",
-    "owned_prefix",
-    "pack",
-    "run_command",
-    "serve",
-    "serve_backend",
-    "set_main_script",
     "setting",
-    "sweep_orphans",
-    "unpacker",
-    "usable_cores",
 ]
-
-# Helpers for authors, made of what lies above the contract; loaded when asked for.
-_HELPERS = {
-    "Adapt": "_wire.messages",
-    "ChannelBackend": "toolkit.channel_backend",
-    "FuturesBackend": "toolkit.futures",
-    "InlineBackend": "_worker.inline",
-    "Runner": "_worker.runner",
-    "Setup": "_wire.messages",
-    "SocketChannel": "_wire.channel",
-    "decode_command": "_wire.messages",
-    "fault": "_base.faults",
-    "ignore_ctrl_c": "_base.signals",
-    "interpreter": "_base.interpreter",
-    "local_backend": "_settings.session",
-    "main_script": "_base.main_module",
-    "owned_prefix": "_engine.orphans",
-    "pack": "_base.msgpack",
-    "run_command": "cli",
-    "serve": "toolkit.channel_backend",
-    "serve_backend": "toolkit.server",
-    "set_main_script": "_base.main_module",
-    "sweep_orphans": "_engine.orphans",
-    "unpacker": "_base.msgpack",
-    "usable_cores": "_base.cores",
-}
-
-
-def __getattr__(name: str) -> Any:
-    home = _HELPERS.get(name)
-    if home is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
-    return getattr(import_module(f"fancypipe_core.{home}"), name)
-
 
 API_VERSION = 1
 
@@ -540,13 +467,39 @@ class Adapting(Backend, Protocol):
         """
 
 
+class JobRunner(Protocol):
+    """Runs jobs, one after the other, in the thread that calls it, between `enter` and `leave`."""
+
+    out_of_memory: bool
+    """Whether a task ever was: its process is better replaced."""
+
+    def connect(self, sink: Sink) -> None:
+        """Say where the notes of tasks go."""
+
+    def run(self, job: Job) -> Done:
+        """Run a job.  Whatever the task does, an answer comes back.
+
+        Raises:
+            KeyboardInterrupt: The user pressed Ctrl-C.
+        """
+
+    def enter(self) -> Any:
+        """From now on this thread runs tasks; the answer is for `leave`."""
+
+    def leave(self, token: Any) -> None:
+        """This thread goes back to what it did before `enter`."""
+
+    def tell(self, notes: Sequence[Note]) -> None:
+        """Send notes where those of tasks go."""
+
+
 class BackendOptions(NamedTuple):
     """What the engine tells a backend when it makes one.
 
     Attributes:
         workers: How many jobs may run at the same time; at least 1.
         directory: The session's folder for temporary files.  It may not exist.
-        runner: Makes a worker-side `Runner` for backends that run jobs in this
+        runner: Makes a worker-side `JobRunner` for backends that run jobs in this
             process; one for each thread.
         settings: The record of `BackendPlugin.settings` with the values in force;
             None for a plugin that has none.
@@ -554,7 +507,7 @@ class BackendOptions(NamedTuple):
 
     workers: int
     directory: str
-    runner: Callable[[], Runner]
+    runner: Callable[[], JobRunner]
     settings: Any = None
 
 

@@ -1,0 +1,33 @@
+"""A backend of this machine for jobs that come from elsewhere."""
+
+from __future__ import annotations
+
+from fancypipe_core._plugins import discovery
+from fancypipe_core._settings.session import own_settings
+from fancypipe_core._worker.runner import Runner
+from fancypipe_core.backend import Backend, BackendOptions
+
+__all__ = ["local_backend"]
+
+
+def local_backend(name: str, workers: int, directory: str) -> Backend:
+    """Return an installed backend, not started, for jobs that come over a channel.
+
+    It gets its settings as in a session, and encoded values also if it shares
+    memory with who makes it.
+
+    Args:
+        name: The backend's name or alias; empty for the one that is used by default.
+        workers: How many jobs may run at the same time.
+        directory: The folder for temporary files.
+
+    Raises:
+        BackendNotFound: It is not installed.
+        PluginError: It is broken.
+    """
+    plugin = discovery.find(name or discovery.default_backend())
+    return plugin.make(
+        BackendOptions(
+            workers, directory, lambda: Runner(directory, live=False), own_settings(plugin)
+        )
+    )
