@@ -166,6 +166,8 @@ def test_values(annotation: Any, texts: list[str], value: Any) -> None:
         (Node, ['{"x": 1, "kids": [{"x": "2"}]}'], 'x.kids[0].x must be a whole number, not "2"'),
         (Node, ['{"x": -1}'], 'x must be right for Node (x is below 0), not {"x": -1}'),
         (int | None, ["x"], "x must be a whole number, not 'x'"),
+        (type(None), ["x"], "x must be none, not 'x'"),
+        (set, ["[[1]]"], "x must be a set, each item JSON ("),
         (int | Color, ["x"], "x must be a whole number or one of RED, BLUE, not 'x'"),
         (date, ["yesterday"], "x must be a text that date takes"),
         (Callable, ["f"], "x must be of type Callable, which cannot be written on a command line"),
@@ -221,6 +223,8 @@ def test_a_default_may_say_what_is_meant(default: Any, text: str, value: Any) ->
 
 def test_that_a_list_may_be_left_out_says_nothing_of_its_items() -> None:
     assert value_of(list[int], "none", default=None) is None
+    with pytest.raises(errors.BadInput, match="input x must be none, not 'x'"):
+        value_of(type(None), "x", default=None)
     with pytest.raises(errors.BadInput, match=r"input x\[0\] must be a whole number, not null"):
         value_of(list[int], "[null]", default=None)
 

@@ -114,24 +114,20 @@ def test_the_version_can_be_asked_for() -> None:
     assert fancypipe_core.__version__ == VERSION
 
 
-def test_help_tells_of_our_commands_what_the_plugin_says() -> None:
-    """The core lists them without loading the package that brings them."""
-    from fancypipe_core._plugins.discovery import OWN_COMMANDS
-    from fancypipe_remote import plugin
-
-    told = {name: command.help for name, command in plugin.commands.items()}
-    assert told == OWN_COMMANDS["remote"]
-    assert len(OWN_COMMANDS) == 1
-
-
-def test_help_tells_of_the_options_that_choose_a_backend_what_the_plugin_says() -> None:
-    from fancypipe_core._cli.plugged import rows
-    from fancypipe_core._plugins.discovery import OWN_OPTIONS, find
+def test_what_is_said_of_our_backends_is_what_the_plugins_say() -> None:
+    """Help lists their commands, and the options that choose them, without loading them."""
+    from fancypipe_core._cli.helping import rows
+    from fancypipe_core._plugins.discovery import OURS, find
     from fancypipe_core._settings.session import table_of
 
-    for owner in ("serial", "threads", "procs", "remote"):
-        table = table_of(find(owner))
-        told = [
-            form for form, _ in rows([one for one in table.lines if one.implies] if table else [])
-        ]
-        assert told == [form for name, form, _ in OWN_OPTIONS if name == owner]
+    assert set(OURS) == {name for points in BACKENDS.values() for name in points}
+    for name, ours in OURS.items():
+        plugin = find(name)
+        lines = table_of(plugin).lines
+        assert plugin.aliases[:1] == (ours.alias,)
+        assert {one: command.help for one, command in plugin.commands.items()} == ours.commands
+        assert set(ours.options) <= {
+            one.replace("-", "_") for line in lines for one in line.options
+        }
+        told = [form for form, _ in rows([line for line in lines if line.implies])]
+        assert told == ([] if ours.chosen_by is None else [ours.chosen_by[0]])

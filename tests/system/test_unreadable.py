@@ -244,3 +244,24 @@ def test_the_limit_of_a_container_counts(tmp_path: Path, version: int) -> None:
         write("sys/fs/cgroup/memory/outer/memory.usage_in_bytes", 600_000)
         write("sys/fs/cgroup/memory/outer/memory.stat", "cache 1\ntotal_inactive_file 100000")
     assert machine.free_memory(str(tmp_path)) == 500_000
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_the_group_counts_who_was_killed_for_memory(tmp_path: Path, version: int) -> None:
+    def write(name: str, text: str) -> None:
+        file = tmp_path / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(f"{text}\n", encoding="ascii")
+
+    assert machine.memory_kills(str(tmp_path)) is None
+    if version == 2:
+        write("proc/self/cgroup", "0::/outer/inner")
+        base, name = "sys/fs/cgroup", "memory.events"
+    else:
+        write("proc/self/cgroup", "4:memory:/outer/inner\n3:cpu:/outer/inner")
+        base, name = "sys/fs/cgroup/memory", "memory.oom_control"
+    # In a container its own name may not be there; then the mount is the group.
+    write(f"{base}/{name}", "oom_kill_disable 0\noom_kill 5")
+    assert machine.memory_kills(str(tmp_path)) == 5
+    write(f"{base}/outer/inner/{name}", "low 1\noom 4\noom_kill 3")
+    assert machine.memory_kills(str(tmp_path)) == 3

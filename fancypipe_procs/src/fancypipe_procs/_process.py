@@ -14,9 +14,9 @@ from fancypipe_core.backend import Certificate, Done, Environment, JobId
 from fancypipe_core.errors import ConnectionLost
 from fancypipe_core.toolkit import SocketChannel, interpreter, usable_cores
 from fancypipe_core.toolkit.connection import Connection, setup_of
-from fancypipe_core.toolkit.death import cause_of_death
+from fancypipe_core.toolkit.death import cause_of_death, memory_kills
 from fancypipe_core.toolkit.pool import states
-from fancypipe_procs import _memory, _spawn
+from fancypipe_procs import _spawn
 from fancypipe_procs._orphans import boot_clock
 from fancypipe_procs._output import Output
 from fancypipe_procs.child import BUSY, CELL, CELL_SIZE, CHANNEL_LOST, FLAG
@@ -97,7 +97,7 @@ class Process:
             for descriptor in (cell, watch, write_out, write_err):
                 os.close(descriptor)
         self.pid = self.process.pid
-        self._memory_kills = _memory.kills()
+        self._memory_kills = memory_kills()
         self.sentinel = _spawn.sentinel(self.pid)
         self.is_up = self.is_ending = self.has_hung_up = False
         self.reported: JobId = (0, 0)
@@ -222,7 +222,7 @@ class Process:
         reason = self._killed_for or ("signal" if code < 0 else "exit")
         detail = self._killed_why or cause_of_death(code)
         if code == -signal.SIGKILL and not self._killed_for:
-            kills = _memory.kills()
+            kills = memory_kills()
             if kills is not None and kills > (self._memory_kills or 0):
                 detail += ", out of memory: the kernel killed it"
         elif code == CHANNEL_LOST and self.has_begun and not self._killed_for:

@@ -7,7 +7,15 @@ from collections.abc import Iterator
 
 from fancypipe_core._base import cores as _cores
 
-__all__ = ["existing", "forewarnings", "free_memory", "free_space", "size", "writable"]
+__all__ = [
+    "existing",
+    "forewarnings",
+    "free_memory",
+    "free_space",
+    "memory_kills",
+    "size",
+    "writable",
+]
 
 _LEAST_SPACE = 64 << 20  # bytes; a folder for temporary files with less is as good as full
 _LEAST_MEMORY = 24 << 20  # bytes that a worker has before it imports anything of the user's
@@ -92,21 +100,42 @@ def _left_by_groups(root: str) -> Iterator[int | None]:
         if limit is None or used is None:
             continue
         # Files that the kernel keeps in memory count as used, and go when memory is needed.
-        yield max(0, limit - used + _cache(os.path.join(base, folder, "memory.stat"), names[2]))
+        cache = _entry(_cores.read(os.path.join(base, folder, "memory.stat")), names[2])
+        yield max(0, limit - used + cache)
+
+
+def memory_kills(root: str = "/") -> int | None:
+    """Return how many processes of our control groups were killed for memory; None if unknown.
+
+    A count that went up while a worker lived, and a worker that died by SIGKILL
+    that nobody of ours sent, together are a verdict.
+
+    Args:
+        root: Where `proc` and `sys` are; for tests.
+    """
+    counts: dict[str, int] = {}
+    for base, folder, version in _cores.groups(root, "memory"):
+        text = _cores.read(os.path.join(base, folder, _FILES[version][3]))
+        if text:  # the innermost group that is there counts what is in it
+            counts.setdefault(base, _entry(text, "oom_kill"))
+    return sum(counts.values()) if counts else None
 
 
 _FILES = {
-    2: ("memory.max", "memory.current", "inactive_file"),
-    1: ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+    2: ("memory.max", "memory.current", "inactive_file", "memory.events"),
+    1: (
+        "memory.limit_in_bytes",
+        "memory.usage_in_bytes",
+        "total_inactive_file",
+        "memory.oom_control",
+    ),
 }
 
 
-def _cache(file: str, name: str) -> int:
-    for line in _cores.read(file).splitlines():
-        word, _, number = line.partition(" ")
-        if word == name:
-            return int(number)
-    return 0
+def _entry(text: str, name: str) -> int:
+    """Return the number behind a name, one line each; 0 if it is not there."""
+    lines = (line.partition(" ") for line in text.splitlines())
+    return next((int(number) for word, _, number in lines if word == name), 0)
 
 
 def _number(file: str) -> int | None:

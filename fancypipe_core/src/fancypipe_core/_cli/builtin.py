@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -12,17 +12,18 @@ from fancypipe_core import errors
 from fancypipe_core._base.option_names import plain
 from fancypipe_core._base.signals import Interrupts, at_once
 from fancypipe_core._cli import options as _options
-from fancypipe_core._cli import plugged as _plugged
 from fancypipe_core._cli.commands import Asked
 from fancypipe_core._cli.helping import (
     ENGINE,
-    FORMAT,
+    HELP,
+    HELP_ROW,
     OF_SETTINGS,
-    backend_section,
+    Command,
+    Rows,
     engine_rows,
+    finder,
     help_if_asked,
     is_engine,
-    section,
 )
 from fancypipe_core._cli.options import Option
 from fancypipe_core._cli.pipeline import Pipeline
@@ -41,7 +42,7 @@ _DOCTOR_ROWS = (
 )
 
 
-class Builtin(click.Command):
+class Builtin(Command):
     """A command of ours.
 
     Args:
@@ -54,6 +55,8 @@ class Builtin(click.Command):
         words: What stands behind its options, for the usage; empty if nothing may.
     """
 
+    forms = False
+
     def __init__(
         self,
         name: str,
@@ -65,17 +68,19 @@ class Builtin(click.Command):
         settings: bool = False,
         words: str = "",
     ) -> None:
-        super().__init__(name, help=text, add_help_option=False, context_settings=FORMAT)
+        super().__init__(name, text)
         self._call = call
         self._rows = rows
         self._words = words
+        self.usage = ("[options]", *filter(None, [words]))
+        self.of_backend = settings
         self.settings = settings
-        self.options = (*own, *(OF_SETTINGS if settings else ()), _plugged.HELP)
+        self.options = (*own, *(OF_SETTINGS if settings else ()), HELP)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Read the options, each where it is taken."""
         if self.settings:
-            more = _plugged.finder(ctx.obj.argv)
+            more = finder(ctx.obj.argv)
             line = _options.read(args, self.options, any_words=bool(self._words), more=more)
         else:
             line = _options.read(args, self.options, any_words=bool(self._words))
@@ -95,16 +100,11 @@ class Builtin(click.Command):
         self._call(ctx.obj, set(ctx.params), ctx.args)
         return None
 
-    def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
-        """Return what follows the name in the usage."""
-        return ["[options]", *filter(None, [self._words])]
-
-    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the options that it takes, and no others."""
-        section(formatter, "Options", [*self._rows, _plugged.HELP_ROW])
+    def sections(self, ctx: click.Context) -> Iterator[tuple[str, Rows]]:
+        """Yield the options that it takes, and no others."""
+        yield "Options", [*self._rows, HELP_ROW]
         if self.settings:
-            section(formatter, "Engine options", engine_rows(ctx, output=False))
-            backend_section(ctx, formatter)
+            yield "Engine options", engine_rows(ctx, output=False)
 
 
 def refuse_output(command: Builtin, ctx: click.Context) -> None:
@@ -134,7 +134,7 @@ class Doctor(Builtin):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Read up to the file: what stands behind it is for its task, once that is known."""
-        more = _plugged.finder(ctx.obj.argv)
+        more = finder(ctx.obj.argv)
         line = _options.read(args, self.options, stop_at_word=True, more=more)
         self.read(ctx, line, args)
         ctx.args = args[line.rest :]

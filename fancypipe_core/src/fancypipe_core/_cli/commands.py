@@ -170,17 +170,18 @@ def config(asked: Asked, explain: bool) -> None:
         configured = _configured.configure(given)
     except (errors.BackendNotFound, errors.PluginError):
         # What is in force is to be seen all the more.
-        _list(_table.ENGINE.lines, _configured.core_settings(given), explain)
+        _list(_configured.core_settings(given), explain)
         raise
-    _list(_table.ENGINE.lines, configured.core, explain)
-    for table, resolved in configured.tables:
-        _streams.write(f"[{table.owner}]" if explain else f"\n[{table.owner}]")
-        _list(table.lines, resolved, explain)
+    _list(configured.core, explain)
+    for resolved in configured.tables:
+        owner = f"[{resolved.table.owner}]"
+        _streams.write(owner if explain else f"\n{owner}")
+        _list(resolved, explain)
     _remark(configured)
 
 
-def _list(lines: Sequence[_table.Setting], resolved: _table.Resolved[Any], explain: bool) -> None:
-    for line in lines:
+def _list(resolved: _table.Resolved[Any], explain: bool) -> None:
+    for line in resolved.table.lines:
         value = getattr(resolved.settings, line.name)
         text = f"{line.name} = {_table.shown(line, value)}"
         if value is None:

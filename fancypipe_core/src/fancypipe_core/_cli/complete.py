@@ -11,6 +11,7 @@ import click
 
 from fancypipe_core import errors
 from fancypipe_core._base.option_names import dashed, plain
+from fancypipe_core._cli import helping as _helping
 from fancypipe_core._cli import options as _options
 from fancypipe_core._cli import outline as _outline
 from fancypipe_core._cli import plugged as _plugged
@@ -169,15 +170,14 @@ def _engine() -> Iterator[_Choice]:
 
 def _backends_own(before: Sequence[str]) -> Iterator[_Choice]:
     """Yield the options of the backend that was typed, and those that choose one."""
-    backend = _plugged.typed_backend(before)
+    backend = _helping.typed_backend(before)
     table = None
     with suppress(errors.FancyPipeError):
         table = session.table_of(discovery.find(backend)) if backend else None
     yield from map(_of_setting, table.lines if table is not None else ())
-    for owner, form, text in discovery.OWN_OPTIONS:
-        if table is None and discovery.is_installed(owner):
-            names = [part.split()[0].strip("-") for part in form.split(", ")]
-            yield _Choice(tuple(names), text, False, _nothing)
+    for form, text in _helping.choosing() if table is None else ():
+        names = [part.split()[0].strip("-") for part in form.split(", ")]
+        yield _Choice(tuple(names), text, False, _nothing)
 
 
 def _settings_of(command: click.Command) -> Iterator[_Choice]:
@@ -202,11 +202,11 @@ def _matching(candidates: Iterable[Candidate], word: str) -> list[Candidate]:
 
 
 def _backends(_word: str) -> Iterator[Candidate]:
-    for name in sorted(discovery.told_names("fancypipe.backends") | set(discovery.installed())):
+    for name in discovery.installed():
         yield Candidate(name)
-    for short, name in sorted(discovery.SHORT.items()):
+    for name, ours in discovery.OURS.items():
         if discovery.is_installed(name):
-            yield Candidate(short, name)
+            yield Candidate(ours.alias, name)
 
 
 def _targets(commands: Mapping[str, click.Command], word: str) -> Iterator[Candidate]:

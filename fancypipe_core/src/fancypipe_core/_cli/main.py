@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
 import click
@@ -18,13 +18,14 @@ from fancypipe_core._cli.builtin import Builtin, Doctor
 from fancypipe_core._cli.commands import Asked
 from fancypipe_core._cli.helping import (
     ENGINE,
-    FORMAT,
-    FORMS,
-    backend_section,
+    HELP,
+    HELP_ROW,
+    Command,
+    Rows,
     engine_rows,
+    finder,
     help_if_asked,
     is_engine,
-    section,
 )
 from fancypipe_core._cli.options import Option
 from fancypipe_core._cli.pipeline import Pipeline
@@ -38,7 +39,7 @@ __all__ = ["cli_for", "main", "run_command"]
 _VERSION = Option("version", ("version",), is_flag=True)
 _EXPLAIN = Option("explain", ("explain",), is_flag=True)
 _EXPLAIN_HELP = "Also say what each setting does, and where its value comes from."
-_LAST_ROWS = (_plugged.HELP_ROW, ("--version", "Show the version."))
+_LAST_ROWS = (HELP_ROW, ("--version", "Show the version."))
 _USAGE = "fancypipe [options] FILE[:NAME] [inputs]"
 _GREETING = """\
 fancypipe runs the pipeline in a Python file, on all cores or many machines.
@@ -50,8 +51,10 @@ fancypipe runs the pipeline in a Python file, on all cores or many machines.
 All commands and options: fancypipe --help"""
 
 
-class _Group(click.Group):
+class _Group(Command, click.Group):
     """`fancypipe`: a command of its own, or the pipeline in a file."""
+
+    usage = ("[options] FILE[:NAME] [inputs]",)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if not args:
@@ -59,10 +62,10 @@ class _Group(click.Group):
             ctx.exit(errors.UsageError.exit_code)
         line = _options.read(
             args,
-            (_plugged.HELP, _VERSION, *ENGINE),
+            (HELP, _VERSION, *ENGINE),
             stop_at_word=True,
             advice="; a pipeline's inputs stand behind its file",
-            more=_plugged.finder(args),
+            more=finder(args),
         )
         engine = [found for found in line.options if is_engine(found)]
         ctx.obj = Asked(("fancypipe",), args, engine)
@@ -98,17 +101,10 @@ class _Group(click.Group):
         module = _commands.load(file)
         return Pipeline(cmd_name, _load.choose(module, file, name))
 
-    def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
-        return ["[options] FILE[:NAME] [inputs]"]
-
-    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def sections(self, ctx: click.Context) -> Iterator[tuple[str, Rows]]:
         rows = [(one.name or "", one.get_short_help_str(80)) for one in self.commands.values()]
-        rows += [row for row in _plugged.listed() if row[0] not in self.commands]
-        section(formatter, "Commands", rows)
-        section(formatter, "Options", [*engine_rows(ctx), *_LAST_ROWS])
-        backend_section(ctx, formatter)
-        formatter.write_paragraph()
-        formatter.write_text(FORMS)
+        yield "Commands", rows + [row for row in _plugged.listed() if row[0] not in self.commands]
+        yield "Options", [*engine_rows(ctx), *_LAST_ROWS]
 
 
 def _ended(command: click.Command, program: str, words: list[str], obj: Asked | None) -> int:
@@ -129,9 +125,7 @@ def _ended(command: click.Command, program: str, words: list[str], obj: Asked | 
 def _group() -> _Group:
     group = _Group(
         "fancypipe",
-        help="Run the pipeline in FILE: the module that no other uses, or the one called NAME.",
-        add_help_option=False,
-        context_settings=FORMAT,
+        "Run the pipeline in FILE: the module that no other uses, or the one called NAME.",
     )
     for command in (
         Builtin(

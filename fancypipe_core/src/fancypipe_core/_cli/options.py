@@ -14,11 +14,11 @@ from typing import NamedTuple
 
 from fancypipe_core import errors
 from fancypipe_core._base.option_names import dashed, near, plain
+from fancypipe_core._plugins.discovery import OURS
 
 __all__ = ["Found", "Line", "Option", "is_option", "read"]
 
 _NUMBER = re.compile(r"-(\d|\.\d|inf\b|nan\b)", re.IGNORECASE)
-_OF_REMOTE = {"jobmanager", "jobserver", "jobauth"}  # known to whoever has read of them
 _SWITCHES = frozenset({"true", "false", "yes", "no", "on", "off"})
 
 
@@ -79,8 +79,9 @@ class Line(NamedTuple):
 
 def _hint(name: str, known: list[str]) -> str:
     """Return what may help who has typed an option that is not there."""
-    if plain(name) in _OF_REMOTE:
-        return ": it comes with fancypipe-remote; install that"
+    for owner, ours in OURS.items():
+        if plain(name) in ours.options:
+            return f": it comes with fancypipe-{owner}; install that"
     return near(name, known)
 
 

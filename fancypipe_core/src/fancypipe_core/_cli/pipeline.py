@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -10,16 +10,16 @@ import click
 from fancypipe_core._base.option_names import dashed
 from fancypipe_core._cli import commands as _commands
 from fancypipe_core._cli import options as _options
-from fancypipe_core._cli import plugged as _plugged
 from fancypipe_core._cli.helping import (
     ENGINE,
-    FORMAT,
-    FORMS,
-    backend_section,
+    HELP,
+    HELP_ROW,
+    Command,
+    Rows,
     engine_rows,
+    finder,
     help_if_asked,
     is_engine,
-    section,
 )
 from fancypipe_core._cli.options import Option
 
@@ -32,7 +32,7 @@ __all__ = ["Pipeline"]
 _INPUT = "input:"
 
 
-class Pipeline(click.Command):
+class Pipeline(Command):
     """A task as a command.
 
     Args:
@@ -48,12 +48,9 @@ class Pipeline(click.Command):
         self.definition = definition
         self.inputs = _inputs.inputs_of(definition)
         self.further = further
-        super().__init__(
-            name,
-            help=_docstring.read(definition.doc).text,
-            add_help_option=False,
-            context_settings=FORMAT,
-        )
+        super().__init__(name, _docstring.read(definition.doc).text)
+        needed = [f"{dashed(one.name)} {one.kind.shown}" for one in self.inputs if one.required]
+        self.usage = (*needed, "[inputs]", "[options]")
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         roles = {one.role for one in self.inputs}
@@ -66,12 +63,12 @@ class Pipeline(click.Command):
         listed = ", ".join(dashed(option.spellings[0]) for option in mine) or "none"
         line = _options.read(
             args,
-            (*mine, *ENGINE, *self.further, _plugged.HELP),
+            (*mine, *ENGINE, *self.further, HELP),
             any_option="others" in roles,
             any_words="words" in roles,
             advice=f"; {self.definition.name} has these inputs: {listed}",
             # A task that takes any option has first claim to what other backends bring.
-            more=_plugged.finder(ctx.obj.argv, chosen_only="others" in roles),
+            more=finder(ctx.obj.argv, chosen_only="others" in roles),
         )
         engine = [found for found in line.options if is_engine(found)]
         ctx.obj.add(engine, args)
@@ -90,18 +87,10 @@ class Pipeline(click.Command):
         args, kwargs = _inputs.bind(self.definition.name, self.inputs, ctx.params, ctx.args)
         _commands.run_task(ctx.obj, self.definition, args, kwargs)
 
-    def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
-        needed = [f"{dashed(one.name)} {one.kind.shown}" for one in self.inputs if one.required]
-        return [*needed, "[inputs]", "[options]"]
-
-    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        section(formatter, "Inputs", [(_form(one), one.explanation) for one in self.inputs])
+    def sections(self, ctx: click.Context) -> Iterator[tuple[str, Rows]]:
+        yield "Inputs", [(_form(one), one.explanation) for one in self.inputs]
         taken = {one.name for one in self.inputs}
-        rows = engine_rows(ctx, taken)
-        section(formatter, "Engine options", [*rows, _plugged.HELP_ROW])
-        backend_section(ctx, formatter)
-        formatter.write_paragraph()
-        formatter.write_text(FORMS)
+        yield "Engine options", [*engine_rows(ctx, taken), HELP_ROW]
 
 
 def _form(one: Input) -> str:

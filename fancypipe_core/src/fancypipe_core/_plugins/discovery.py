@@ -6,7 +6,6 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from importlib import util
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fancypipe_core import errors
@@ -14,15 +13,11 @@ from fancypipe_core._base.declarations import is_record
 from fancypipe_core._base.option_names import plain
 
 if TYPE_CHECKING:
-    from importlib.metadata import EntryPoint
-
     from fancypipe_core._base.declarations import Command
     from fancypipe_core.backend import BackendPlugin
 
 __all__ = [
-    "OWN_COMMANDS",
-    "OWN_OPTIONS",
-    "SHORT",
+    "OURS",
     "BackendEntry",
     "CommandEntry",
     "backends",
@@ -39,45 +34,51 @@ __all__ = [
     "others",
     "records_of",
     "say",
-    "told_names",
 ]
 
 _GROUP = "fancypipe.backends"
 _OBSERVERS = "fancypipe.plugins"
 
-# The homes of the backends that this project brings, best first.  Their entry
-# points say the same; but to import what reads entry points takes as long as all
-# the rest of a start (about 40 ms where a bare interpreter takes 12).
-_OWN = {
-    "procs": "fancypipe_procs",
-    "threads": "fancypipe_threads",
-    "serial": "fancypipe_core",
-    "remote": "fancypipe_remote",
+
+class Ours(NamedTuple):
+    """What is said of a backend of this project, also where it is not loaded or not there.
+
+    Help is made without loading it, which would take a third as long again; a
+    test holds this against the plugin.
+
+    Attributes:
+        alias: Its short name.
+        commands: What each of its commands does.
+        options: Options that who has read of it may give.
+        chosen_by: The option that chooses it, for help, and what that does.
+    """
+
+    alias: str
+    commands: Mapping[str, str] = {}
+    options: tuple[str, ...] = ()
+    chosen_by: tuple[str, str] | None = None
+
+
+# Where nobody chooses one, it is the first that is installed.
+OURS = {
+    "procs": Ours("P"),
+    "threads": Ours("T"),
+    "serial": Ours("S"),
+    "remote": Ours(
+        "R",
+        {
+            "manager": "Let clients and workers meet here, and pass on what they say.",
+            "secret": "Make, find and share the secret that all parties need.",
+            "status": "Say who is at a manager.",
+            "worker": "Run the jobs of clients.",
+        },
+        ("jobmanager", "jobserver", "jobauth"),
+        (
+            "--jobmanager, --jobserver HOST[:PORT]",
+            "Run on many machines: where the manager is.",
+        ),
+    ),
 }
-
-# What one of them adds to the command line, for help: a test holds it against the plugin.
-OWN_COMMANDS = {
-    "remote": {
-        "manager": "Let clients and workers meet here, and pass on what they say.",
-        "secret": "Make, find and share the secret that all parties need.",
-        "status": "Say who is at a manager.",
-        "worker": "Run the jobs of clients.",
-    }
-}
-
-# The options that choose one of them by being given, for help; the same test.
-OWN_OPTIONS = [
-    (
-        "remote",
-        "--jobmanager, --jobserver HOST[:PORT]",
-        "Run on many machines: where the manager is.",
-    )
-]
-
-# Said here as well, so that a backend can be chosen by its short name without
-# importing all the others.  Third parties' aliases are found by loading them.
-SHORT = {"S": "serial", "T": "threads", "P": "procs", "R": "remote"}
-
 
 _BAD_RECORD = "its settings must be a dataclass of which each field has a default"
 
@@ -102,75 +103,63 @@ class BackendEntry(NamedTuple):
     error: str | None
 
 
-def _entry_points(group: str = _GROUP) -> dict[str, EntryPoint]:
-    from importlib import metadata
-
-    # By name, the first found wins, as for imports.
-    found: dict[str, EntryPoint] = {}
-    for point in metadata.entry_points(group=group):
-        found.setdefault(point.name, point)
-    return found
-
-
 def known() -> set[str]:
     """Return the names that plugins have, for all that can be told without loading them.
 
     Also those that the project brings itself, whether they are installed or not:
     a file may be shared by machines of which some lack one.
     """
-    return told_names(_GROUP) | told_names(_OBSERVERS) | set(SHORT.values())
+    return {*OURS, *_look(_GROUP), *_look(_OBSERVERS)}
 
 
 def is_installed(name: str) -> bool:
-    """Tell whether one of the project's own backends is installed; imports nothing."""
-    return util.find_spec(_OWN[name]) is not None
+    """Tell whether there is a backend of this name; imports none."""
+    return name in _points(_GROUP)
 
 
 def default_backend() -> str:
     """Return the name of the backend where nobody chooses one: what is installed, best first."""
-    return next(name for name in ("procs", "threads", "serial") if is_installed(name))
+    return next(name for name in OURS if is_installed(name))
 
 
 def installed() -> list[str]:
     """Return the names of the installed backends; imports none of them."""
-    return sorted(_entry_points())
+    return sorted(_points(_GROUP))
 
 
-def _load(point: EntryPoint) -> BackendPlugin:
+def _load(name: str, value: str) -> BackendPlugin:
     from fancypipe_core.backend import API_VERSION, BackendPlugin
 
     try:
-        plugin = point.load()
+        plugin = _object(value)
     except (Exception, SystemExit) as error:  # what is imported may do anything
         raise errors.PluginError(
-            f"backend {point.name!r} ({point.value}) cannot be loaded: {one_line(error)}",
-            plugin=point.name,
+            f"backend {name!r} ({value}) cannot be loaded: {one_line(error)}", plugin=name
         ) from error
+    why = ""
     if not isinstance(plugin, BackendPlugin):
-        raise errors.PluginError(
-            f"backend {point.name!r}: {point.value} is not a BackendPlugin", plugin=point.name
+        why = f": {value} is not a BackendPlugin"
+    elif plugin.api != API_VERSION:
+        why = (
+            f" is written for version {plugin.api} of the backend contract; "
+            f"this fancypipe-core has version {API_VERSION}"
         )
-    if plugin.api != API_VERSION:
-        raise errors.PluginError(
-            f"backend {point.name!r} is written for version {plugin.api} of the backend contract; "
-            f"this fancypipe-core has version {API_VERSION}",
-            plugin=point.name,
-        )
-    if plugin.settings is not None and not is_record(plugin.settings):
-        raise errors.PluginError(
-            f"backend {point.name!r}: {_BAD_RECORD}, not {plugin.settings!r}",
-            plugin=point.name,
-        )
+    elif plugin.settings is not None and not is_record(plugin.settings):
+        why = f": {_BAD_RECORD}, not {plugin.settings!r}"
+    if why or not isinstance(plugin, BackendPlugin):
+        raise errors.PluginError(f"backend {name!r}{why}", plugin=name)
     return plugin
 
 
-def _load_own(name: str) -> BackendPlugin:
+def _object(value: str) -> Any:
+    """Return what an entry point names, `module:attribute`."""
     from importlib import import_module
 
-    home = _OWN[name]
-    module = import_module(f"{home}._worker.inline" if name == "serial" else home)
-    plugin: BackendPlugin = module.plugin
-    return plugin
+    module, _, path = value.partition("[")[0].partition(":")
+    found: Any = import_module(module.strip())
+    for attribute in filter(None, path.strip().split(".")):
+        found = getattr(found, attribute)
+    return found
 
 
 def find(name: str) -> BackendPlugin:
@@ -180,62 +169,43 @@ def find(name: str) -> BackendPlugin:
         BackendNotFound: There is none; the message lists those that there are.
         PluginError: It is installed, but broken.
     """
-    own = name if name in _OWN else SHORT.get(name.upper(), "")
-    if own in _OWN and is_installed(own):
-        return _load_own(own)
-    points = _entry_points()
-    point = points.get(name) or points.get(SHORT.get(name.upper(), ""))
-    if point is not None:
-        return _load(point)
-    for other in points.values():
-        try:
-            plugin = _load(other)
-        except errors.PluginError:
-            continue  # not the one that was asked for
+    points = _points(_GROUP)
+    full = next((ours for ours, said in OURS.items() if said.alias == name.upper()), name)
+    for one in (name, full):
+        if one in points:
+            return _load(one, points[one])
+    for plugin in others(*OURS):
         if name.upper() in (alias.upper() for alias in plugin.aliases):
             return plugin
-    names = installed()
-    missing = SHORT.get(name.upper(), name)
     hint = (
-        f"install it with: pip install fancypipe-{missing}"
-        if missing in SHORT.values()
-        else f"installed are: {', '.join(names)}"
+        f"install it with: pip install fancypipe-{full}"
+        if full in OURS
+        else f"installed are: {', '.join(installed())}"
     )
     raise errors.BackendNotFound(
-        f"there is no backend {name!r}; {hint}", name=name, installed=names
+        f"there is no backend {name!r}; {hint}", name=name, installed=installed()
     )
 
 
 def backends() -> list[BackendEntry]:
     """Return all installed backends; the broken ones say why."""
     entries = []
-    for name, point in sorted(_entry_points().items()):
-        who = _distribution(point)
+    for name, (value, dist, version) in sorted(_distributions(_GROUP).items()):
         try:
-            plugin = _load(point)
+            plugin = _load(name, value)
         except errors.PluginError as error:
-            entries.append(BackendEntry(name, (), *who, None, str(error)))
+            entries.append(BackendEntry(name, (), dist, version, None, str(error)))
         else:
-            entries.append(BackendEntry(name, plugin.aliases, *who, plugin, None))
+            entries.append(BackendEntry(name, plugin.aliases, dist, version, plugin, None))
     return entries
 
 
-def others(name: str) -> Iterator[BackendPlugin]:
-    """Yield the installed backends but that one; what is broken is left out."""
-    for other, point in sorted(_entry_points().items()):
-        if other != name:
+def others(*names: str) -> Iterator[BackendPlugin]:
+    """Yield the installed backends but those; what is broken is left out."""
+    for other, value in sorted(_points(_GROUP).items()):
+        if other not in names:
             with suppress(errors.PluginError):
-                yield find(other) if other in _OWN else _load(point)
-
-
-def _distribution(point: EntryPoint) -> tuple[str, str]:
-    dist = point.dist
-    if dist is None:
-        return "", ""
-    try:
-        return str(dist.name), str(dist.version)
-    except Exception:  # noqa: BLE001 - an installation can be broken in many ways
-        return "", ""
+                yield _load(other, value)
 
 
 # ---- observers ----------------------------------------------------------------
@@ -250,19 +220,17 @@ def observers(only: str = "") -> list[tuple[str, Any]]:
         only: Leave out those whose name `only` does not begin with, if given.
     """
     found: list[tuple[str, Any]] = []
-    if not told_names(_OBSERVERS):
-        return found
-    for name, point in sorted(_entry_points(_OBSERVERS).items()):
+    for name, value in sorted(_points(_OBSERVERS).items()):
         if only and not plain(only).startswith(f"{plain(name)}_"):
             continue
         try:
-            plugin: Any = point.load()
+            plugin = _object(value)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - what is imported may do anything
-            complain(name, f"({point.value}) cannot be loaded: {one_line(error)}")
+            complain(name, f"({value}) cannot be loaded: {one_line(error)}")
             continue
         record = getattr(plugin, "settings", None)
         if isinstance(plugin, type) and record is not None and not is_record(record):
-            complain(name, f"({point.value}) is left out: {_BAD_RECORD}, not {record!r}")
+            complain(name, f"({value}) is left out: {_BAD_RECORD}, not {record!r}")
             continue
         found.append((name, plugin))
     return found
@@ -312,14 +280,13 @@ def commands(*, own: bool = True) -> tuple[dict[str, list[CommandEntry]], list[s
     """
     plugins: list[tuple[str, Any]] = []
     broken: list[str] = []
-    if own:
-        plugins += [(name, _load_own(name)) for name in OWN_COMMANDS if is_installed(name)]
-    if told_names(_GROUP) - set(_OWN):
-        for name, point in sorted(_entry_points().items()):
-            try:
-                plugins += [] if name in _OWN else [(name, _load(point))]
-            except errors.PluginError as error:
-                broken.append(str(error))
+    for name, value in sorted(_points(_GROUP).items()):
+        if name in OURS and not (own and OURS[name].commands):
+            continue
+        try:
+            plugins.append((name, _load(name, value)))
+        except errors.PluginError as error:
+            broken.append(str(error))
     found: dict[str, list[CommandEntry]] = {}
     for name, plugin in [*plugins, *observers()]:
         brought = getattr(plugin, "commands", None)
@@ -337,58 +304,82 @@ def records_of(plugin: Any) -> tuple[type[Any], ...]:
     return tuple(filter(is_record, [getattr(plugin, "settings", None), *records]))
 
 
-# ---- a quick look -------------------------------------------------------------
+# ---- entry points -------------------------------------------------------------
 
-# The names that entry points have, by group, and the `sys.path` for which they were
-# looked for.
-_looked: dict[tuple[str, ...], dict[str, set[str]]] = {}
+# The entry points by group, and the `sys.path` for which they were looked for.
+_looked: dict[tuple[str, ...], dict[str, dict[str, str]]] = {}
 
 
-def told_names(group: str) -> set[str]:
-    """Return the names in a group of entry points, without `importlib.metadata`.
+def _points(group: str) -> dict[str, str]:
+    """Return the entry points of a group: what each names, by its name."""
+    found = _look(group)
+    if "?" in found:
+        return {name: value for name, (value, *_) in _distributions(group).items()}
+    return found
 
-    Every session asks, and nearly always there is nothing but our own.  To read
-    the files of the distributions is some ten times cheaper than to import what
-    reads them properly.  An archive on the path may hold anything: it is there
-    as the name "?".
+
+def _distributions(group: str) -> dict[str, tuple[str, str, str]]:
+    """Return the same with the name and the version of the distribution."""
+    from importlib import metadata
+
+    found: dict[str, tuple[str, str, str]] = {}
+    for point in metadata.entry_points(group=group):
+        who = ("", "")
+        with suppress(Exception):  # an installation can be broken in many ways
+            who = (point.dist.name, point.dist.version) if point.dist is not None else who
+        # By name, the first found wins, as for imports.
+        found.setdefault(point.name, (point.value, *who))
+    return found
+
+
+def _look(group: str) -> dict[str, str]:
+    """Return the entry points of a group, without `importlib.metadata`.
+
+    Every session asks, and to read the files of the distributions is some ten
+    times cheaper than to import what reads them properly (about 40 ms where a
+    bare interpreter takes 12).  An archive on the path may hold anything: it is
+    there as the name "?".
     """
     path = tuple(sys.path)
     if path not in _looked:
         _looked.clear()
-        _looked[path] = _look(path)
-    return _looked[path].get(group, set())
+        _looked[path] = found = {
+            _GROUP: {"serial": "fancypipe_core._worker.inline:plugin"},
+            _OBSERVERS: {},
+        }
+        for folder in path:
+            _look_into(folder, found)
+    return _looked[path][group]
 
 
-def _look(path: tuple[str, ...]) -> dict[str, set[str]]:
-    found: dict[str, set[str]] = {_GROUP: set(), _OBSERVERS: set()}
-    for folder in path:
-        try:
-            names = os.listdir(folder or ".")
-        except OSError:
-            if os.path.isfile(folder):
-                for group in found.values():
-                    group.add("?")
-            continue
-        for name in names:
-            if not name.endswith((".dist-info", ".egg-info", ".egg")):
-                continue
+def _look_into(folder: str, found: dict[str, dict[str, str]]) -> None:
+    try:
+        names = os.listdir(folder or ".")
+    except OSError:
+        if os.path.isfile(folder):
+            for group in found.values():
+                group["?"] = ""
+        return
+    for name in names:
+        if name.endswith((".dist-info", ".egg-info", ".egg")):
             inner = "EGG-INFO" if name.endswith(".egg") else ""
             with suppress(OSError):
                 file = os.path.join(folder, name, inner, "entry_points.txt")
                 with open(file, "rb", buffering=0) as opened:
-                    _read_names(opened.read(), found)
-    return found
+                    _read_points(opened.read(), found)
 
 
-def _read_names(data: bytes, found: dict[str, set[str]]) -> None:
+def _read_points(data: bytes, found: dict[str, dict[str, str]]) -> None:
     if b"[fancypipe." not in data:
         return
-    group: set[str] | None = None
+    group: dict[str, str] | None = None
     for line in data.decode(errors="replace").splitlines():
         if line.startswith("["):
             group = found.get(line.strip(" []"))
-        elif group is not None and "=" in line:
-            group.add(line.partition("=")[0].strip())
+        elif group is not None and "=" in line and not line.startswith(("#", ";")):
+            name, _, value = line.partition("=")
+            # The first found wins, as for imports.
+            group.setdefault(name.strip(), value.strip())
 
 
 def complain(name: str, why: str) -> None:

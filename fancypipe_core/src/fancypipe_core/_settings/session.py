@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from fancypipe_core import errors
+from fancypipe_core._base.declarations import NoSettings
 from fancypipe_core._base.option_names import near, plain
 from fancypipe_core._plugins import discovery
 from fancypipe_core._settings import table as _settings
@@ -40,9 +41,9 @@ __all__ = [
     "command_table",
     "configure",
     "core_settings",
+    "lines_with",
     "own_settings",
     "table_of",
-    "tables_with",
 ]
 
 _CORE = frozenset(line.name for line in ENGINE.lines)
@@ -84,7 +85,7 @@ class Configured:
     core: Resolved[Settings]
     plugin: BackendPlugin
     own: Any
-    tables: tuple[tuple[Table[Any], Resolved[Any]], ...]
+    tables: tuple[Resolved[Any], ...]
     observers: Observers | None
     remarks: tuple[str, ...]
 
@@ -105,12 +106,12 @@ def configure(given: Given, observers: Sequence[object] = ()) -> Configured:
     _check_tables(core)
     rest = {name: value for name, value in given.arguments.items() if name not in _CORE}
     installed: list[tuple[str, object]] = []
-    tables: list[tuple[Table[Any], Resolved[Any]]] = []
+    tables: list[Resolved[Any]] = []
     if not core.settings.no_plugins:
         for name, plugin in discovery.observers():
             own = _of_observer(name, plugin, given, rest)
-            tables += own
-            installed += discovery.make(name, plugin, own[0][1].settings if own else None)
+            tables += [own] if own is not None else []
+            installed += discovery.make(name, plugin, own.settings if own is not None else None)
     core = _with_implied_backend(core, given, rest)
     watching = None
     if installed or observers:
@@ -119,13 +120,16 @@ def configure(given: Given, observers: Sequence[object] = ()) -> Configured:
         watching = Observers(observers, installed)
         core = _changed(core, watching)
     plugin = discovery.find(core.settings.backend)
-    of_backend = _of_backend(plugin, given, rest, core)
-    tables = of_backend + tables
-    lines = [*ENGINE.lines, *(line for table, _ in tables for line in table.lines)]
+    own = _resolve(table_of(plugin), given, rest)
+    for name in rest:
+        raise errors.ConfigError(_misplaced(name, given, plugin.name, core))
+    if own.table.lines:
+        tables.insert(0, own)
+    lines = [*ENGINE.lines, *(line for one in tables for line in one.table.lines)]
     return Configured(
         core,
         plugin,
-        of_backend[0][1].settings if of_backend else None,
+        None if plugin.settings is None else own.settings,
         tuple(tables),
         watching,
         tuple(_remarks(lines)) if core.remarks or tables else (),
@@ -143,20 +147,19 @@ def core_settings(given: Given) -> Resolved[Settings]:
 
 def own_settings(plugin: BackendPlugin) -> Any:
     """Return the record of a backend's settings where nobody gives arguments; None if none."""
-    table = table_of(plugin)
-    return None if table is None else table.resolve({}).settings
+    return None if plugin.settings is None else table_of(plugin).resolve({}).settings
 
 
 # ---- tables of plugins ---------------------------------------------------------
 
 
-def table_of(plugin: BackendPlugin) -> Table[Any] | None:
-    """Return the table of the settings that a backend brings, if it does.
+def table_of(plugin: BackendPlugin) -> Table[Any]:
+    """Return the table of the settings that a backend brings; empty if it brings none.
 
     Raises:
         PluginError: One of them has a name that is taken.
     """
-    return None if plugin.settings is None else _table(plugin.name, plugin.settings, plugin)
+    return _table(plugin.name, plugin.settings or NoSettings, plugin)
 
 
 def command_table(entry: discovery.CommandEntry) -> Table[Any]:
@@ -173,10 +176,8 @@ def chosen_by(given: Given) -> str | None:
     return core.settings.backend if core.origins["backend"].kind == "argument" else None
 
 
-def tables_with(
-    name: str, backend: str, *, chosen_only: bool = False
-) -> Iterator[tuple[Table[Any], Setting]]:
-    """Yield the tables that have an option or argument of this name, and its line.
+def lines_with(name: str, backend: str, *, chosen_only: bool = False) -> Iterator[Setting]:
+    """Yield the settings of plugins that have this name as an option or argument.
 
     Args:
         name: The name, in any spelling.
@@ -189,13 +190,14 @@ def tables_with(
         PluginError: It is broken.
     """
     chosen = discovery.find(backend)
-    yield from _having(name, table_of(chosen))
+    yield from table_of(chosen).having(name)
     for observer, plugin in discovery.observers(only=name):
         with suppress(errors.PluginError):
-            yield from _having(name, _table_of_observer(observer, plugin))
+            table = _table_of_observer(observer, plugin)
+            yield from table.having(name) if table is not None else ()
     for other in () if chosen_only else discovery.others(chosen.name):
         with suppress(errors.PluginError):
-            yield from _having(name, table_of(other))
+            yield from table_of(other).having(name)
 
 
 def _table_of_observer(name: str, plugin: Any) -> Table[Any] | None:
@@ -227,13 +229,6 @@ def _table(owner: str, record: type[Any], plugin: Any, *, prefixed: bool = False
 def _keys(records: Sequence[type[Any]], owner: str) -> frozenset[str]:
     lines = (line for record in records for line in lines_of(record, owner))
     return frozenset(plain(key) for line in lines for key in line.keys)
-
-
-def _having(name: str, table: Table[Any] | None) -> Iterator[tuple[Table[Any], Setting]]:
-    for line in table.lines if table is not None else ():
-        if plain(name) in map(plain, (*line.options, *line.off)):
-            assert table is not None
-            yield table, line
 
 
 # ---- the engine's settings -----------------------------------------------------
@@ -286,31 +281,21 @@ def _remarks(lines: Sequence[Setting]) -> Iterator[str]:
 
 def _of_observer(
     name: str, plugin: Any, given: Given, rest: dict[str, object]
-) -> list[tuple[Table[Any], Resolved[Any]]]:
+) -> Resolved[Any] | None:
     """Return an observer's settings in force, if it brings some; takes them out of the rest."""
     try:
         table = _table_of_observer(name, plugin)
-        return [] if table is None else [(table, _resolve(table, given, rest))]
+        return None if table is None else _resolve(table, given, rest)
     except errors.PluginError as error:
         discovery.complain(name, f"is used without its settings: {error}")
-        return []
-
-
-def _of_backend(
-    plugin: BackendPlugin, given: Given, rest: dict[str, object], core: Resolved[Settings]
-) -> list[tuple[Table[Any], Resolved[Any]]]:
-    table = table_of(plugin)
-    resolved = None if table is None else _resolve(table, given, rest)
-    for name in rest:
-        raise errors.ConfigError(_misplaced(name, given, plugin.name, core))
-    return [] if table is None or resolved is None else [(table, resolved)]
+        return None
 
 
 def _resolve(table: Table[Any], given: Given, rest: dict[str, object]) -> Resolved[Any]:
     arguments: dict[str, object] = {}
     spelled: dict[str, str] = {}
     for name in list(rest):
-        for _, line in _having(name, table):
+        for line in table.having(name):
             arguments[line.name] = rest.pop(name)
             spelled[line.name] = given.place(name)
     return table.resolve(arguments, spelled=spelled)
@@ -324,12 +309,12 @@ def _with_implied_backend(
         return core
     with suppress(errors.BackendNotFound, errors.PluginError):
         table = table_of(discovery.find(core.settings.backend))
-        if all(any(_having(name, table)) for name in rest):
+        if all(any(table.having(name)) for name in rest):
             return core
     for other in discovery.others(""):
         with suppress(errors.PluginError):
             for name in rest:
-                for _, line in _having(name, table_of(other)):
+                for line in table_of(other).having(name):
                     if line.implies:
                         origin = Origin("argument", f"{given.place(name)}, which implies it")
                         origins = {**core.origins, "backend": origin}
@@ -341,16 +326,14 @@ def _with_implied_backend(
 def _misplaced(name: str, given: Given, backend: str, core: Resolved[Settings]) -> str:
     """Return what is wrong with an argument that is not the chosen backend's."""
     place = given.place(name)
-    lines = list(ENGINE.lines)
-    for table, line in tables_with(name, backend):
+    for line in lines_with(name, backend):
         if line.argument != line.name:
             off = core.origins["no_plugins"]
-            return f"argument {place} belongs to the plugin {table.owner!r}; they are off ({off})"
+            return f"argument {place} belongs to the plugin {line.owner!r}; they are off ({off})"
         how = "-workertype=" if given.spelled else "backend="
         return (
-            f"argument {place} belongs to the backend {table.owner!r}, and the backend is "
-            f"{backend!r} ({core.origins['backend']}); choose the other by {how}{table.owner}"
+            f"argument {place} belongs to the backend {line.owner!r}, and the backend is "
+            f"{backend!r} ({core.origins['backend']}); choose the other by {how}{line.owner}"
         )
-    table_here = table_of(discovery.find(backend))
-    lines += table_here.lines if table_here is not None else ()
+    lines = [*ENGINE.lines, *table_of(discovery.find(backend)).lines]
     return _settings.unknown(place, "argument", lines)

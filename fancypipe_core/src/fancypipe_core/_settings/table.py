@@ -1,6 +1,6 @@
 """Settings: tables, and where each value comes from.
 
-A table is made of a record whose fields are declared by `_declare.setting`: the
+A table is made of a record whose fields are declared by `setting`: the
 engine's is `ENGINE`, and a plugin's is made in the same way.  The command line,
 the environment, the configuration files and `fancypipe config --explain` are
 made from tables.
@@ -15,7 +15,7 @@ a plugin's settings stand in a table of its own.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Generic, NamedTuple, TypeVar
 
@@ -153,6 +153,7 @@ class Resolved(Generic[R]):
     """Settings, and where each came from.
 
     Attributes:
+        table: What they are.
         settings: The record.
         origins: By field.
         remarks: What looks like a mistake but is none for sure, such as a
@@ -160,6 +161,7 @@ class Resolved(Generic[R]):
         tables: (file, name) of each table in the files, which some plugin brings.
     """
 
+    table: Table[R]
     settings: R
     origins: Mapping[str, Origin]
     remarks: tuple[str, ...]
@@ -213,7 +215,7 @@ class Table(Generic[R]):
         others: list[tuple[str, str]] = []
         prefix = f"{self.owner}." if self.owner else ""
 
-        for kind, file, content in _config.files(env, cwd):
+        for kind, file, content in _config.files(env, cwd) if self.lines else ():
             for key, value in self._own_part(content, file, others).items():
                 line = self._line_of(key)
                 if line is None:
@@ -238,7 +240,13 @@ class Table(Generic[R]):
             values[name] = _parsed(lines[name], value, f"argument {place}")
             origins[name] = Origin("argument", place)
         said = () if self.owner else tuple(remarks(env, self.lines))
-        return Resolved(self._made(values), origins, said, tuple(others))
+        return Resolved(self, self._made(values), origins, said, tuple(others))
+
+    def having(self, name: str) -> Iterator[Setting]:
+        """Yield the line that has an option or argument of this name, in any spelling."""
+        for line in self.lines:
+            if plain(name) in map(plain, (*line.options, *line.off)):
+                yield line
 
     def _own_part(
         self, content: Mapping[str, Any], file: str, tables: list[tuple[str, str]]

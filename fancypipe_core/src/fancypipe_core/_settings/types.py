@@ -222,8 +222,8 @@ def unwritable(name: str) -> Kind:
 
 def items(item: Kind, make: Callable[[Iterable[Any]], Any]) -> Kind:
     """Return the kind of a list, a set, or a tuple of any length."""
-    name = "set" if make in (set, frozenset) else "list"
-    expected = f"a {name}, each item {item.expected}"
+    is_set = make in (set, frozenset)  # and what is in one must be hashable
+    expected = f"a {'set' if is_set else 'list'}, each item {item.expected}"
 
     def read(given: Any) -> list[Any]:
         made: list[Any] = []
@@ -241,7 +241,7 @@ def items(item: Kind, make: Callable[[Iterable[Any]], Any]) -> Kind:
                 made.append(item.make(one))
         return made
 
-    return Kind(item.shown, expected, lambda given: make(read(given)), many=True)
+    return Kind(item.shown, expected, lambda given: make(read(given)), many=True, why=is_set)
 
 
 def row(kinds: Sequence[Kind]) -> Kind:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import signal
 
-__all__ = ["cause_of_death"]
+from fancypipe_core._base.machine import memory_kills
+
+__all__ = ["cause_of_death", "memory_kills"]
 
 
 def cause_of_death(code: int) -> str:
