@@ -48,6 +48,26 @@ def tests(session: nox.Session) -> None:
     session.run("pytest", "-n", "auto", "--ignore=tests/system/test_pythons.py", *session.posargs)
 
 
+@nox.session
+def quick(session: nox.Session) -> None:
+    """Run the tests that need less than a minute: core, pool machine, repository."""
+    install(session)
+    session.run("pytest", "-n", "auto", "-m", "quick", *session.posargs)
+
+
+@nox.session(default=False)
+def cover(session: nox.Session) -> None:
+    """Say which lines no test runs, those in processes that tests start counted in."""
+    install(session, "coverage>=7.10")
+    env = {"COVERAGE_FILE": str(Path(session.create_tmp()).resolve() / "coverage")}
+    session.run("coverage", "erase", env=env)
+    # Tests of what is imported see coverage itself: a failure does not end this.
+    tests = ("pytest", "-n", "auto", *session.posargs)
+    session.run("coverage", "run", "-m", *tests, env=env, success_codes=[0, 1])
+    session.run("coverage", "combine", "--quiet", env=env)
+    session.run("coverage", "report", env=env)
+
+
 @nox.session(python=[SUPPORTED[0], SUPPORTED[-1]])
 def types(session: nox.Session) -> None:
     """Check the types with the oldest and the newest Python."""

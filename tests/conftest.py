@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from multiprocessing.util import Finalize
+from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
@@ -18,6 +20,8 @@ from tests import leaks
 hypothesis.settings.register_profile("fancypipe", deadline=None)
 hypothesis.settings.load_profile("fancypipe")
 
+QUICK = {"core", "meta", "pool"}  # folders; `pytest -m quick` takes less than a minute
+
 
 def pytest_configure(config: pytest.Config) -> None:
     """Give this process a folder for temporary files of its own, and its orphans a home."""
@@ -27,7 +31,34 @@ def pytest_configure(config: pytest.Config) -> None:
     # After what multiprocessing removes itself, at -100.
     Finalize(None, shutil.rmtree, (folder, True), exitpriority=-200)
     os.environ["TMPDIR"] = tempfile.tempdir = folder
+    # Where this is set, as containers like to, each of a thousand interpreters would compile
+    # all that it imports.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     leaks.adopt_orphans()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what is quick, and begin with what is slow: nobody waits for it at the end then."""
+    quick = {Path(__file__).parent / folder for folder in QUICK}
+    for item in items:
+        if not quick.isdisjoint(item.path.parents):
+            item.add_marker(pytest.mark.quick)
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
+@pytest.hookimpl(optionalhook=True, wrapper=True)
+def pytest_xdist_auto_num_workers() -> Generator[None, int, int]:
+    """Tests that wait for processes leave their core to others: `auto` is half as many again."""
+    count = yield
+    return count if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ else count + (count + 1) // 2
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Let who is done take from those who are not, however long their tests are."""
+    from xdist.scheduler import WorkStealingScheduling
+
+    return WorkStealingScheduling(config, log) if config.getoption("dist") == "load" else None
 
 
 @pytest.fixture(autouse=True, scope="module")

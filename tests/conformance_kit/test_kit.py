@@ -32,8 +32,11 @@ def kit(
     folder: Path, *words: str, by_name: bool = False, path: Sequence[Path] = ()
 ) -> subprocess.CompletedProcess[str]:
     """Run the kit as an author does, in a folder of its own."""
-    load = () if pytest_knows_it() or by_name else ("-p", PLUGIN)
     environment = {name: value for name, value in os.environ.items() if "PYTEST" not in name}
+    load: Sequence[str] = ()
+    if not by_name:  # without what else is installed, which takes longer to import than the kit
+        load = ("-p", PLUGIN)
+        environment["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     command = [sys.executable, "-m", "pytest", *load, "--pyargs", KIT, *words]
     return subprocess.run(
         [*command, "-p", "no:cacheprovider", "-rfEs"],
@@ -80,6 +83,7 @@ PARTS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.fault(2, 3, 5, 6, 8, 9, 12, 14, 21, 31)
 @pytest.mark.parametrize(("subject", "part"), PARTS)
 def test_sound_backends_pass(subject: str, part: str, tmp_path: Path) -> None:

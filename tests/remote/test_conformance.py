@@ -38,11 +38,13 @@ def kit(folder: Path, workers: list[list[str]], chosen: str) -> None:
         assert " passed" in over.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", PARTS)
 def test_with_two_workers(tmp_path: Path, part: str) -> None:
     kit(tmp_path, [[], []], PARTS[part])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", ["test_rules", "test_parity"])
 def test_with_threads_as_the_local_backend(tmp_path: Path, part: str) -> None:
     # One part at a time: the kit looks first whether jobs have processes of their own, and

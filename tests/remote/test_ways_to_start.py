@@ -295,6 +295,7 @@ def hidden(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hidden]:
             worker.wait(LIMIT)
 
 
+@pytest.mark.slow
 @pytest.mark.fault(89)
 @pytest.mark.parametrize("group", GROUPS, ids=lambda group: group.__name__)
 def test_every_way_to_start(

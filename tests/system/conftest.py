@@ -1,13 +1,15 @@
-"""A session on each backend, the remote one too, shared by the tests of a module."""
+"""A session on each backend, shared by the tests of a module; and a folder to type commands in."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from fancypipe_core import Session
 from tests.remote.cluster import cluster
+from tests.system.place import Place
 
 
 @pytest.fixture(scope="module", params=["serial", "threads", "procs", "remote"])
@@ -28,3 +30,8 @@ def session(
                 patch.setenv(name, made.env[name])
         with Session("remote", jobmanager=made.address, tempdir=folder) as opened:
             yield opened
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(tmp_path)

@@ -90,6 +90,7 @@ def bare(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
         shutil.rmtree(place, ignore_errors=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bare", OTHERS, indirect=True)
 def test_starts_ends_and_signals(bare: str) -> None:
     own = {name: text for name, text in os.environ.items() if not name.startswith("PYTEST_")}

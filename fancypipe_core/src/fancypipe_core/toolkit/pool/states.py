@@ -27,13 +27,11 @@ __all__ = [
     "GaveBack",
     "GiveUp",
     "HungUp",
-    "Joined",
     "Kill",
     "Look",
     "NotStarted",
     "Recall",
     "RecallJobs",
-    "RoundTrip",
     "Seen",
     "Send",
     "Spoilt",
@@ -143,39 +141,20 @@ Wish = Submit | Cancel | Recall
 # ---- events: what the shell tells of workers ----------------------------------
 
 
-class Joined(NamedTuple):
-    """A worker has come by itself, or is still on its way; it should be up in so many seconds."""
-
-    worker: int
-    limit: float
-
-
 class Up(NamedTuple):
     """A worker has answered, or joined by itself; or what it can do has changed.
 
-    Attributes:
-        worker: Who.
-        slots: How many jobs it runs for us at the same time; 0 for none at the moment.
-        waits: Whether more jobs than these may wait there; if not, the others are recalled.
+    `slots`: how many jobs it runs for us at the same time; 0 for none at the moment.
     """
 
     worker: int
     slots: int = 1
-    waits: bool = True
-
-
-class RoundTrip(NamedTuple):
-    """The way to a worker and back takes so many seconds, by the shell's own measure."""
-
-    worker: int
-    seconds: float
 
 
 class Ended(NamedTuple):
     """A worker has reported, or given another sign of life.
 
-    `events`: what it said of its jobs, in order; the pool passes on what counts.  A job
-    that is lost and was not started is given back.
+    `events`: what it said of its jobs, in order; the pool passes on what counts.
     """
 
     worker: int
@@ -257,7 +236,7 @@ class NotStarted(NamedTuple):
     why: str
 
 
-Event = Joined | Up | RoundTrip | Ended | GaveBack | Seen | HungUp | Spoilt | Died | NotStarted
+Event = Up | Ended | GaveBack | Seen | HungUp | Spoilt | Died | NotStarted
 
 
 # ---- actions: what the shell is to do ---------------------------------------
@@ -281,10 +260,7 @@ class Send(NamedTuple):
 
 
 class RecallJobs(NamedTuple):
-    """Ask a worker for these jobs as far as it has not begun them.
-
-    It answers `GaveBack`; or `Ended`, in which those that it has not begun are lost.
-    """
+    """Ask a worker for these jobs as far as it has not begun them; it answers `GaveBack`."""
 
     worker: int
     ids: list[JobId]
