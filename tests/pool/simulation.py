@@ -29,7 +29,9 @@ def rules(rnd: Random) -> Rules:
             least_ahead=rnd.choice((0, 1)),
             most_ahead=1.0,
             silence=rnd.choice((0.0, 0.002)),
+            first=rnd.choice((None, 30.0)),
             away=60.0,
+            spared=rnd.choice((0, 2)),
         )
     if kind < 0.5:
         return Rules(1, slots=rnd.choice((0, 1, 2, 4)), kills=False, in_order=False)
@@ -63,9 +65,9 @@ def act(world: World, rnd: Random) -> None:
         if jobs:
             count = min(len(jobs), rnd.choice((1, 3)))
             world.unwant(rnd.sample(jobs, count), stop=rnd.random() < 0.6)
-    elif kind == "join":
-        if not world.rules.workers:
-            world.join()
+    elif kind in ("join", "share"):
+        if world.comes:
+            world.join() if kind == "join" else world.share()
     elif kind == "starts":
         world.startable = not world.startable or rnd.random() < 0.7
     elif kind == "tick":
@@ -106,6 +108,7 @@ _CHANCES = {
     "die": 3,
     "starts": 3,
     "join": 3,
+    "share": 3,
     "unwant": 2,
     "stop": 2,
     "hang": 5,

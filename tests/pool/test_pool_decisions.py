@@ -14,10 +14,13 @@ from fancypipe_core.toolkit.pool.states import (
     Ended,
     GaveBack,
     GiveUp,
+    Joined,
     Kill,
     Look,
     NotStarted,
+    Recall,
     RecallJobs,
+    RoundTrip,
     Seen,
     Send,
     Start,
@@ -82,6 +85,110 @@ def test_a_definition_is_known_by_its_own_pace() -> None:
     times.record(CALL, 0.5)
     assert times.expected(CALL) < 0.001, "one outlier makes no task long"
     assert times.expected(OTHER) == pytest.approx(1.0, rel=0.01)
+
+
+def hosts(**rules: float) -> Pool:
+    """A pool of workers that come by themselves."""
+    some = Rules(
+        0, kills=False, in_order=False, fresh=False, least_ahead=1, most_ahead=1.0,
+        first=30.0, away=60.0, spared=2,
+    )  # fmt: skip
+    pool = Pool(some._replace(**rules))  # type: ignore[arg-type]
+    pool.open(0.0)
+    return pool
+
+
+def given_back(number: int) -> Lost:
+    return Lost((number, 1), Certificate("cancelled", "not begun", "h", 1, False, False))
+
+
+def test_who_joins_has_jobs_when_it_is_up_and_not_before() -> None:
+    pool = hosts()
+    pool.handle([Joined(1, 5.0)], 0.0)
+    assert sent(pool.ask(Submit([job(1)]), 1.0)) == []
+    pool.handle([Joined(1, 5.0)], 4.0)  # its code is still on the way
+    assert pool.handle([], 8.0) == []
+    (kill,) = pool.handle([], 9.0)
+    assert isinstance(kill, Kill)
+    assert kill.reason == "start"
+    pool.handle([Died(1, CRASH), Joined(2, 5.0)], 9.0)
+    assert sent(pool.handle([Up(2)], 10.0)) == [(2, [1])]
+
+
+def test_each_slot_has_one_job_ahead_however_long_they_take() -> None:
+    pool = hosts()
+    learn(pool, 3600.0)
+    pool.ask(Submit([job(n) for n in range(1, 20)]), 0.0)
+    assert sent(pool.handle([Up(1, 2)], 0.0)) == [(1, [1, 2, 3, 4])]
+
+
+def test_who_is_far_away_has_more_ahead_than_who_is_near() -> None:
+    pool = hosts()
+    learn(pool, 0.01)
+    pool.handle([Up(1), RoundTrip(1, 0.1), Up(2), RoundTrip(2, 0.001)], 0.0)
+    found = sent(pool.ask(Submit([job(n) for n in range(1, 200)]), 0.0))
+    assert {worker: len(numbers) for worker, numbers in found} == {1: 20, 2: 2}
+
+
+def test_no_work_ahead_where_others_have_slots() -> None:
+    pool = hosts()
+    pool.handle([Up(1, 2, waits=False), RoundTrip(1, 0.5)], 0.0)
+    assert sent(pool.ask(Submit([job(n) for n in range(1, 9)]), 0.0)) == [(1, [1, 2])]
+
+
+def test_what_waits_where_others_come_is_recalled_and_goes_elsewhere() -> None:
+    pool = hosts()
+    pool.handle([Up(1, 2)], 0.0)
+    pool.ask(Submit([job(n) for n in range(1, 5)]), 0.0)
+    actions = pool.handle([Up(1, 1, waits=False)], 1.0)
+    assert [one for one in actions if isinstance(one, RecallJobs)] == [
+        RecallJobs(1, [(2, 1), (3, 1), (4, 1)])
+    ]
+    # The second runs already, and goes on.
+    assert told(pool.handle([Ended(1, [given_back(3), given_back(4)])], 1.1)) == []
+    assert sent(pool.handle([Up(2, 2)], 1.2)) == [(2, [3, 4])]
+
+
+def test_what_nobody_wants_and_is_given_back_is_told() -> None:
+    pool = hosts()
+    pool.handle([Up(1, 1)], 0.0)
+    pool.ask(Submit([job(1), job(2)]), 0.0)
+    (action,) = pool.ask(Recall([(2, 1)]), 0.1)
+    assert action == RecallJobs(1, [(2, 1)])
+    assert told(pool.handle([Ended(1, [given_back(2)])], 0.2)) == [(2, 1)]
+
+
+def test_a_whole_workers_death_is_held_against_a_task_when_that_is_no_accident_any_more() -> None:
+    pool = hosts()
+    for number in range(1, 4):
+        pool.ask(Submit([job(1)]), 0.0)
+        pool.handle([Up(number)], 0.0)
+        (lost,) = (
+            event
+            for action in pool.handle([Died(number, CRASH, all_begun=True)], 1.0)
+            if isinstance(action, Tell)
+            for event in action.events
+            if isinstance(event, Lost)
+        )
+        assert lost.why.started, "it may have run"
+        assert lost.why.guilty == (number == 3)
+
+
+def test_nobody_comes() -> None:
+    pool = hosts()
+    assert pool.due == 30.0
+    pool.handle([Joined(1, 60.0)], 10.0)
+    assert any(isinstance(action, GiveUp) for action in pool.handle([], 30.0))
+
+
+def test_nobody_is_left() -> None:
+    pool = hosts()
+    pool.handle([Up(1)], 0.0)
+    pool.handle([Died(1, CRASH)], 100.0)
+    due = [pool.due]
+    pool.ask(Submit([job(1)]), 200.0)
+    assert [*due, pool.due] == [None, 260.0]
+    assert any(isinstance(action, GiveUp) for action in pool.handle([], 260.0))
 
 
 def test_a_worker_far_away_has_work_ahead_though_jobs_are_long() -> None:

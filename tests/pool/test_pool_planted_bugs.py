@@ -179,7 +179,7 @@ BUGS: dict[str, tuple[str, str, str]] = {
     ),
     "an idle worker watches others that have too much": (
         DEALER,
-        "            clocks.set(None, Clock.BALANCE, self._rules.silence)\n",
+        "            clocks.set(None, Clock.BALANCE, max(wait, self._rules.silence))\n",
         "            pass\n",
     ),
     "a worker that was full is never looked at again": (
@@ -196,6 +196,46 @@ BUGS: dict[str, tuple[str, str, str]] = {
         ROSTER,
         "                self.slots -= worker.slots\n            self.open",
         "                pass\n            self.open",
+    ),
+    "a job that another was to have is lost on the way back": (
+        MACHINE,
+        "                if isinstance(report, Lost) and not report.why.started:\n",
+        "                if False:\n",
+    ),
+    "what others wait for stays where it is": (
+        MACHINE,
+        "            self._dealer.shrunk.append(worker)\n",
+        "            pass\n",
+    ),
+    "work ahead where others have slots": (
+        DEALER,
+        "        ahead = worker.waits and not worker.asked\n",
+        "        ahead = not worker.asked\n",
+    ),
+    "the first death of a whole worker is held against its jobs": (
+        MACHINE,
+        "        return deaths > self.rules.spared\n",
+        "        return True\n",
+    ),
+    "no death of a whole worker is ever held against a job": (
+        MACHINE,
+        "        return deaths > self.rules.spared\n",
+        "        return False\n",
+    ),
+    "who joins is sent jobs before it is up": (
+        MACHINE,
+        "self._roster.join(event.worker, 0)",
+        "self._roster.join(event.worker, 2)",
+    ),
+    "who joins and never comes up is waited for": (
+        MACHINE,
+        "            self._clocks.set(worker, Clock.START, event.limit)\n",
+        "            pass\n",
+    ),
+    "given up though somebody is there": (
+        ROSTER,
+        "            self.clocks.due.pop(Clock.NOBODY, None)\n",
+        "",
     ),
     "jobs that were dropped are still there": (
         QUEUE,

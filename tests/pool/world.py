@@ -43,11 +43,13 @@ from fancypipe_core.toolkit.pool.states import (
     GaveBack,
     GiveUp,
     HungUp,
+    Joined,
     Kill,
     Look,
     NotStarted,
     Recall,
     RecallJobs,
+    RoundTrip,
     Seen,
     Send,
     Start,
@@ -126,6 +128,8 @@ class Process:
     def __init__(self, number: int, slots: int, now: float) -> None:
         self.number = number
         self.slots = slots
+        self.share = slots  # how many of them are for us, as far as the machine was told
+        self.waits = True  # whether more may wait there
         self.born = now
         self.up = self.dead = self.stopped = self.flag = self.killed = self.hung_up = False
         self.unkillable = self.deaf = self.hangs = False
@@ -193,7 +197,9 @@ class World:
         self.startable = True
         # A pool of workers that dies as a whole, and nobody can tell which job it was.
         self.is_whole = bool(rules.workers) and not rules.in_order
+        self.comes = not rules.workers  # workers come by themselves
         self.suspects: set[int] = set()
+        self.losses: dict[int, int] = {}  # deaths of workers under a task
         self.again: list[Job] = []  # what the engine tries again
         self.do(self.pool.open(self.now))
 
@@ -225,6 +231,10 @@ class World:
         """Let the machine hear of something, with all that was said before."""
         self.do(self.pool.handle(events, self.now))
         self.pool.check()
+        for process in self.alive:
+            if not (process.waits or process.is_ending):
+                most = max(0, process.share - len(process.unreported))
+                assert len(process.inbox) <= most, "others wait for slots, and jobs wait there"
         if self.again:
             jobs, self.again = self.again, []
             self.do(self.pool.ask(Submit(jobs), self.now))
@@ -255,9 +265,11 @@ class World:
         if events and not process.stopped:
             process.wrong = ""  # it has said something
         for event in events:
+            if isinstance(event, Up):
+                process.share, process.waits = event.slots, event.waits
             if isinstance(event, Ended):
                 for report in event.events:
-                    if isinstance(report, Done) and report.id in process.unreported:
+                    if isinstance(report, (Done, Lost)) and report.id in process.unreported:
                         process.unreported.remove(report.id)
         return [] if process.told_dead or process.hung_up else events
 
@@ -267,6 +279,9 @@ class World:
         elif isinstance(action, GiveUp):
             if self.rules.workers:
                 assert self.failures >= self.rules.bad_starts // 2, "given up too soon"
+            else:
+                up = [one for one in self.alive if one.up and not one.is_ending and not one.wire]
+                assert not up, "given up, and somebody is there"
             self.gave_up += 1
         elif isinstance(action, Start):
             self._start(action, answers)
@@ -322,6 +337,9 @@ class World:
 
     def _send(self, process: Process, jobs: Sequence[Job]) -> None:
         assert jobs, "sent nothing"
+        assert process.up or not self.comes, "sent to who is not up"
+        has = len(jobs) + len(process.inbox) + len(process.unreported)
+        assert process.waits or has <= process.share, "more than its share"
         assert not process.is_ending, "sent to who is about to end"
         for job in jobs:
             assert job.id not in self.ended, f"{job.id} is sent, and has ended"
@@ -367,6 +385,9 @@ class World:
         if isinstance(event, Done):
             assert self.begun.get(id), f"{id} is done, and never began"
             self.suspects.discard(id[0])
+            self.losses.pop(id[0], None)
+        elif event.why.detail == "given back":
+            pytest.fail(f"{id} was recalled for others, and is lost")
         elif event.why.detail == "cancelled before it began":
             assert id in self.cancelled, f"{id} is taken back, and nobody wanted that"
             assert not self.begun.get(id), f"{id} is told as not begun, and it was"
@@ -374,17 +395,22 @@ class World:
             assert self.begun.get(id) or not self.rules.in_order, f"{id} is lost, not begun"
             if event.why.guilty:
                 assert not self.cancelled.get(id), f"{id} is guilty, and nobody wanted it"
-                assert event.why.peak_memory == id[0], f"{id} is blamed for another's death"
-            if self.is_whole and id not in self.cancelled:
+                own = self.comes or event.why.peak_memory == id[0]
+                assert own, f"{id} is blamed for another's death"
+            if self.comes and event.why.reason != "cancelled":
+                deaths = self.losses[id[0]] = self.losses.get(id[0], 0) + 1
+                assert event.why.guilty == (deaths > self.rules.spared), f"death {deaths} of {id}"
+            if (self.is_whole or self.comes) and id not in self.cancelled:
                 self._try_again(id, event.why.guilty)
 
     def _try_again(self, id: JobId, guilty: bool) -> None:
-        if not guilty:
+        if not guilty and self.is_whole:
             self.suspects.add(id[0])
         elif id[1] > 3:
             return
         job = self.jobs[id]
-        again = Job((id[0], id[1] + 1), job.call, job.inputs, job.time_limit, guilty)
+        alone = guilty and self.is_whole
+        again = Job((id[0], id[1] + 1), job.call, job.inputs, job.time_limit, alone)
         self.jobs[again.id] = again
         self.again.append(again)
 
@@ -444,7 +470,10 @@ class World:
         ids = [job.id for job in process.inbox if job.id in asked]
         process.inbox = deque(job for job in process.inbox if job.id not in asked)
         process.flag = False
-        if ids:
+        if ids and self.comes:
+            why = Certificate("cancelled", "given back", "h", 1, started=False, guilty=False)
+            process.wire.append(Ended(process.number, [Lost(id, why) for id in ids]))
+        elif ids:
             process.wire.append(GaveBack(process.number, ids))
 
     def _cancel(self, process: Process, ids: set[JobId]) -> None:
@@ -472,7 +501,7 @@ class World:
         process.told_dead = True
         last = process.last
         reason, detail = process.reason or ("signal", "SIGSEGV")
-        blames = self.rules.in_order or self.is_whole
+        blames = self.rules.in_order or self.is_whole or self.comes
         if self.is_whole:  # one that runs or is about to
             last = self.rnd.choice([*process.unreported, *(job.id for job in process.inbox), None])
             last = process.alone if process.has_suspect else last
@@ -519,8 +548,21 @@ class World:
         self.next_worker += 1
         process = Process(self.next_worker, self.rnd.randint(1, 3), self.lived)
         self.processes[process.number] = process
-        self.come_up(process)
+        if self.rnd.random() < 0.5:
+            process.wire.append(Joined(process.number, self.rules.start))
+        else:
+            self.come_up(process)
         self.read_all()
+
+    def share(self) -> None:
+        """Others want slots of a worker, or have left; and the way to it is measured."""
+        if not self.alive:
+            return
+        process = self.rnd.choice(self.alive)
+        share = self.rnd.randint(0, process.slots)
+        if process.up:
+            process.wire.append(Up(process.number, share, share == process.slots))
+        process.wire.append(RoundTrip(process.number, self.rnd.choice((0.0001, 0.1, 3.0))))
 
     @property
     def open_jobs(self) -> list[JobId]:
@@ -566,6 +608,8 @@ class World:
             for process in self.alive:
                 if process.stopped:
                     self.die(process)  # others see that, and say so
+                elif process.up and self.comes:
+                    process.wire.append(Up(process.number, process.slots))  # others have left
         begin = self.now
         for _ in range(100_000):
             if not self.open_jobs:

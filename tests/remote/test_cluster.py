@@ -288,6 +288,31 @@ def test_what_a_killed_worker_had_goes_on_elsewhere(two: Cluster, tmp_path: Path
     eventually(lambda: not hosts(two), "the dead worker's processes are gone")
 
 
+@pytest.mark.fault(24)
+def test_what_must_not_run_twice_does_not_when_its_worker_is_killed(tmp_path: Path) -> None:
+    with cluster(tmp_path, slots=1) as made:
+        (ran := tmp_path / "ran").mkdir()
+        many = (f"{WORK}:many", "--count", "2", "--seconds", "600", "--folder", str(ran))
+        running = client(made, "-max-losses=1", *many)
+        eventually(lambda: sum(1 for _ in ran.iterdir()) == 2, "both run")
+        made.parties[1].kill()
+        _, err = running.communicate(timeout=LIMIT)
+        assert running.returncode == 1
+        assert "the worker is gone" in err
+        assert sum(1 for _ in ran.iterdir()) == 2, "none ran twice"
+
+
+def test_what_waits_at_a_worker_goes_to_one_that_comes(tmp_path: Path) -> None:
+    with cluster(tmp_path, workers=1, slots=1) as made:
+        (ran := tmp_path / "ran").mkdir()
+        running = client(made, f"{WORK}:pair", "--folder", str(ran))
+        eventually(lambda: list(ran.iterdir()), "one runs, and the other waits behind it")
+        made.worker(1)
+        out, err = running.communicate(timeout=LIMIT)
+        assert running.returncode == 0, err
+        assert json.loads(out) == ["a", "b"]
+
+
 @pytest.mark.fault(27)
 def test_the_tasks_of_a_killed_client_end(two: Cluster, tmp_path: Path) -> None:
     ran = tmp_path / "ran"

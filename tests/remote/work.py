@@ -26,6 +26,23 @@ def many(count: int = 100, seconds: float = 0.005, folder: str = "") -> Any:
 
 
 @task
+def meet(mine: str, other: str, folder: str) -> str:
+    """Run as long as the other does."""
+    Path(folder, mine).touch()
+    until = time.monotonic() + 60
+    while not Path(folder, other).exists():
+        assert time.monotonic() < until, "the other never ran beside this one"
+        time.sleep(0.01)
+    return mine
+
+
+@module
+def pair(folder: str) -> Any:
+    """Two tasks that must run at the same time."""
+    return [meet("a", "b", folder), meet("b", "a", folder)]
+
+
+@task
 def where() -> int:
     return os.getpid()
 

@@ -1,42 +1,28 @@
-"""The client's backend: jobs go to workers, each behind a channel of its own.
+"""The client's backend: the shell around the pool machine whose workers are on other machines.
 
-It lives in the engine's thread, as the pool of local processes does.  The bytes of
-the channels are carried by `Network`, in a thread of its own; who the workers are
-is the affair of `Crew`; here it is decided who gets which job.
+It lives in the engine's thread, as the pool of local processes does.  What is
+decided, the machine decides; the bytes of the connections are carried by
+`Network`, in a thread of its own; what is said on them is the affair of `Hosts`.
 """
 
 from __future__ import annotations
 
 import os
 import selectors
-from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from time import monotonic
 
 from fancypipe_core import errors
-from fancypipe_core.backend import (
-    BackendOptions,
-    Certificate,
-    Done,
-    Environment,
-    Event,
-    Job,
-    JobId,
-    Lost,
-    Note,
-    Pace,
-    Sink,
-    Slots,
-)
+from fancypipe_core.backend import BackendOptions, Environment, Event, Job, JobId, Note, Sink
+from fancypipe_core.toolkit.pool import Pool, Rules
+from fancypipe_core.toolkit.pool import states as to
+from fancypipe_remote._client.hosts import Host, Hosts
 from fancypipe_remote._client.network import Network
-from fancypipe_remote._client.workers import Crew, Member
 from fancypipe_remote._words import several
 
 __all__ = ["RemoteBackend"]
 
-_MOST_HOST_LOSSES = 10  # deaths of whole workers under a task before they count against it
-_WORK_AHEAD = 0.005  # seconds of work that hide the way to a worker
 _SLACK = 20.0  # seconds by which our own limits for the start are met
 _STOP_LIMIT = 2.0  # seconds beyond the grace time that workers have to say that they ended
 
@@ -58,23 +44,27 @@ class RemoteBackend:
         wait: float,
         away: float,
     ) -> None:
-        self._directory = options.directory
-        self._make_network = network
         self._wait = wait
         self._away = away
-        self._sink: Sink = _nobody
-        self._jobs: deque[Job] = deque()
-        self._moving: dict[JobId, Job] = {}  # asked back, to be run elsewhere
-        self._host_losses: dict[int, int] = {}
-        self._pace = Pace()
-        self._told = Slots(0)
+        rules = Rules(
+            0,
+            kills=False,
+            in_order=False,
+            fresh=False,
+            least_ahead=1,
+            most_ahead=1.0,
+            hung_up=2.0,  # why a connection has ended comes after its end
+            first=wait,
+            away=away,
+            spared=10,
+        )
+        self._pool = Pool(rules, monotonic())
+        self._sink: Sink | None = None
+        self._heard = False  # whether the engine has been told anything in this turn
         self._told_use: tuple[int, dict[bytes, int]] = (0, {})
-        # When the first worker must be here; None before the manager is, and afterwards.
-        self._up_by: float | None = None
-        self._nobody_since: float | None = None
         self._warned: set[str] = set()
-        self._network: Network | None = None
-        self._crew: Crew | None = None
+        self._network = network(self.wake)
+        self._hosts = Hosts(self._network, options.directory, self._warn)
         self._selector = selectors.DefaultSelector()
         self._wake_in, self._wake_out = os.pipe()
         os.set_blocking(self._wake_in, False)
@@ -90,76 +80,50 @@ class RemoteBackend:
     def start(self, sink: Sink) -> None:
         self._sink = sink
         self._selector.register(self._wake_in, selectors.EVENT_READ, None)
-        self._network = self._make_network(self.wake)
+        self._hosts.start()
         self._network.start()
-        self._crew = Crew(
-            self._network, self._selector, self._directory, self._pass, self._lose, self._warn
-        )
 
     def adapt(self, environment: Environment) -> None:
-        assert self._crew is not None
-        self._crew.adapt(environment)
+        self._hosts.environment = environment
+        for host in self._hosts:
+            if host.answered:
+                with suppress(errors.ConnectionLost):  # its end is read
+                    host.adapt(environment)
+                    self._watch_writes(host)
 
     def submit(self, jobs: Sequence[Job]) -> None:
-        self._jobs.extend(jobs)
-        self._deal()
+        self._do(self._pool.ask(to.Submit(jobs), monotonic()))
 
     def cancel(self, ids: Sequence[JobId]) -> None:
-        unwanted = set(ids)
-        self._give_back_waiting(unwanted)
-        for member in self._members:
-            mine = unwanted.intersection(member.link.outstanding)
-            if mine:
-                with suppress(errors.ConnectionLost):  # its end is told by the channel
-                    member.link.cancel(list(mine))
+        self._do(self._pool.ask(to.Cancel(ids), monotonic()))
 
     def recall(self, ids: Sequence[JobId]) -> None:
-        unwanted = set(ids)
-        self._give_back_waiting(unwanted)
-        for member in self._members:
-            mine = unwanted.intersection(member.link.outstanding)
-            if mine:
-                with suppress(errors.ConnectionLost):
-                    member.link.recall(list(mine))
+        self._do(self._pool.ask(to.Recall(ids), monotonic()))
 
     def check(self) -> str:
         """See whether the network's thread is alive; see `fancypipe_core.backend`."""
-        return self._network.check() if self._network is not None else ""
+        return self._network.check()
 
     def stop(self, grace: float) -> None:
-        self._jobs.clear()
-        now = monotonic()
-        if self._crew is not None:
-            self._crew.stopping = True
-            for member in self._crew:
-                with suppress(errors.ConnectionLost):
-                    member.link.ask_to_stop(grace)
-            # Who has nothing to do has nothing to end, and may be one that never answers.
-            while any(
-                monotonic() < now + _STOP_LIMIT + (grace if member.load else 0.0)
-                for member in self._crew
-            ):
-                with suppress(errors.FancyPipeError):  # whatever it is, it is the end
-                    self._serve(self._selector.select(0.1))
-            self._sink = _nobody
-            self._crew.disband()
-        if self._network is not None:
+        self._pool.forget_jobs()
+        if self._sink is not None:
+            self._sink = None
+            self._end(grace)
             self._network.stop()
+        self._close()
+
+    def forget(self) -> None:
+        self._sink = None
+        for host in self._hosts:
+            host.connection.close()
+        self._network.forget()
+        self._close()
+
+    def _close(self) -> None:
         self._selector.close()
         for descriptor in (self._wake_in, self._wake_out):
             if descriptor >= 0:
                 os.close(descriptor)
-        self._wake_in = self._wake_out = -1
-
-    def forget(self) -> None:
-        self._sink = _nobody
-        for member in self._members:
-            member.link.close()
-        if self._network is not None:
-            self._network.forget()
-        self._selector.close()
-        for descriptor in (self._wake_in, self._wake_out):
-            os.close(descriptor)
         self._wake_in = self._wake_out = -1
 
     def wake(self) -> None:
@@ -170,210 +134,198 @@ class RemoteBackend:
 
     def drive(self, timeout: float | None) -> None:
         until = None if timeout is None else monotonic() + timeout
+        self._heard = False
         while True:
-            heard = self._serve(self._selector.select(self._next_look(until)))
-            heard = self._look_at_clocks() or heard
-            self._deal()
-            if heard or (until is not None and monotonic() >= until):
+            ready = self._selector.select(self._patience(until))
+            events = self._read(ready)
+            self._do(self._pool.handle(events, monotonic()))
+            if ready or self._heard or (until is not None and monotonic() >= until):
                 return
 
-    @property
-    def _members(self) -> Sequence[Member]:
-        return () if self._crew is None else list(self._crew)
+    def _patience(self, until: float | None) -> float | None:
+        """Return for how long nothing needs to be looked at, in seconds."""
+        known = (until, self._pool.due, self._hosts.next_try)
+        times = [time for time in known if time is not None]
+        return max(0.0, min(times) - monotonic()) if times else None
 
-    def _give_back_waiting(self, unwanted: set[JobId]) -> None:
-        """Drop jobs that wait here."""
-        for id in unwanted:
-            self._moving.pop(id, None)  # if it comes back, it is not sent elsewhere
-        waiting = [job.id for job in self._jobs if job.id in unwanted]
-        if waiting:
-            self._jobs = deque(job for job in self._jobs if job.id not in unwanted)
-            why = Certificate("cancelled", "cancelled before it began", "", 0, False, False)
-            self._sink([Lost(id, why) for id in waiting])
+    # ---- what the machine wants ----
 
-    # ---- what comes ----
+    def _do(self, actions: Sequence[to.Action]) -> None:
+        """Carry out what the machine wants, until it wants nothing more."""
+        while actions:
+            answers: list[to.Event] = []
+            for action in actions:
+                self._carry_out(action, answers)
+            actions = self._pool.handle(answers, monotonic()) if answers else ()
+        self._tell_use()
 
-    def _serve(self, ready: Sequence[tuple[selectors.SelectorKey, int]]) -> bool:
-        assert self._crew is not None
-        for key, mask in ready:
-            if key.data is None:
-                with suppress(BlockingIOError):
-                    os.read(self._wake_in, 4096)
-                self._take_news(self._crew)
-            else:
-                self._crew.serve(key.data, mask)
-        if ready:
-            self._say_slots()
-        return bool(ready)
+    def _carry_out(self, action: to.Action, answers: list[to.Event]) -> None:
+        if isinstance(action, to.Tell):
+            self._tell(action.events)
+        elif isinstance(action, to.GiveUp):
+            raise self._hopeless()
+        elif (host := self._hosts.get(action.worker)) is not None:
+            try:
+                self._do_to(host, action, answers)
+            except errors.ConnectionLost as error:
+                answers.append(self._hung_up(host, str(error)))
 
-    def _take_news(self, crew: Crew) -> None:
-        first = crew.news is None
-        try:
-            crew.take_news()
-            if first and crew.news is not None:
-                self._up_by = monotonic() + self._wait
-        except errors.ChannelError as error:
-            count = len(self._jobs) + sum(member.load for member in crew)
-            what = f"{several(count, 'task')} under way" if count else "no task was under way"
-            raise type(error)(f"{error}; {what}") from None
+    def _do_to(self, host: Host, action: to.Action, answers: list[to.Event]) -> None:
+        if isinstance(action, to.Kill):
+            why = action.why
+            if action.reason == "start":
+                why = f"its host process did not {'start' if host.answered else 'answer'} in time"
+            answers += self._died(host, why)
+            return
+        if isinstance(action, to.Send):
+            host.connection.submit(action.jobs)
+        elif isinstance(action, to.RecallJobs):
+            host.connection.recall(action.ids)
+        elif isinstance(action, to.CancelJobs):
+            host.connection.cancel(action.ids)
+        self._watch_writes(host)
 
-    def _pass(self, member: Member, events: Sequence[Event]) -> None:
-        """Events of a worker: its slots are its own affair, the rest is the engine's."""
-        passed: list[Event] = []
-        seconds, count = 0.0, 0
-        for event in events:
-            if isinstance(event, Slots):
-                member.slots = event.count
-                continue
-            if isinstance(event, Done):
-                seconds += event.seconds
-                count += 1
-                self._moving.pop(event.id, None)
-            elif isinstance(event, Lost):
-                job = self._moving.pop(event.id, None)
-                if job is not None and not event.why.started:
-                    self._jobs.appendleft(job)
-                    continue
-            passed.append(event)
-        if count:
-            self._pace.record(seconds, count)
-        if passed:
-            self._sink(passed)
-        if member.slots > member.asked:
-            raise errors.ProtocolError(
-                f"it has {several(member.slots, 'slot')}, where {member.asked} were asked for"
-            )
-
-    def _lose(self, member: Member, jobs: Sequence[Job], why: str) -> None:
-        """A worker is gone with these jobs."""
-        lost: list[Event] = []
-        for job in jobs:
-            self._moving.pop(job.id, None)
-            task = job.id[0]
-            losses = self._host_losses[task] = self._host_losses.get(task, 0) + 1
-            guilty = losses > _MOST_HOST_LOSSES
-            info = member.info
-            lost.append(Lost(job.id, Certificate("host", why, info.host, info.pid, guilty=guilty)))
-        if lost:
-            self._sink(lost)
-
-    def _say_slots(self) -> None:
-        crew = self._crew
-        assert crew is not None
-        count = sum(map(crew.room, crew))
-        if not count and any(member.slots for member in crew):
-            count = 1  # others have all slots now; what waits here shows that we need some
-        ahead = count * (self._ahead + 1)
-        told = self._told
-        if count != told.count or not told.ahead / 2 <= ahead <= told.ahead * 2:
-            self._told = Slots(count, ahead)
-            self._up_by = None
-            self._sink([self._told])
+    def _tell(self, events: Sequence[Event]) -> None:
+        if events and self._sink is not None:
+            self._heard = True
+            self._sink(events)
 
     def _warn(self, text: str) -> None:
         if text not in self._warned:
             self._warned.add(text)
-            self._sink([Note(None, "warning", text)])
+            self._tell([Note(None, "warning", text)])
 
-    # ---- clocks ----
-
-    def _next_look(self, until: float | None) -> float | None:
-        """Return for how long nothing needs to be looked at, in seconds."""
-        assert self._crew is not None
-        times = self._crew.next_look()
-        if until is not None:
-            times.append(until)
-        if self._up_by is not None:
-            times.append(self._up_by)
-        if self._nobody_since is not None:
-            times.append(self._nobody_since + self._away)
-        return max(0.0, min(times) - monotonic()) if times else None
-
-    def _look_at_clocks(self) -> bool:
-        assert self._crew is not None
-        now = monotonic()
-        due = self._crew.look_at_clocks()
-        if due:
-            self._say_slots()
-        if self._up_by is not None and now >= self._up_by:
-            raise errors.BackendStartError(self._nobody_came(self._crew))
-        if not self._jobs or self._members:
-            self._nobody_since = None
-        elif self._nobody_since is None:
-            self._nobody_since = now
-        elif now >= self._nobody_since + self._away:
-            self._nobody_since = None
-            raise errors.BackendClosed(
-                f"no worker could be used for {self._away:g} s, with "
-                f"{several(len(self._jobs), 'task')} waiting"
-                + "".join(f"; {text}" for text in sorted(self._warned))
-            )
-        return due
-
-    # ---- who gets what ----
-
-    @property
-    def _ahead(self) -> int:
-        """How many short jobs should wait at a worker for each that runs."""
-        return min(256, int(_WORK_AHEAD / max(self._pace.seconds, 1e-6)))
-
-    def _deal(self) -> None:
-        crew, jobs = self._crew, self._jobs
-        assert crew is not None
-        alone = crew.is_alone
-        while jobs:
-            best, most = None, 0
-            for member in crew:
-                left = crew.room(member) * (1 + (self._ahead if alone else 0)) - member.load
-                if left > most:
-                    best, most = member, left
-            if best is None:
-                break
-            fair = -(-len(jobs) // len(crew))
-            crew.submit(best, [jobs.popleft() for _ in range(min(len(jobs), most, fair))])
-        if not jobs and not self._moving and len(crew) > 1:
-            self._move(crew)
-        self._tell_use(crew, alone)
-
-    def _move(self, crew: Crew) -> None:
-        """Ask the busiest worker for what it has not begun, if another one is idle."""
-        if not any(crew.room(member) and not member.load for member in crew):
-            return
-        busiest = max(crew, key=lambda member: member.load - member.slots)
-        spare = list(busiest.link.outstanding.values())[max(1, busiest.slots) :]
-        if spare and busiest.why is None:
-            self._moving = {job.id: job for job in spare}
-            with suppress(errors.ConnectionLost):  # then they are lost, and go elsewhere so
-                busiest.link.recall(list(self._moving))
-
-    def _tell_use(self, crew: Crew, alone: bool) -> None:
+    def _tell_use(self) -> None:
         """Say how much we need and use, for the sake of other clients."""
         need = 0
         using: dict[bytes, int] = {}
-        if not alone:
-            using = {member.info.address: member.load for member in crew if member.load}
-            need = len(self._jobs) + sum(using.values())
-        if (need, using) != self._told_use and self._network is not None:
+        if self._hosts.news is not None and self._hosts.news.clients > 1:
+            loads = {host.info.address: len(self._pool.jobs(host.number)) for host in self._hosts}
+            using = {address: load for address, load in loads.items() if load}
+            need = len(self._pool.queue) + sum(using.values())
+        if (need, using) != self._told_use:
             self._told_use = (need, using)
             self._network.use(need, using)
 
-    def _nobody_came(self, crew: Crew) -> str:
-        news = crew.news
+    # ---- what comes ----
+
+    def _read(self, ready: Sequence[tuple[selectors.SelectorKey, int]]) -> list[to.Event]:
+        """Take what has come, and connect to who is new; return what the machine hears."""
+        events = self._listen(ready)
+        for host in self._hosts.connect():
+            self._selector.register(host.channel, selectors.EVENT_READ, host)
+            self._watch_writes(host)
+            events.append(self._hosts.joined(host))
+        return events
+
+    def _listen(self, ready: Sequence[tuple[selectors.SelectorKey, int]]) -> list[to.Event]:
+        events: list[to.Event] = []
+        for key, mask in ready:
+            host = key.data
+            if host is None:
+                with suppress(BlockingIOError):
+                    os.read(self._wake_in, 4096)
+                events += self._take_news()
+            elif not host.has_hung_up:  # by what came in the same moment
+                events += self._hear(host, mask)
+        return events
+
+    def _take_news(self) -> list[to.Event]:
+        first = self._hosts.news is None
+        try:
+            events, gone = self._hosts.take_news()
+        except errors.ChannelError as error:
+            count = len(self._pool)
+            what = f"{several(count, 'task')} under way" if count else "no task was under way"
+            raise type(error)(f"{error}; {what}") from None
+        if first and self._hosts.news is not None:
+            self._do(self._pool.open(monotonic()))
+        for host, why in gone.items():
+            events += self._died(host, why)
+        return events
+
+    def _hear(self, host: Host, mask: int) -> list[to.Event]:
+        """A host's channel has something to read, or room to write."""
+        events: list[to.Event] = []
+        try:
+            if mask & selectors.EVENT_WRITE:
+                host.channel.flush()
+            if mask & selectors.EVENT_READ:
+                self._hosts.hear(host, events)
+            self._watch_writes(host)
+        except errors.ConnectionLost as error:
+            events.append(self._hung_up(host, str(error)))
+        except errors.ProtocolError as error:
+            self._stop_listening(host)
+            events.append(self._hosts.spoilt(host, str(error)))
+        return events
+
+    def _watch_writes(self, host: Host) -> None:
+        """Ask the selector for room in the socket only while something waits for it."""
+        if host.has_hung_up:
+            return
+        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if host.channel.pending else 0)
+        if self._selector.get_key(host.channel).events != events:
+            self._selector.modify(host.channel, events, host)
+
+    def _hung_up(self, host: Host, why: str) -> to.HungUp:
+        """A host's channel has ended; the network's thread is about to say why."""
+        self._stop_listening(host)
+        return to.HungUp(host.number, None, True, why)
+
+    def _stop_listening(self, host: Host) -> None:
+        if not host.has_hung_up:
+            host.has_hung_up = True
+            self._selector.unregister(host.channel)
+
+    def _died(self, host: Host, why: str) -> list[to.Event]:
+        self._stop_listening(host)
+        return self._hosts.bury(host, why)
+
+    # ---- the end ----
+
+    def _hopeless(self) -> errors.FancyPipeError:
+        """Return why the run cannot go on."""
+        remarks = "".join(f"; {text}" for text in sorted(self._warned))
+        limit = f"{self._wait:g} s"
+        news = self._hosts.news
+        if not self._pool.is_new:
+            return errors.BackendClosed(
+                f"no worker could be used for {self._away:g} s, with "
+                f"{several(len(self._pool.queue), 'task')} waiting{remarks}"
+            )
         if news is None or news.manager is None:
-            return f"the manager did not answer within {self._wait:g} s"
+            return errors.BackendStartError(f"the manager did not answer within {limit}")
         if not news.workers:
-            return (
-                f"the manager is there, but no worker joined it within {self._wait:g} s: start "
+            return errors.BackendStartError(
+                f"the manager is there, but no worker joined it within {limit}: start "
                 "`fancypipe worker` with the same -jobmanager, or wait longer with -wait"
             )
         text = f"{several(len(news.workers), 'worker')} joined, but none could be used within "
-        text += f"{self._wait:g} s"
+        text += limit
+        known = {host.info.address: host for host in self._hosts}
         for info in news.workers.values():
-            member = crew.members.get(info.address)
-            how = "not connected" if member is None else "connected" if member.ready else "silent"
+            host = known.get(info.address)
+            how = "not connected" if host is None else "connected" if host.answered else "silent"
             text += f"; {info.host} (pid {info.pid}): {how}"
-        return text + "".join(f"; {text}" for text in sorted(self._warned))
+        return errors.BackendStartError(text + remarks)
 
-
-def _nobody(_events: Sequence[Event]) -> None:
-    """Nobody listens."""
+    def _end(self, grace: float) -> None:
+        """Ask all to end, and wait for that."""
+        for host in self._hosts:
+            with suppress(errors.ConnectionLost):
+                host.connection.ask_to_stop(grace)
+                self._watch_writes(host)
+        until = monotonic() + _STOP_LIMIT
+        # Who has nothing to do has nothing to end, and may be one that never answers.
+        while any(
+            monotonic() < until + (grace if self._pool.jobs(host.number) else 0.0)
+            for host in self._hosts
+            if not host.has_hung_up
+        ):
+            with suppress(errors.FancyPipeError):  # whatever it is, it is the end
+                self._listen(self._selector.select(0.1))
+        for host in self._hosts:
+            self._stop_listening(host)
+            self._hosts.close(host)
+        self._hosts.clear()

@@ -73,7 +73,8 @@ class Clocks:
         while heap:
             at, _, worker, clock = heap[0]
             if (self.due if worker is None else worker.due).get(clock) == at:
-                self.patience = max(0.0, at - self.now)
+                # Counted from where we judged last: what we only peeked at is still to be judged.
+                self.patience = max(0.0, at - (self._judged - self._paused))
                 return
             heappop(heap)
         self.patience = None

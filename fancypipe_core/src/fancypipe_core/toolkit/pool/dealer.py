@@ -24,6 +24,8 @@ from fancypipe_core.toolkit.pool.workers import Clock, Worker
 
 __all__ = ["Dealer"]
 
+_GRAIN = 1e-6  # seconds; finer than that sums of times are not exact
+
 
 class Dealer:
     """Gives jobs to workers, and takes them back for others.
@@ -34,6 +36,9 @@ class Dealer:
         clocks: What is due when.
         starts: Whether another worker may be started.
         actions: Where to write what the shell is to do.
+
+    Attributes:
+        shrunk: Workers that have more jobs than may be there now.
     """
 
     def __init__(
@@ -50,7 +55,15 @@ class Dealer:
         self._clocks = clocks
         self._starts = starts
         self._actions = actions
+        self.shrunk: list[Worker] = []
         self._round_trip = 0.0  # seconds, to a worker and back
+        self._farthest: float | None = None  # of those that the shell has told
+
+    def told(self, worker: Worker, seconds: float) -> None:
+        """The shell has measured how long the way to a worker and back takes."""
+        worker.round_trip = seconds
+        known = [worker.round_trip for worker in self._roster.workers.values()]
+        self._farthest = max(one for one in known if one is not None)
 
     def measured(self, seconds: float) -> None:
         """The way to a worker and back took so long."""
@@ -68,21 +81,29 @@ class Dealer:
         """Return how many jobs a worker lacks, so that none of its slots is without work."""
         if not worker.takes_more:
             return 0
-        least = 0 if worker.asked else self._rules.least_ahead
+        least = self._rules.least_ahead if worker.waits and not worker.asked else 0
         return max(0, worker.slots * (1 + least) - len(worker.jobs))
 
     def _room(self, worker: Worker) -> int:
         """Return how many jobs a worker may get at least now; 0 if it gets nothing."""
         lacks = self.lacks(worker)
-        if lacks or worker.asked or not worker.takes_more:
+        if lacks or worker.asked or not (worker.waits and worker.takes_more):
             return lacks
         slots = worker.slots
-        return int(worker.work < self.budget * slots and len(worker.jobs) < MOST * slots)
+        return int(worker.work < self._budget(worker) * slots and len(worker.jobs) < MOST * slots)
+
+    def _budget(self, worker: Worker) -> float:
+        """Return for how many seconds each slot has work, so that it never waits for us."""
+        known = worker.round_trip
+        return self._hiding(self._round_trip if known is None else known)
+
+    def _hiding(self, round_trip: float) -> float:
+        return max(self._rules.ahead, min(self._rules.most_ahead, 2.0 * round_trip))
 
     @property
     def budget(self) -> float:
-        """Seconds of work that each slot has, so that it never waits for us."""
-        return max(self._rules.ahead, min(self._rules.most_ahead, 2.0 * self._round_trip))
+        """Seconds of work that a slot has, at the worker that is farthest away."""
+        return self._hiding(self._round_trip if self._farthest is None else self._farthest)
 
     def deal(self) -> None:
         """Give jobs to workers: evenly, and to each only so many as hide the way there."""
@@ -107,7 +128,7 @@ class Dealer:
                     heappop(order)
                 if self._give(worker):
                     heappush(order, self._rank(worker))
-        if len(self._queue) and not roster.living and Clock.NOBODY not in self._clocks.due:
+        if len(self._queue) and not roster.present and Clock.NOBODY not in self._clocks.due:
             self._wait_for_anybody()
 
     def _wait_for_anybody(self) -> None:
@@ -128,9 +149,10 @@ class Dealer:
         slots = worker.slots
         everybody = self._rules.workers * self._rules.slots or max(self._roster.slots, 1)
         fair = -(-len(self._queue.jobs) * slots // everybody)
-        most = room if worker.asked else min(MOST * slots - len(worker.jobs), fair)
+        ahead = worker.waits and not worker.asked
+        most = min(MOST * slots - len(worker.jobs), fair) if ahead else room
         least = min(room, most)
-        jobs, work = self._queue.batch(least, most, self.budget * slots - worker.work)
+        jobs, work = self._queue.batch(least, most, self._budget(worker) * slots - worker.work)
         self._send(worker, jobs, work)
         return True
 
@@ -203,19 +225,23 @@ class Dealer:
     def balance(self) -> None:
         """While somebody is idle and others have more than they can run: recall some, soon."""
         roster, clocks = self._roster, self._clocks
+        while self.shrunk:
+            worker = self.shrunk.pop()
+            spare = [id for id in worker.spare if id not in worker.asked]
+            if worker.state in LIVING and spare:
+                self.recall(worker, spare)
         if not roster.idle or not roster.burdened or len(self._queue):
             clocks.due.pop(Clock.BALANCE, None)
         elif Clock.BALANCE not in clocks.due:
-            clocks.set(None, Clock.BALANCE, self._rules.silence)
+            wait = min(map(self._patience, roster.burdened.values()))
+            clocks.set(None, Clock.BALANCE, max(wait, self._rules.silence))
 
     def recall_for_idle(self) -> None:
         """It is time to ask those who have too much."""
         if len(self._queue):
             return
         wanted = sum(worker.slots for worker in self._roster.idle.values())
-        # One that reports all the time is about to do them itself.
-        silent = self._clocks.now - self._rules.silence
-        having = [worker for worker in self._roster.burdened.values() if worker.heard <= silent]
+        having = [one for one in self._roster.burdened.values() if self._patience(one) <= _GRAIN]
         for worker in sorted(having, key=lambda worker: -len(worker.jobs)):
             if wanted <= 0:
                 return
@@ -223,6 +249,15 @@ class Dealer:
             asked = spare[-max(wanted, len(spare) // 2) :]
             wanted -= len(asked)
             self.recall(worker, asked)
+
+    def _patience(self, worker: Worker) -> float:
+        """Return in how many seconds a worker that says nothing may be asked for jobs.
+
+        One that reports all the time is about to do them itself; and what it says now is
+        heard when it has come all the way.
+        """
+        silence = max(self._rules.silence, worker.round_trip or 0.0)
+        return worker.heard + silence - self._clocks.now
 
     def recall(self, worker: Worker, ids: list[JobId]) -> None:
         """Ask a worker for jobs, as far as it has not begun them."""

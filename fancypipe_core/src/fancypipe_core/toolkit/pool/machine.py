@@ -49,9 +49,11 @@ from fancypipe_core.toolkit.pool.states import (
     GaveBack,
     GiveUp,
     HungUp,
+    Joined,
     Kill,
     Look,
     NotStarted,
+    RoundTrip,
     Seen,
     Spoilt,
     State,
@@ -71,6 +73,10 @@ class Pool:
     Args:
         rules: What the workers can do, and how long anything may take.
         now: The time, in seconds, on the clock that `handle` is given.
+
+    Attributes:
+        queue: The jobs that no worker has.
+        is_new: Whether no worker has been up yet.
     """
 
     def __init__(self, rules: Rules, now: float = 0.0) -> None:
@@ -81,8 +87,10 @@ class Pool:
         self._roster = Roster(rules, self._clocks)
         self._workers = self._roster.workers
         self._unwanted: set[JobId] = set()
+        self._spared: dict[int, int] = {}  # deaths that were not held against a task
         self._told = Slots(0, 0)
         self._warned = False  # that a worker did not come up
+        self.is_new = True
         self._actions: list[Action] = []
         self._dealer = Dealer(self.queue, self._roster, self._clocks, self._starts, self._actions)
         self._tell: list[Report] = []
@@ -94,6 +102,8 @@ class Pool:
         self._clocks.move(now)
         if self.rules.workers:
             self._dealer.start()
+        elif self.is_new and self.rules.first is not None:
+            self._clocks.set(None, Clock.NOBODY, self.rules.first)
         return self._decide()
 
     def handle(self, events: Sequence[Event], now: float) -> list[Action]:
@@ -146,6 +156,10 @@ class Pool:
         """When to call `handle` again if nothing happens; None for never."""
         return self._clocks.next
 
+    def __len__(self) -> int:
+        """Return how many jobs have not ended."""
+        return len(self.queue) + sum(len(worker.jobs) for worker in self._workers.values())
+
     def jobs(self, worker: int) -> Collection[JobId]:
         """Return the jobs that a worker has; none if it is gone."""
         known = self._workers.get(worker)
@@ -197,7 +211,7 @@ class Pool:
                 assert not self.queue.jobs, f"{worker}: it lacks jobs, and some wait"
         assert len(places) == len(set(places)), "a job is in two places"
         assert self._unwanted <= set(places), f"cancelled, and nowhere: {self._unwanted}"
-        if len(self.queue) and not roster.living:
+        if len(self.queue) and not roster.present:
             comes = Clock.BACKOFF if self.rules.workers else Clock.NOBODY
             assert comes in due or self.rules.away is None, "jobs wait, and nobody is to come"
         if roster.idle and roster.burdened and not len(self.queue):
@@ -208,9 +222,8 @@ class Pool:
     def _over(self, clock: Clock) -> None:
         if clock is Clock.BALANCE:
             self._dealer.recall_for_idle()
-        elif clock is Clock.NOBODY and len(self.queue):
-            why = f"no worker could be used for {self.rules.away:g} s"
-            self._actions.append(GiveUp(why))
+        elif clock is Clock.NOBODY and (self.is_new or len(self.queue)):
+            self._actions.append(GiveUp("no worker could be used"))
         # After a backoff jobs are dealt again, as always.
 
     def _worker_over(self, worker: Worker, clock: Clock) -> None:
@@ -234,8 +247,12 @@ class Pool:
         worker = self._workers.get(event.worker)
         if isinstance(event, Up):
             self._up(worker, event)
+        elif isinstance(event, Joined):
+            self._joined(worker, event)
         elif worker is None:
             return  # it is gone, and was accounted for
+        elif isinstance(event, RoundTrip):
+            self._dealer.told(worker, event.seconds)
         elif isinstance(event, Ended):
             self._ended(worker, event.events)
         elif isinstance(event, GaveBack):
@@ -251,28 +268,42 @@ class Pool:
         else:
             self._died(worker, event)
 
+    def _joined(self, worker: Worker | None, event: Joined) -> None:
+        worker = worker or self._roster.join(event.worker, 0)
+        if worker.state is State.STARTING:
+            self._clocks.set(worker, Clock.START, event.limit)
+
     def _up(self, worker: Worker | None, event: Up) -> None:
         if worker is None and not self.rules.workers:
-            worker = self._roster.join(event.worker)
-        if worker is not None:
-            self._roster.is_up(worker, event.slots)
+            worker = self._roster.join(event.worker, event.slots)
+        if worker is None or worker.state not in LIVING:
+            return
+        self.is_new = False
+        worker.waits = event.waits
+        self._roster.is_up(worker, event.slots)
+        if not worker.waits and len(worker.jobs) > worker.slots:
+            self._dealer.shrunk.append(worker)
 
     def _ended(self, worker: Worker, reports: Sequence[Report]) -> None:
         worker.heard = self._clocks.now
         jobs, times, tell = worker.jobs, self.queue.times, self._tell
-        suspects = self.queue.suspects
+        doubts = self.queue.suspects or self._spared
         before = len(jobs)
         seconds, count = 0.0, 0
+        back: list[JobId] = []
         for report in reports:
             if isinstance(report, (Done, Lost)):
+                if isinstance(report, Lost) and not report.why.started:
+                    back.append(report.id)
+                    continue
                 job = jobs.pop(report.id, None)
                 if job is None:
                     continue  # nobody waits for its end any more
                 self._unwanted.discard(report.id)
                 if isinstance(report, Done):
                     count += 1
-                    if suspects:
-                        suspects.discard(report.id[0])
+                    if doubts:
+                        self._trust(report.id[0])
                     seconds += report.seconds
                     times.record(job.call, report.seconds)
             tell.append(report)
@@ -287,6 +318,8 @@ class Pool:
             if worker.sent is not None:
                 self._dealer.measured(max(0.0, self._clocks.now - worker.sent - seconds))
                 worker.sent = None
+        if back:
+            self._take_back(worker, back)
         self._roster.changed(worker)
 
     def _gave_back(self, worker: Worker, ids: Sequence[JobId]) -> None:
@@ -394,7 +427,7 @@ class Pool:
         ids = list(worker.jobs)
         if event.all_begun:
             sure = worker.alone or not self.rules.fresh
-            return [(id, event.why.guilty and sure) for id in ids]
+            return [(id, event.why.guilty and sure and self._is_held(id[0])) for id in ids]
         if event.running not in worker.jobs:
             return []
         if not self.rules.in_order:
@@ -402,6 +435,18 @@ class Pool:
         # Those before it have run; the death took their results, but was not their doing.
         place = ids.index(event.running)
         return [(id, id == event.running and event.why.guilty) for id in ids[: place + 1]]
+
+    def _trust(self, task: int) -> None:
+        """A task has run to its end: it kills nobody."""
+        self.queue.suspects.discard(task)
+        self._spared.pop(task, None)
+
+    def _is_held(self, task: int) -> bool:
+        """Whether one more death of a whole worker is held against a task."""
+        if not self.rules.spared:
+            return True
+        deaths = self._spared[task] = self._spared.get(task, 0) + 1
+        return deaths > self.rules.spared
 
     def _not_started(self, worker: Worker, why: str) -> None:
         self._not_up(worker, f"it could not be started: {why}")
@@ -477,7 +522,7 @@ class Pool:
 
     def _say_slots(self) -> None:
         count = self.rules.workers * self.rules.slots or self._roster.slots
-        if not count and self._roster.living:
+        if not count and self._roster.present:
             count = 1  # others have all slots now; what waits here shows that we need some
         ahead = count * 2 * self.queue.times.ahead(self._dealer.budget)
         told = self._told

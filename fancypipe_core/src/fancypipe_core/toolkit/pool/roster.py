@@ -47,18 +47,17 @@ class Roster:
     def hire(self, single: bool = False) -> Worker:
         """Take in a worker that is about to be started; `single`: it is for suspects."""
         self._number += 1
-        worker = self.join(self._number)
+        worker = self.join(self._number, 1)
         worker.single = single and self.rules.slots != 1
         worker.slots = 1 if single else max(1, self.rules.slots)
         self.clocks.set(worker, Clock.START, self.rules.start)
         return worker
 
-    def join(self, id: int) -> Worker:
+    def join(self, id: int, slots: int) -> Worker:
         """Take in a worker under a number that nobody has."""
-        worker = self.workers[id] = Worker(id, 1, self.clocks.now)
+        worker = self.workers[id] = Worker(id, slots, self.clocks.now)
         self.living += 1
         self.open[id] = worker
-        self.clocks.due.pop(Clock.NOBODY, None)
         return worker
 
     def is_up(self, worker: Worker, slots: int) -> None:
@@ -67,6 +66,7 @@ class Roster:
             worker.due.pop(Clock.START, None)
             worker.heard = self.clocks.now
             self.up += 1
+            self.clocks.due.pop(Clock.NOBODY, None)
         elif worker.state in UP:
             self.slots -= worker.slots
         else:
@@ -172,6 +172,11 @@ class Roster:
             worker.due.pop(Clock.LIMIT, None)
         else:
             self.clocks.set(worker, Clock.LIMIT, since + limit - self.clocks.now)
+
+    @property
+    def present(self) -> int:
+        """How many will take jobs sooner or later; who comes by himself may never be up."""
+        return self.living if self.rules.workers else self.up
 
     def retire_nobody(self) -> None:
         """No place is wanted."""

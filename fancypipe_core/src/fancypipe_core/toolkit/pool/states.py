@@ -27,11 +27,13 @@ __all__ = [
     "GaveBack",
     "GiveUp",
     "HungUp",
+    "Joined",
     "Kill",
     "Look",
     "NotStarted",
     "Recall",
     "RecallJobs",
+    "RoundTrip",
     "Seen",
     "Send",
     "Spoilt",
@@ -141,20 +143,39 @@ Wish = Submit | Cancel | Recall
 # ---- events: what the shell tells of workers ----------------------------------
 
 
+class Joined(NamedTuple):
+    """A worker has come by itself, or is still on its way; it should be up in so many seconds."""
+
+    worker: int
+    limit: float
+
+
 class Up(NamedTuple):
     """A worker has answered, or joined by itself; or what it can do has changed.
 
-    `slots`: how many jobs it runs for us at the same time; 0 for none at the moment.
+    Attributes:
+        worker: Who.
+        slots: How many jobs it runs for us at the same time; 0 for none at the moment.
+        waits: Whether more jobs than these may wait there; if not, the others are recalled.
     """
 
     worker: int
     slots: int = 1
+    waits: bool = True
+
+
+class RoundTrip(NamedTuple):
+    """The way to a worker and back takes so many seconds, by the shell's own measure."""
+
+    worker: int
+    seconds: float
 
 
 class Ended(NamedTuple):
     """A worker has reported, or given another sign of life.
 
-    `events`: what it said of its jobs, in order; the pool passes on what counts.
+    `events`: what it said of its jobs, in order; the pool passes on what counts.  A job
+    that is lost and was not started is given back.
     """
 
     worker: int
@@ -236,7 +257,7 @@ class NotStarted(NamedTuple):
     why: str
 
 
-Event = Up | Ended | GaveBack | Seen | HungUp | Spoilt | Died | NotStarted
+Event = Joined | Up | RoundTrip | Ended | GaveBack | Seen | HungUp | Spoilt | Died | NotStarted
 
 
 # ---- actions: what the shell is to do ---------------------------------------
@@ -260,7 +281,10 @@ class Send(NamedTuple):
 
 
 class RecallJobs(NamedTuple):
-    """Ask a worker for these jobs as far as it has not begun them; it answers `GaveBack`."""
+    """Ask a worker for these jobs as far as it has not begun them.
+
+    It answers `GaveBack`; or `Ended`, in which those that it has not begun are lost.
+    """
 
     worker: int
     ids: list[JobId]

@@ -44,8 +44,12 @@ class Rules(NamedTuple):
         answer: In which a recall should be answered, since a store in shared memory takes
             nanoseconds; then the worker is looked at.
         cancel: That a cancelled job has to end by itself.
-        away: Without any worker while jobs wait, until the run is given up; None for
-            no limit.
+        first: Until one of those that come by themselves is up, at the beginning; None
+            for no limit.
+        away: Without any worker that is up while jobs wait, until the run is given up;
+            None for no limit.
+        spared: So many deaths of whole workers are not held against a task that may have
+            run there, for they are more likely to be the machine's.
     """
 
     workers: int
@@ -67,7 +71,9 @@ class Rules(NamedTuple):
     silence: float = 0.002
     answer: float = 0.02
     cancel: float = 0.1
+    first: float | None = None
     away: float | None = None
+    spared: int = 0
 
 
 class Clock(Enum):
@@ -94,6 +100,8 @@ class Worker:
         id: Its number.
         state: Where it is.
         slots: How many jobs it runs at the same time.
+        waits: Whether more jobs than these may wait there.
+        round_trip: Seconds to it and back; None if that was not measured for itself.
         jobs: What it was sent and has not reported, in the order of sending.
         work: How long these are thought to take together, in seconds.
         alone: Whether it has a suspect, which must have no other beside it.
@@ -119,13 +127,15 @@ class Worker:
     __slots__ = (
         "alone", "answers", "asked", "begun", "born", "doomed", "due", "end", "heard",
         "heard_at_look", "id", "jobs", "limited", "looked", "orderly", "questions", "retiring",
-        "sent", "silent", "single", "slots", "state", "stopped", "work",
+        "round_trip", "sent", "silent", "single", "slots", "state", "stopped", "waits", "work",
     )  # fmt: skip
 
     def __init__(self, id: int, slots: int, now: float) -> None:
         self.id = id
         self.state = State.STARTING
         self.slots = slots
+        self.waits = True
+        self.round_trip: float | None = None
         self.jobs: dict[JobId, Job] = {}
         self.work = 0.0
         self.alone = self.retiring = self.begun = self.orderly = self.answers = False
@@ -187,7 +197,7 @@ def check_worker(worker: Worker, rules: Rules) -> None:
         assert Clock.END in due, f"{name} may take for ever to leave"
     if state is State.KILLED:
         assert Clock.DEATH in due, f"{name} may take for ever to die"
-    if state is State.STARTING and rules.workers:
+    if state is State.STARTING:
         assert Clock.START in due, f"{name} may take for ever to come up"
     if rules.kills and state in UP and (worker.jobs or worker.answers):
         assert Clock.ALIVE in due, f"{name} may be frozen for ever"

@@ -1,0 +1,344 @@
+"""The host processes that a client is connected to: who is connected, and what each says.
+
+Where a host is, and what it may be sent, the pool machine knows; here are the
+connection, what is said on it before the first job, and which workers are left out.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from time import monotonic
+
+from fancypipe_core import errors
+from fancypipe_core.backend import Certificate, Environment, Slots
+from fancypipe_core.toolkit import Setup, main_script
+from fancypipe_core.toolkit.connection import Connection
+from fancypipe_core.toolkit.pool import states
+from fancypipe_remote._client.network import Network, News
+from fancypipe_remote._machines import messages
+from fancypipe_remote._shipping import greeting as _greeting
+from fancypipe_remote._shipping.bundle import Bundle, this_platform
+from fancypipe_remote._shipping.greeting import Answer, Greeting
+from fancypipe_remote._shipping.shared_buffers import Sharing
+from fancypipe_remote._words import several
+
+__all__ = ["Host", "Hosts"]
+
+_GREETING_LIMIT = 30.0  # seconds that a host process has to come up and answer
+_SLOWEST = 8000.0  # bytes that a link carries in a second at least, for the client's code
+_MOST_FAILURES = 5  # connections to a worker, one after the other, that come to nothing
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 5.0  # seconds between these; the pause doubles
+
+
+class Host:
+    """A connection to a host process of a worker.
+
+    Attributes:
+        info: What the manager told of its worker last.
+        number: The connection's, by which the pool machine knows it.
+        slots: How many jobs its local backend runs; 0 until it says so.
+        answered: Whether it has answered the greeting.
+        has_hung_up: Whether nothing is read from it any more.
+    """
+
+    def __init__(self, info: messages.Worker, number: int, channel: Sharing) -> None:
+        self.info = info
+        self.number = number
+        self.channel = channel
+        self.connection = Connection(channel, channel)
+        self.asked = max(1, info.slots)
+        self.slots = 0
+        self.answered = self.has_hung_up = False
+        self._told: states.Up | None = None
+
+    def __str__(self) -> str:
+        return f"the worker on {self.info.host} (pid {self.info.pid})"
+
+    def take_reports(self, events: list[states.Event]) -> None:
+        """Write down what it has said since the last time.
+
+        Raises:
+            ConnectionLost: It is gone, and all it said was taken.
+            ProtocolError: It sent what cannot be.
+        """
+        for reports, _ in self.connection.reports():
+            said = [report for report in reports if not isinstance(report, Slots)]
+            for report in reports:
+                if isinstance(report, Slots):
+                    self.slots = report.count
+            if self.slots > self.asked:
+                raise errors.ProtocolError(
+                    f"it has {several(self.slots, 'slot')}, where {self.asked} were asked for"
+                )
+            events.append(states.Ended(self.number, said))
+
+    def size(self, listed: bool) -> list[states.Event]:
+        """Return what is new about how much it may be sent.
+
+        Args:
+            listed: Whether the manager knows of its worker.
+        """
+        if self._told is None and not self.slots:
+            return []
+        share = min(self.slots, self.info.share) if listed else 0
+        # It has processes for all its slots: more than our share would run beside what others run.
+        size = states.Up(self.number, share, not listed or share == self.slots)
+        if size == self._told:
+            return []
+        self._told = size
+        return [size]
+
+    def adapt(self, environment: Environment) -> None:
+        """Let the tasks that are sent from now on find this.
+
+        Raises:
+            ConnectionLost: It is gone.
+        """
+        self.connection.adapt(dict(environment.own), environment.folder)
+
+    def died(self, why: str) -> states.Died:
+        """Return what is to be said of its end: all of its jobs may have begun."""
+        certificate = Certificate("host", why or f"{self} is gone", self.info.host, self.info.pid)
+        return states.Died(self.number, certificate, all_begun=True)
+
+
+class Hosts:
+    """Who is connected, who is tried again, and who is left out.
+
+    Args:
+        network: Carries what is said.
+        directory: The session's folder.
+        warn: Takes sentences for the user.
+
+    Attributes:
+        news: What the manager told last; None before there was a link.
+        environment: What tasks are to find; None before the first run.
+    """
+
+    def __init__(self, network: Network, directory: str, warn: Callable[[str], None]) -> None:
+        self.news: News | None = None
+        self.environment: Environment | None = None
+        self._network = network
+        self._directory = directory
+        self._warn = warn
+        self._script = main_script()
+        self._warned_of_code: set[str] = set()
+        self._proof = secrets.token_hex(16)
+        self._hosts: dict[int, Host] = {}
+        self._connected: dict[bytes, Host] = {}  # by the worker's address
+        self._unfit: set[bytes] = set()
+        self._failures: dict[bytes, int] = {}
+        self._try_at: dict[bytes, float] = {}
+
+    def __iter__(self) -> Iterator[Host]:
+        return iter(list(self._hosts.values()))
+
+    def get(self, number: int) -> Host | None:
+        """Return a host; None if it is not connected any more."""
+        return self._hosts.get(number)
+
+    def start(self) -> None:
+        """See what our code is, and leave a file by which workers know our folder."""
+        self._bundle = Bundle(self._script)
+        os.makedirs(self._directory, mode=0o700, exist_ok=True)
+        with open(self._proof_file, "w", encoding="utf-8") as out:
+            out.write(self._proof)
+
+    @property
+    def _proof_file(self) -> str:
+        return os.path.join(self._directory, "proof")
+
+    # ---- what the manager says ----
+
+    def take_news(self) -> tuple[list[states.Event], dict[Host, str]]:
+        """Take what the network's thread has to tell.
+
+        Returns:
+            What the machine must hear, and the hosts that are gone, and why.
+
+        Raises:
+            InternalError: The thread has failed.
+            ConnectionLost: The manager is gone for good, or was not there.
+            ChannelError: It is none, or has another secret.
+            VersionMismatch: The manager has refused us.
+        """
+        news = self._network.news()
+        if news is None:
+            return [], {}
+        if isinstance(news.failed, errors.FancyPipeError):
+            raise news.failed
+        if news.failed is not None:
+            raise errors.InternalError(
+                f"the thread for the network has failed: {news.failed!r}"
+            ) from news.failed
+        self.news = news
+        for remark in news.remarks:
+            self._warn(remark)
+        self._unfit |= news.liars
+        if news.over is not None:
+            raise (errors.VersionMismatch if news.refused else errors.ConnectionLost)(news.over)
+        known = [(self.get(number), why) for (_, number), why in news.closed.items()]
+        gone = {host: why for host, why in known if host is not None}
+        events: list[states.Event] = []
+        for host in self:
+            host.info = news.workers.get(host.info.address, host.info)
+            events += self.size(host)
+        return events, gone
+
+    def size(self, host: Host) -> list[states.Event]:
+        """Return what is new about how much a host may be sent."""
+        return host.size(self.news is not None and host.info.address in self.news.workers)
+
+    # ---- connecting ----
+
+    @property
+    def next_try(self) -> float | None:
+        """When a connection is tried again; None if none is to be."""
+        return min(self._try_at.values(), default=None)
+
+    def connect(self) -> list[Host]:
+        """Connect to the workers that are new, or are to be tried again now; return the hosts."""
+        if self.news is None:
+            return []
+        now = monotonic()
+        self._try_at = {address: at for address, at in self._try_at.items() if at > now}
+        passed = self._connected.keys() | self._unfit | self._try_at.keys()
+        new = [info for address, info in self.news.workers.items() if address not in passed]
+        return [self._connect(info) for info in new if self._suits(info)]
+
+    def _suits(self, info: messages.Worker) -> bool:
+        ours = f"{sys.version_info[0]}.{sys.version_info[1]}"
+        if info.python != ours:
+            self._unfit.add(info.address)
+            self._warn(
+                f"the worker on {info.host} runs Python {info.python} and is left out: values "
+                f"and code travel only between equal versions, and here it is {ours}"
+            )
+        return info.python == ours
+
+    def _connect(self, info: messages.Worker) -> Host:
+        number, sock = self._network.open(info.address, max(1, info.slots))
+        host = Host(info, number, Sharing(sock, blocking=False))
+        self._hosts[number] = self._connected[info.address] = host
+        greeting = Greeting(self._bundle.code, self._directory, self._proof, _cwd())
+        host.channel.send(_greeting.encode(greeting))
+        return host
+
+    @staticmethod
+    def joined(host: Host, size: int = 0) -> states.Joined:
+        """Return in what time a host must take its next step, with so many bytes to it."""
+        return states.Joined(host.number, _GREETING_LIMIT + size / _SLOWEST)
+
+    # ---- what a host says ----
+
+    def hear(self, host: Host, events: list[states.Event]) -> None:
+        """Write down what a host has said.
+
+        Raises:
+            ConnectionLost: It is gone, and all it said was taken.
+            ProtocolError: It sent what cannot be.
+        """
+        if host.answered:
+            host.take_reports(events)
+            events += self.size(host)
+        else:
+            events += self._take_answer(host)
+
+    def _take_answer(self, host: Host) -> Sequence[states.Event]:
+        frames = host.channel.received()
+        if not frames:
+            return ()
+        answer = _greeting.decode(frames[0][0], Answer)
+        if answer.problem:
+            self._leave_out(host.info, answer.problem)
+            return [states.Spoilt(host.number, answer.problem)]
+        shipped = self._send_code(host, answer.platform) if answer.wants_code else 0
+        if not answer.shares:
+            self._warn(
+                f"the worker on {host.info.host} does not see {self._directory}: files that "
+                "tasks make there cannot be read here; give -tempdir a folder that all see"
+            )
+        script = (self._script.kind, self._script.value) if self._script else None
+        host.connection.setup(Setup([], list(sys.argv), script, self._directory))
+        if self.environment is not None:
+            host.adapt(self.environment)
+        host.answered = True
+        self._failures.pop(host.info.address, None)
+        return [self.joined(host, shipped)]
+
+    def _send_code(self, host: Host, platform: str) -> int:
+        """Send the client's code; return how many bytes that are."""
+        archive = self._bundle.archive(platform)
+        host.channel.send(b"", [archive])
+        name = host.info.host
+        if self._bundle.lacks and "" not in self._warned_of_code:
+            self._warned_of_code.add("")
+            self._warn(
+                f"the worker on {name} does not see your files, and what was sent of them lacks "
+                f"{self._bundle.lacks}: that is too large. If a task needs it, put it on a file "
+                "system that all see, or install it there"
+            )
+        unfit = self._bundle.unfit(platform)
+        if unfit and name not in self._warned_of_code:
+            self._warned_of_code.add(name)
+            self._warn(
+                f"the worker on {name} does not get {unfit}: that is machine code for "
+                f"{this_platform()}, and there it is {platform}"
+            )
+        return len(archive)
+
+    # ---- leaving ----
+
+    def spoilt(self, host: Host, why: str) -> states.Spoilt:
+        """Leave a worker out that has sent what cannot be."""
+        self._unfit.add(host.info.address)
+        self._warn(f"{host} is left out: it broke the protocol: {why}")
+        return states.Spoilt(host.number, why)
+
+    def _leave_out(self, info: messages.Worker, why: str) -> None:
+        self._unfit.add(info.address)
+        self._warn(f"the worker on {info.host} is left out: {why}")
+
+    def bury(self, host: Host, why: str) -> list[states.Event]:
+        """Close a connection that is no more, and plan another; return what is left to be told."""
+        events: list[states.Event] = []
+        # What it had reported counts.
+        if host.answered:
+            with suppress(errors.ConnectionLost, errors.ProtocolError):
+                host.take_reports(events)
+        self.close(host)
+        address = host.info.address
+        failures = self._failures[address] = self._failures.get(address, 0) + 1
+        if address not in self._unfit and failures >= _MOST_FAILURES:
+            self._unfit.add(address)
+            self._warn(
+                f"{host} is left out after {failures} connections that ended before they were of "
+                f"use; the last: {why}"
+            )
+        pause = min(_FIRST_PAUSE * 2.0 ** (failures - 1), _LONGEST_PAUSE)
+        self._try_at[address] = monotonic() + pause
+        return [*events, host.died(why)]
+
+    def close(self, host: Host) -> None:
+        """Close a connection."""
+        del self._hosts[host.number]
+        self._connected.pop(host.info.address, None)
+        host.connection.close()
+        self._network.close(host.info.address, host.number, "the client has closed it")
+
+    def clear(self) -> None:
+        """Leave no file."""
+        with suppress(OSError):
+            os.unlink(self._proof_file)
+            os.rmdir(self._directory)  # unless there is more in it, which is the session's
+
+
+def _cwd() -> str:
+    try:
+        return os.getcwd()
+    except OSError:  # it is gone
+        return ""
