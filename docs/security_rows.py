@@ -43,7 +43,7 @@ MANAGER = "the manager's process"
 TASK = "a task"
 
 _KEYS, _SECRET, _HOSTILE = "remote/test_keys.py", "remote/test_secret.py", "remote/test_hostile.py"
-_LIES = "remote/test_lies.py"
+_LIES, _HOSTS = "remote/test_lies.py", "remote/test_hosts.py"
 _START = "core/test_interpreter.py"
 _TRUST, _CLUSTER = "remote/test_trust.py", "remote/test_cluster.py"
 
@@ -71,6 +71,7 @@ ROWS = [
             f"{_SECRET}::test_a_file_that_others_can_use",
             f"{_SECRET}::test_arguments_are_scrubbed",
             f"{_SECRET}::test_children_do_not_get_it",
+            f"{_HOSTS}::test_a_host_process_has_a_workers_key_that_nobody_can_read_off_it",
         ),
     ),
     Row(
@@ -101,6 +102,7 @@ ROWS = [
             f"{_LIES}::test_a_worker_key_runs_nothing_on_a_worker",
             f"{_LIES}::test_a_key_is_asked_at_each_message",
             f"{_LIES}::test_nobody_is_told_a_links_name",
+            f"{_LIES}::test_nobody_takes_a_host_processs_address",
         ),
     ),
     Row(
@@ -109,6 +111,7 @@ ROWS = [
         (
             f"{_LIES}::test_a_manager_drops_liars_and_keeps_the_others",
             f"{_LIES}::test_what_cannot_be_read_ends_the_liars_connection_only",
+            f"{_LIES}::test_a_connection_is_between_those_whom_it_was_made_for",
             f"{_LIES}::test_fuzz_the_processes",
         ),
     ),
@@ -148,6 +151,10 @@ ROWS = [
         TASK, "whoever started its worker", True,
         "read that user's files, the secret among them where there is one",
         (f"{_TRUST}::test_a_client_runs_code_on_workers",),
+    ),
+    Row(
+        TASK, "the manager", True, "join as a worker: the process that runs it has a worker's key",
+        (f"{_HOSTS}::test_a_task_can_have_the_workers_key_and_no_other",),
     ),
     Row(
         TASK, "other clients' tasks", False,

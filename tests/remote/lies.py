@@ -6,9 +6,11 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from queue import Empty, SimpleQueue
 from random import Random
+from secrets import token_bytes
 from time import monotonic
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import zmq
@@ -20,14 +22,13 @@ from fancypipe_core.toolkit import SocketChannel
 from fancypipe_remote._address import Address
 from fancypipe_remote._auth.keys import PeerKeys
 from fancypipe_remote._machines import messages
-from fancypipe_remote._machines.connection import Connection
-from fancypipe_remote._machines.endpoint import WorkerSide
+from fancypipe_remote._machines.endpoint import HostSide, Key, Wanted, WorkerSide
 from fancypipe_remote._machines.messages import Parts
 from fancypipe_remote._shipping import greeting
 from fancypipe_remote._transport import Dialer
 from fancypipe_remote._transport._dialer import _dealer
-from fancypipe_remote._transport.bridge import Pump
 from fancypipe_remote._transport.loop import Loop
+from fancypipe_remote._worker.stream_socket import StreamSocket
 
 __all__ = ["NASTY", "Liar", "LyingWorker", "hello", "lying_worker", "mutated", "plain", "raw"]
 
@@ -147,7 +148,7 @@ Lie = Callable[[SocketChannel, list[JobId]], None]
 
 
 class LyingWorker:
-    """A worker whose machines are real and whose host process is not.
+    """A worker whose machines are real and whose host processes are threads that lie.
 
     Args:
         address: Of the manager.
@@ -163,29 +164,46 @@ class LyingWorker:
         self.told = 0
         self._lie = lie
         self._over = False
-        said = messages.Hello(
-            "worker", messages.PROTOCOL, "0.1.0", _python(), host, 7, 1, host.encode()
-        )
-        side = WorkerSide(said, None, monotonic())
-        self._loop = Loop(Dialer(address, keys), side, wanted=self._wanted)
+        self._address = address
+        self._keys = keys
+        self._host = host
+        self._side = WorkerSide(self._hello("worker", 1, host.encode()), None, monotonic())
+        self._loop = Loop(Dialer(address, keys), self._side)
         self._hosts: list[threading.Thread] = []
+        self._up: SimpleQueue[tuple[Key, bytes]] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, name=host)
         self._thread.start()
 
+    def _hello(self, role: messages.Role, slots: int, ticket: bytes) -> messages.Hello:
+        said = (role, messages.PROTOCOL, "0.1.0", _python(), self._host, 7, slots, ticket)
+        return messages.Hello(*said)
+
     def _run(self) -> None:
+        lifelines: list[socket.socket] = []
         while not self._over:
             self._loop.turn(0.5)
-        self._loop.say(messages.encode(messages.Bye()))
+            events, self._side.events = self._side.events, []
+            for event in events:
+                if isinstance(event, Wanted):
+                    ours, theirs = socket.socketpair()
+                    lifelines.append(ours)
+                    host = threading.Thread(target=self._be_host, args=(theirs, event.key))
+                    self._hosts.append(host)
+                    host.start()
+            with suppress(Empty):
+                while True:
+                    self._side.opened(*self._up.get_nowait())
+        for lifeline in lifelines:
+            lifeline.close()
         self._loop.close()
 
-    def _wanted(self, connection: Connection, _slots: int) -> None:
-        ours, theirs = socket.socketpair()
-        self._loop.attach(Pump(ours, connection))
-        self._hosts.append(threading.Thread(target=self._be_host, args=(theirs,)))
-        self._hosts[-1].start()
-
-    def _be_host(self, sock: socket.socket) -> None:
-        channel = SocketChannel(sock, blocking=True)
+    def _be_host(self, lifeline: socket.socket, key: Key) -> None:
+        ticket = token_bytes(16)
+        side = HostSide(self._hello("host", 0, ticket), *key, monotonic())
+        line = StreamSocket(Dialer(self._address, self._keys), side, lifeline)
+        channel = SocketChannel(cast(socket.socket, line), blocking=True)
+        self._up.put((key, messages.address_of("host", ticket)))
+        self._loop.waker.wake()
         with suppress(errors.ChannelError):
             channel.receive()
             channel.send(greeting.encode(greeting.Answer(wants_code=False, shares=True)))
@@ -198,6 +216,7 @@ class LyingWorker:
             while True:
                 channel.receive()
         channel.close()
+        lifeline.close()
 
     def close(self) -> None:
         self._over = True

@@ -13,11 +13,20 @@ from random import Random
 
 from fancypipe_remote._machines import messages
 from fancypipe_remote._machines.connection import Connection
-from fancypipe_remote._machines.endpoint import ClientSide, Closed, Data, Wanted, WorkerSide
+from fancypipe_remote._machines.endpoint import (
+    ClientSide,
+    Closed,
+    Data,
+    HostSide,
+    Key,
+    Left,
+    Looked,
+    Side,
+    Wanted,
+    WorkerSide,
+)
 from fancypipe_remote._machines.link import LinkState
 from fancypipe_remote._machines.router import Identity, Relay
-
-Side = ClientSide | WorkerSide
 
 
 def hello(role: messages.Role, host: str, slots: int = 0) -> messages.Hello:
@@ -43,7 +52,7 @@ class World:
         self.managers = 0
         self.sides: dict[bytes, Side] = {}
         self.roles: dict[bytes, str] = {}
-        self.cut: set[bytes] = set()  # parties that cannot be reached now
+        self.cut: set[bytes] = set()  # machines that cannot be reached now
         self.frozen: set[bytes] = set()
         self.act: dict[bytes, Callable[[], None]] = {}
         self._line: list[tuple[float, int, bytes, bytes, messages.Parts, int]] = []
@@ -67,10 +76,22 @@ class World:
         self.roles[address] = "client" if isinstance(side, ClientSide) else "worker"
         self.act[address] = act
 
-    def kill(self, address: bytes) -> None:
-        del self.sides[address], self.act[address]
-        if self.relay is not None:
-            self.relay.unreachable(address, self.now)
+    def kill(self, machine: bytes) -> None:
+        """A process dies, and with a worker its host processes."""
+        for address in list(self.sides):
+            if machine in (address, _machine(address)):
+                del self.sides[address], self.act[address]
+                if self.relay is not None:
+                    self.relay.unreachable(address, self.now)
+
+    def wake(self, address: bytes) -> None:
+        """Let a party's loop turn now."""
+
+        def turn() -> None:
+            if address in self.sides and address not in self.frozen:
+                self._turn(address)
+
+        self.at(self.now, turn)
 
     def at(self, when: float, what: Callable[[], object]) -> None:
         heapq.heappush(self._planned, (when, next(self._numbers), what))
@@ -80,7 +101,7 @@ class World:
     def _send(self, sender: bytes, to: bytes, parts: messages.Parts) -> None:
         # Who loses three beats is taken for dead, rightly; so of these only few get lost.
         loss = self.loss if parts[0] else min(self.loss, 0.01)
-        if self.rnd.random() < loss or {sender, to} & self.cut:
+        if self.rnd.random() < loss or {_machine(sender), _machine(to)} & self.cut:
             return
         when = self.now + self.rnd.random() * self.delay
         when = self._last[sender, to] = max(when, self._last.get((sender, to), 0.0))
@@ -99,8 +120,9 @@ class World:
     def _turn(self, address: bytes) -> None:
         """What a party's loop does."""
         self.act[address]()
-        for parts in self.sides[address].tick(self.now):
-            self._send(address, b"", parts)
+        if address in self.sides:
+            for parts in self.sides[address].tick(self.now):
+                self._send(address, b"", parts)
 
     # ---- time ----
 
@@ -136,47 +158,89 @@ class World:
                     self._send(b"", out.to, out.parts)
                 self.relay.check()
             for address, side in list(self.sides.items()):
-                if address not in self.frozen and side.next_tick <= self.now:
+                awake = address in self.sides and address not in self.frozen
+                if awake and side.next_tick <= self.now:
                     self._turn(address)
 
 
+def _machine(address: bytes) -> bytes:
+    """Return on which machine a party is: a host process's name begins with its worker's."""
+    return address.partition(b"/")[0]
+
+
 class Echo:
-    """A worker that sends back what it is sent, in its own time."""
+    """A worker with host processes that send back what they are sent, in their own time."""
 
     def __init__(self, world: World, address: bytes, slots: int = 2) -> None:
         self.world = world
         self.address = address
         self.side = WorkerSide(hello("worker", address.decode(), slots), None, world.now)
-        self.waiting: dict[int, list[bytes]] = {}
-        self.hosts = 0
+        self.running: dict[Key, EchoHost] = {}
+        self.started = 0
         world.join(address, self.side, self.act)
 
-    def act(self) -> None:
-        for event in self.side.events:
-            if isinstance(event, Wanted):
-                self.hosts += 1
-                self.waiting[id(event.connection)] = []
-            elif isinstance(event, Closed):
-                self.hosts -= 1
-                self.waiting.pop(id(event.connection), None)
-            else:
-                self.waiting[id(event.connection)].append(event.data)
-        self.side.events.clear()
-        for connection in self.side.connections:
-            self._answer(connection)
+    @property
+    def hosts(self) -> int:
+        return len(self.running)
 
-    def _answer(self, connection: Connection) -> None:
-        waiting = self.waiting[id(connection)]
-        while waiting:
-            data = waiting[0]
-            stream = connection.stream
+    def act(self) -> None:
+        events, self.side.events = self.side.events, []
+        for event in events:
+            if isinstance(event, Wanted):
+                self.started += 1
+                self.running[event.key] = EchoHost(self, event.key, self.started)
+            elif isinstance(event, Left):
+                self.running.pop(event.key).die()
+            elif isinstance(event, Looked):
+                self.side.answer(event.client, event.look.number, event.look.folder == "/shared")
+
+    def lose(self, key: Key, why: str) -> None:
+        """A host process has ended."""
+        if self.running.pop(key, None) is not None:
+            self.side.ended(key, why)
+            self.world.wake(self.address)
+
+
+class EchoHost:
+    """A host process."""
+
+    def __init__(self, worker: Echo, key: Key, number: int) -> None:
+        self.worker = worker
+        self.key = key
+        self.address = worker.address + b"/%d" % number
+        said = hello("host", self.address.decode())
+        self.party = messages.address_of("host", said.ticket)
+        self.side = HostSide(said, *key, worker.world.now)
+        self.waiting: list[bytes] = []
+        self.is_up = False
+        worker.world.join(self.address, self.side, self.act)
+
+    def act(self) -> None:
+        if not self.is_up and self.side.link.state is LinkState.MET:
+            self.is_up = True
+            self.worker.side.opened(self.key, self.party)
+            self.worker.world.wake(self.worker.address)
+        events, self.side.events = self.side.events, []
+        for event in events:
+            if isinstance(event, Closed):
+                self.die()
+                self.worker.lose(self.key, "")
+                return
+            self.waiting.append(event.data)
+        stream = self.side.connection.stream
+        while self.waiting:
+            data = self.waiting[0]
             part = data[: stream.room]
             stream.write(part)
             stream.consume(len(part))
-            waiting[0] = data[len(part) :]
+            self.waiting[0] = data[len(part) :]
             if len(part) < len(data):
                 return
-            waiting.pop(0)
+            self.waiting.pop(0)
+
+    def die(self) -> None:
+        if self.address in self.worker.world.sides:
+            self.worker.world.kill(self.address)
 
 
 class Talker:
@@ -202,7 +266,7 @@ class Talker:
                 self.left[worker] = self.text
                 self.got[worker] = b""
         for event in self.side.events:
-            worker = self.names[event.connection.peer]
+            worker = self.names[event.connection.worker]
             if isinstance(event, Data):
                 self.got[worker] += event.data
                 event.connection.stream.consume(len(event.data))

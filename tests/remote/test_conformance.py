@@ -23,7 +23,7 @@ PARTS = {
 def kit(folder: Path, workers: list[list[str]], chosen: str) -> None:
     with cluster(folder, workers=0) as made:
         for arguments in workers:
-            made.worker(2, *arguments)
+            made.worker(2 // len(workers), *arguments)  # the kit asks for two slots in all
         over = subprocess.run(
             [*KIT, "fancypipe_core.testing.conformance", "--backend", "remote", "-k", chosen],
             check=False,

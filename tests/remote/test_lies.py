@@ -26,8 +26,9 @@ from fancypipe_remote._address import Address, parse
 from fancypipe_remote._auth import secret as _secret
 from fancypipe_remote._auth.keys import CLIENT, WORKER, PeerKeys
 from fancypipe_remote._machines import messages
-from fancypipe_remote._machines.messages import Parts
-from fancypipe_remote._machines.router import Identity, Relay, _address
+from fancypipe_remote._machines.link import LinkState
+from fancypipe_remote._machines.messages import Parts, address_of
+from fancypipe_remote._machines.router import Identity, Relay
 from tests.remote.cluster import Cluster, Party, cluster, eventually
 from tests.remote.lies import Liar, hello, lying_worker, mutated, plain, raw
 from tests.remote.simulation import Echo, Talker, World
@@ -35,7 +36,7 @@ from tests.remote.work import many
 
 FUZZ = float(os.environ.get("FUZZ", "8"))  # seconds for each fuzzer
 
-L1, L2, W1, C1 = b"liar 1", b"liar 2", b"w1", b"c1"
+L1, L2, W1, H1, C1 = b"liar 1", b"liar 2", b"w1", b"w1/1", b"c1"
 ADDRESS = bytes(range(16))
 
 LIES: dict[str, Any] = {
@@ -115,10 +116,10 @@ def test_a_key_is_asked_at_each_message() -> None:
     (refusal,) = said(machine, C1, "worker", raw(["w", 1, 0.0]))
     assert refusal == messages.Refused("the name of its link is that of a client")
     # The client says hello over its next link, and is who it was.
-    before = _address("client", b"secret")
+    before = address_of("client", b"secret")
     assert said(machine, b"c1 again", "client", hello("client", "honest", ticket=b"secret"))
     out = machine.take(W1, "worker", raw(["close", 1, ""], before), 0.0)
-    assert [(one.to, one.parts[0]) for one in out] == [(b"c1 again", _address("worker", W1))]
+    assert [(one.to, one.parts[0]) for one in out] == [(b"c1 again", address_of("worker", W1))]
 
 
 @pytest.mark.fault(81)
@@ -135,8 +136,8 @@ def test_nobody_is_told_a_links_name() -> None:
     assert not [link for link in links if link in heard]
     for link in links:  # an address is no name, either
         role = "worker" if links.index(link) % 2 else "client"
-        assert _address(role, link) in heard
-        assert said(machine, _address(role, link), role, raw(["bye"])) == [messages.Who()]
+        assert address_of(role, link) in heard
+        assert said(machine, address_of(role, link), role, raw(["bye"])) == [messages.Who()]
 
 
 def test_a_list_of_all_fits_into_a_message() -> None:
@@ -147,32 +148,108 @@ def test_a_list_of_all_fits_into_a_message() -> None:
     assert messages.decode(parts, by_manager=False) == workers
 
 
+def party(here: World, link: bytes) -> bytes:
+    """Return the address of who is at a link of a simulated cluster."""
+    role = "host" if b"/" in link else here.roles[link]
+    return address_of(role, f"{role} {link.decode()}".encode())
+
+
+BAD = [b"\xc1", ["s", -1, 0, 0, 0, 0], ["s", 1, 0, 2**62 + 1, 0, 0], ["hello"], ["opened", "\n"],
+       ["s", 1, 0, 0, 0, float("nan")], ["close", 2**64 - 1, ""], ["look", 1, "/", "\x1b"],
+       ["opened", 1, b"short"], ["seen", 1, 7]]  # fmt: skip
+
+
 @pytest.mark.fault(61, 82)
-@pytest.mark.parametrize("target", [W1, C1])
 @pytest.mark.parametrize(
-    "lie",
-    [b"\xc1", ["s", -1, 0, 0, 0, 0], ["s", 1, 0, 2**62 + 1, 0, 0], ["s", 1, 0, 0, 0, float("nan")],
-     ["s", 1, 0, 0, 99, 9], ["hello"], ["opened", "\n"], ["close", 2**64 - 1, ""]],
-)  # fmt: skip
-def test_what_cannot_be_read_ends_the_liars_connection_only(target: bytes, lie: Any) -> None:
+    ("liar", "target", "lies"),
+    [
+        (L1, W1, [*BAD, ["s", 1, 0, 0, 0, 9], ["opened", 1, ADDRESS], ["seen", 1, True]]),
+        (L1, H1, [*BAD, ["s", 1, 0, 0, 2**40, 9], ["open", 2, 1], ["look", 1, "/", "x"]]),
+        (L1, C1, [*BAD, ["opened", 1, ADDRESS], ["open", 1, 1]]),
+        (L1 + b"/1", C1, [*BAD, ["s", 1, 0, 0, 2**40, 9]]),
+    ],
+)
+def test_what_cannot_be_read_ends_the_liars_connection_only(
+    liar: bytes, target: bytes, lies: list[Any]
+) -> None:
+    """What clients lie to workers and host processes, and these to clients."""
+    for lie in lies:
+        lie_once(liar, target, lie)
+
+
+def lie_once(liar: bytes, target: bytes, lie: Any) -> None:
     here = World(3)
     here.start_manager()
-    worker, client = Echo(here, W1), Talker(here, C1, 200)
-    other = Echo(here, L1) if target == C1 else Talker(here, L1, 200)
-    here.run(lambda: worker.hosts + getattr(other, "hosts", 0) == 2, 10)
-    to = _address(here.roles[target], f"{here.roles[target]} {target.decode()}".encode())
-    here._deliver(L1, b"", raw(lie, to, b"data"))
+    client = Talker(here, C1, 200) if target == C1 else Talker(here, L1, 200)
+    worker = Echo(here, L1 if target == C1 else W1)
+    here.run(lambda: worker.hosts == 1, 10)
+    # Who lies came first, so the connection is the client's first one; now the others come.
+    if target == C1:
+        Echo(here, W1)
+    else:
+        client = Talker(here, C1, 200)
+    here.run(lambda: client.got.get(W1, b"") != b"", 10)
     side = here.sides[target]
+    here._deliver(liar, b"", raw(lie, party(here, target), b"data"))
     here.run(lambda: bool(side.log), 10)
-    assert [connection.peer for connection in side.connections] == [
-        _address(here.roles[at], f"{here.roles[at]} {at.decode()}".encode())
-        for at in (W1, C1)
-        if at != target
-    ]
     (line,) = side.log
-    assert line.startswith(f"the {here.roles[L1]} on liar 1 (pid 1) broke the protocol: ")
+    said = f"the {here.roles[L1]} on liar 1 (pid 1) broke the protocol: "
+    assert line.startswith(said if target != H1 else "somebody broke the protocol: ")
+    if target == C1:
+        assert list(client.lost) == [L1]
+        assert list(client.side.liars) == [party(here, L1)]
+    else:
+        here.run(lambda: worker.hosts == 1, 10)
     here.run(lambda: client.has_all(W1), 60)
     assert W1 not in client.lost
+
+
+@pytest.mark.fault(81)
+def test_a_connection_is_between_those_whom_it_was_made_for() -> None:
+    """Others can neither answer for the worker, nor speak or hang up for its host process."""
+    here = World(5)
+    here.start_manager()
+    worker, thief = Echo(here, W1), Echo(here, L1)
+    client, other = Talker(here, C1, 200), Talker(here, L2, 1)
+    here.run(lambda: client.got.get(W1, b"") != b"", 10)
+    number = client.connections[W1].number
+    for sender in (L1, *(host.address for host in thief.running.values())):
+        for said in (["opened", number, party(here, L1)], ["close", number, ""],
+                     ["s", number, 0, 0, 0, 4 << 20]):  # fmt: skip
+            here._deliver(sender, b"", raw(said, party(here, C1), b"stolen"))
+    for said in (["close", number, ""], ["s", number, 0, 0, 0, 4 << 20]):
+        here._deliver(L2, b"", raw(said, party(here, W1 + b"/1"), b"stolen"))
+        here._deliver(L2, b"", raw(said, party(here, W1), b"stolen"))
+    here.run(lambda: client.has_all(W1), 60)
+    assert client.got[W1] == client.text
+    assert W1 not in client.lost
+    assert worker.started == 2, "one for each client"
+    assert other.side.link.state is LinkState.MET
+
+
+@pytest.mark.fault(81)
+def test_nobody_takes_a_host_processs_address() -> None:
+    machine = relay()
+    said(machine, C1, "client", hello("client", "honest"))
+    said(machine, W1, "worker", hello("worker", "honest", 2))
+    (welcome,) = said(machine, H1, "worker", hello("host", "honest", ticket=b"told to it alone"))
+    assert isinstance(welcome, messages.Welcome)
+    address = address_of("host", b"told to it alone")
+    # Not with a client's key, whatever is said; nor by the address; nor as a worker.
+    (refusal,) = said(machine, L1, "client", hello("host", "h", ticket=b"told to it alone"))
+    assert refusal == messages.Refused("a key for a client does not make a host")
+    said(machine, L2, "worker", hello("host", "honest", ticket=address))
+    said(machine, b"liar 3", "worker", hello("worker", "honest", ticket=b"told to it alone"))
+    (out,) = machine.take(C1, "client", raw(["close", 1, ""], address), 0.0)
+    assert out.to == H1
+    # It is in no list, no client's beat counts it, and other workers cannot write to it.
+    told = said(machine, C1, "client", hello("client", "honest"))
+    assert address not in b"".join(b"".join(messages.encode(one)) for one in told)
+    assert machine.take(W1, "worker", raw(["close", 1, ""], address), 0.0) == []
+    for lie in (["w", 1, 0.0], ["c", 1, {}]):
+        said(machine, H1, "worker", hello("host", "honest", ticket=b"told to it alone"))
+        (refusal,) = said(machine, H1, "worker", raw(lie))
+        assert isinstance(refusal, messages.Refused)
 
 
 def test_one_client_has_few_processes_at_a_worker() -> None:
@@ -194,8 +271,10 @@ def test_one_client_has_few_processes_at_a_worker() -> None:
 VALID: list[Parts] = [
     hello("worker", slots=2), hello("client"), raw(["w", 2, 0.5]), raw(["c", 3, {ADDRESS: 1}]),
     raw(["bye"]), raw(["who"]), raw(["workers", [], 1]), raw(["open", 1, 2], ADDRESS),
-    raw(["opened", 1], ADDRESS), raw(["s", 1, 0, 0, 0, 4 << 20], ADDRESS, b"data"),
-    raw(["s", 1, 0, 0, 4, 4 << 20, 0, True, True], ADDRESS), raw(["close", 1, "why"], ADDRESS),
+    raw(["opened", 1, ADDRESS], ADDRESS), raw(["look", 1, "/", "proof"], ADDRESS),
+    raw(["seen", 1, True], ADDRESS), raw(["h"]), hello("host"), raw(["close", 1, "why"], ADDRESS),
+    raw(["s", 1, 0, 0, 0, 4 << 20], ADDRESS, b"data"),
+    raw(["s", 1, 0, 0, 4, 4 << 20, 0, True, True], ADDRESS),
 ]  # fmt: skip
 
 
@@ -225,7 +304,8 @@ def test_fuzz_the_machines() -> None:
         here = World(seed)
         here.start_manager()
         worker, client = Echo(here, W1), Talker(here, C1, 40)
-        addresses = [_address("worker", b"worker w1"), _address("client", b"client c1"), b""]
+        addresses = [b"", *(address_of(role, f"{role} {at}".encode()) for role, at in
+                            (("worker", "w1"), ("host", "w1/1"), ("client", "c1")))]  # fmt: skip
 
         def lie() -> None:
             link = here.rnd.choice((L1, L2))
@@ -423,7 +503,7 @@ def test_a_lying_worker_is_left_out(
 def _teller(name: str) -> Callable[[SocketChannel, list[JobId]], None]:
     def tell(channel: SocketChannel, jobs: list[JobId]) -> None:
         if name in FALSE_FRAMES:
-            channel._sock.sendall(FALSE_FRAMES[name])
+            channel._sock.sendmsg([memoryview(FALSE_FRAMES[name])])
         else:
             channel.send(FALSE_REPORTS[name](jobs[0]))
 

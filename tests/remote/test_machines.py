@@ -109,6 +109,37 @@ def test_what_a_dead_client_wanted_ends_after_its_grace() -> None:
     assert not client.lost
 
 
+@pytest.mark.fault(50)
+def test_a_client_that_was_away_for_too_long_is_told_when_it_is_back() -> None:
+    """What told it the first time got lost, and it has nothing to say by itself."""
+    here = world()
+    worker = Echo(here, W1)
+    client = Talker(here, C1, 10)
+    here.run(lambda: client.has_all(W1), 10)
+    here.cut.add(C1)
+    here.run(lambda: worker.hosts == 0, here.now + 20)
+    here.cut.clear()
+    here.run(lambda: W1 in client.lost, here.now + 10)
+
+
+@pytest.mark.fault(36)
+@settings(max_examples=30)
+@given(st.integers(0), st.sampled_from((0.0, 0.3, 0.9)))
+def test_the_death_of_a_host_process_is_told_whatever_gets_lost(seed: int, loss: float) -> None:
+    here = world(seed)
+    worker = Echo(here, W1)
+    client = Talker(here, C1, 10)
+    here.run(lambda: client.has_all(W1), 10)
+    here.loss = loss
+    (host,) = worker.running.values()
+    here.kill(host.address)
+    worker.lose(host.key, "it died")
+    here.at(here.now + 5, lambda: setattr(here, "loss", 0.0))
+    here.run(lambda: W1 in client.lost, here.now + 12)
+    if not loss:
+        assert client.lost[W1] == "it died"
+
+
 def test_a_manager_that_stays_away_is_said_after_the_limit() -> None:
     here = world()
     worker = Echo(here, W1)
@@ -135,12 +166,12 @@ def said(outs: list[object]) -> list[object]:
 
 
 def test_another_protocol_is_refused_by_name() -> None:
-    told = messages.Hello("worker", (3, 0), "9.1.0", "3.11", "hostW", 7, 4)
+    told = messages.Hello("worker", (99, 0), "9.1.0", "3.11", "hostW", 7, 4)
     machine = relay()
     (answer,) = said(machine.take(W1, "worker", messages.encode(told), 0.0))  # type: ignore[arg-type]
     assert answer == messages.Refused(
-        "this manager (fancypipe-remote 0.1.0 on hostM) speaks version 2 of the protocol, the "
-        "worker on hostW (fancypipe-remote 9.1.0) version 3; install the same version of "
+        "this manager (fancypipe-remote 0.1.0 on hostM) speaks version 3 of the protocol, the "
+        "worker on hostW (fancypipe-remote 9.1.0) version 99; install the same version of "
         "fancypipe-remote on both"
     )
     assert machine.counts == (0, 0)

@@ -289,12 +289,12 @@ def test_a_waker_ends_a_wait_from_another_thread() -> None:
 def test_a_waiter_takes_descriptors() -> None:
     read, write = os.pipe()
     try:
-        waiter = Waiter(read)
-        assert waiter.wait(0.01) == []
+        waiter = Waiter()
+        assert waiter.wait(0.01, [read]) == []
         os.write(write, b"x")
-        assert waiter.wait() == [read]
-        assert waiter.wait() == [read], "until it is read"
-        waiter.remove(read)
+        assert waiter.wait(None, [read]) == [read]
+        assert waiter.wait(None, [read]) == [read], "until it is read"
+        assert waiter.wait(None, [read], [write]) == [read, write]
         assert waiter.wait(0) == []
     finally:
         os.close(read)

@@ -2,6 +2,7 @@
 
 `python -m fancypipe_remote.host`, started by the worker and nobody else.  Each
 client has its own, so their modules do not mix and what one breaks, the other keeps.
+It has a link of its own to the manager, and over that the client's channel.
 """
 
 from __future__ import annotations
@@ -13,8 +14,12 @@ import signal
 import socket
 import sys
 import tempfile
+from time import monotonic
+from typing import cast
 
-from fancypipe_core.errors import ChannelError, FancyPipeError, ProtocolError
+from msgspec.structs import replace
+
+from fancypipe_core.errors import ChannelError, FancyPipeError, ProtocolError, VersionMismatch
 from fancypipe_core.toolkit import (
     Setup,
     SocketChannel,
@@ -27,10 +32,19 @@ from fancypipe_core.toolkit import (
     set_main_script,
     sweep_orphans,
 )
+from fancypipe_remote._address import Address
+from fancypipe_remote._auth.keys import WORKER, PeerKeys
+from fancypipe_remote._auth.secret import Secret
+from fancypipe_remote._machines import messages
+from fancypipe_remote._machines.endpoint import HostSide
 from fancypipe_remote._shipping import bundle
 from fancypipe_remote._shipping import greeting as _greeting
 from fancypipe_remote._shipping.greeting import Answer, Greeting
 from fancypipe_remote._shipping.shared_buffers import Keeping
+from fancypipe_remote._transport import Dialer
+from fancypipe_remote._worker import lifeline as _lifeline
+from fancypipe_remote._worker.lifeline import Assignment
+from fancypipe_remote._worker.stream_socket import StreamSocket
 
 __all__ = ["main"]
 
@@ -41,28 +55,43 @@ def main(argv: list[str]) -> None:
     """Serve one client until it is gone.
 
     Args:
-        argv: The number of the inherited socket, the worker's process number, the
-            local backend's name (empty: the default), how many jobs run at the same
-            time, the folder for temporary files.
+        argv: The number of the inherited socket to the worker, and the worker's
+            process number.
     """
     fault("remote.host")
-    descriptor, parent, name, workers, base = argv
+    descriptor, parent = argv
     os.set_inheritable(int(descriptor), False)
     _die_with(int(parent))
     faulthandler.enable(all_threads=False)
     ignore_ctrl_c()
-    channel = Keeping(socket.socket(fileno=int(descriptor)), blocking=True)
-    sweep_orphans(base)  # of host processes that were killed
-    own = tempfile.mkdtemp(prefix=owned_prefix("host"), dir=base)
+    lifeline = socket.socket(fileno=int(descriptor))
     try:
-        _serve(channel, name, int(workers), own)
+        assignment = _lifeline.receive(lifeline)
+    except ChannelError:
+        return  # the worker is gone
+    channel = _dial(assignment, lifeline)
+    sweep_orphans(assignment.base)  # of host processes that were killed
+    own = tempfile.mkdtemp(prefix=owned_prefix("host"), dir=assignment.base)
+    try:
+        _serve(channel, assignment.backend, assignment.slots, own)
     except ProtocolError as error:
         sys.exit(f"host process {os.getpid()}: its client broke the protocol: {error}")
+    except VersionMismatch as error:
+        sys.exit(f"host process {os.getpid()}: {error}")
     except ChannelError:
         return  # the client is gone; there is nobody to tell
     finally:
         shutil.rmtree(own, ignore_errors=True)
         channel.close()
+
+
+def _dial(assignment: Assignment, lifeline: socket.socket) -> SocketChannel:
+    """Return the channel to the client, over a link that is about to be made."""
+    keys = PeerKeys(Secret(assignment.key, "the worker"), WORKER)
+    dialer = Dialer(Address(assignment.host, assignment.port), keys)
+    hello = replace(assignment.hello, protocol=messages.PROTOCOL, pid=os.getpid())
+    side = HostSide(hello, assignment.client, assignment.connection, monotonic())
+    return Keeping(cast(socket.socket, StreamSocket(dialer, side, lifeline)), blocking=True)
 
 
 def _die_with(parent: int) -> None:
@@ -78,7 +107,7 @@ def _die_with(parent: int) -> None:
 
 def _serve(channel: SocketChannel, name: str, workers: int, own: str) -> None:
     greeting = _greeting.decode(channel.receive()[0], Greeting)
-    shares = _greeting.sees(greeting)
+    shares = _greeting.sees(greeting.directory, greeting.proof)
     directory = greeting.directory if shares else own
     platform = bundle.this_platform()
     try:

@@ -115,6 +115,16 @@ class PeerKeys(_Unseen):
             master = _master(secret, cluster)
             self._manager, self._own = _pair(master, "manager").public, _pair(master, role)
 
+    def worker_key(self) -> str:
+        """Return a worker's keys as a worker key, for a process of its own.
+
+        Raises:
+            UsageError: They are not a worker's.
+        """
+        if self.role != WORKER:
+            raise errors.UsageError(f"the keys of a {self.role} are not for workers")
+        return token.pack(token.WORKER_KEY, self._manager + self._own.secret)
+
     def arm(self, socket: _Socket) -> None:
         """Give these keys to a socket that is not connected yet."""
         socket.setsockopt(zmq.CURVE_SERVERKEY, self._manager)

@@ -14,9 +14,9 @@ from fancypipe_remote._auth import secret as _secret
 from fancypipe_remote._auth.keys import CLIENT, PeerKeys
 from fancypipe_remote._client.backend import RemoteBackend
 from fancypipe_remote._client.network import Network
+from fancypipe_remote._machines.messages import hello
 from fancypipe_remote._settings import ClientSettings
 from fancypipe_remote._transport import Dialer, probe
-from fancypipe_remote._worker.daemon import hello
 
 __all__ = ["keys_of", "make", "meet"]
 

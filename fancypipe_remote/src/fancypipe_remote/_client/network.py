@@ -15,7 +15,7 @@ from fancypipe_core.errors import InternalError
 from fancypipe_core.toolkit import fault
 from fancypipe_remote._machines import messages
 from fancypipe_remote._machines.connection import Connection
-from fancypipe_remote._machines.endpoint import ClientSide
+from fancypipe_remote._machines.endpoint import ClientSide, Data
 from fancypipe_remote._machines.link import LinkState
 from fancypipe_remote._transport import Dialer
 from fancypipe_remote._transport.bridge import Pump
@@ -38,6 +38,7 @@ class News(NamedTuple):
         listed: Whether it has told who is there.
         over: Why there is no link any more; None while there is.
         refused: Whether the manager has refused us.
+        seen: Which workers have said whether they see the folder of `look`.
         closed: Connections that are no more, by worker, and why.
         remarks: What peers did that they should not do, in sentences.
         liars: The workers who did.
@@ -50,6 +51,7 @@ class News(NamedTuple):
     listed: bool
     over: str | None
     refused: bool
+    seen: dict[bytes, bool]
     closed: dict[tuple[bytes, int], str]
     remarks: list[str]
     liars: frozenset[bytes]
@@ -82,6 +84,7 @@ class Network:
         self._news: SimpleQueue[News] = SimpleQueue()
         self._last: tuple[object, ...] = ()
         self._closed: dict[tuple[bytes, int], str] = {}
+        self._pumps: dict[Connection, Pump] = {}
         self._numbers = 0
         self._stopping = False
         self._turns = 0
@@ -102,10 +105,9 @@ class Network:
         number = self._numbers
 
         def begin(side: ClientSide) -> None:
-            assert self._loop is not None
             connection = side.open(worker, slots)
             assert connection.number == number, "connections are numbered in order"
-            self._loop.attach(Pump(theirs, connection))
+            self._pumps[connection] = Pump(theirs, connection)
 
         self._ask(begin)
         return number, ours
@@ -114,12 +116,15 @@ class Network:
         """Close a connection."""
 
         def end(side: ClientSide) -> None:
-            assert self._loop is not None
             for connection in side.connections:
-                if (connection.peer, connection.number) == (worker, number):
-                    self._loop.close_connection(connection, why)
+                if (connection.worker, connection.number) == (worker, number):
+                    self._end(side, connection, why)
 
         self._ask(end)
+
+    def look(self, worker: bytes, folder: str, proof: str) -> None:
+        """Ask a worker whether it sees a folder; the answer is news."""
+        self._ask(lambda side: side.look(worker, folder, proof))
 
     def use(self, need: int, using: dict[bytes, int]) -> None:
         """Say how many slots could be used, and how many jobs are on each worker."""
@@ -166,8 +171,8 @@ class Network:
 
     def forget(self) -> None:
         """This process is a fork of ours, without the thread: close the sockets of connections."""
-        if self._loop is not None:
-            self._loop.forget()
+        for pump in self._pumps.values():
+            pump.close()
 
     def _ask(self, what: Callable[[ClientSide], None]) -> None:
         self._asked.put(what)
@@ -180,19 +185,18 @@ class Network:
         try:
             dialer = self._make_dialer(lambda: self._stopping)
             side = ClientSide(self._hello, self._wait, monotonic())
-            loop = self._loop = Loop(dialer, side, closed=self._lost)
+            loop = self._loop = Loop(dialer, side)
             try:
                 while not self._stopping:
                     fault("remote.network")
                     self._turn(loop, side)
-                for connection in side.connections:
-                    loop.close_connection(connection, "the client has ended")
-                loop.flush(_LAST_WORDS)
-                loop.say(messages.encode(messages.Bye()))
+                self._leave(loop, side)
             finally:
+                for pump in self._pumps.values():
+                    pump.close()
                 loop.close()
         except BaseException as error:  # noqa: BLE001 - it ends the run, with its reason
-            self._news.put(News({}, 0, None, False, None, False, {}, [], frozenset(), error))
+            self._news.put(News({}, 0, None, False, None, False, {}, {}, [], frozenset(), error))
             self._wake()
 
     def _turn(self, loop: Loop, side: ClientSide) -> None:
@@ -201,17 +205,59 @@ class Network:
                 self._asked.get_nowait()(side)
             except Empty:
                 break
-        loop.turn(_TURN)
+        self._carry(loop, side)
         self._turns += 1
         self._tell(side)
 
+    def _carry(self, loop: Loop, side: ClientSide) -> None:
+        """Carry bytes between the local sockets and the link."""
+        pumps = self._pumps
+        ready = loop.turn(
+            _TURN,
+            [pump.fileno() for pump in pumps.values() if pump.reads],
+            [pump.fileno() for pump in pumps.values() if pump.writes],
+        )
+        for pump in pumps.values():
+            if pump.fileno() in ready:
+                pump.write()
+                pump.read()
+        events, side.events = side.events, []
+        for event in events:
+            if isinstance(event, Data):
+                if event.connection in pumps:
+                    pumps[event.connection].deliver(event.data)
+            else:
+                self._lost(event.connection)
+        for connection, pump in list(pumps.items()):
+            if pump.over:
+                self._end(side, connection, "")
+                self._lost(connection)
+
+    def _end(self, side: ClientSide, connection: Connection, why: str) -> None:
+        side.close(connection, why)
+        pump = self._pumps.pop(connection, None)
+        if pump is not None:
+            pump.close()
+
+    def _leave(self, loop: Loop, side: ClientSide) -> None:
+        for connection in side.connections:
+            self._end(side, connection, "the client has ended")
+        until = monotonic() + _LAST_WORDS
+        loop.turn(0.0)
+        while not loop.idle and monotonic() < until:
+            loop.turn(0.05)
+
     def _lost(self, connection: Connection) -> None:
-        self._closed[connection.peer, connection.number] = connection.closed or ""
+        pump = self._pumps.pop(connection, None)
+        if pump is not None:
+            pump.close()
+        self._closed[connection.worker, connection.number] = connection.closed or ""
 
     def _tell(self, side: ClientSide) -> None:
         link = side.link
         over = link.why if link.state is LinkState.OVER else None
-        now = (side.workers, side.clients, link.manager, side.listed, over, link.was_refused)
+        refused = link.was_refused
+        now = (side.workers, side.clients, link.manager, side.listed, over, refused, side.seen)
         if now == self._last and not self._closed and not side.log:
             return
         self._last = now

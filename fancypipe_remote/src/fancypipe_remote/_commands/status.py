@@ -4,29 +4,23 @@ from __future__ import annotations
 
 import os
 import secrets
-import selectors
 import shutil
 import sys
 import tempfile
 import threading
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from time import monotonic
 
 from fancypipe_core import errors
-from fancypipe_core.toolkit import SocketChannel, owned_prefix
+from fancypipe_core.toolkit import owned_prefix
 from fancypipe_remote import _address
 from fancypipe_remote._auth.keys import CLIENT
 from fancypipe_remote._client.meet import keys_of, meet
 from fancypipe_remote._client.network import Network, News
-from fancypipe_remote._machines import messages
+from fancypipe_remote._machines.messages import hello
 from fancypipe_remote._settings import StatusSettings
-from fancypipe_remote._shipping import greeting as _greeting
-from fancypipe_remote._shipping.bundle import Code
-from fancypipe_remote._shipping.greeting import Answer, Greeting
 from fancypipe_remote._transport import Dialer
 from fancypipe_remote._words import several
-from fancypipe_remote._worker.daemon import hello
 
 __all__ = ["status"]
 
@@ -45,7 +39,7 @@ def status(settings: StatusSettings, _words: Sequence[str]) -> int:
     network.start()
     try:
         news = _news(network, told, str(address))
-        sees = _who_sees(network, news.workers.values(), base)
+        sees = _who_sees(network, told, news, base)
     finally:
         network.stop()
     sys.stdout.write(_text(news, str(address), base, sees))
@@ -74,10 +68,9 @@ def _news(network: Network, told: threading.Event, address: str) -> News:
 
 
 def _who_sees(
-    network: Network, workers: Iterable[messages.Worker], base: str
-) -> Mapping[bytes, Answer]:
+    network: Network, told: threading.Event, news: News, base: str
+) -> Mapping[bytes, bool]:
     """Ask each worker whether it sees a folder that is made for it."""
-    answers: dict[bytes, Answer] = {}
     try:
         folder = tempfile.mkdtemp(prefix=owned_prefix("status"), dir=base)
     except OSError as error:
@@ -86,32 +79,21 @@ def _who_sees(
         proof = secrets.token_hex(16)
         with open(os.path.join(folder, "proof"), "w", encoding="utf-8") as file:
             file.write(proof)
-        greeting = _greeting.encode(Greeting(Code(), folder, proof, os.getcwd()))
-        with selectors.DefaultSelector() as selector:
-            for info in workers:
-                _, sock = network.open(info.address, 0)
-                channel = SocketChannel(sock, blocking=False)
-                channel.send(greeting)
-                selector.register(channel, selectors.EVENT_READ, info.address)
-            until = monotonic() + _LOOK
-            while selector.get_map() and (left := until - monotonic()) > 0:
-                for key, _ in selector.select(left):
-                    channel = key.fileobj  # type: ignore[assignment]
-                    with suppress(errors.ChannelError):
-                        frames = channel.received()
-                        if not frames:
-                            continue
-                        answers[key.data] = _greeting.decode(frames[0][0], Answer)
-                    selector.unregister(channel)
-                    channel.close()
-            for key in list(selector.get_map().values()):
-                key.fileobj.close()  # type: ignore[union-attr]
+        for address in news.workers:
+            network.look(address, folder, proof)
+        seen: Mapping[bytes, bool] = {}
+        until = monotonic() + _LOOK
+        while not seen.keys() >= news.workers.keys() and (left := until - monotonic()) > 0:
+            told.wait(left)
+            told.clear()
+            newest = network.news()
+            seen = newest.seen if newest is not None else seen
+        return seen
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    return answers
 
 
-def _text(news: News, address: str, base: str, sees: Mapping[bytes, Answer]) -> str:
+def _text(news: News, address: str, base: str, sees: Mapping[bytes, bool]) -> str:
     manager = news.manager
     assert manager is not None
     where = f"{manager.host} (pid {manager.pid})"
@@ -123,11 +105,11 @@ def _text(news: News, address: str, base: str, sees: Mapping[bytes, Answer]) -> 
         f"{several(news.clients - 1, 'other client')}"
     )
     for info in workers:
-        answer = sees.get(info.address)
-        if answer is None:
+        found = sees.get(info.address)
+        if found is None:
             how = f"no answer within {_LOOK:g} s"
         else:
-            how = f"sees {base}" if answer.shares else f"does not see {base}"
+            how = f"sees {base}" if found else f"does not see {base}"
         lines.append(
             f"  {info.host} (pid {info.pid}): {several(info.slots, 'slot')}, "
             f"Python {info.python}, fancypipe-remote {info.fancypipe}, load {info.load:.1f}, {how}"

@@ -37,6 +37,7 @@ def worker(settings: WorkerSettings, _words: Sequence[str]) -> int:
     found = meet(address, keys, settings.wait)
     served = Worker(
         Dialer(found, keys),
+        keys,
         slots,
         backend,
         base,

@@ -1,14 +1,18 @@
-"""The machines of a client and of a worker: a link to the manager, and connections.
+"""The machines of a client, a host process and a worker: each has a link to the manager.
+
+A client and a host process have connections besides, with streams in them.  A worker
+only says which host processes there are, and when one has ended.
 
 What they need of the world comes as calls with the time, in seconds of a monotonic
 clock; what they want of it is returned as messages to send, or stands in `events`.
 
-When the other end of a connection is gone
+When somebody is gone
     The manager's list says who is there.  Who is missing in the list of a manager
     that knew it is gone.  A manager that has just been met may not know everybody
     yet: it gets `settle` seconds.  Without a manager nobody is gone.  A worker
     waits longer for a client, `client_grace`: a laptop's network may be away for a
-    moment, and results are kept as long.
+    moment, and results are kept as long.  Host processes are in no list: the worker
+    that has started one says when it is gone, and it ends with its worker.
 
 These are pure machines: they have no clock, thread or socket.
 """
@@ -26,11 +30,25 @@ from fancypipe_remote._machines.link import Link, LinkState
 from fancypipe_remote._machines.messages import Parts
 from fancypipe_remote._machines.router import Times
 
-__all__ = ["ClientSide", "Closed", "Data", "Patience", "Wanted", "WorkerSide"]
-
+__all__ = [
+    "ClientSide",
+    "Closed",
+    "Data",
+    "HostSide",
+    "Key",
+    "Left",
+    "Looked",
+    "Patience",
+    "Side",
+    "Wanted",
+    "WorkerSide",
+]
 
 _MOST_LIARS = 1000
 _MOST_CONNECTIONS = 4  # of one client to one worker: each is a process, and one is enough
+
+Key = tuple[bytes, int]
+"""A connection as a worker knows it: the client's address, and its number there."""
 
 
 class Patience(NamedTuple):
@@ -47,13 +65,6 @@ class Patience(NamedTuple):
     alone: float = 600.0
 
 
-class Wanted(NamedTuple):
-    """At a worker: a client has opened a connection."""
-
-    connection: Connection
-    slots: int
-
-
 class Data(NamedTuple):
     """Bytes have come, in order (none at the end); tell the stream when they are consumed."""
 
@@ -67,40 +78,50 @@ class Closed(NamedTuple):
     connection: Connection
 
 
-Event = Wanted | Data | Closed
+class Wanted(NamedTuple):
+    """At a worker: a client asks for a host process."""
+
+    key: Key
+    slots: int
 
 
-class _Side:
-    """What both have.
+class Left(NamedTuple):
+    """At a worker: nobody needs this host process any more."""
+
+    key: Key
+    why: str
+
+
+class Looked(NamedTuple):
+    """At a worker: a client asks whether a folder is seen."""
+
+    client: bytes
+    look: messages.Look
+
+
+class Side:
+    """What all have.
 
     Attributes:
-        events: What has happened since somebody took them.
-        log: The same, in sentences, of what peers did that they should not do.
+        log: What peers did that they should not do, in sentences.
         liars: The last peers that broke the protocol.
     """
 
-    _hears: tuple[type[messages.BetweenEnds], ...] = ()
-    """What the other role says over connections."""
+    _hears: tuple[type[messages.BetweenEnds], ...]
+    """What other parties may say to this one."""
 
     def __init__(
         self, hello: messages.Hello, wait: float | None, now: float, times: Times | None
     ) -> None:
         self.times = times or Times()
         self.link = Link(hello, wait, now, self.times)
-        self.events: list[Event] = []
         self.log: list[str] = []
         self.liars: OrderedDict[bytes, None] = OrderedDict()
-        self._connections: dict[tuple[bytes, int], Connection] = {}
         self._out: list[Parts] = []
         self._next_beat = now
 
-    @property
-    def connections(self) -> Sequence[Connection]:
-        """Those that are not closed."""
-        return list(self._connections.values())
-
     def take(self, parts: Parts, now: float) -> None:
-        """Take a message.  What cannot be read closes the connections with its sender.
+        """Take a message.  What cannot be read ends what is between us and its sender.
 
         If that is the manager, it counts as not heard: after a while there is a new link.
         """
@@ -108,27 +129,25 @@ class _Side:
         try:
             sender = messages.address(parts)
             message = messages.decode(parts, by_manager=False)
+            if isinstance(message, self._hears):
+                self.link.heard(now)
+                self._take_from(sender, message, messages.data(parts))
+            elif isinstance(message, messages.FromManager):
+                self.link.take(message, now)
+                self._take_list(message)
+            else:
+                self._refuse(sender, f"it does not say {type(message).__name__}")
         except ProtocolError as error:
             self._refuse(sender, str(error))
-            return
-        if isinstance(message, messages.BetweenEnds):
-            if not isinstance(message, self._hears):
-                self._refuse(sender, f"it does not say {type(message).__name__}")
-                return
-            self.link.heard(now)
-            self._take_from(sender, message, messages.data(parts))
-        elif isinstance(message, messages.FromManager):
-            self.link.take(message, now)
-            self._take_list(message, now)
 
     def _refuse(self, sender: bytes, why: str) -> None:
         """A peer broke the protocol: that ends what is between us, and nothing else."""
-        mine = [connection for connection in self.connections if connection.peer == sender]
-        for connection in mine:
-            self._lose(connection, f"the other end broke the protocol: {why}")
-        if mine or sender not in self.liars:
-            self.log.append(f"{self._who(sender)} broke the protocol: {why}")
-        self.liars[sender] = None
+        liar = self._party(sender)
+        if self._end_all(sender, f"the other end broke the protocol: {why}") or (
+            liar not in self.liars
+        ):
+            self.log.append(f"{self._who(liar)} broke the protocol: {why}")
+        self.liars[liar] = None
         if len(self.liars) > _MOST_LIARS:
             self.liars.popitem(last=False)
 
@@ -140,8 +159,7 @@ class _Side:
         beat = now >= self._next_beat
         if beat:
             self._next_beat = now + self.times.beat
-        for connection in self.connections:
-            out += connection.outgoing(beat=beat)
+        out += self._outgoing(beat)
         out += self._out
         self._out = []
         return out
@@ -151,13 +169,72 @@ class _Side:
         """When `tick` must be called next, if nothing comes before."""
         return min(self.link.next_tick, self._next_beat)
 
+    def _say(self, message: messages.BetweenEnds, to: bytes) -> None:
+        self._out.append(messages.encode(message, to))
+
+    def _unknown(self, sender: bytes, message: messages.BetweenEnds) -> None:
+        """Answer what is said about a connection that is not here."""
+        if isinstance(message, messages.Open | messages.Opened | messages.Segment):
+            why = "the other end knows nothing of it any more"
+            self._say(messages.Close(message.connection, why), sender)
+
+    def _who(self, party: bytes) -> str:
+        """Name a party; the manager, if it is nobody."""
+        peer = self._peers().get(party)
+        if peer is None:
+            return "somebody" if party else "the manager"
+        return f"the {type(peer).__name__.lower()} on {peer.host} (pid {peer.pid})"
+
+    def _party(self, sender: bytes) -> bytes:
+        """Return who answers for what a sender says."""
+        return sender
+
+    def _peers(self) -> Mapping[bytes, messages.Client | messages.Worker]:
+        return {}
+
+    def _take_list(self, message: messages.FromManager) -> None:
+        """Take what the manager says of who is there."""
+
+    def _look_for_the_missing(self, now: float) -> None:
+        """See who is gone."""
+
+    def _outgoing(self, beat: bool) -> list[Parts]:
+        return []
+
+    def _beat(self) -> messages.ToManager:
+        raise NotImplementedError
+
+    def _take_from(self, sender: bytes, message: messages.BetweenEnds, data: bytes) -> None:
+        raise NotImplementedError
+
+    def _end_all(self, sender: bytes, why: str) -> bool:
+        """End what is between us and a sender; tell whether there was anything."""
+        raise NotImplementedError
+
+
+class _End(Side):
+    """A party that has connections.
+
+    Attributes:
+        events: What has happened since somebody took them.
+    """
+
+    def __init__(
+        self, hello: messages.Hello, wait: float | None, now: float, times: Times | None
+    ) -> None:
+        super().__init__(hello, wait, now, times)
+        self.events: list[Data | Closed] = []
+        self._connections: dict[int, Connection] = {}
+
+    @property
+    def connections(self) -> Sequence[Connection]:
+        """Those that are not closed."""
+        return list(self._connections.values())
+
     def close(self, connection: Connection, why: str) -> None:
         """Close a connection from here."""
-        self._out += connection.close(why)
-        self._forget(connection)
-
-    def _forget(self, connection: Connection) -> None:
-        self._connections.pop((connection.peer, connection.number), None)
+        if self._connections.pop(connection.number, None) is not None:
+            self._out += connection.close(why)
 
     def _lose(self, connection: Connection, why: str) -> None:
         """The other end does not know it any more, or is gone."""
@@ -165,58 +242,39 @@ class _Side:
         self.events.append(Closed(connection))
 
     def _take_from(self, sender: bytes, message: messages.BetweenEnds, data: bytes) -> None:
-        connection = self._connections.get((sender, message.connection))
-        if connection is None:
-            self._take_unknown(sender, message)
+        assert not isinstance(message, messages.Look | messages.Seen)
+        connection = self._connections.get(message.connection)
+        if connection is None or not connection.hears(sender, message):
+            self._unknown(sender, message)
             return
-        try:
-            arrived = connection.take(message, data)
-        except ProtocolError as error:
-            self._refuse(sender, str(error))
-            return
+        arrived = connection.take(message, data)
         if connection.closed is not None:
-            self._forget(connection)
+            del self._connections[connection.number]
             self.events.append(Closed(connection))
         elif isinstance(message, messages.Segment):
             self.events.append(Data(connection, arrived))
-        elif isinstance(message, messages.Open):
-            self._out.append(messages.encode(messages.Opened(message.connection), sender))
 
-    def _take_unknown(self, sender: bytes, message: messages.BetweenEnds) -> None:
-        if not isinstance(message, messages.Close):
-            close = messages.Close(message.connection, "the other end knows nothing of it any more")
-            self._out.append(messages.encode(close, sender))
+    def _end_all(self, sender: bytes, why: str) -> bool:
+        mine = [one for one in self.connections if sender and sender in (one.peer, one.worker)]
+        for connection in mine:
+            self._lose(connection, why)
+        return bool(mine)
 
-    def _who(self, sender: bytes) -> str:
-        """Name a peer; the manager, if it is nobody."""
-        peer = self._peers().get(sender)
-        if peer is None:
-            return "somebody" if sender else "the manager"
-        return f"the {type(peer).__name__.lower()} on {peer.host} (pid {peer.pid})"
-
-    def _peers(self) -> Mapping[bytes, messages.Client | messages.Worker]:
-        raise NotImplementedError
-
-    def _beat(self) -> messages.ToManager:
-        raise NotImplementedError
-
-    def _take_list(self, message: messages.FromManager, now: float) -> None:
-        raise NotImplementedError
-
-    def _look_for_the_missing(self, now: float) -> None:
-        raise NotImplementedError
+    def _outgoing(self, beat: bool) -> list[Parts]:
+        return [parts for one in self.connections for parts in one.outgoing(beat=beat)]
 
 
-class ClientSide(_Side):
+class ClientSide(_End):
     """A client's machine.
 
     Attributes:
         workers: Who was in the manager's last list, by address.
         clients: How many clients share them.
         listed: Whether the manager has told who is there.
+        seen: Which workers have said whether they see the folder of `look`.
     """
 
-    _hears = (messages.Opened, messages.Segment, messages.Close)
+    _hears = (messages.Opened, messages.Segment, messages.Close, messages.Seen)
 
     def __init__(
         self,
@@ -230,19 +288,25 @@ class ClientSide(_Side):
         self.workers: dict[bytes, messages.Worker] = {}
         self.clients = 1
         self.listed = False
+        self.seen: dict[bytes, bool] = {}
         self._patience = patience or Patience()
         self._known_by: dict[bytes, str] = {}  # the manager whose list had this worker last
         self._numbers = 0
         self._need: tuple[int, Mapping[bytes, int]] = (0, {})
+        self._looks: dict[bytes, messages.Look] = {}
 
     def open(self, worker: bytes, slots: int) -> Connection:
-        """Open a connection to a worker."""
+        """Open a connection to a host process of this worker."""
         self._numbers += 1
-        opening = messages.Open(self._numbers, slots)
-        connection = Connection(self._numbers, worker, opening)
-        self._connections[worker, self._numbers] = connection
+        connection = Connection(self._numbers, b"", worker, slots)
+        self._connections[self._numbers] = connection
         self._out += connection.outgoing(beat=True)
         return connection
+
+    def look(self, worker: bytes, folder: str, proof: str) -> None:
+        """Ask a worker, until it answers, whether it sees a folder."""
+        self._looks[worker] = messages.Look(len(self._looks), folder, proof)
+        self._say(self._looks[worker], worker)
 
     def use(self, need: int, using: Mapping[bytes, int], now: float) -> None:
         """Say how many slots could be used, and how many are, on each worker."""
@@ -251,6 +315,24 @@ class ClientSide(_Side):
             if self.clients > 1:
                 self.link.hurry(now)
 
+    def _take_from(self, sender: bytes, message: messages.BetweenEnds, data: bytes) -> None:
+        if isinstance(message, messages.Seen):
+            look = self._looks.get(sender)
+            if look is not None and look.number == message.number:
+                del self._looks[sender]
+                self.seen = {**self.seen, sender: message.sees}
+        else:
+            super()._take_from(sender, message, data)
+
+    def _outgoing(self, beat: bool) -> list[Parts]:
+        out = super()._outgoing(beat)
+        if beat:
+            out += [messages.encode(look, worker) for worker, look in self._looks.items()]
+        return out
+
+    def _party(self, sender: bytes) -> bytes:
+        return next((one.worker for one in self.connections if one.peer == sender), sender)
+
     def _peers(self) -> Mapping[bytes, messages.Worker]:
         return self.workers
 
@@ -258,7 +340,7 @@ class ClientSide(_Side):
         need, using = self._need
         return messages.ClientBeat(need, dict(using))
 
-    def _take_list(self, message: messages.FromManager, now: float) -> None:
+    def _take_list(self, message: messages.FromManager) -> None:
         if isinstance(message, messages.Workers) and self.link.manager is not None:
             self.workers = {worker.address: worker for worker in message.workers}
             self.clients = message.clients
@@ -275,15 +357,42 @@ class ClientSide(_Side):
         if link.state is not LinkState.MET or link.manager is None:
             return
         for connection in self.connections:
-            address = connection.peer
-            if address in self.workers:
+            worker = connection.worker
+            if worker in self.workers:
                 continue
-            knew = self._known_by.get(address) == link.manager.manager
+            knew = self._known_by.get(worker) == link.manager.manager
             if knew or now >= link.met_at + self._patience.settle:
                 self._lose(connection, "the worker is gone: the manager hears nothing of it")
 
 
-class WorkerSide(_Side):
+class HostSide(_End):
+    """A host process's machine: one connection, to the client whose jobs it runs.
+
+    Args:
+        hello: What is said first.
+        client: The client's address.
+        number: The client's number of the connection.
+        now: The time.
+    """
+
+    _hears = (messages.Segment, messages.Close)
+
+    def __init__(
+        self,
+        hello: messages.Hello,
+        client: bytes,
+        number: int,
+        now: float,
+        times: Times | None = None,
+    ) -> None:
+        super().__init__(hello, None, now, times)  # its worker says for how long
+        self.connection = self._connections[number] = Connection(number, client)
+
+    def _beat(self) -> messages.ToManager:
+        return messages.HostBeat()
+
+
+class WorkerSide(Side):
     """A worker's machine.
 
     Args:
@@ -294,9 +403,10 @@ class WorkerSide(_Side):
     Attributes:
         slots: How many jobs it runs at the same time; 0 while it drains.
         load: The machine's load average over a minute.
+        events: What has happened since somebody took them.
     """
 
-    _hears = (messages.Open, messages.Segment, messages.Close)
+    _hears = (messages.Open, messages.Close, messages.Look)
 
     def __init__(
         self,
@@ -309,10 +419,27 @@ class WorkerSide(_Side):
         super().__init__(hello, wait, now, times)
         self.slots = hello.slots
         self.load = 0.0
+        self.events: list[Wanted | Left | Looked] = []
         self._patience = patience or Patience()
         self._clients: dict[bytes, messages.Client] = {}
         self._missing: dict[bytes, float] = {}
         self._over: dict[bytes, int] = {}  # the highest number of each client
+        self._hosts: dict[Key, bytes] = {}  # the addresses of host processes; empty until it is up
+
+    def opened(self, key: Key, host: bytes) -> None:
+        """A host process is up and has this address."""
+        if key in self._hosts:
+            self._hosts[key] = host
+            self._say(messages.Opened(key[1], host), key[0])
+
+    def ended(self, key: Key, why: str) -> None:
+        """A host process has ended, or could not be started."""
+        if self._hosts.pop(key, None) is not None:
+            self._say(messages.Close(key[1], why), key[0])
+
+    def answer(self, client: bytes, number: int, sees: bool) -> None:
+        """Answer a `Looked`."""
+        self._say(messages.Seen(number, sees), client)
 
     def _peers(self) -> Mapping[bytes, messages.Client]:
         return self._clients
@@ -320,46 +447,56 @@ class WorkerSide(_Side):
     def _beat(self) -> messages.ToManager:
         return messages.WorkerBeat(self.slots, self.load)
 
-    def _take_list(self, message: messages.FromManager, now: float) -> None:
+    def _take_list(self, message: messages.FromManager) -> None:
         if isinstance(message, messages.Clients):
             self._clients = {client.address: client for client in message.clients}
 
-    def _take_unknown(self, sender: bytes, message: messages.BetweenEnds) -> None:
-        is_new = isinstance(message, messages.Open) and (
-            message.connection > self._over.get(sender, 0)
-        )
-        if not is_new:
-            super()._take_unknown(sender, message)
-            return
-        assert isinstance(message, messages.Open)
-        theirs = sum(connection.peer == sender for connection in self.connections)
-        if not self.slots or theirs >= _MOST_CONNECTIONS:
+    def _take_from(self, sender: bytes, message: messages.BetweenEnds, data: bytes) -> None:
+        if isinstance(message, messages.Look):
+            self.events.append(Looked(sender, message))
+        elif isinstance(message, messages.Close):
+            self._leave((sender, message.connection), message.why)
+        elif isinstance(message, messages.Open):
+            key = (sender, message.connection)
+            if self._hosts.get(key):
+                self._say(messages.Opened(message.connection, self._hosts[key]), sender)
+            elif key not in self._hosts:
+                self._open(key, message)
+
+    def _open(self, key: Key, message: messages.Open) -> None:
+        client, number = key
+        theirs = sum(one == client for one, _ in self._hosts)
+        if number <= self._over.get(client, 0):
+            self._unknown(client, message)
+        elif not self.slots or theirs >= _MOST_CONNECTIONS:
             why = "it has too many connections" if self.slots else "the worker is about to leave"
-            close = messages.Close(message.connection, why)
-            self._out.append(messages.encode(close, sender))
-            return
-        self._over[sender] = message.connection
-        connection = Connection(message.connection, sender)
-        self._connections[sender, message.connection] = connection
-        self._out.append(messages.encode(messages.Opened(message.connection), sender))
-        self.events.append(Wanted(connection, message.slots))
+            self._say(messages.Close(number, why), client)
+        else:
+            self._over[client] = number
+            self._hosts[key] = b""
+            self.events.append(Wanted(key, message.slots))
+
+    def _leave(self, key: Key, why: str) -> None:
+        if self._hosts.pop(key, None) is not None:
+            self.events.append(Left(key, why))
+
+    def _end_all(self, sender: bytes, why: str) -> bool:
+        mine = [key for key in self._hosts if key[0] == sender]
+        for key in mine:
+            self._say(messages.Close(key[1], why), sender)
+            self._leave(key, why)
+        return bool(mine)
 
     def _look_for_the_missing(self, now: float) -> None:
-        peers = {connection.peer for connection in self.connections}
+        clients = {client for client, _ in self._hosts}
         met = self.link.state is LinkState.MET
-        for peer in list(self._missing):
-            if peer not in peers:
-                del self._missing[peer]
-        for peer in peers:
-            if met and peer in self._clients:
-                self._missing.pop(peer, None)
-            else:
-                self._missing.setdefault(peer, now)
-        for connection in self.connections:
-            since = self._missing.get(connection.peer)
-            if since is None:
+        self._missing = {one: since for one, since in self._missing.items() if one in clients}
+        for client in clients:
+            if met and client in self._clients:
+                self._missing.pop(client, None)
                 continue
+            since = self._missing.setdefault(client, now)
             if met and now >= max(since, self.link.met_at) + self._patience.client_grace:
-                self._lose(connection, "the client is gone")
+                self._end_all(client, "the client is gone")
             elif not met and now >= since + self._patience.alone:
-                self._lose(connection, "there was no manager for too long")
+                self._end_all(client, "there was no manager for too long")

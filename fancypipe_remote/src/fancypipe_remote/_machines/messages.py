@@ -3,11 +3,11 @@
 A message is a list of parts.  The first is an address:
 
 - empty: the message is for the manager, or from it; the second part is one of
-  `Hello`, `Welcome`, `Refused`, `Who`, `WorkerBeat`, `ClientBeat`, `Workers`,
-  `Clients`, `Bye`; a long one goes on in further parts.
+  `Hello`, `Welcome`, `Refused`, `Who`, `WorkerBeat`, `ClientBeat`, `HostBeat`,
+  `Workers`, `Clients`, `Bye`; a long one goes on in further parts.
 - 16 bytes: the party that it goes to, or, once it went through the manager, that
-  it comes from.  The second part is one of `Open`, `Opened`, `Segment`, `Close`;
-  those behind it are the bytes of a segment.  The manager reads neither.
+  it comes from.  The second part is one of `Open`, `Opened`, `Segment`, `Close`,
+  `Look`, `Seen`; those behind it are the bytes of a segment.  The manager reads neither.
 
 What is said to and by the manager tells how things *are*, never what to do next
 to what was said before: so each may be lost, repeated or late without harm.
@@ -20,7 +20,11 @@ judged by who knows more (is it more than was announced?) is judged there.
 
 from __future__ import annotations
 
+import os
 import platform
+import secrets
+import sys
+from hashlib import blake2b
 from typing import Annotated, Literal
 
 import msgspec
@@ -40,10 +44,13 @@ __all__ = [
     "Clients",
     "Close",
     "Hello",
+    "HostBeat",
+    "Look",
     "Open",
     "Opened",
     "Parts",
     "Refused",
+    "Seen",
     "Segment",
     "Welcome",
     "Who",
@@ -51,14 +58,17 @@ __all__ = [
     "WorkerBeat",
     "Workers",
     "address",
+    "address_of",
     "data",
     "decode",
     "encode",
+    "hello",
     "host_name",
+    "key_role",
     "printable",
 ]
 
-PROTOCOL = (2, 0)
+PROTOCOL = (3, 0)
 """Major and minor version: another major is refused."""
 
 ADDRESS = 16
@@ -86,7 +96,17 @@ Address = Annotated[bytes, Meta(min_length=ADDRESS, max_length=ADDRESS)]
 _VISIBLE = r"\A[ -~]*\Z"
 Name = Annotated[str, Meta(max_length=_MOST_NAME, pattern=_VISIBLE)]
 Version = Annotated[str, Meta(max_length=32, pattern=_VISIBLE)]
-Role = Literal["client", "worker"]
+Role = Literal["client", "worker", "host"]
+
+
+def key_role(role: str) -> str:
+    """Return the role of the key that a party of this role has: a host process has a worker's."""
+    return "worker" if role == "host" else role
+
+
+def address_of(role: str, ticket: bytes) -> bytes:
+    """Return how others know who has this ticket, after a manager's restart as before."""
+    return blake2b(ticket, digest_size=ADDRESS, person=role.encode()).digest()
 
 
 def printable(text: str, most: int = _MOST_TEXT) -> str:
@@ -103,16 +123,16 @@ class Hello(msgspec.Struct, tag="hello", array_like=True, frozen=True):
     """A party introduces itself to the manager.
 
     Attributes:
-        role: `client` or `worker`.
+        role: `client`, `worker`, or `host` for a process in which a worker runs a client's jobs.
         protocol: Its version of this protocol.
         fancypipe: The version of fancypipe-remote.
         python: Such as `3.11`: values and code travel only between equal ones.
         host: The machine's name.
         pid: The process.
-        slots: How many jobs a worker runs at the same time; 0 for a client.
+        slots: How many jobs a worker runs at the same time; 0 for the others.
         ticket: Random, new at each start of a process, and told to nobody but the
-            manager: who says it over another link is the same party.  Without
-            one a party is known as long as its link.
+            manager (a host's is made by its worker): who says it over another link
+            is the same party.  Without one a party is known as long as its link.
     """
 
     role: Role
@@ -184,6 +204,13 @@ class ClientBeat(msgspec.Struct, tag="c", array_like=True, frozen=True):
     using: Annotated[dict[Address, Natural], Meta(max_length=MOST_PARTIES)]
 
 
+class HostBeat(msgspec.Struct, tag="h", array_like=True, frozen=True):
+    """A host process has a link: the manager answers with the same.
+
+    It only shows that the link is there; that the process lives is its worker's affair.
+    """
+
+
 class Worker(msgspec.Struct, array_like=True, frozen=True):
     """A worker, as clients are told of it.
 
@@ -235,8 +262,8 @@ class Clients(msgspec.Struct, tag="clients", array_like=True, frozen=True):
     clients: tuple[Client, ...]
 
 
-ToManager = Hello | WorkerBeat | ClientBeat | Bye
-FromManager = Welcome | Refused | Who | Workers | Clients | Bye
+ToManager = Hello | WorkerBeat | ClientBeat | HostBeat | Bye
+FromManager = Welcome | Refused | Who | Workers | Clients | HostBeat | Bye
 
 
 class Open(msgspec.Struct, tag="open", array_like=True, frozen=True):
@@ -244,8 +271,7 @@ class Open(msgspec.Struct, tag="open", array_like=True, frozen=True):
 
     Attributes:
         connection: The client's number for it, new each time.
-        slots: How many jobs it may run at the same time; 0 if there will be none: then
-            the worker answers the greeting itself, and there is no host process.
+        slots: How many jobs it may run at the same time.
     """
 
     connection: Natural
@@ -253,9 +279,36 @@ class Open(msgspec.Struct, tag="open", array_like=True, frozen=True):
 
 
 class Opened(msgspec.Struct, tag="opened", array_like=True, frozen=True):
-    """The host process is there."""
+    """The worker's answer: the host process is up and has a link of its own.
+
+    Attributes:
+        connection: The client's number for it.
+        host: The address of the process, with which the client talks from now on.
+    """
 
     connection: Natural
+    host: Address
+
+
+class Look(msgspec.Struct, tag="look", array_like=True, frozen=True):
+    """A client asks a worker whether it sees a folder.
+
+    Attributes:
+        number: Comes back in the answer.
+        folder: Where it is.
+        proof: The text of a file `proof` in there, that only the client can have written.
+    """
+
+    number: Natural
+    folder: Annotated[str, Meta(max_length=4096)]
+    proof: Name
+
+
+class Seen(msgspec.Struct, tag="seen", array_like=True, frozen=True):
+    """The answer to `Look`."""
+
+    number: Natural
+    sees: bool
 
 
 class Segment(msgspec.Struct, tag="s", array_like=True, frozen=True):
@@ -284,7 +337,7 @@ class Segment(msgspec.Struct, tag="s", array_like=True, frozen=True):
 
 
 class Close(msgspec.Struct, tag="close", array_like=True, frozen=True):
-    """A connection is no more, and why."""
+    """A connection is no more, and why: said by either end, or by the worker whose host it is."""
 
     connection: Natural
     why: str
@@ -293,7 +346,7 @@ class Close(msgspec.Struct, tag="close", array_like=True, frozen=True):
         msgspec.structs.force_setattr(self, "why", printable(self.why))
 
 
-BetweenEnds = Open | Opened | Segment | Close
+BetweenEnds = Open | Opened | Segment | Close | Look | Seen
 
 _to_manager = unpacker(ToManager)
 _from_manager = unpacker(FromManager)
@@ -303,6 +356,16 @@ _between_ends = unpacker(BetweenEnds)
 def host_name() -> str:
     """Return the name of this machine, as a `Name`."""
     return printable(ascii(platform.node())[1:-1], _MOST_NAME)
+
+
+def hello(role: Role, slots: int = 0) -> Hello:
+    """Return what this process says of itself, with a new ticket."""
+    from importlib.metadata import version
+
+    python = f"{sys.version_info[0]}.{sys.version_info[1]}"
+    release = version("fancypipe-remote")
+    ticket = secrets.token_bytes(16)
+    return Hello(role, PROTOCOL, release, python, host_name(), os.getpid(), slots, ticket)
 
 
 def encode(

@@ -25,7 +25,6 @@ seconds of a monotonic clock.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from hashlib import blake2b
 from typing import NamedTuple
 
 from fancypipe_core.errors import ProtocolError
@@ -35,6 +34,8 @@ from fancypipe_remote._machines.messages import Parts
 from fancypipe_remote._words import several
 
 __all__ = ["Out", "Relay", "Times"]
+
+_MOST_HOSTS = 30_000  # host processes: nobody is sent a list of them
 
 
 class Times(NamedTuple):
@@ -79,6 +80,8 @@ class _Party:
         self.address = address
         self.link: bytes | None = link
         self.hello = hello
+        self.key = messages.key_role(hello.role)
+        self.listed = hello.role != "host"  # a host's worker and its client know of it
         self.heard = now
         self.unreachable: float | None = None
         self.told: messages.FromManager | None = None
@@ -136,7 +139,7 @@ class Relay:
                 out.append(Out(link, messages.encode(messages.Who())))
             else:
                 receiver = self._parties.get(to)
-                if receiver is not None and receiver.hello.role != role and receiver.link:
+                if receiver is not None and receiver.key != role and receiver.link:
                     out.append(Out(receiver.link, [party.address, *parts[1:]]))
                 # Else it is gone, and the list of who is there says so.
         except ProtocolError as error:
@@ -164,7 +167,7 @@ class Relay:
         self._tell_changes(out)
         if now >= self._next_beat:
             self._next_beat = now + self.times.beat
-            self._beat(out)
+            self._tell_all(out, again=True)
         return out
 
     @property
@@ -222,7 +225,7 @@ class Relay:
             ProtocolError: Somebody else has given the link that party's name.
         """
         party = self._links.get(link)
-        if party is not None and party.hello.role != role:
+        if party is not None and party.key != role:
             # The transport has one link of a name at a time, so the party's own has ended.
             self.unreachable(link, now)
             raise ProtocolError(f"the name of its link is that of a {party.hello.role}")
@@ -241,7 +244,7 @@ class Relay:
             out.append(Out(link, messages.encode(messages.Who())))
         elif isinstance(message, messages.Bye):
             self._remove(party, "left")
-        elif isinstance(message, messages.WorkerBeat) and role == "worker":
+        elif isinstance(message, messages.WorkerBeat) and party.hello.role == "worker":
             if message.slots > party.hello.slots:
                 raise ProtocolError(
                     f"it announces {several(message.slots, 'slot')}, and announced "
@@ -253,14 +256,17 @@ class Relay:
         elif isinstance(message, messages.ClientBeat) and role == "client":
             self._changed |= (party.need, party.using) != (message.need, message.using)
             party.need, party.using = message.need, message.using
+        elif isinstance(message, messages.HostBeat) and party.hello.role == "host":
+            out.append(Out(link, messages.encode(message)))
         else:
-            raise ProtocolError(f"a {role} does not say {type(message).__name__} to a manager")
+            what = type(message).__name__
+            raise ProtocolError(f"a {party.hello.role} does not say {what} to a manager")
 
     def _hello(
         self, link: bytes, role: str, hello: messages.Hello, now: float, out: list[Out]
     ) -> None:
         me = self.identity
-        address = _address(role, hello.ticket or link)
+        address = messages.address_of(hello.role, hello.ticket or link)
         known = self._parties.get(address)
         before = self._links.get(link)
         if hello.protocol[0] != messages.PROTOCOL[0]:
@@ -270,18 +276,18 @@ class Relay:
                 f"(fancypipe-remote {hello.fancypipe}) version {hello.protocol[0]}; "
                 "install the same version of fancypipe-remote on both"
             )
-        if hello.role != role:
+        if messages.key_role(hello.role) != role:
             raise ProtocolError(f"a key for a {role} does not make a {hello.role}")
         if before not in (None, known) or (known is not None and known.hello != hello):
             raise ProtocolError("it announces itself as another than before")
         if known is None:
-            if len(self._of(role)) >= messages.MOST_PARTIES:
-                raise ProtocolError(
-                    f"{messages.MOST_PARTIES} {role}s are connected, which is the most"
-                )
+            most = messages.MOST_PARTIES if hello.role != "host" else _MOST_HOSTS
+            if len(self._of(hello.role)) >= most:
+                raise ProtocolError(f"{most} {hello.role}s are connected, which is the most")
             known = self._parties[address] = _Party(address, link, hello, now)
             slots = f" with {several(hello.slots, 'slot')}" if hello.slots else ""
-            self.log.append(f"{known} joined{slots}")
+            if known.listed:
+                self.log.append(f"{known} joined{slots}")
         elif known.link not in (None, link):
             del self._links[known.link]
         self._links[link] = known
@@ -289,7 +295,7 @@ class Relay:
         known.heard = now
         known.unreachable = None
         known.told = None
-        self._changed = True
+        self._changed |= known.listed
         welcome = messages.Welcome(me.manager, messages.PROTOCOL, me.fancypipe, me.host, me.pid)
         out.append(Out(link, messages.encode(welcome)))
 
@@ -305,8 +311,8 @@ class Relay:
         del self._parties[party.address]
         if party.link is not None:
             del self._links[party.link]
-        self._changed = True
-        if why:
+        self._changed |= party.listed
+        if why and party.listed:
             self.log.append(f"{party} {why}")
 
     # ---- what it tells ----
@@ -326,12 +332,12 @@ class Relay:
         )
         for address, share in found.items():
             clients[address].share = share
-        for party in self._links.values():
-            self._tell(party, out, again=False)
+        self._tell_all(out, again=False)
 
-    def _beat(self, out: list[Out]) -> None:
+    def _tell_all(self, out: list[Out], *, again: bool) -> None:
         for party in self._links.values():
-            self._tell(party, out, again=True)
+            if party.listed:
+                self._tell(party, out, again=again)
 
     def _tell(self, party: _Party, out: list[Out], *, again: bool) -> None:
         message: messages.FromManager
@@ -366,8 +372,3 @@ class Relay:
                 )
             )  # fmt: skip
         return messages.Workers(tuple(found), len(clients))
-
-
-def _address(role: str, ticket: bytes) -> bytes:
-    """Return how others know who has this ticket, after a manager's restart as before."""
-    return blake2b(ticket, digest_size=messages.ADDRESS, person=role.encode()).digest()

@@ -57,14 +57,14 @@ class Answer(msgspec.Struct, array_like=True, frozen=True):
         msgspec.structs.force_setattr(self, "problem", printable(self.problem))
 
 
-def sees(greeting: Greeting) -> bool:
-    """Tell whether the session's folder is the same here as at the client.
+def sees(folder: str, proof: str) -> bool:
+    """Tell whether a client's folder is the same here: whether the text of `proof` is in it.
 
     It may wait for a file system that does not answer.
     """
     try:
-        with open(os.path.join(greeting.directory, "proof"), encoding="utf-8") as file:
-            return file.read(len(greeting.proof) + 1) == greeting.proof
+        with open(os.path.join(folder, "proof"), encoding="utf-8") as file:
+            return file.read(len(proof) + 1) == proof
     except (OSError, ValueError):
         return False
 

@@ -13,7 +13,16 @@ from zmq.utils.monitor import parse_monitor_message
 
 from fancypipe_remote._address import Address
 from fancypipe_remote._auth.keys import PeerKeys
-from fancypipe_remote._transport._link import Context, Socket, check, receive_rest, set_options
+from fancypipe_remote._transport._link import (
+    READ,
+    WRITE,
+    Context,
+    Socket,
+    check,
+    has_message,
+    receive_rest,
+    set_options,
+)
 
 __all__ = ["Dialer", "Handshake", "shake_hands"]
 
@@ -49,14 +58,12 @@ class Dialer:
 
     def receive(self) -> list[bytes] | None:
         """Return the next message, or None if none is there."""
-        while True:
-            try:
-                first = self._socket.recv(zmq.NOBLOCK)
-            except zmq.Again:
-                return None
+        while has_message(self._socket):
+            first = self._socket.recv(zmq.NOBLOCK)
             rest = receive_rest(self._socket)
             if rest is not None:
                 return [first, *rest]
+        return None
 
     def send(self, parts: Sequence[bytes]) -> bool:
         """Send a message, if that can be done at once; False if not: no link, or it is full.
@@ -97,7 +104,7 @@ class Dialer:
         self._context.term()
 
     def _sockets(self) -> Iterable[tuple[Any, int]]:
-        return ((self._socket, zmq.POLLIN | (zmq.POLLOUT if self._full else 0)),)
+        return ((self._socket, READ | (WRITE if self._full else 0)),)
 
     def _connect(self) -> Socket:
         socket = _dealer(self._context, self._keys)

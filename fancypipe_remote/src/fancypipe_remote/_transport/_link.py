@@ -11,9 +11,12 @@ from fancypipe_remote._machines.messages import MOST_PARTS, PART
 __all__ = [
     "MAX_PART",
     "MAX_PARTS",
+    "READ",
+    "WRITE",
     "Context",
     "Socket",
     "check",
+    "has_message",
     "receive_rest",
     "set_options",
 ]
@@ -24,6 +27,9 @@ Context = zmq.Context[Socket]
 # What a message may be: parts, and bytes of each.
 MAX_PART = PART
 MAX_PARTS = MOST_PARTS
+
+# As plain numbers: to join two of libzmq's own names costs as much as to send a message.
+READ, WRITE = int(zmq.POLLIN), int(zmq.POLLOUT)
 
 # What a stranger, too, may make us allocate: a part with what encryption adds.
 _MAX_FRAME = MAX_PART + 128
@@ -47,6 +53,11 @@ def set_options(socket: Socket) -> None:
         (zmq.TCP_KEEPALIVE, 1),
     ):
         socket.setsockopt(option, value)
+
+
+def has_message(socket: Socket) -> bool:
+    """Tell whether a message is there: a fifth of what it costs to be told by an exception."""
+    return bool(int(socket.getsockopt(zmq.EVENTS)) & READ)
 
 
 def receive_rest(socket: Socket) -> list[bytes] | None:

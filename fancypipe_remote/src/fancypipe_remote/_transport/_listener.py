@@ -22,6 +22,7 @@ from fancypipe_remote._transport._link import (
     Context,
     Socket,
     check,
+    has_message,
     receive_rest,
     set_options,
 )
@@ -90,12 +91,11 @@ class Listener:
             self._turn += 1
             if self._turn % 64 == 0:  # also when messages never end
                 self._doorman.serve()
-            try:
-                first = self._socket.recv(zmq.NOBLOCK, copy=False)
-            except zmq.Again:
+            if not has_message(self._socket):
                 if self._doorman.serve():
                     continue
                 return None
+            first = self._socket.recv(zmq.NOBLOCK, copy=False)
             peer = first.bytes
             parts = receive_rest(self._socket)
             if peer in self._ignored:
@@ -175,13 +175,10 @@ class _Doorman:
     def serve(self) -> bool:
         """Answer who has asked; tell whether somebody has."""
         asked = False
-        while True:
-            try:
-                question = self.socket.recv_multipart(zmq.NOBLOCK)
-            except zmq.Again:
-                return asked
+        while has_message(self.socket):
             asked = True
-            self.socket.send_multipart(self._answer(question))
+            self.socket.send_multipart(self._answer(self.socket.recv_multipart(zmq.NOBLOCK)))
+        return asked
 
     def _answer(self, question: list[bytes]) -> list[bytes]:
         version, number, domain, address, _, mechanism, *credentials = [*question, *[b""] * 6]

@@ -11,6 +11,7 @@ from typing import Any
 import zmq
 
 from fancypipe_remote._transport._dialer import Dialer
+from fancypipe_remote._transport._link import READ, WRITE
 from fancypipe_remote._transport._listener import Listener
 
 __all__ = ["Source", "Waiter", "Waker"]
@@ -35,12 +36,11 @@ class Waker:
         self._out.close()
 
     def _sockets(self) -> Iterable[tuple[Any, int]]:
-        return ((self._out.fileno(), zmq.POLLIN),)
+        return ((self._out.fileno(), READ),)
 
     def _calm(self) -> None:
         with suppress(BlockingIOError):
-            while self._out.recv(4096):
-                pass
+            self._out.recv(4096)  # if there is more, the next wait is calmed as well
 
 
 Source = Listener | Dialer | Waker | int
@@ -49,16 +49,11 @@ Source = Listener | Dialer | Waker | int
 class Waiter:
     """Waits for messages, wakers and descriptors, whichever comes first."""
 
-    def __init__(self, *sources: Source) -> None:
-        self._sources = list(sources)
-
-    def add(self, source: Source) -> None:
-        """Wait for this one too: an object of this module, or a descriptor to be read."""
-        self._sources.append(source)
-
-    def remove(self, source: Source) -> None:
-        """Wait for this one no more."""
-        self._sources.remove(source)
+    def __init__(self, *sources: Listener | Dialer | Waker) -> None:
+        self._sources = sources
+        # To register is as dear as to wait, and it is seldom that anything has changed.
+        self._registered: dict[Any, int] = {}
+        self._poller = zmq.Poller()
 
     def wait(
         self,
@@ -76,24 +71,22 @@ class Waiter:
             reads: Further descriptors to be read, this time.
             writes: Further descriptors to be written to, this time.
         """
-        poller = zmq.Poller()
-        owners: dict[Any, Source] = {}
-        wanted: dict[int, int] = dict.fromkeys(reads, zmq.POLLIN)
+        wanted: dict[Any, int] = dict.fromkeys(reads, READ)
         for descriptor in writes:
-            wanted[descriptor] = wanted.get(descriptor, 0) | zmq.POLLOUT
-        for descriptor, events in wanted.items():
-            poller.register(descriptor, events)
-            owners[descriptor] = descriptor
+            wanted[descriptor] = wanted.get(descriptor, 0) | WRITE
+        owners: dict[Any, Source] = {}
         for source in self._sources:
-            if isinstance(source, int):
-                poller.register(source, zmq.POLLIN)
-                owners[source] = source
-                continue
             for socket, events in source._sockets():
-                poller.register(socket, events)
+                wanted[socket] = events
                 owners[socket] = source
+        if wanted != self._registered:
+            self._registered = wanted
+            self._poller = zmq.Poller()
+            for socket, events in wanted.items():
+                self._poller.register(socket, events)
         timeout = None if seconds is None else math.ceil(max(0.0, seconds) * 1000)
-        ready = list(dict.fromkeys(owners[socket] for socket, _ in poller.poll(timeout)))
+        found = self._poller.poll(timeout)
+        ready = list(dict.fromkeys(owners.get(socket, socket) for socket, _ in found))
         for source in ready:
             if isinstance(source, Waker):
                 source._calm()

@@ -1,11 +1,15 @@
-"""The worker: takes clients' connections, and starts a host process for each."""
+"""The worker: starts a host process for each client that asks, and minds it.
+
+It carries nothing: a host process has a link of its own to the manager.  The worker
+says to the client where that is, and when and how it has ended; it ends it when the
+client is gone, when it hangs, and with itself.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import platform
-import secrets
 import shutil
 import signal
 import socket
@@ -14,48 +18,52 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable
-from importlib.metadata import version
+from queue import Empty, SimpleQueue
 from time import monotonic
 from types import FrameType
 
 from fancypipe_core import errors
-from fancypipe_core.toolkit import SocketChannel, interpreter, owned_prefix, sweep_orphans
+from fancypipe_core.toolkit import interpreter, owned_prefix, sweep_orphans
+from fancypipe_remote._auth.keys import PeerKeys
 from fancypipe_remote._machines import messages
-from fancypipe_remote._machines.connection import Connection
-from fancypipe_remote._machines.endpoint import WorkerSide
+from fancypipe_remote._machines.endpoint import Key, Left, Looked, Wanted, WorkerSide
 from fancypipe_remote._machines.link import LinkState
-from fancypipe_remote._shipping import greeting as _greeting
-from fancypipe_remote._shipping.greeting import Answer, Greeting
+from fancypipe_remote._shipping.greeting import sees
 from fancypipe_remote._transport import Dialer
-from fancypipe_remote._transport.bridge import Pump
 from fancypipe_remote._transport.loop import Loop
+from fancypipe_remote._worker import lifeline as _lifeline
+from fancypipe_remote._worker.lifeline import Assignment
 
-__all__ = ["Worker", "hello"]
+__all__ = ["Worker"]
 
 _LOOK = 0.5  # seconds between looks at the host processes and the machine's load
-_GOODBYE = 5.0  # seconds that the last results have to be delivered
+_GOODBYE = 5.0  # seconds that host processes have to deliver the last results
 _STOPPED_LIMIT = 10.0  # seconds that a host process may be stopped by a signal
-_MOST_GREETING = 16 * 1024 * 1024  # bytes; it names a client's files of code
 _HOST_ENDS = 2.0  # seconds that a host process has to end by itself when its client is gone
-
-
-def hello(role: messages.Role, slots: int = 0) -> messages.Hello:
-    """Return what this process says of itself."""
-    python = f"{sys.version_info[0]}.{sys.version_info[1]}"
-    ticket = secrets.token_bytes(16)
-    release = version("fancypipe-remote")
-    return messages.Hello(
-        role, messages.PROTOCOL, release, python, messages.host_name(), os.getpid(), slots, ticket,
-    )  # fmt: skip
+_REAPED = 0.2  # seconds from the end of a lifeline until its process can be waited for
 
 
 class _Host:
-    """A host process."""
+    """A host process.
 
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+    Attributes:
+        process: The process.
+        lifeline: Our end; it is closed when the process is to end.
+        address: The party that it is.
+        stopped: Since when it stands still by a signal; 0 if it does not.
+        end_at: When it is killed, if it has not ended by then; None while it is to live.
+        why: Why it is to end.
+    """
+
+    def __init__(
+        self, process: subprocess.Popen[bytes], lifeline: socket.socket, address: bytes
+    ) -> None:
         self.process = process
-        self.stopped = 0.0  # since when it stands still by a signal; 0 if it does not
-        self.end_at: float | None = None  # when it is killed, if it has not ended by then
+        self.lifeline = lifeline
+        self.address = address
+        self.stopped = 0.0
+        self.end_at: float | None = None
+        self.why = ""
 
 
 class Worker:
@@ -63,6 +71,7 @@ class Worker:
 
     Args:
         dialer: The link to the manager.
+        keys: A worker's, also for host processes.
         slots: How many jobs run at the same time.
         backend: The local backend's name.
         base: The folder for temporary files.
@@ -73,6 +82,7 @@ class Worker:
     def __init__(
         self,
         dialer: Dialer,
+        keys: PeerKeys,
         slots: int,
         backend: str,
         base: str,
@@ -84,10 +94,13 @@ class Worker:
         self._backend = backend
         self._folder = tempfile.mkdtemp(prefix=owned_prefix("worker"), dir=base)
         self._say = say
-        self._side = WorkerSide(hello("worker", slots), wait, monotonic())
-        self._loop = Loop(dialer, self._side, wanted=self._wanted, closed=self._closed)
-        self._hosts: dict[Connection, _Host] = {}
-        self._ending: list[_Host] = []
+        self._side = WorkerSide(messages.hello("worker", slots), wait, monotonic())
+        self._loop = Loop(dialer, self._side)
+        self._manager = dialer.address
+        self._keys = keys
+        self._hosts: dict[Key, _Host] = {}
+        self._looks: dict[bytes, int] = {}  # folders that clients ask for; by client
+        self._seen: SimpleQueue[tuple[bytes, bool]] = SimpleQueue()
         self._stops = 0
         self._met = ""
 
@@ -107,9 +120,8 @@ class Worker:
                 self._check_link()
             self._drain(grace)
         finally:
-            for host in [*self._hosts.values(), *self._ending]:
+            for host in self._hosts.values():
                 _kill(host.process)
-            self._loop.say(messages.encode(messages.Bye()))
             self._loop.close()
             shutil.rmtree(self._folder, ignore_errors=True)
 
@@ -128,28 +140,28 @@ class Worker:
         signal.signal(signal.SIGINT, stop)
 
     def _turn(self) -> None:
-        self._loop.turn(_LOOK)
+        living = ((key, host) for key, host in self._hosts.items() if host.end_at is None)
+        lifelines = {host.lifeline.fileno(): key for key, host in living}
+        ready = self._loop.turn(_LOOK, lifelines)
         for line in self._side.log:
             self._say(line)
         self._side.log.clear()
         with contextlib.suppress(OSError):
             self._side.load = os.getloadavg()[0]
-        now = monotonic()
-        for connection, host in list(self._hosts.items()):
-            if host.process.poll() is not None:
-                self._host_ended(connection, host)
-            elif _is_stopped(host.process.pid):
-                host.stopped = host.stopped or now
-                if now >= host.stopped + _STOPPED_LIMIT:
-                    self._say(f"host process {host.process.pid} was stopped, and is killed")
-                    _kill(host.process)
-            else:
-                host.stopped = 0.0
-        for host in list(self._ending):
-            if host.process.poll() is None and host.end_at is not None and now >= host.end_at:
-                _kill(host.process)
-            if host.process.poll() is not None:
-                self._ending.remove(host)
+        for descriptor, key in lifelines.items():
+            if descriptor in ready:
+                self._hear(key, self._hosts[key])
+        events, self._side.events = self._side.events, []
+        for event in events:
+            match event:
+                case Wanted(key, slots):
+                    self._start(key, slots)
+                case Left(key, why):
+                    self._end(key, why, _HOST_ENDS)
+                case Looked(client, look):
+                    self._look(client, look)
+        self._answer_looks()
+        self._mind(monotonic())
 
     def _check_link(self) -> None:
         link = self._side.link
@@ -172,25 +184,18 @@ class Worker:
         until = monotonic() + grace
         while self._hosts and monotonic() < until and self._stops < 2:
             self._turn()
-        if self._hosts and self._stops < 2:
-            self._loop.flush(_GOODBYE)
+        for key in self._hosts:
+            self._end(key, "the worker is leaving", _GOODBYE)
+        while self._hosts and self._stops < 2:
+            self._turn()
 
     # ---- host processes ----
 
-    def _wanted(self, connection: Connection, slots: int) -> None:
+    def _start(self, key: Key, slots: int) -> None:
         ours, theirs = socket.socketpair()
-        if not slots:  # it has no jobs, and only asks what we see
-            self._loop.attach(Pump(ours, connection))
-            threading.Thread(target=_tell_what_is_seen, args=(theirs,), daemon=True).start()
-            return
-        arguments = [theirs.fileno(), os.getpid(), self._backend, min(slots, self._slots)]
         try:
             process = subprocess.Popen(
-                [
-                    *interpreter("fancypipe_remote.host"),
-                    *map(str, arguments),
-                    self._folder,
-                ],
+                [*interpreter("fancypipe_remote.host"), str(theirs.fileno()), str(os.getpid())],
                 stdin=subprocess.DEVNULL,
                 stdout=sys.stderr,
                 pass_fds=[theirs.fileno()],
@@ -198,45 +203,89 @@ class Worker:
             )
         except OSError as error:
             ours.close()
-            self._loop.close_connection(connection, f"no process could be started: {error}")
+            self._side.ended(key, f"no process could be started: {error}")
             return
         finally:
             theirs.close()
-        self._hosts[connection] = _Host(process)
-        self._loop.attach(Pump(ours, connection))
+        hello = messages.hello("host")
+        self._hosts[key] = _Host(process, ours, messages.address_of("host", hello.ticket))
         self._say(f"a client connected: host process {process.pid}")
-
-    def _closed(self, connection: Connection) -> None:
-        """The client closed the connection, or is gone: its host ends with its channel."""
-        host = self._hosts.pop(connection, None)
-        if host is not None:
-            host.end_at = monotonic() + _HOST_ENDS
-            self._ending.append(host)
-            self._say(f"a client left: {connection.closed or 'its run is over'}")
-
-    def _host_ended(self, connection: Connection, host: _Host) -> None:
-        pump = self._loop.pumps.get(connection)
-        code = host.process.returncode
-        if code == 0 and pump is not None and not pump.over:
-            return  # what it said last is still on its way
-        how = f"signal {-code}" if code < 0 else f"exit code {code}"
-        why = "" if code == 0 else (
-            f"the host process {host.process.pid} on {platform.node()} died ({how})"
+        assignment = Assignment(
+            *self._manager, self._keys.worker_key(), hello, *key, self._backend,
+            max(1, min(slots, self._slots)), self._folder,
         )  # fmt: skip
-        del self._hosts[connection]
-        if why:
-            self._say(why)
-        self._loop.close_connection(connection, why)
+        with contextlib.suppress(errors.ConnectionLost):  # that it is gone is seen later
+            _lifeline.send(ours, assignment)
 
+    def _hear(self, key: Key, host: _Host) -> None:
+        """Take what a host process says: that it is up, or nothing more."""
+        try:
+            said = host.lifeline.recv(1)
+        except OSError:
+            said = b""
+        if said:
+            self._side.opened(key, host.address)
+            return
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            host.process.wait(_REAPED)
+        if host.process.returncode is None:
+            _kill(host.process)  # something has closed its lifeline: nobody could end it in time
 
-def _tell_what_is_seen(sock: socket.socket) -> None:
-    """Answer a greeting, in a thread: a file system that hangs must not hold up the worker."""
-    channel = SocketChannel(sock, blocking=True, most=_MOST_GREETING)
-    with contextlib.suppress(errors.ChannelError):
-        greeting = _greeting.decode(channel.receive()[0], Greeting)
-        answer = Answer(wants_code=False, shares=_greeting.sees(greeting))
-        channel.send(_greeting.encode(answer))
-    channel.close()
+    def _end(self, key: Key, why: str, seconds: float) -> None:
+        """Let a host process end, as it does when its lifeline has; for so long it may take."""
+        host = self._hosts.get(key)
+        if host is not None and host.end_at is None:
+            host.lifeline.close()
+            host.end_at = monotonic() + seconds
+            host.why = why
+            self._say(f"a client left: {why or 'its run is over'}")
+
+    def _mind(self, now: float) -> None:
+        for key, host in list(self._hosts.items()):
+            process = host.process
+            if process.poll() is not None:
+                self._ended(key, host)
+            elif host.end_at is not None:
+                if now >= host.end_at:
+                    _kill(process)
+            elif _is_stopped(process.pid):
+                host.stopped = host.stopped or now
+                if now >= host.stopped + _STOPPED_LIMIT:
+                    self._say(f"host process {process.pid} was stopped, and is killed")
+                    _kill(process)
+            else:
+                host.stopped = 0.0
+
+    def _ended(self, key: Key, host: _Host) -> None:
+        code, pid = host.process.returncode, host.process.pid
+        if host.end_at is None:
+            host.lifeline.close()
+            if code:
+                how = f"signal {-code}" if code < 0 else f"exit code {code}"
+                host.why = f"the host process {pid} on {platform.node()} died ({how})"
+            self._say(host.why or "a client left: its run is over")
+        del self._hosts[key]
+        self._side.ended(key, host.why)
+
+    # ---- what is seen from here ----
+
+    def _look(self, client: bytes, look: messages.Look) -> None:
+        """Look for a folder, in a thread: a file system that hangs must not hold up the worker."""
+        if client in self._looks:
+            return  # it asks until it is answered
+
+        def see() -> None:
+            self._seen.put((client, sees(look.folder, look.proof)))
+            self._loop.waker.wake()
+
+        self._looks[client] = look.number
+        threading.Thread(target=see, name="fancypipe-look", daemon=True).start()
+
+    def _answer_looks(self) -> None:
+        with contextlib.suppress(Empty):
+            while True:
+                client, found = self._seen.get_nowait()
+                self._side.answer(client, self._looks.pop(client), found)
 
 
 def _is_stopped(pid: int) -> bool:
