@@ -21,6 +21,7 @@ from tests.meta.repo import CORE, ROOT, SIBLINGS, call, source_of
 OUTSIDE: Mapping[str, Sequence[str]] = {
     "click": ["_cli.*"],
     "cloudpickle": ["_codec.by_value"],
+    "docstring_parser": ["_cli.docstring"],
     "msgspec": ["*"],
     "numpy": ["testing._hard"],  # if it is there
     "pickle": ["_codec.*", "_cli.present", "testing.*"],
