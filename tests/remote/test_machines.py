@@ -97,6 +97,20 @@ def test_a_short_silence_is_no_death() -> None:
     assert not client.lost
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_a_manager_that_had_lost_all_and_meets_the_client_first_costs_no_worker(seed: int) -> None:
+    here = world(seed)
+    Echo(here, W1)
+    client = Talker(here, C1, LINES)
+    here.run(lambda: bool(client.got.get(W1)), 10)
+    cut = here.now
+    here.cut |= {W1, C1}  # by its own network, say
+    here.at(cut + 5.0, lambda: here.cut.discard(C1))
+    here.at(cut + 6.0, lambda: here.cut.discard(W1))
+    here.run(lambda: client.has_all(W1), 60)
+    assert not client.lost
+
+
 def test_what_a_dead_client_wanted_ends_after_its_grace() -> None:
     here = world()
     worker = Echo(here, W1)

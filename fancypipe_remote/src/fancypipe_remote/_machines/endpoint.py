@@ -8,11 +8,12 @@ clock; what they want of it is returned as messages to send, or stands in `event
 
 When somebody is gone
     The manager's list says who is there.  Who is missing in the list of a manager
-    that knew it is gone.  A manager that has just been met may not know everybody
-    yet: it gets `settle` seconds.  Without a manager nobody is gone.  A worker
-    waits longer for a client, `client_grace`: a laptop's network may be away for a
-    moment, and results are kept as long.  Host processes are in no list: the worker
-    that has started one says when it is gone, and it ends with its worker.
+    that knew it, and was not met anew since, is gone.  A manager that has just been
+    met may not know everybody yet: it gets `settle` seconds.  Without a manager
+    nobody is gone.  A worker waits longer for a client, `client_grace`: a laptop's
+    network may be away for a moment, and results are kept as long.  Host processes
+    are in no list: the worker that has started one says when it is gone, and it ends
+    with its worker.
 
 These are pure machines: they have no clock, thread or socket.
 """
@@ -290,7 +291,7 @@ class ClientSide(_End):
         self.listed = False
         self.seen: dict[bytes, bool] = {}
         self._patience = patience or Patience()
-        self._known_by: dict[bytes, str] = {}  # the manager whose list had this worker last
+        self._known_since: dict[bytes, float] = {}  # when the manager was met that listed it last
         self._numbers = 0
         self._need: tuple[int, Mapping[bytes, int]] = (0, {})
         self._looks: dict[bytes, messages.Look] = {}
@@ -346,7 +347,7 @@ class ClientSide(_End):
             self.clients = message.clients
             self.listed = True
             for address in self.workers:
-                self._known_by[address] = self.link.manager.manager
+                self._known_since[address] = self.link.met_at
 
     def _look_for_the_missing(self, now: float) -> None:
         link = self.link
@@ -360,7 +361,7 @@ class ClientSide(_End):
             worker = connection.worker
             if worker in self.workers:
                 continue
-            knew = self._known_by.get(worker) == link.manager.manager
+            knew = self._known_since.get(worker) == link.met_at
             if knew or now >= link.met_at + self._patience.settle:
                 self._lose(connection, "the worker is gone: the manager hears nothing of it")
 

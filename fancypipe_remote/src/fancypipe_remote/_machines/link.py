@@ -47,7 +47,7 @@ class Link:
     Attributes:
         state: Where it is.
         manager: Whom it met last.
-        met_at: When it met that manager, in this state or before.
+        met_at: When it met it.
         redials: How many new sockets it has asked for.
         why: Why it is over, in a sentence.
     """
@@ -75,7 +75,7 @@ class Link:
             return
         self._heard = now
         if isinstance(message, messages.Welcome):
-            if self.manager is None or self.manager.manager != message.manager:
+            if self.state is LinkState.SEEKING:
                 self.met_at = now
             self.manager = message
             self.state = LinkState.MET
