@@ -167,33 +167,35 @@ def test_a_death_in_the_middle_of_a_report(tmp_path: Path) -> None:
 
 
 @task
-def hold_once(begun: str) -> str:
-    """Take very long, but not the second time."""
-    if not os.path.exists(begun):
-        Path(begun).touch()
-        time.sleep(SECONDS)
-    return "done"
+def hold(begun: str, again: str) -> int:
+    """Run until a job elsewhere is tried again; say how often this has begun."""
+    with Path(begun).open("a") as file:
+        file.write("x")
+    wait_until(Path(again).exists)
+    return len(Path(begun).read_text())
 
 
 @task
-def die_once(mark: str) -> str:
+def die_once(mark: str, again: str) -> str:
     """Die, but not the second time."""
     if not os.path.exists(mark):
         Path(mark).touch()
         os.kill(os.getpid(), signal.SIGKILL)
+    Path(again).touch()
     return "done"
 
 
 @module
-def when_it_has_begun(begun: str, mark: str) -> Any:
-    """Give the pool another job when it has nothing to do but to wait for the first."""
+def when_it_has_begun(begun: str, mark: str, again: str) -> Any:
+    """Give another worker a job when the first has begun its own."""
     wait_until(Path(begun).exists)
-    return die_once(mark)
+    return die_once(mark, again)
 
 
 @pytest.mark.fault(31)
-def test_a_death_that_the_pool_does_not_see(tmp_path: Path) -> None:
-    """That of a process which it started while it was already waiting for another."""
-    begun, mark = str(tmp_path / "begun"), str(tmp_path / "mark")
-    with pool("spawn", grace=0.0) as session:
-        assert session.run(hold_once(begun), when_it_has_begun(begun, mark)) == ("done", "done")
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_a_death_leaves_the_other_workers_alone(tmp_path: Path, method: str) -> None:
+    """A process pool breaks as a whole; so each worker has one of its own."""
+    begun, mark, again = (str(tmp_path / name) for name in ("begun", "mark", "again"))
+    with pool(method) as session:
+        assert session.run(hold(begun, again), when_it_has_begun(begun, mark, again)) == (1, "done")

@@ -34,7 +34,8 @@ def rules(rnd: Random) -> Rules:
             spared=rnd.choice((0, 2)),
         )
     if kind < 0.5:
-        return Rules(1, slots=rnd.choice((0, 1, 2, 4)), kills=False, in_order=False)
+        workers, slots = rnd.choice(((1, 0), (1, 1), (1, 2), (1, 4), (3, 1)))
+        return Rules(workers, slots=slots, kills=False, in_order=False)
     return Rules(rnd.choice((1, 2, 3, 8)))
 
 

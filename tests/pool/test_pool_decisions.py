@@ -306,3 +306,32 @@ def test_suspects_wait_apart_and_what_comes_back_comes_first() -> None:
     assert [one.id[0] for one in queue.alone] == [4, 2]
     assert queue.drop({(2, 1), (5, 1), (9, 1)}) == [(5, 1), (2, 1)]
     assert [one.id[0] for one in queue.jobs] == [1, 3]
+
+
+def test_short_jobs_travel_together_and_long_ones_singly() -> None:
+    queue = Queue(fresh=True)
+    for _ in range(40):
+        queue.times.record(CALL, 0.0005)
+
+    def cut(slots: int, *jobs: Job) -> list[list[int]]:
+        return [[job.id[0] for job in batch] for batch in queue.batches(list(jobs), slots)]
+
+    short = [job(n) for n in range(6)]
+    long = job(9, call=OTHER)
+    assert cut(2, *short) == [[0, 1, 2], [3, 4, 5]], "each slot gets its share"
+    assert cut(1, *short) == [[0, 1, 2], [3, 4, 5]], "and so much as is short together"
+    assert cut(1, short[0], long, short[1]) == [[0], [9], [1]]
+    queue.add([job(10)])
+    assert cut(6, *short) == [[0, 1, 2], [3, 4, 5]], "there is more for the others"
+
+
+def test_of_a_batch_that_came_to_nothing_each_travels_singly() -> None:
+    queue = Queue(fresh=True)
+    for _ in range(40):
+        queue.times.record(CALL, 1e-5)
+    jobs = [job(n) for n in range(4)]
+    queue.travelled([job.id for job in jobs], {jobs[0].id})
+    assert [len(batch) for batch in queue.batches(jobs, 1)] == [1, 1, 1, 1]
+    for each in jobs[1:]:
+        queue.travelled([each.id], {each.id})
+    assert [len(batch) for batch in queue.batches(jobs, 1)] == [4]

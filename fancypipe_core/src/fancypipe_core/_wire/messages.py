@@ -318,17 +318,22 @@ class ToWorker:
     def __init__(self) -> None:
         self._numbers: dict[Call, int] = {}
 
-    def jobs(self, jobs: Sequence[Job]) -> Frame:
-        """Return a frame with these jobs."""
+    def jobs(self, jobs: Sequence[Job], *, whole: bool = False) -> Frame:
+        """Return a frame with these jobs; `whole`: it says all that they call, also what is known.
+
+        For whoever cannot tell which worker will read it.
+        """
         calls: list[_Call] = []
+        said: set[int] = set()
         made: list[_Job] = []
         buffers: list[Any] = []
         numbers = self._numbers
         for job in jobs:
             call = job.call
             number = numbers.get(call)
-            if number is None:
-                number = numbers[call] = len(numbers)
+            if number is None or (whole and number not in said):
+                number = numbers.setdefault(call, len(numbers))
+                said.add(number)
                 assert not isinstance(call.body, Live)
                 calls.append(_Call(number, call.label, _written(call.body, buffers)))
         for job in jobs:
@@ -359,7 +364,8 @@ class FromWorker:
         """
         deal = _Buffers(buffers)
         for call in command.calls:
-            self._calls[call.number] = Call(call.label, deal.value(call.body))
+            # What was sent before stays the same call.
+            self._calls.setdefault(call.number, Call(call.label, deal.value(call.body)))
         made = []
         for job in command.jobs:
             inputs = (Payload(job.head),) if job.inputs is None else deal.value(job.inputs)

@@ -8,7 +8,7 @@ import sys
 import threading
 from collections.abc import Sequence
 from time import perf_counter
-from typing import Any, NamedTuple
+from typing import Any
 
 from fancypipe_core._base.faults import fault
 from fancypipe_core._base.main_module import set_main_script
@@ -17,13 +17,12 @@ from fancypipe_core._wire import messages
 from fancypipe_core._wire.channel import Frame
 from fancypipe_core._worker.environment import apply
 from fancypipe_core._worker.runner import Runner
-from fancypipe_core.backend import Call, Event, Job, JobId, JobRunner
-from fancypipe_core.errors import ProtocolError
+from fancypipe_core.backend import Event, Job, JobId, JobRunner
 
 __all__ = ["answer", "copied", "run_batch", "run_jobs", "this_process"]
 
 _LIMIT = 0.02  # seconds after which a batch gives back what it has not begun
-_CALLS = 1000  # that a worker remembers
+_here = threading.local()  # what a thread of a worker keeps from batch to batch of a session
 
 
 def this_process() -> str:
@@ -31,27 +30,14 @@ def this_process() -> str:
     return f"{socket.gethostname()}:{os.getpid()}"
 
 
-def answer(_: None) -> str:
-    """Say that this worker is up: what a pool calls before a job that is tried alone."""
+def answer(_: None) -> None:
+    """Show that a worker is up."""
     fault("batch.answer")
-    return this_process()
 
 
 def copied(buffers: Sequence[Any]) -> list[bytearray]:
     """Pools pickle in their own ways; this they all can, and it comes back writable."""
     return [bytearray(memoryview(buffer).cast("B")) for buffer in buffers]
-
-
-class _Room(NamedTuple):
-    """What a thread of a worker keeps from batch to batch of a session."""
-
-    setup: bytes
-    runner: Runner
-    calls: dict[tuple[str, tuple[bytes, ...]], Call]
-    notes: list[Event]
-
-
-_here = threading.local()
 
 
 def run_batch(batch: tuple[bytes, str, bytes, list[bytearray]]) -> Frame:
@@ -62,38 +48,24 @@ def run_batch(batch: tuple[bytes, str, bytes, list[bytearray]]) -> Frame:
     """
     fault("batch.begin")
     setup, client, head, buffers = batch
-    room: _Room | None = getattr(_here, "room", None)
-    if room is None or room.setup != setup or len(room.calls) > _CALLS:
-        room = _here.room = _enter(setup, at_home=client == this_process())
+    if getattr(_here, "setup", None) != setup:
+        known = messages.decode_command((setup, []))
+        assert isinstance(known, messages.Setup), "a batch without setup"
+        if client != this_process():
+            _settle_in(known, first=not hasattr(_here, "setup"))
+        _here.runner, _here.reader = Runner(known.directory, live=False), messages.FromWorker()
+        _here.setup = setup
+    notes: list[Event] = []
+    _here.runner.connect(notes.extend)
     command = messages.decode_command((head, buffers))
-    if not isinstance(command, messages.Jobs):
-        raise ProtocolError("a batch that holds no jobs")
-    jobs = []
-    for job in messages.FromWorker().jobs(command, buffers):
-        # The same call as in earlier batches, so that the runner has it ready.
-        key = (job.call.label, tuple(payload.head for payload in job.call.body))  # type: ignore[union-attr]
-        call = room.calls.setdefault(key, job.call)
-        jobs.append(Job(job.id, call, job.inputs, job.time_limit, job.alone))
-    events, returned = run_jobs(room.runner, jobs)
-    head, found = messages.encode_report([*room.notes, *events], returned)
-    room.notes.clear()
+    assert isinstance(command, messages.Jobs), "a batch that holds no jobs"
+    events, returned = run_jobs(_here.runner, _here.reader.jobs(command, buffers))
+    head, found = messages.encode_report([*notes, *events], returned)
     fault("batch.report")
     return head, copied(found)
 
 
-def _enter(encoded: bytes, at_home: bool) -> _Room:
-    setup = messages.decode_command((encoded, []))
-    if not isinstance(setup, messages.Setup):
-        raise ProtocolError("a batch without setup")
-    if not at_home:
-        _settle_in(setup)
-    notes: list[Event] = []
-    runner = Runner(setup.directory, live=False)
-    runner.connect(notes.extend)
-    return _Room(encoded, runner, {}, notes)
-
-
-def _settle_in(setup: messages.Setup) -> None:
+def _settle_in(setup: messages.Setup, first: bool) -> None:
     """Make this process a worker of the client."""
     import multiprocessing
 
@@ -103,7 +75,7 @@ def _settle_in(setup: messages.Setup) -> None:
     if setup.adapt is not None:
         apply(setup.adapt.variables, setup.adapt.folder)
     parent = multiprocessing.parent_process()
-    if parent is not None and threading.current_thread() is threading.main_thread():
+    if first and parent is not None and threading.current_thread() is threading.main_thread():
         # The terminal's Ctrl-C is for the client; and without it nobody needs us.
         ignore_ctrl_c()
         threading.Thread(target=_outlive, args=(parent,), daemon=True).start()

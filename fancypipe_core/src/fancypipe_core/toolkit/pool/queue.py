@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from math import inf
 
 from fancypipe_core.backend import Call, Job, JobId
 
@@ -12,6 +13,7 @@ __all__ = ["MOST", "Queue", "Times"]
 MOST = 512
 """So many short jobs wait at a worker for each slot, at most."""
 
+_TOGETHER = 0.002  # seconds of work that travel together, where workers take batches
 _UNKNOWN = 0.01  # seconds that a task is thought to take before one has run: not short
 _JUMP = 10.0  # one outlier does not make a task long: by so much a figure grows at most
 _WEIGHT = 0.3  # of the newest in the average
@@ -66,6 +68,7 @@ class Queue:
     Attributes:
         jobs: Those that any worker may run; the first is the most urgent.
         alone: Those that want a fresh worker for themselves.
+        singly: Tasks of which one may have spoilt a batch.
         suspects: Tasks of which one may have killed a worker; they are tried alone too.
         times: How long jobs take.
     """
@@ -73,6 +76,7 @@ class Queue:
     def __init__(self, fresh: bool) -> None:
         self.jobs: deque[Job] = deque()
         self.alone: deque[Job] = deque()
+        self.singly: set[int] = set()
         self.suspects: set[int] = set()
         self.times = Times()
         self._fresh = fresh
@@ -132,3 +136,30 @@ class Queue:
             work += expected(job.call)
             taken.append(job)
         return taken, work
+
+    def batches(self, jobs: list[Job], slots: int) -> Iterator[list[Job]]:
+        """Cut what a worker was sent: short jobs travel together, long ones singly.
+
+        Args:
+            jobs: What it was sent.
+            slots: How many batches it runs at the same time; as long as nothing else
+                waits, each gets its share.
+        """
+        most = len(jobs) if self.jobs else -(-len(jobs) // max(slots, 1))
+        batch: list[Job] = []
+        work = 0.0
+        for job in jobs:
+            more = inf if job.id[0] in self.singly else self.times.expected(job.call)
+            if batch and (len(batch) >= most or work + more > _TOGETHER):
+                yield batch
+                batch, work = [], 0.0
+            batch.append(job)
+            work += more
+        yield batch
+
+    def travelled(self, batch: Collection[JobId], over: Collection[JobId]) -> None:
+        """A batch has come back; those that are not over were lost, and nobody knows by whom."""
+        if self.singly:
+            self.singly.difference_update(id[0] for id in over)
+        if len(batch) > 1:
+            self.singly.update(id[0] for id in batch if id not in over)
