@@ -200,6 +200,29 @@ def test_a_run_without_installed_observers_does_not_read_all_metadata() -> None:
     assert over.returncode == 0, over.stderr
 
 
+def test_a_third_partys_backend_is_found_as_fast_as_ours(site: Path) -> None:
+    (site / "fine.py").write_text(
+        "from fancypipe_core.backend import BackendPlugin\n"
+        "from fancypipe_core.toolkit import InlineBackend\n"
+        "class Kept:\n"
+        "    plugin = BackendPlugin('fine', (), '', lambda o: InlineBackend(o.runner()), True)\n"
+    )
+    info = site / "stranger-1.0.dist-info"
+    info.mkdir()
+    (info / "entry_points.txt").write_text(
+        "[other.group]\nfine = nonsense\n"
+        "[fancypipe.backends]\n# fine = nonsense\n\n  fine=fine:Kept.plugin [extra]\n"
+    )
+    over = python(
+        f"import sys; sys.path.insert(0, {str(site)!r})\n"
+        "from fancypipe_core import run, task\n"
+        "before = 'importlib.metadata' in sys.modules\n"
+        "assert run(3, backend='fine') == 3\n"
+        "assert before or 'importlib.metadata' not in sys.modules\n"
+    )
+    assert over.returncode == 0, over.stderr
+
+
 # ---- plugins that decide -----------------------------------------------------
 
 
