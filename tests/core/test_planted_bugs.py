@@ -57,8 +57,8 @@ BUGS: dict[str, tuple[str, str, str]] = {
     ),
     "what waits for its time is stuck": (
         SCHEDULER,
-        "if self._flying or self.delayed or not needs.unsettled:",
-        "if self._flying or not needs.unsettled:",
+        "return not self.delayed and needs.next(needs.ready, READY) is None",
+        "return needs.next(needs.ready, READY) is None",
     ),
     "a time that has come is forgotten": (
         SCHEDULER,
@@ -87,12 +87,14 @@ BUGS: dict[str, tuple[str, str, str]] = {
     ),
     "jobs go out before what they need is told": (
         SCHEDULER,
-        "        self._report(actions)\n        self._submit(actions)\n",
-        "        self._submit(actions)\n        self._report(actions)\n",
+        "        if needs.settled or needs.cancelled:\n            self._report(actions)\n"
+        "        if needs.ready:\n            self._submit(actions)\n",
+        "        if needs.ready:\n            self._submit(actions)\n"
+        "        if needs.settled or needs.cancelled:\n            self._report(actions)\n",
     ),
     "values go that tasks not grown yet refer to": (
         SCHEDULER,
-        "if not needs.idle or needs.next(needs.new, NEW) is not None:",
+        "if needs.next(needs.new, NEW) is not None:",
         "if not needs.idle:",
     ),
     "values go that a module's main may refer to": (

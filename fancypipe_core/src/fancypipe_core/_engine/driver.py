@@ -157,13 +157,12 @@ class Driver:
         """
         self._thread = threading.get_ident()
         self._reactor.begin(self._make_scheduler())
-        root = self._gatherer(target, None)
         shutdown = Shutdown(self, self._report, grace, self._files.directory, self._inline)
         with calm_collector(), self.interrupts.told_to(self._interrupted):
             try:
                 if self.scheduler.keep_going:
-                    return self._run_all(root)
-                return self._demand(root, 0, None)
+                    return self._run_all(self._gatherer(target, None))
+                return self._value_of(target, 0, None)
             except (KeyboardInterrupt, errors.Cancelled):
                 if not self.interrupts.count:
                     raise
@@ -223,11 +222,10 @@ class Driver:
 
     def resolve(self, ref: Ref[Any], parent: Node) -> Any:
         """Run what a reference needs, for a module that waits for it inside its main."""
-        number = self._gatherer(ref, parent)
         self._level += 1
         self.handle(table.Level(self._level))
         try:
-            return self._demand(number, self._level, parent)
+            return self._value_of(ref, self._level, parent)
         finally:
             self._level -= 1
             self.handle(table.Level(self._level))
@@ -240,6 +238,16 @@ class Driver:
         number = self.graph.number(Instance(_GATHER, (target,), {}, _CODE, 0), parent)
         self.graph.nodes[number].hidden = True
         return number
+
+    def _value_of(self, target: Any, level: int, parent: Node | None) -> Any:
+        if not isinstance(target, Instance):
+            return self._demand(self._gatherer(target, parent), level, parent)
+        try:
+            # The output of one task needs no gatherer.
+            return self._demand(self.graph.number(target, parent), level, parent)
+        except _Unopened:
+            # Let it be told as of everything that is asked for.
+            return self._demand(self._gatherer(target, parent), level, parent)
 
     def _demand(self, number: int, level: int, parent: Node | None) -> Any:
         scheduler = self.scheduler
@@ -254,7 +262,14 @@ class Driver:
                 self._files.keep(number)
             else:
                 self._files.pass_on(number, parent.id)
-            return node.value
+            if node.hidden:
+                return node.value
+            try:
+                return self.graph.opened(node)
+            except (errors.TaskError, KeyboardInterrupt):
+                raise
+            except BaseException as error:
+                raise _Unopened from error
         finally:
             # After a Ctrl-C what is under way may end; `Shutdown` sees to it.
             if not self.interrupts.count:
@@ -291,6 +306,7 @@ class Driver:
             Whether there was anything.
         """
         inbox = self._inbox
+        come: list[Event] = []
         heard = False
         # Where tasks run in this thread, and none is to run, the backend has nothing to wait for.
         if self._drive is not None and not (self._inline and not self.scheduler.in_flight):
@@ -298,17 +314,17 @@ class Driver:
                 self._drive(timeout)
         else:
             try:
-                self._reactor.take(inbox.get(timeout=timeout))
+                come += inbox.get(timeout=timeout)
             except Empty:
                 return False
             heard = True
-        while True:
-            try:
-                events = inbox.get_nowait()
-            except Empty:
-                return heard
-            self._reactor.take(events)
+        # All that has come is one turn: the scheduler is told once, and submits once.
+        while not inbox.empty():
+            come += inbox.get_nowait()
             heard = True
+        if come:
+            self._reactor.take(come)
+        return heard
 
     def _sink(self, events: Sequence[Event]) -> None:
         if (
@@ -340,6 +356,10 @@ class Driver:
 
 
 _OURS = {one.__code__ for one in (Driver.run, Driver._loop, Driver.resolve, Driver._tell_now)}
+
+
+class _Unopened(Exception):
+    """The value of a task cannot be made in the client."""
 
 
 def _gather(target: Any) -> Any:

@@ -254,6 +254,18 @@ class Graph:
             given.append(value)
         return given
 
+    @interruptible
+    def opened(self, node: Node) -> Any:
+        """Return a node's value as an object of this process.
+
+        Raises:
+            TaskError: It cannot be read.
+            BaseException: It could not be put together, or asks for what is not there.
+        """
+        if type(node.value) is Broken:
+            raise node.value.error
+        return self._open(node.id, node.value)
+
     def gather(self, node: Node) -> Any:
         """Return what was asked for, with objects where references were.
 

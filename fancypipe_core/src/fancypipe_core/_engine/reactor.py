@@ -180,15 +180,17 @@ class Reactor:
                     if observed:
                         self._report.finished(node, id[1], ended.seconds)
                     continue
-                if done:
-                    self.handle(table.Done(done))
-                    done = []
-                self._ended_otherwise(node, ended)
+            elif kind is Started or kind is Note:
+                self.told(event)
                 continue
+            # What the scheduler is told, it is told in the order in which it came.
             if done:
                 self.handle(table.Done(done))
                 done = []
-            self.told(event)
+            if kind is Done:
+                self._ended_otherwise(cast("Node", node), ended)
+            else:
+                self.told(event)
         if done:
             self.handle(table.Done(done))
 

@@ -81,6 +81,10 @@ class Shutdown:
         self._heeded = interrupts.count
         if interrupts.count == 1:
             self._grace = _grace_after(interrupts.signal, self._grace)
+        if not (interrupts.count or loop.scheduler.in_flight or loop.scheduler.unsettled):
+            stop_tasks(self._directory)  # what threads were let go with
+            loop.finish_up()
+            return
         until = monotonic() + self._grace
         if interrupts.count == 1 and not self._inline:
             self._let_finish(until)

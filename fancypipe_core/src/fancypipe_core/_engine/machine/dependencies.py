@@ -102,6 +102,8 @@ class Dependencies:
 
     def next(self, stack: list[int], state: State) -> Record | None:
         """Return the record of whom `take` would take."""
+        if not stack:
+            return None
         for task, record in self.take(stack, state, state, 1):
             stack.append(task)
             return record

@@ -123,13 +123,17 @@ class Scheduler:
     def handle(self, event: Event) -> list[Action]:
         """Take an event; return what to do, in this order."""
         self._handlers[type(event)](event)
+        needs = self._dependencies
         actions, self._retried = self._retried, []
         # First what is settled: values must be there before jobs are made of them.
-        self._report(actions)
-        self._submit(actions)
+        if needs.settled or needs.cancelled:
+            self._report(actions)
+        if needs.ready:
+            self._submit(actions)
         if not self._expand(actions, event):
-            self._sweep(actions)
-            if self._is_stuck():
+            if needs.idle:
+                self._sweep(actions)
+            if not self._flying and needs.unsettled and self._is_stuck():
                 self._give_up(actions)
                 if not self._main_goes_on():
                     self._sweep(actions)
@@ -361,9 +365,12 @@ class Scheduler:
         """Grow tasks or compute a module; tell whether one of these is under way."""
         room = self._room - len(self._flying)
         starving = room > 0 or not self._flying
-        if not self._growing and (starving or not self._is_enough(event)):
+        needs = self._dependencies
+        if needs.new and not self._growing and (starving or not self._is_enough(event)):
             self._grow(actions, room)
-        return bool(self._growing) or self._main_goes_on() or self._compute(actions, starving)
+        if self._growing or self._main_goes_on():
+            return True
+        return bool(needs.modules) and self._compute(actions, starving)
 
     def _is_enough(self, event: Event) -> bool:
         """Whether, with work for all, results are to be taken before more is grown."""
@@ -404,7 +411,7 @@ class Scheduler:
     def _sweep(self, actions: list[Action]) -> None:
         """Let go of what nobody holds, if all is known that may be needed."""
         needs = self._dependencies
-        if not needs.idle or needs.next(needs.new, NEW) is not None:
+        if needs.next(needs.new, NEW) is not None:
             return
         released = needs.sweep()
         self._report(actions)
@@ -412,11 +419,9 @@ class Scheduler:
             actions.append(Release(released))
 
     def _is_stuck(self) -> bool:
-        """Whether nothing is under way, and nothing can begin."""
+        """Whether nothing can begin, where nothing is under way."""
         needs = self._dependencies
-        if self._flying or self.delayed or not needs.unsettled:
-            return False
-        return needs.next(needs.ready, READY) is None
+        return not self.delayed and needs.next(needs.ready, READY) is None
 
     def _give_up(self, actions: list[Action]) -> None:
         """Fail what waits for itself: what is demanded and cannot go on now never will."""
