@@ -87,10 +87,14 @@ BUGS: dict[str, tuple[str, str, str]] = {
     ),
     "jobs go out before what they need is told": (
         SCHEDULER,
-        "        if needs.settled or needs.cancelled:\n            self._report(actions)\n"
-        "        if needs.ready:\n            self._submit(actions)\n",
-        "        if needs.ready:\n            self._submit(actions)\n"
-        "        if needs.settled or needs.cancelled:\n            self._report(actions)\n",
+        (
+            "        if needs.settled or needs.cancelled:\n            self._report(actions)\n"
+            "        if needs.ready:\n            self._submit(actions)\n"
+        ),
+        (
+            "        if needs.ready:\n            self._submit(actions)\n"
+            "        if needs.settled or needs.cancelled:\n            self._report(actions)\n"
+        ),
     ),
     "values go that tasks not grown yet refer to": (
         SCHEDULER,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -18,6 +19,7 @@ from fancypipe_core.backend import BackendOptions
 from fancypipe_core.hooks import TaskEvent, hookimpl
 from fancypipe_core.toolkit.pool import Rules
 from fancypipe_procs import _pool
+from fancypipe_procs._process import Process
 from tests.procs import storm as s
 from tests.procs import tasks as t
 from tests.procs.test_deaths import gone, wait_until
@@ -125,6 +127,29 @@ def test_a_large_payload_takes_its_time(monkeypatch: pytest.MonkeyPatch) -> None
     block = os.urandom(100_000_000)
     with Session("procs", 1, debug=True, max_losses=1) as session:
         assert session.run(t.fine(block)) == block
+
+
+@pytest.mark.fault(31)
+def test_a_worker_that_takes_in_a_large_job_is_not_silent(tmp_path: Path) -> None:
+    """However slowly: what has been sent since the last look counts."""
+    process = Process(1, str(tmp_path), 1, "mark", None)
+    channel = process.connection.channel
+    try:
+        os.kill(process.pid, signal.SIGSTOP)
+        channel.send(b"", [bytes(50_000_000)])
+        assert channel.pending
+        assert process.seen().works  # the socket has taken some of it
+        assert not process.seen().works
+        os.kill(process.pid, signal.SIGCONT)
+        before = channel.moved
+        while channel.moved == before:
+            channel.flush()
+        assert process.seen().works
+    finally:
+        process.kill("exit")
+        process.process.wait()
+        process.bury()
+        process.close()
 
 
 @pytest.mark.fault(32)

@@ -101,6 +101,7 @@ class Process:
         self.sentinel = _spawn.sentinel(self.pid)
         self.is_up = self.is_ending = self.has_hung_up = False
         self.reported: JobId = (0, 0)
+        self._moved = 0  # bytes on its channel at the last look
         self._killed_for = self._killed_why = ""
         self.connection = Connection(
             SocketChannel(ours, blocking=False), SocketChannel(our_control, blocking=False)
@@ -121,7 +122,9 @@ class Process:
 
     def seen(self) -> states.Seen:
         """See what it does."""
-        works = bool(self._cell[BUSY])
+        # A large job takes its time to be read, the longer the more the machine has to do.
+        before, self._moved = self._moved, self.connection.channel.moved
+        works = bool(self._cell[BUSY]) or self._moved != before
         return states.Seen(self.number, self.last, self.has_begun, works, self.is_stopped())
 
     def take_reports(self, events: list[states.Event]) -> None:

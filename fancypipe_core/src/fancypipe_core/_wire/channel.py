@@ -54,6 +54,7 @@ class SocketChannel:
         self._sock = sock
         self._blocking = blocking
         self._most = most
+        self.moved = 0
         self._out: deque[memoryview] = deque()
         self._data = bytearray()
         self._frames: deque[Frame] = deque()
@@ -122,6 +123,7 @@ class SocketChannel:
             except OSError as error:
                 out.clear()
                 raise errors.ConnectionLost(f"the other end is gone: {error}") from error
+            self.moved += sent
             while sent:
                 first = out[0]
                 if sent >= first.nbytes:
@@ -180,6 +182,7 @@ class SocketChannel:
             raise errors.ConnectionLost(f"the other end is gone: {error}") from error
         if not count:
             raise errors.ConnectionLost("the other end closed the connection")
+        self.moved += count
         self._parse()
         return count == asked
 

@@ -196,7 +196,8 @@ class Seen(NamedTuple):
         worker: Who.
         running: The job that it began last, if it has not been reported; None for none.
         begun: Whether it has ever begun a job.
-        works: Whether it is in the middle of a task, so that its silence means nothing.
+        works: Whether it is in the middle of a task, or of reading one, so that its silence
+            means nothing.
         stopped: Whether a signal has stopped it.
     """
 
