@@ -164,15 +164,9 @@ def scalar(
     return Kind(shown, expected, read, order, takes=takes, why=why)
 
 
-def _one_of(values: Mapping[Any, Any]) -> Callable[[Any], Any]:
-    def find(given: Any) -> Any:
-        key = given.strip().lower() if isinstance(given, str) else given
-        # 1 is equal to True, and is another thing.
-        if type(key) in (int, float):
-            raise ValueError
-        return values[key]
-
-    return find
+def _is_one_of(*values: Any) -> Callable[[Any], Any]:
+    # 1 is equal to True, and is another thing.
+    return lambda data: next(value for value in values if value is data)
 
 
 def _json_or_text(text: str) -> Any:
@@ -184,14 +178,20 @@ def _json_or_text(text: str) -> Any:
 
 _WORDS = {"true": True, "yes": True, "on": True, "1": True,
           "false": False, "no": False, "off": False, "0": False}  # fmt: skip
-_IS_BOOL = _one_of({True: True, False: False})
-_IS_NONE = _one_of({None: None})
+_NONE = {"none": None, "null": None}
+
+
+def _word(words: Mapping[str, Any]) -> Callable[[str], Any]:
+    return lambda text: words[text.strip().lower()]
+
 
 ANYTHING = scalar("JSON|TEXT", "JSON", 8, _json_or_text, lambda data: data, takes="any")
 """No annotation: JSON if it is that, else the text itself."""
-FLAG = scalar("true|false", "true or false", 3, _one_of(_WORDS), _IS_BOOL, takes="flag")
+FLAG = scalar(
+    "true|false", "true or false", 3, _word(_WORDS), _is_one_of(True, False), takes="flag"
+)
 """bool: on the command line `--x`, `--no-x`, `--x=true`."""
-NOTHING = scalar("none", "none", 0, _one_of({"none": None, "null": None}), _IS_NONE, takes="none")
+NOTHING = scalar("none", "none", 0, _word(_NONE), _is_one_of(None), takes="none")
 """None."""
 
 
