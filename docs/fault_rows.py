@@ -226,7 +226,12 @@ WORKERS = [
 REMOTE = [
     Row(41, "The manager is killed and started again"),
     Row(42, "The manager is gone for good"),
-    Row(43, "The manager is stopped for a while"),
+    Row(
+        43,
+        "The manager is stopped for a while",
+        "As soon as it goes on it hears from all again. Nobody is taken for gone because it was "
+        "away, and nothing is done again.",
+    ),
     Row(44, "The manager has no descriptors left"),
     Row(
         45,
@@ -350,7 +355,12 @@ FOUND_LATER = [
         "Its connection ends, with a line in the log that stays one line; a worker that lied is "
         "not used again. Nothing is allocated or deleted because it was announced.",
     ),
-    Row(83, "A process is stopped or suspended, for seconds or an hour"),
+    Row(
+        83,
+        "A process is stopped or suspended, for seconds or an hour",
+        "The time in which a process of ours stood still counts against nobody: it reads what "
+        "waits, and then judges. If all have slept, such as with the machine, all goes on.",
+    ),
     Row(
         84,
         "A session is used in a fork",
@@ -358,7 +368,12 @@ FOUND_LATER = [
         "The fork lets go of the workers' channels at once, and the parent never notices.",
     ),
     Row(85, "A link that is slower than any limit"),
-    Row(86, "Hundreds of clients and workers, and needs that change at once"),
+    Row(
+        86,
+        "Hundreds of clients and workers, and needs that change at once",
+        "What is new is told in batches, and the manager's work grows with clients and workers, "
+        "not with their product: 200 and 1,000 take it a few percent of a core.",
+    ),
     Row(
         87,
         "Text that is no UTF-8, in names, messages, output, paths, the script's own folder",

@@ -10,8 +10,8 @@ import pytest
 from tests.pool.simulation import play
 from tests.pool.world import Watched
 
-MACHINE, DEALER, ROSTER, QUEUE, CLOCKS, STARTS, WORKERS = (
-    "machine", "dealer", "roster", "queue", "clocks", "starts", "workers",
+MACHINE, DEALER, ROSTER, QUEUE, CLOCKS, CLOCK, STARTS, WORKERS = (
+    "machine", "dealer", "roster", "queue", "clocks", "clock", "starts", "workers",
 )  # fmt: skip
 SEEDS = 3000  # most are found within 20
 
@@ -108,8 +108,8 @@ BUGS: dict[str, tuple[str, str, str]] = {
         "",
     ),
     "our own pause is held against workers": (
-        CLOCKS,
-        "            self._paused += gap - self.patience\n",
+        CLOCK,
+        "            pause = gap - self.patience\n",
         "            pass\n",
     ),
     "a clock is lost when another is set": (

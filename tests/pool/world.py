@@ -62,9 +62,9 @@ from fancypipe_core.toolkit.pool.workers import Rules
 
 __all__ = ["Process", "Watched", "World"]
 
-SOURCE = Path(states.__file__).parent
+SOURCE = Path(states.__file__).parents[1]
 # In the order in which they import each other.
-PARTS = ("workers", "clocks", "queue", "starts", "roster", "dealer", "machine")
+PARTS = ("clock", "workers", "clocks", "queue", "starts", "roster", "dealer", "machine")
 CALLS = [Call(f"task{n}", Live(None)) for n in range(3)]
 TYPICAL = (0.00001, 0.003, 0.2)  # seconds that jobs of these take
 OK = Ok(Live(None))
@@ -85,11 +85,12 @@ class Watched:
         self.steps: set[tuple[State, State]] = set()
         parts: dict[str, ModuleType] = {}
         for name in PARTS:
-            source = (SOURCE / f"{name}.py").read_text("utf-8")
+            where = name if name == "clock" else f"pool.{name}"
+            source = SOURCE.joinpath(*where.split(".")).with_suffix(".py").read_text("utf-8")
             for old, new in (changes or {}).get(name, ()):
                 assert source.count(old) == 1, f"{name} has {source.count(old)} times:\n{old}"
                 source = source.replace(old, new)
-            spec = util.spec_from_loader(f"fancypipe_core.toolkit.pool.{name}", None)
+            spec = util.spec_from_loader(f"fancypipe_core.toolkit.{where}", None)
             assert spec is not None
             part = util.module_from_spec(spec)
             with patch.dict(sys.modules, parts):

@@ -7,7 +7,7 @@ what fails once fails again.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 from random import Random
 
@@ -55,6 +55,7 @@ class World:
         self.cut: set[bytes] = set()  # machines that cannot be reached now
         self.frozen: set[bytes] = set()
         self.act: dict[bytes, Callable[[], None]] = {}
+        self._slept: dict[bytes, float] = {}  # seconds, of parties; of the manager as b""
         self._line: list[tuple[float, int, bytes, bytes, messages.Parts, int]] = []
         self._numbers = count()
         self._last: dict[tuple[bytes, bytes], float] = {}  # messages keep their order
@@ -82,7 +83,32 @@ class World:
             if machine in (address, _machine(address)):
                 del self.sides[address], self.act[address]
                 if self.relay is not None:
-                    self.relay.unreachable(address, self.now)
+                    self.relay.unreachable(address, self.time(b""))
+
+    def stop(self, machine: bytes, seconds: float) -> None:
+        """Processes stand still, and their clocks with them; b"" is the manager.
+
+        The links to them break; what was sent over them is lost.
+        """
+        all_here = [at for at in self.sides if machine and _machine(at) == machine] or [machine]
+        self.frozen.update(all_here)
+        self.at(self.now + seconds, lambda: self._resume(all_here, seconds))
+        self._line = [one for one in self._line if not self.frozen.intersection(one[2:4])]
+        heapq.heapify(self._line)
+        if self.relay is not None:
+            for link in all_here if machine else list(self.sides):
+                self.relay.unreachable(link, self.time(b""))
+
+    def _resume(self, addresses: Sequence[bytes], seconds: float) -> None:
+        for address in addresses:
+            self.frozen.discard(address)
+            self._slept[address] = self._slept.get(address, 0.0) + seconds
+            if not address and self.relay is not None:
+                self.relay.awoke(self.time(b""))
+
+    def time(self, address: bytes) -> float:
+        """Return a party's own time; b"" is the manager."""
+        return self.now - self._slept.get(address, 0.0)
 
     def wake(self, address: bytes) -> None:
         """Let a party's loop turn now."""
@@ -103,25 +129,27 @@ class World:
         loss = self.loss if parts[0] else min(self.loss, 0.01)
         if self.rnd.random() < loss or {_machine(sender), _machine(to)} & self.cut:
             return
+        if {sender, to} & self.frozen:
+            return
         when = self.now + self.rnd.random() * self.delay
         when = self._last[sender, to] = max(when, self._last.get((sender, to), 0.0))
         heapq.heappush(self._line, (when, next(self._numbers), sender, to, parts, self.managers))
 
     def _deliver(self, sender: bytes, to: bytes, parts: messages.Parts) -> None:
         if not to:
-            if self.relay is not None:
-                for out in self.relay.take(sender, self.roles[sender], parts, self.now):
+            if self.relay is not None and to not in self.frozen:
+                for out in self.relay.take(sender, self.roles[sender], parts, self.time(to)):
                     self._send(b"", out.to, out.parts)
                 self.relay.check()
         elif to in self.sides and to not in self.frozen:
-            self.sides[to].take(parts, self.now)
+            self.sides[to].take(parts, self.time(to))
             self._turn(to)
 
-    def _turn(self, address: bytes) -> None:
+    def _turn(self, address: bytes, due: float = 0.0) -> None:
         """What a party's loop does."""
         self.act[address]()
         if address in self.sides:
-            for parts in self.sides[address].tick(self.now):
+            for parts in self.sides[address].tick(max(due, self.time(address))):
                 self._send(address, b"", parts)
 
     # ---- time ----
@@ -131,11 +159,15 @@ class World:
             yield self._line[0][0]
         if self._planned:
             yield self._planned[0][0]
+        for address, machine in self._machines():
+            yield machine.next_tick + self._slept.get(address, 0.0)
+
+    def _machines(self) -> list[tuple[bytes, Relay | Side]]:
+        """Return those whose process does not stand still; the manager first."""
+        found: list[tuple[bytes, Relay | Side]] = [*self.sides.items()]
         if self.relay is not None:
-            yield self.relay.next_tick
-        for address, side in self.sides.items():
-            if address not in self.frozen:
-                yield side.next_tick
+            found.insert(0, (b"", self.relay))
+        return [one for one in found if one[0] not in self.frozen]
 
     def run(self, over: Callable[[], bool], limit: float) -> None:
         """Let time pass until something is true.
@@ -153,14 +185,16 @@ class World:
                 _, _, sender, to, parts, manager = heapq.heappop(self._line)
                 if manager == self.managers:
                     self._deliver(sender, to, parts)
-            if self.relay is not None and self.relay.next_tick <= self.now:
-                for out in self.relay.tick(self.now):
-                    self._send(b"", out.to, out.parts)
-                self.relay.check()
-            for address, side in list(self.sides.items()):
-                awake = address in self.sides and address not in self.frozen
-                if awake and side.next_tick <= self.now:
-                    self._turn(address)
+            for address, machine in self._machines():
+                due = machine.next_tick
+                if due > self.time(address) + 1e-6:  # sums of times are not exact
+                    continue
+                if isinstance(machine, Relay):
+                    for out in machine.tick(max(due, self.time(b""))):
+                        self._send(b"", out.to, out.parts)
+                    machine.check()
+                elif address in self.sides and address not in self.frozen:
+                    self._turn(address, due)
 
 
 def _machine(address: bytes) -> bytes:

@@ -141,8 +141,9 @@ def test_nobody_is_told_a_links_name() -> None:
 
 
 def test_a_list_of_all_fits_into_a_message() -> None:
-    one = messages.Worker(ADDRESS, "h" * 100, 2**62, "p" * 32, "v" * 32, 10_000, 10_000, 1e6)
-    workers = messages.Workers((one,) * messages.MOST_PARTIES, 2**62)
+    one = messages.Worker(ADDRESS, "h" * 100, 2**62, "p" * 32, "v" * 32, 10_000, 1e6, 10_000)
+    share = {n.to_bytes(messages.ADDRESS, "big"): 10_000 for n in range(messages.MOST_PARTIES)}
+    workers = messages.Workers(2**62, (one,) * 100, (), share, 2**62, True)
     parts = messages.encode(workers)
     assert len(parts) <= messages.MOST_PARTS
     assert messages.decode(parts, by_manager=False) == workers

@@ -128,7 +128,7 @@ class Network:
 
     def use(self, need: int, using: dict[bytes, int]) -> None:
         """Say how many slots could be used, and how many jobs are on each worker."""
-        self._ask(lambda side: side.use(need, using, monotonic()))
+        self._ask(lambda side: side.use(need, using))
 
     def news(self) -> News | None:
         """Return what is new, or None."""

@@ -24,12 +24,14 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from fancypipe_core.errors import ProtocolError
 from fancypipe_remote._machines import messages
 from fancypipe_remote._machines.connection import Connection
 from fancypipe_remote._machines.link import Link, LinkState
 from fancypipe_remote._machines.messages import Parts
-from fancypipe_remote._machines.router import Times
+from fancypipe_remote._machines.parties import Times
 
 __all__ = [
     "ClientSide",
@@ -120,6 +122,7 @@ class Side:
         self.liars: OrderedDict[bytes, None] = OrderedDict()
         self._out: list[Parts] = []
         self._next_beat = now
+        self._number = -1  # of the manager's last news
 
     def take(self, parts: Parts, now: float) -> None:
         """Take a message.  What cannot be read ends what is between us and its sender.
@@ -133,13 +136,27 @@ class Side:
             if isinstance(message, self._hears):
                 self.link.heard(now)
                 self._take_from(sender, message, messages.data(parts))
+            elif isinstance(message, messages.Workers | messages.Clients):
+                self.link.heard(now)
+                if self._is_next(message, now):
+                    self._take_news(message)
             elif isinstance(message, messages.FromManager):
                 self.link.take(message, now)
-                self._take_list(message)
+                if isinstance(message, messages.Welcome):
+                    self._number = -1  # it tells all anew
             else:
                 self._refuse(sender, f"it does not say {type(message).__name__}")
         except ProtocolError as error:
             self._refuse(sender, str(error))
+
+    def _is_next(self, message: messages.Workers | messages.Clients, now: float) -> bool:
+        """Tell whether nothing before it was missed; else all is asked for."""
+        is_next = message.number in (0, self._number + 1)
+        if is_next:
+            self._number = message.number
+        else:
+            self.link.greet(now, now)
+        return is_next
 
     def _refuse(self, sender: bytes, why: str) -> None:
         """A peer broke the protocol: that ends what is between us, and nothing else."""
@@ -193,7 +210,7 @@ class Side:
     def _peers(self) -> Mapping[bytes, messages.Client | messages.Worker]:
         return {}
 
-    def _take_list(self, message: messages.FromManager) -> None:
+    def _take_news(self, message: messages.Workers | messages.Clients) -> None:
         """Take what the manager says of who is there."""
 
     def _look_for_the_missing(self, now: float) -> None:
@@ -289,6 +306,7 @@ class ClientSide(_End):
         self.workers: dict[bytes, messages.Worker] = {}
         self.clients = 1
         self.listed = False
+        self._listed: dict[bytes, messages.Worker] = {}  # as far as the manager has told
         self.seen: dict[bytes, bool] = {}
         self._patience = patience or Patience()
         self._known_since: dict[bytes, float] = {}  # when the manager was met that listed it last
@@ -309,12 +327,12 @@ class ClientSide(_End):
         self._looks[worker] = messages.Look(len(self._looks), folder, proof)
         self._say(self._looks[worker], worker)
 
-    def use(self, need: int, using: Mapping[bytes, int], now: float) -> None:
+    def use(self, need: int, using: Mapping[bytes, int]) -> None:
         """Say how many slots could be used, and how many are, on each worker."""
         if (need, using) != self._need:
             self._need = (need, using)
             if self.clients > 1:
-                self.link.hurry(now)
+                self.link.hurry(self.clients)
 
     def _take_from(self, sender: bytes, message: messages.BetweenEnds, data: bytes) -> None:
         if isinstance(message, messages.Seen):
@@ -341,12 +359,23 @@ class ClientSide(_End):
         need, using = self._need
         return messages.ClientBeat(need, dict(using))
 
-    def _take_list(self, message: messages.FromManager) -> None:
-        if isinstance(message, messages.Workers) and self.link.manager is not None:
-            self.workers = {worker.address: worker for worker in message.workers}
+    def _take_news(self, message: messages.Workers | messages.Clients) -> None:
+        if not isinstance(message, messages.Workers) or self.link.manager is None:
+            return
+        listed = self._listed = {} if message.number == 0 else dict(self._listed)
+        for worker in message.workers:
+            known = listed.get(worker.address)
+            listed[worker.address] = replace(worker, share=known.share if known else 0)
+        for address in message.gone:
+            listed.pop(address, None)
+        for address, share in message.shares.items():
+            if address in listed:
+                listed[address] = replace(listed[address], share=share)
+        if not message.more:
+            self.workers = listed
             self.clients = message.clients
             self.listed = True
-            for address in self.workers:
+            for address in listed:
                 self._known_since[address] = self.link.met_at
 
     def _look_for_the_missing(self, now: float) -> None:
@@ -423,6 +452,7 @@ class WorkerSide(Side):
         self.events: list[Wanted | Left | Looked] = []
         self._patience = patience or Patience()
         self._clients: dict[bytes, messages.Client] = {}
+        self._listed: dict[bytes, messages.Client] = {}  # as far as the manager has told
         self._missing: dict[bytes, float] = {}
         self._over: dict[bytes, int] = {}  # the highest number of each client
         self._hosts: dict[Key, bytes] = {}  # the addresses of host processes; empty until it is up
@@ -448,9 +478,14 @@ class WorkerSide(Side):
     def _beat(self) -> messages.ToManager:
         return messages.WorkerBeat(self.slots, self.load)
 
-    def _take_list(self, message: messages.FromManager) -> None:
+    def _take_news(self, message: messages.Workers | messages.Clients) -> None:
         if isinstance(message, messages.Clients):
-            self._clients = {client.address: client for client in message.clients}
+            listed = self._listed = {} if message.number == 0 else dict(self._listed)
+            listed.update((client.address, client) for client in message.clients)
+            for address in message.gone:
+                listed.pop(address, None)
+            if not message.more:
+                self._clients = listed
 
     def _take_from(self, sender: bytes, message: messages.BetweenEnds, data: bytes) -> None:
         if isinstance(message, messages.Look):

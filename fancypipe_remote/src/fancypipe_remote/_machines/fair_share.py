@@ -3,6 +3,8 @@
 Max-min fairness (Bertsekas and Gallager, Data Networks, 6.5.2): nobody gets more
 than it needs while somebody who needs more has less.  What nobody needs is
 shared evenly all the same, so that a client which begins finds slots at once.
+
+All of it takes time in proportion to clients, workers and shares, never to their product.
 """
 
 from __future__ import annotations
@@ -59,19 +61,24 @@ def divide(
     free = dict(slots)
     left = list(targets)
     found: list[dict[Address, int]] = [{} for _ in targets]
-
-    def give(client: int, worker: Address, count: int) -> None:
-        if count > 0:
-            found[client][worker] = found[client].get(worker, 0) + count
-            free[worker] -= count
-            left[client] -= count
-
     for client, old in enumerate(before):
         for worker, count in old.items():
-            give(client, worker, min(count, free.get(worker, 0), left[client]))
-    for client in range(len(left)):
-        for worker, count in list(free.items()):
-            give(client, worker, min(count, left[client]))
+            kept = min(count, free.get(worker, 0), left[client])
+            if kept > 0:
+                found[client][worker] = kept
+                free[worker] -= kept
+                left[client] -= kept
+    # A worker that has nothing left is passed over by all who come after.
+    rest = iter(free.items())
+    worker, has = next(rest, (b"", 0))
+    for client, share in enumerate(found):
+        while left[client]:
+            while not has:
+                worker, has = next(rest)
+            given = min(has, left[client])
+            share[worker] = share.get(worker, 0) + given
+            has -= given
+            left[client] -= given
     return found
 
 

@@ -3,15 +3,15 @@
 States:
 
 ========  =====================================================================
-seeking   hello is said again and again until a `Welcome` comes -> met; `Refused`
-          comes, or `wait` is over -> over
+seeking   hello is said again, ever more rarely, until a `Welcome` comes -> met;
+          `Refused` comes, or `wait` is over -> over
 met       silent for `Times.silent` -> seeking, on a new socket; `Who` or `Bye`
-          comes -> seeking
+          comes, or news were missed -> seeking
 over      nothing more is said
 ========  =====================================================================
 
 This is a pure machine: it has no clock, thread or socket.  The time is given in
-seconds of a monotonic clock.
+seconds of a monotonic clock that stands still while its process does.
 """
 
 from __future__ import annotations
@@ -20,11 +20,13 @@ from enum import Enum, auto
 
 from fancypipe_remote._machines import messages
 from fancypipe_remote._machines.messages import Parts
-from fancypipe_remote._machines.router import Times
+from fancypipe_remote._machines.parties import Times
 
 __all__ = ["Link", "LinkState"]
 
-_HELLO_EVERY = 0.25  # seconds between hellos that nobody has answered
+_HELLO_EVERY = 0.25  # seconds between hellos that nobody has answered; twice as many each time
+_MOST_HELLO = 2.0  # seconds between them at most
+_PACE = 0.005  # seconds between two beats with news, for each of the parties that have news
 
 
 class LinkState(Enum):
@@ -68,6 +70,8 @@ class Link:
         self._dialled = now
         self._heard = now
         self._next = now  # when something is to be said
+        self._said = now  # when a beat was said
+        self._pause = _HELLO_EVERY
 
     def take(self, message: messages.FromManager, now: float) -> None:
         """Take what the manager says."""
@@ -84,9 +88,14 @@ class Link:
             self.state = LinkState.OVER
             self.was_refused = True
             self.why = message.why
-        elif isinstance(message, messages.Who | messages.Bye) and self.state is LinkState.MET:
+        elif isinstance(message, messages.Who | messages.Bye):
             # After a bye it takes a while until another manager is there.
-            self._seek(now, now if isinstance(message, messages.Who) else now + _HELLO_EVERY)
+            self.greet(now, now if isinstance(message, messages.Who) else now + _HELLO_EVERY)
+
+    def greet(self, now: float, first: float) -> None:
+        """Say hello again: the manager does not know us, or we do not know what it has told."""
+        if self.state is LinkState.MET:
+            self._seek(now, first)
 
     def heard(self, now: float) -> None:
         """Something came through the manager: it lives."""
@@ -112,15 +121,21 @@ class Link:
         if self.state is LinkState.OVER or now < self._next:
             return []
         if self.state is LinkState.SEEKING:
-            self._next = now + _HELLO_EVERY
+            self._next = now + self._pause
+            self._pause = min(2 * self._pause, _MOST_HELLO)
             return [messages.encode(self._hello)]
+        self._said = now
         self._next = now + self._times.beat
         return [messages.encode(beat)]
 
-    def hurry(self, now: float) -> None:
-        """Beat at the next tick: what a beat says has changed."""
+    def hurry(self, parties: int = 0) -> None:
+        """Beat soon: what a beat says has changed.
+
+        Args:
+            parties: How many may be in such a hurry at the same time.
+        """
         if self.state is LinkState.MET:
-            self._next = min(self._next, now)
+            self._next = min(self._next, self._said + _PACE * parties)
 
     @property
     def next_tick(self) -> float:
@@ -139,10 +154,12 @@ class Link:
         self._since = now
         self._dialled = now
         self._next = first
+        self._pause = _HELLO_EVERY
 
     def _redial(self, now: float) -> None:
         self.redials += 1
-        self._dialled = now
+        self._dialled = self._next = now
+        self._pause = _HELLO_EVERY
 
     def _unreachable(self, now: float) -> str:
         if self.manager is None:

@@ -221,8 +221,8 @@ class Worker(msgspec.Struct, array_like=True, frozen=True):
         python: Such as `3.11`.
         fancypipe: The version of fancypipe-remote.
         slots: All slots that it has.
-        share: How many of them this client may use now.
-        load: The machine's load average over a minute.
+        load: The machine's load average over a minute, as it was when this was said.
+        share: How many of the slots this client may use now; filled in by the client.
     """
 
     address: Address
@@ -231,8 +231,8 @@ class Worker(msgspec.Struct, array_like=True, frozen=True):
     python: Version
     fancypipe: Version
     slots: Count
-    share: Count
     load: Load
+    share: Count = 0
 
 
 class Client(msgspec.Struct, array_like=True, frozen=True):
@@ -250,16 +250,33 @@ class Client(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Workers(msgspec.Struct, tag="workers", array_like=True, frozen=True):
-    """The manager's beat to a client: who is there."""
+    """The manager's heartbeat to a client: what is new about who is there.
 
-    workers: tuple[Worker, ...]
-    clients: Natural
+    Attributes:
+        number: 0 begins a new list, and what follows it is counted.  Who misses one says
+            hello again.
+        workers: Those that came or have changed.
+        gone: Those that are gone.
+        shares: How many slots of which worker the client may use, where that has changed.
+        clients: How many clients share the workers.
+        more: Whether the list is complete only with the next one.
+    """
+
+    number: Natural
+    workers: tuple[Worker, ...] = ()
+    gone: tuple[Address, ...] = ()
+    shares: dict[Address, Count] = {}
+    clients: Natural = 1
+    more: bool = False
 
 
 class Clients(msgspec.Struct, tag="clients", array_like=True, frozen=True):
-    """The manager's beat to a worker: who is there."""
+    """The manager's heartbeat to a worker: what is new about who is there; see `Workers`."""
 
-    clients: tuple[Client, ...]
+    number: Natural
+    clients: tuple[Client, ...] = ()
+    gone: tuple[Address, ...] = ()
+    more: bool = False
 
 
 ToManager = Hello | WorkerBeat | ClientBeat | HostBeat | Bye

@@ -1,4 +1,4 @@
-"""The manager's machine: who is there, and whose message goes to whom.
+"""The manager's router: who is there, and whose message goes to whom.
 
 A *link* is what a message came over; its name is the transport's, and nobody is told
 it.  A *party* is who spoke there and said hello; others know it by its address, which
@@ -18,38 +18,32 @@ here         silent for `Times.silent`, unreachable for `Times.unreachable`, say
              bye, or says what cannot be read or is not for its role -> unknown
 ===========  ==================================================================
 
+What is told is what is new since a party was told last.  What changes is
+told in batches, the more rarely the more clients there are: so the work of a second
+grows with clients, workers and shares, and never with their product.
+
 This is a pure machine: it has no clock, thread or socket.  The time is given in
-seconds of a monotonic clock.
+seconds of a monotonic clock that stands still while its process does.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import chain, islice
+from operator import itemgetter
 from typing import NamedTuple
 
 from fancypipe_core.errors import ProtocolError
 from fancypipe_remote._machines import messages
 from fancypipe_remote._machines.fair_share import shares
 from fancypipe_remote._machines.messages import Parts
+from fancypipe_remote._machines.parties import Party, Room, Times
 from fancypipe_remote._words import several
 
-__all__ = ["Out", "Relay", "Times"]
+__all__ = ["Identity", "Out", "Relay"]
 
 _MOST_HOSTS = 30_000  # host processes: nobody is sent a list of them
-
-
-class Times(NamedTuple):
-    """Limits, in seconds.
-
-    Attributes:
-        beat: How often everybody shows that it lives.
-        silent: After so long without a word a party is taken for dead.
-        unreachable: The same, for one whose connection has broken.
-    """
-
-    beat: float = 1.0
-    silent: float = 3.0
-    unreachable: float = 1.5  # a beat is what shows that there is a new link
+_PACE = 0.0005  # seconds between two batches of news, for each client
 
 
 class Out(NamedTuple):
@@ -75,29 +69,6 @@ class Identity(NamedTuple):
     pid: int
 
 
-class _Party:
-    def __init__(self, address: bytes, link: bytes, hello: messages.Hello, now: float) -> None:
-        self.address = address
-        self.link: bytes | None = link
-        self.hello = hello
-        self.key = messages.key_role(hello.role)
-        self.listed = hello.role != "host"  # a host's worker and its client know of it
-        self.heard = now
-        self.unreachable: float | None = None
-        self.told: messages.FromManager | None = None
-        # Of a worker.
-        self.slots = hello.slots
-        self.load = 0.0
-        # Of a client.
-        self.need = 0
-        self.using: Mapping[bytes, int] = {}
-        self.share: dict[bytes, int] = {}
-
-    def __str__(self) -> str:
-        hello = self.hello
-        return f"{hello.role} on {hello.host} (pid {hello.pid})"
-
-
 class Relay:
     """The machine.
 
@@ -113,10 +84,18 @@ class Relay:
         self.identity = identity
         self.times = times or Times()
         self.log: list[str] = []
-        self._parties: dict[bytes, _Party] = {}  # by address
-        self._links: dict[bytes, _Party] = {}  # by the name of the link
+        self._clients = Room()
+        self._workers = Room()
+        self._hosts = Room()  # nobody is told of these but their workers and clients
+        self._links: dict[bytes, Party] = {}  # by the name of the link
+        # Who was not heard for longest is first; and who was not reachable for longest.
+        self._quiet: dict[bytes, Party] = {}
+        self._unreachable: dict[bytes, Party] = {}
+        self._used: dict[bytes, int] = {}  # slots of each worker, by all clients together
         self._changed = False
+        self._next_news = 0.0
         self._next_beat = 0.0
+        self._judges_from = 0.0
 
     # ---- what it is told ----
 
@@ -138,13 +117,14 @@ class Relay:
             elif party is None:
                 out.append(Out(link, messages.encode(messages.Who())))
             else:
-                receiver = self._parties.get(to)
-                if receiver is not None and receiver.key != role and receiver.link:
+                receiver = self._others(role).get(to)
+                if receiver is None and role == "client":
+                    receiver = self._hosts.get(to)
+                if receiver is not None and receiver.link:
                     out.append(Out(receiver.link, [party.address, *parts[1:]]))
                 # Else it is gone, and the list of who is there says so.
         except ProtocolError as error:
             self._refuse(link, role, str(error), out)
-        self._tell_changes(out)
         return out
 
     def unreachable(self, link: bytes, now: float) -> None:
@@ -153,31 +133,45 @@ class Relay:
         if party is not None:
             party.link = None
             party.unreachable = now
+            self._unreachable[party.address] = party
+
+    def awoke(self, now: float) -> None:
+        """The manager's own process stood still: nobody was heard, and all have to come back."""
+        self._judges_from = now + self.times.settle
 
     def tick(self, now: float) -> list[Out]:
-        """See who is gone, and beat.  Call it at `next_tick`."""
+        """See who is gone, and tell what is new.  Call it at `next_tick`."""
         out: list[Out] = []
-        for party in list(self._parties.values()):
-            if now >= party.heard + self.times.silent:
-                self._remove(party, f"is gone: it sent nothing for {self.times.silent:g} s")
-            elif (
-                party.unreachable is not None and now >= party.unreachable + self.times.unreachable
-            ):
-                self._remove(party, "is gone: its connection broke")
-        self._tell_changes(out)
-        if now >= self._next_beat:
+        while (gone := self._next_gone()) is not None and gone[0] <= now:
+            self._remove(*gone[1:])
+        beat = now >= self._next_beat
+        if beat or (self._changed and now >= self._next_news):
+            self._next_news = now + _PACE * len(self._clients)
+            self._tell_news(beat, out)
+        if beat:
             self._next_beat = now + self.times.beat
-            self._tell_all(out, again=True)
         return out
+
+    def _next_gone(self) -> tuple[float, Party, str] | None:
+        """Return who is gone next if nothing comes, when, and why."""
+        found: list[tuple[float, Party, str]] = []
+        silent = self.times.silent
+        for party in islice(self._quiet.values(), 1):
+            why = f"is gone: it sent nothing for {silent:g} s"
+            found.append((max(party.heard + silent, self._judges_from), party, why))
+        for party in islice(self._unreachable.values(), 1):
+            at = (party.unreachable or 0.0) + self.times.unreachable
+            found.append((max(at, self._judges_from), party, "is gone: its connection broke"))
+        return min(found, key=itemgetter(0), default=None)
 
     @property
     def next_tick(self) -> float:
         """When `tick` must be called next."""
         times = [self._next_beat]
-        for party in self._parties.values():
-            times.append(party.heard + self.times.silent)
-            if party.unreachable is not None:
-                times.append(party.unreachable + self.times.unreachable)
+        if (gone := self._next_gone()) is not None:
+            times.append(gone[0])
+        if self._changed:
+            times.append(self._next_news)
         return min(times)
 
     def stop(self) -> list[Out]:
@@ -188,13 +182,12 @@ class Relay:
     # ---- what is asked of it ----
 
     def __len__(self) -> int:
-        return len(self._parties)
+        return len(self._quiet)
 
     @property
     def counts(self) -> tuple[int, int]:
         """How many clients and workers are there."""
-        roles = [party.hello.role for party in self._parties.values()]
-        return roles.count("client"), roles.count("worker")
+        return len(self._clients), len(self._workers)
 
     def check(self) -> None:
         """Verify what must always be true; for tests.
@@ -202,23 +195,38 @@ class Relay:
         Raises:
             AssertionError: It is not.
         """
+        parties = {**self._clients, **self._workers, **self._hosts}
         used: dict[bytes, int] = {}
-        for address, party in self._parties.items():
+        held: dict[bytes, int] = {}
+        for address, party in parties.items():
             assert party.address == address
             assert party.link is None or self._links[party.link] is party
+            assert (party.link is None) == (address in self._unreachable)
             for worker, count in party.share.items():
-                assert worker in self._parties, "a share of a worker that is gone"
                 used[worker] = used.get(worker, 0) + count
+            for worker, count in party.using.items():
+                held[worker] = held.get(worker, 0) + count
         for link, party in self._links.items():
             assert party.link == link, "a link of a party that has another"
-            assert self._parties[party.address] is party, "a link of a party that is gone"
-        for worker, count in used.items():
-            assert count <= self._parties[worker].slots, "more shares than slots"
-        assert not self._changed, "somebody was not told"
+            assert parties[party.address] is party, "a link of a party that is gone"
+        heard = [party.heard for party in self._quiet.values()]
+        assert heard == sorted(heard), "who is quiet for longest is not first"
+        assert self._quiet == parties
+        assert {worker: count for worker, count in held.items() if count} == self._used
+        if not self._changed:
+            for worker, count in used.items():
+                assert count <= self._workers[worker].slots, "more shares than slots"
 
     # ---- parties ----
 
-    def _speaker(self, link: bytes, role: str, now: float) -> _Party | None:
+    def _room(self, role: str) -> Room:
+        return {"client": self._clients, "worker": self._workers}.get(role, self._hosts)
+
+    def _others(self, role: str) -> Room:
+        """Return those whom a party of this role talks to."""
+        return self._workers if role == "client" else self._clients
+
+    def _speaker(self, link: bytes, role: str, now: float) -> Party | None:
         """Return the party at the other end of a link; None if it has not said hello there.
 
         Raises:
@@ -230,11 +238,16 @@ class Relay:
             self.unreachable(link, now)
             raise ProtocolError(f"the name of its link is that of a {party.hello.role}")
         if party is not None:
-            party.heard = now
+            self._hear(party, now)
         return party
 
+    def _hear(self, party: Party, now: float) -> None:
+        party.heard = now
+        self._quiet.pop(party.address, None)
+        self._quiet[party.address] = party
+
     def _take_own(
-        self, link: bytes, role: str, party: _Party | None, parts: Parts, now: float,
+        self, link: bytes, role: str, party: Party | None, parts: Parts, now: float,
         out: list[Out],
     ) -> None:  # fmt: skip
         message = messages.decode(parts, by_manager=True)
@@ -251,11 +264,15 @@ class Relay:
                     f"{party.hello.slots} before"
                 )
             party.load = message.load
-            self._changed |= party.slots != message.slots
-            party.slots = message.slots
+            if party.slots != message.slots:
+                party.slots = message.slots
+                self._workers.changed(party.address)
+                self._changed = True
         elif isinstance(message, messages.ClientBeat) and role == "client":
-            self._changed |= (party.need, party.using) != (message.need, message.using)
-            party.need, party.using = message.need, message.using
+            if (party.need, party.using) != (message.need, message.using):
+                party.need = message.need
+                self._use(party, message.using)
+                self._changed = True
         elif isinstance(message, messages.HostBeat) and party.hello.role == "host":
             out.append(Out(link, messages.encode(message)))
         else:
@@ -266,8 +283,9 @@ class Relay:
         self, link: bytes, role: str, hello: messages.Hello, now: float, out: list[Out]
     ) -> None:
         me = self.identity
+        room = self._room(hello.role)
         address = messages.address_of(hello.role, hello.ticket or link)
-        known = self._parties.get(address)
+        known = room.get(address)
         before = self._links.get(link)
         if hello.protocol[0] != messages.PROTOCOL[0]:
             raise ProtocolError(
@@ -281,23 +299,24 @@ class Relay:
         if before not in (None, known) or (known is not None and known.hello != hello):
             raise ProtocolError("it announces itself as another than before")
         if known is None:
-            most = messages.MOST_PARTIES if hello.role != "host" else _MOST_HOSTS
-            if len(self._of(hello.role)) >= most:
+            most = messages.MOST_PARTIES if room is not self._hosts else _MOST_HOSTS
+            if len(room) >= most:
                 raise ProtocolError(f"{most} {hello.role}s are connected, which is the most")
-            known = self._parties[address] = _Party(address, link, hello, now)
+            known = room[address] = Party(address, link, hello, now)
             slots = f" with {several(hello.slots, 'slot')}" if hello.slots else ""
-            if known.listed:
-                self.log.append(f"{known} joined{slots}")
+            self._note(known, f"joined{slots}")
         elif known.link not in (None, link):
             del self._links[known.link]
         self._links[link] = known
         known.link = link
-        known.heard = now
         known.unreachable = None
-        known.told = None
-        self._changed |= known.listed
+        self._unreachable.pop(address, None)
+        self._hear(known, now)
         welcome = messages.Welcome(me.manager, messages.PROTOCOL, me.fancypipe, me.host, me.pid)
         out.append(Out(link, messages.encode(welcome)))
+        if room is not self._hosts:
+            known.number, known.told, known.told_share = -1, None, {}
+            self._tell(known, out, beat=True)
 
     def _refuse(self, link: bytes, role: str, why: str, out: list[Out]) -> None:
         """Tell a link's other end why it is not listened to any more."""
@@ -307,68 +326,88 @@ class Relay:
         if party is not None:
             self._remove(party, "")
 
-    def _remove(self, party: _Party, why: str) -> None:
-        del self._parties[party.address]
+    def _remove(self, party: Party, why: str) -> None:
+        address = party.address
+        room = self._room(party.hello.role)
+        del room[address], self._quiet[address]
+        self._unreachable.pop(address, None)
         if party.link is not None:
             del self._links[party.link]
-        self._changed |= party.listed
-        if why and party.listed:
-            self.log.append(f"{party} {why}")
+        self._use(party, {})
+        self._note(party, why)
+
+    def _note(self, party: Party, what: str) -> None:
+        """Somebody came or is gone: others must hear of it, and the log."""
+        room = self._room(party.hello.role)
+        if room is not self._hosts:
+            room.changed(party.address)
+            self._changed = True
+            if what:
+                self.log.append(f"{party} {what}")
+
+    def _use(self, party: Party, using: Mapping[bytes, int]) -> None:
+        """Count the slots that a client uses now, in place of those that it used before."""
+        used = self._used
+        for worker, count in party.using.items():
+            used[worker] = used.get(worker, 0) - count
+        for worker, count in using.items():
+            used[worker] = used.get(worker, 0) + count
+        for worker in chain(party.using, using):
+            if not used.get(worker, 1):
+                del used[worker]
+        party.using = using
 
     # ---- what it tells ----
 
-    def _of(self, role: str) -> dict[bytes, _Party]:
-        return {a: party for a, party in self._parties.items() if party.hello.role == role}
+    def _tell_news(self, beat: bool, out: list[Out]) -> None:
+        if self._changed:
+            self._changed = False
+            found = shares(
+                {address: worker.slots for address, worker in self._workers.items()},
+                {address: client.need for address, client in self._clients.items()},
+                {address: client.share for address, client in self._clients.items()},
+            )
+            for address, share in found.items():
+                self._clients[address].share = share
+        # Workers need not know at once: who is gone has a time of grace there.
+        for party in self._links.values() if beat else self._clients.values():
+            if party.link is not None and party.hello.role != "host":
+                self._tell(party, out, beat=beat)
+        if beat:
+            self._clients.forget()
+            self._workers.forget()
 
-    def _tell_changes(self, out: list[Out]) -> None:
-        if not self._changed:
+    def _tell(self, party: Party, out: list[Out], *, beat: bool) -> None:
+        """Tell what is new since the last time; if that is nothing, only for a heartbeat."""
+        is_client = party.hello.role == "client"
+        others = self._others(party.hello.role)
+        share = self._new_share(party) if is_client else {}
+        clients = len(self._clients) if is_client else 0
+        known = (party.told, party.told_clients) == (others.version, clients)
+        if known and not share and not beat:
             return
-        self._changed = False
-        clients, workers = self._of("client"), self._of("worker")
-        found = shares(
-            {address: worker.slots for address, worker in workers.items()},
-            {address: client.need for address, client in clients.items()},
-            {address: client.share for address, client in clients.items()},
-        )
-        for address, share in found.items():
-            clients[address].share = share
-        self._tell_all(out, again=False)
+        news = others.news(party.told)
+        party.told, party.told_clients = others.version, clients
+        assert party.link is not None
+        for there, gone, more in news:
+            party.number += 1
+            said: messages.FromManager = messages.Clients(party.number, there, gone, more)
+            if is_client:
+                now = {} if more else share
+                said = messages.Workers(party.number, there, gone, now, clients, more)
+            out.append(Out(party.link, messages.encode(said)))
 
-    def _tell_all(self, out: list[Out], *, again: bool) -> None:
-        for party in self._links.values():
-            if party.listed:
-                self._tell(party, out, again=again)
-
-    def _tell(self, party: _Party, out: list[Out], *, again: bool) -> None:
-        message: messages.FromManager
-        if party.hello.role == "worker":
-            message = messages.Clients(
-                tuple(
-                    messages.Client(client, other.hello.host, other.hello.pid)
-                    for client, other in self._of("client").items()
-                )
-            )
-        else:
-            message = self._workers_for(party)
-        if again or message != party.told:
-            party.told = message
-            assert party.link is not None
-            out.append(Out(party.link, messages.encode(message)))
-
-    def _workers_for(self, party: _Party) -> messages.Workers:
-        clients = self._of("client")
-        found = []
-        for worker, other in self._of("worker").items():
-            # A share can be used as far as the others have left it.
-            held = sum(
-                client.using.get(worker, 0) for client in clients.values() if client is not party
-            )
-            share = max(0, min(party.share.get(worker, 0), other.slots - held))
-            hello = other.hello
-            found.append(
-                messages.Worker(
-                    worker, hello.host, hello.pid, hello.python, hello.fancypipe,
-                    other.slots, share, other.load,
-                )
-            )  # fmt: skip
-        return messages.Workers(tuple(found), len(clients))
+    def _new_share(self, client: Party) -> dict[bytes, int]:
+        """Return what has changed of what a client may use."""
+        found = {}
+        for address, share in client.share.items():
+            worker = self._workers.get(address)
+            if worker is not None:
+                # A share can be used as far as the others have left it.
+                others = self._used.get(address, 0) - client.using.get(address, 0)
+                if (free := min(share, worker.slots - others)) > 0:
+                    found[address] = free
+        told, client.told_share = client.told_share, found
+        new = {address: count for address, count in found.items() if told.get(address) != count}
+        new.update((a, 0) for a in told if a not in found and a in self._workers)
+        return new

@@ -11,9 +11,11 @@ from importlib.metadata import version
 from time import monotonic
 from types import FrameType
 
+from fancypipe_core.toolkit.clock import SteadyClock
 from fancypipe_remote._machines import messages
 from fancypipe_remote._machines.messages import Parts
-from fancypipe_remote._machines.router import Identity, Out, Relay, Times
+from fancypipe_remote._machines.parties import Times
+from fancypipe_remote._machines.router import Identity, Out, Relay
 from fancypipe_remote._transport import Listener, Sent, Waiter, Waker
 
 __all__ = ["Manager"]
@@ -41,6 +43,7 @@ class Manager:
         self._listener = listener
         self._say = say
         self._relay = Relay(me, times)
+        self._clock = SteadyClock(monotonic())
         self._waker = Waker()
         self._waiter = Waiter(listener, self._waker)
         self._waiting: dict[bytes, _Waiting] = {}
@@ -74,22 +77,24 @@ class Manager:
         signal.signal(signal.SIGINT, stop)
 
     def _turn(self) -> None:
-        now = monotonic()
-        for out in self._relay.tick(now):
-            self._send(out)
-        self._listener.keep_room_for(len(self._relay))
-        wait = self._relay.next_tick - now
-        if self._waiting:
-            wait = min(wait, _TRY_AGAIN)
-        self._waiter.wait(max(0.0, wait))
+        clock = self._clock
+        wait = max(0.0, self._relay.next_tick - clock.now)
+        clock.patience = min(wait, _TRY_AGAIN) if self._waiting else wait
+        self._waiter.wait(clock.patience)
+        pause = clock.move(monotonic())
+        if pause:
+            self._say(f"stood still for {pause:.1f} s: nobody is taken for gone for that")
+            self._relay.awoke(clock.now)
         self._try_again()
-        now = monotonic()
         for _ in range(_ROUND):
             message = self._listener.receive()
             if message is None:
                 break
-            for out in self._relay.take(*message, now):
+            for out in self._relay.take(*message, clock.now):
                 self._send(out)
+        for out in self._relay.tick(clock.now):
+            self._send(out)
+        self._listener.keep_room_for(len(self._relay))
         for line in [*self._relay.log, *self._listener.remarks()]:
             self._say(line)
         self._relay.log.clear()
@@ -109,7 +114,7 @@ class Manager:
         if sent is Sent.FULL:
             self._waiting[out.to] = _Waiting(out.parts)
         elif sent is Sent.GONE:
-            self._relay.unreachable(out.to, monotonic())
+            self._relay.unreachable(out.to, self._clock.now)
 
     def _try_again(self) -> None:
         for to, waiting in list(self._waiting.items()):
@@ -119,7 +124,7 @@ class Manager:
                 if sent is Sent.OK:
                     waiting.drop_first()
             if sent is Sent.GONE:
-                self._relay.unreachable(to, monotonic())
+                self._relay.unreachable(to, self._clock.now)
             if sent is Sent.GONE or not waiting.messages:
                 del self._waiting[to]
 

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Iterable
 from time import monotonic
 
+from fancypipe_core.toolkit.clock import SteadyClock
 from fancypipe_remote._machines import messages
 from fancypipe_remote._machines.endpoint import Side
 from fancypipe_remote._machines.messages import Parts
@@ -24,10 +25,12 @@ class Loop:
         side: The machine.
 
     Attributes:
+        clock: Whose time the machine is told: it stands still while this process does.
         waker: Ends the wait of a turn, from any thread.
     """
 
     def __init__(self, dialer: Dialer, side: Side) -> None:
+        self.clock = SteadyClock(monotonic())
         self.waker = Waker()
         self._side = side
         self._dialer = dialer
@@ -49,17 +52,17 @@ class Loop:
             Which of them are ready.
         """
         self._send()
-        now = monotonic()
-        until = min(now + most, self._side.next_tick)
-        ready = set(self._waiter.wait(max(0.0, until - now), reads, writes))
-        now = monotonic()
+        clock = self.clock
+        clock.patience = max(0.0, min(most, self._side.next_tick - clock.now))
+        ready = set(self._waiter.wait(clock.patience, reads, writes))
+        clock.move(monotonic())
         while (parts := self._dialer.receive()) is not None:
-            self._side.take(parts, now)
+            self._side.take(parts, clock.now)
         return ready
 
     def _send(self) -> None:
         out = self._out
-        out.extend(self._side.tick(monotonic()))
+        out.extend(self._side.tick(self.clock.now))
         if self._redials != self._side.link.redials:
             self._redials = self._side.link.redials
             out.clear()  # it is said again when somebody is there

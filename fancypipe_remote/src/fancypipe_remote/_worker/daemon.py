@@ -161,7 +161,7 @@ class Worker:
                 case Looked(client, look):
                     self._look(client, look)
         self._answer_looks()
-        self._mind(monotonic())
+        self._mind(self._loop.clock.now)
 
     def _check_link(self) -> None:
         link = self._side.link
@@ -180,9 +180,10 @@ class Worker:
             return
         self._say(f"leaving: running jobs have {grace:g} s to end")
         self._side.slots = 0
-        self._side.link.hurry(monotonic())
-        until = monotonic() + grace
-        while self._hosts and monotonic() < until and self._stops < 2:
+        self._side.link.hurry()
+        clock = self._loop.clock
+        until = clock.now + grace
+        while self._hosts and clock.now < until and self._stops < 2:
             self._turn()
         for key in self._hosts:
             self._end(key, "the worker is leaving", _GOODBYE)
@@ -236,7 +237,7 @@ class Worker:
         host = self._hosts.get(key)
         if host is not None and host.end_at is None:
             host.lifeline.close()
-            host.end_at = monotonic() + seconds
+            host.end_at = self._loop.clock.now + seconds
             host.why = why
             self._say(f"a client left: {why or 'its run is over'}")
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from heapq import heappop, heappush
 
+from fancypipe_core.toolkit.clock import SteadyClock
 from fancypipe_core.toolkit.pool.workers import Clock, Worker
 
 __all__ = ["Clocks"]
 
 _GRAIN = 1e-6  # seconds; finer than that sums of times are not exact
-_PAUSE = 1.0  # seconds that the shell may be late before that is a pause of its own
 
 
-class Clocks:
+class Clocks(SteadyClock):
     """What is due when.
 
     A clock that is set again, or whose worker does not have it any more, leaves an
@@ -23,31 +23,14 @@ class Clocks:
         now: The time, in seconds.
 
     Attributes:
-        now: The time without the pauses of our own process.
         due: When the pool's own clocks are over.
-        patience: In how many seconds the shell was asked to come back; None for never.
     """
 
     def __init__(self, now: float) -> None:
-        self.now = now
+        super().__init__(now)
         self.due: dict[Clock, float] = {}
-        self.patience: float | None = None
-        self._judged = now
-        self._paused = 0.0
         self._heap: list[tuple[float, int, Worker | None, Clock]] = []
         self._pushed = 0
-
-    def move(self, now: float) -> None:
-        """All that had happened until now was told: move on, but not by our own pauses."""
-        gap = max(0.0, now - self._judged)
-        if self.patience is not None and gap > self.patience + _PAUSE:
-            self._paused += gap - self.patience
-        self._judged += gap
-        self.now = self._judged - self._paused
-
-    def peek(self, now: float) -> None:
-        """It is so late, but what has happened meanwhile was not told: nothing is due by that."""
-        self.now = max(self.now, now - self._paused)
 
     def set(self, worker: Worker | None, clock: Clock, seconds: float) -> None:
         """Set a clock of a worker, or of the pool, to be over in so many seconds."""
@@ -74,7 +57,7 @@ class Clocks:
             at, _, worker, clock = heap[0]
             if (self.due if worker is None else worker.due).get(clock) == at:
                 # Counted from where we judged last: what we only peeked at is still to be judged.
-                self.patience = max(0.0, at - (self._judged - self._paused))
+                self.patience = max(0.0, at - self.moved)
                 return
             heappop(heap)
         self.patience = None
@@ -82,7 +65,7 @@ class Clocks:
     @property
     def next(self) -> float | None:
         """When the next is over, on the shell's clock; None for never."""
-        return None if self.patience is None else self._judged + self.patience
+        return None if self.patience is None else self._seen + self.patience
 
     def knows(self, worker: Worker | None, clock: Clock) -> bool:
         """Tell whether a clock that goes will be looked at; for `check`."""
