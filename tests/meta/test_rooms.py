@@ -37,7 +37,13 @@ TYPES_ONLY = {"typing_extensions"}
 # The machines decide and do nothing else: their modules import each other, the contract's
 # records, and what cannot do IO.
 PURE: Mapping[str, Sequence[str]] = {
-    "fancypipe_core": ["errors", "_engine.machine", "_engine.machine.*", "toolkit.pool.*"],
+    "fancypipe_core": [
+        "errors",
+        "_engine.machine",
+        "_engine.machine.*",
+        "toolkit.pool.*",
+        "toolkit.clock",
+    ],
     "fancypipe_remote": ["_machines.stream", "_machines.fair_share"],
 }
 HARMLESS = {
