@@ -43,6 +43,7 @@ PURE: Mapping[str, Sequence[str]] = {
         "_engine.machine.*",
         "toolkit.pool.*",
         "toolkit.clock",
+        "toolkit.times",
     ],
     "fancypipe_remote": ["_machines.stream", "_machines.fair_share"],
 }

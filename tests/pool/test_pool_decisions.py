@@ -6,7 +6,7 @@ import pytest
 
 from fancypipe_core.backend import Call, Certificate, Done, Job, JobId, Live, Lost, Ok
 from fancypipe_core.toolkit.pool import Pool, Rules
-from fancypipe_core.toolkit.pool.queue import Queue, Times
+from fancypipe_core.toolkit.pool.queue import Queue
 from fancypipe_core.toolkit.pool.starts import Starts
 from fancypipe_core.toolkit.pool.states import (
     Action,
@@ -28,6 +28,7 @@ from fancypipe_core.toolkit.pool.states import (
     Tell,
     Up,
 )
+from fancypipe_core.toolkit.times import Times
 
 CALL = Call("task", Live(None))
 OTHER = Call("other", Live(None))

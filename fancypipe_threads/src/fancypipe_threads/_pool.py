@@ -34,17 +34,18 @@ from fancypipe_core.backend import (
     JobId,
     Lost,
     Note,
-    Pace,
     Sink,
     Slots,
 )
 from fancypipe_core.errors import BackendClosed, BackendStartError, InternalError
 from fancypipe_core.toolkit import Runner, fault
+from fancypipe_core.toolkit.times import Times
 from fancypipe_threads._libraries import Libraries
 from fancypipe_threads._limits import Limits, Worker
 
 __all__ = ["ThreadsBackend"]
 
+_WORK_AHEAD = 0.002  # seconds of work that hide the engine's latency
 _REPORT_AFTER = 0.0005  # seconds that a result may wait for company
 _REPORT_AT = 256  # results
 _MOST_DEATHS = 10  # of threads, without a result in between
@@ -73,7 +74,7 @@ class ThreadsBackend:
         self._libraries = Libraries(options.workers)
         self._sink: Sink | None = None
         self._stopping = False
-        self._pace = Pace()
+        self._times = Times()
         self._ahead = 0
         self._reported = 0.0
         self._flushing = threading.Lock()
@@ -106,7 +107,7 @@ class ThreadsBackend:
 
     def _say_slots(self) -> None:
         """Report the capacity if what is wanted ahead has changed much."""
-        ahead = self._pace.ahead * self._count
+        ahead = self._times.ahead(_WORK_AHEAD) * self._count
         if not self._ahead or not self._ahead / 2 < ahead < self._ahead * 2:
             self._ahead = ahead
             self._emit([Slots(self._count, ahead)])
@@ -246,7 +247,7 @@ class ThreadsBackend:
             fault("threads.report")
             sink = self._sink
             if events and sink is not None:
-                self._pace.record(seconds, len(events))
+                self._times.record_all(seconds, len(events))
                 sink(events)
                 events = []
                 self._deaths = 0

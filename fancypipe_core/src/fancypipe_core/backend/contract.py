@@ -69,7 +69,6 @@ __all__ = [
     "NewTask",
     "Note",
     "Ok",
-    "Pace",
     "Payload",
     "Recalling",
     "Reply",
@@ -541,29 +540,3 @@ class BackendPlugin(NamedTuple):
     settings: type[Any] | None = None
     commands: Mapping[str, Command] = MappingProxyType({})
     unit: str = "worker"
-
-
-class Pace:
-    """Learns how long jobs take, and so how many are worth having ahead.
-
-    Short jobs are to wait at their worker by the hundred, long ones at the
-    engine, where every free worker can take them.
-    """
-
-    _WORK_AHEAD = 0.002  # seconds of work that hide the engine's latency
-    _MOST = 512
-
-    __slots__ = ("seconds",)
-
-    def __init__(self) -> None:
-        self.seconds = 0.01  # nothing is known: not short
-
-    def record(self, seconds: float, jobs: int = 1) -> None:
-        """`jobs` jobs took so many seconds in all."""
-        weight = 1.0 - 0.9 ** min(jobs, 50)
-        self.seconds += weight * (seconds / jobs - self.seconds)
-
-    @property
-    def ahead(self) -> int:
-        """How many jobs should wait for each worker: 1 to 512."""
-        return max(1, min(self._MOST, int(self._WORK_AHEAD / max(self.seconds, 1e-7))))

@@ -7,7 +7,7 @@ from heapq import heapify, heappop, heappush
 
 from fancypipe_core.backend import Job, JobId
 from fancypipe_core.toolkit.pool.clocks import Clocks
-from fancypipe_core.toolkit.pool.queue import MOST, Queue
+from fancypipe_core.toolkit.pool.queue import Queue
 from fancypipe_core.toolkit.pool.roster import Roster
 from fancypipe_core.toolkit.pool.starts import Starts
 from fancypipe_core.toolkit.pool.states import (
@@ -21,6 +21,7 @@ from fancypipe_core.toolkit.pool.states import (
     State,
 )
 from fancypipe_core.toolkit.pool.workers import Clock, Worker
+from fancypipe_core.toolkit.times import MOST
 
 __all__ = ["Dealer"]
 

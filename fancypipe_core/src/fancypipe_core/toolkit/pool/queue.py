@@ -6,54 +6,12 @@ from collections import deque
 from collections.abc import Collection, Iterator, Sequence
 from math import inf
 
-from fancypipe_core.backend import Call, Job, JobId
+from fancypipe_core.backend import Job, JobId
+from fancypipe_core.toolkit.times import Times
 
-__all__ = ["MOST", "Queue", "Times"]
-
-MOST = 512
-"""So many short jobs wait at a worker for each slot, at most."""
+__all__ = ["Queue"]
 
 _TOGETHER = 0.002  # seconds of work that travel together, where workers take batches
-_UNKNOWN = 0.01  # seconds that a task is thought to take before one has run: not short
-_JUMP = 10.0  # one outlier does not make a task long: by so much a figure grows at most
-_WEIGHT = 0.3  # of the newest in the average
-_CALLS = 1000  # definitions that are remembered
-
-
-class Times:
-    """How long tasks take: for each definition, and for what came lately of all kinds.
-
-    Attributes:
-        mean: Seconds that a job took lately, whatever it was.
-    """
-
-    def __init__(self) -> None:
-        self._typical: dict[Call, float] = {}
-        self.mean = _UNKNOWN
-
-    def expected(self, call: Call) -> float:
-        """Return how many seconds a job of this definition is thought to take."""
-        return self._typical.get(call, _UNKNOWN)
-
-    def record(self, call: Call, seconds: float) -> None:
-        """A job of this definition took so many seconds."""
-        typical = self._typical
-        known = typical.get(call)
-        if known is None:
-            # The first says little: it is believed as the next ones say the same.
-            known = _UNKNOWN
-            if len(typical) >= _CALLS:
-                typical.clear()
-        typical[call] = known + _WEIGHT * (min(seconds, _JUMP * known + 1e-6) - known)
-
-    def record_all(self, seconds: float, jobs: int) -> None:
-        """So many jobs of any kind took so many seconds in all."""
-        weight = 1.0 - 0.9 ** min(jobs, 50)
-        self.mean += weight * (seconds / jobs - self.mean)
-
-    def ahead(self, seconds: float) -> int:
-        """Return how many jobs of the usual kind fill so many seconds: 1 to `MOST`."""
-        return max(1, min(MOST, int(seconds / max(self.mean, 1e-7))))
 
 
 class Queue:
