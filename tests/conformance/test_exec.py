@@ -63,11 +63,11 @@ def test_programs_that_cannot_be_started(session: Session, tmp_path: Path) -> No
 
 
 def test_much_output_is_cut_in_the_middle(session: Session) -> None:
-    code = "import sys; [sys.stdout.write('%09d\\n' % i) for i in range(3_000_000)]"
+    code = "print('\\n'.join(map('%09d'.__mod__, range(1_500_000))))"
     done = session.run(Exec(PYTHON, "-c", code))
     assert len(done.stdout) < 11 * 1024 * 1024
     assert done.stdout.startswith("000000000\n")
-    assert done.stdout.endswith("002999999\n")
+    assert done.stdout.endswith("001499999\n")
     assert "... cut " in done.stdout
 
 

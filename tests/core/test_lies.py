@@ -113,8 +113,8 @@ _leaves = st.one_of(
     st.none(), st.booleans(), st.floats(), st.integers(-(2**63), 2**64 - 1), st.text(max_size=3),
     st.binary(max_size=3), st.sampled_from(["ok", "more", "err", "started", "lost", "slots"]),
 )  # fmt: skip
-_records = st.recursive(_leaves, lambda inner: st.lists(inner, max_size=9), max_leaves=40)
-_reports = st.lists(st.lists(st.lists(_records, min_size=2, max_size=9), max_size=3), max_size=5)
+_records = st.recursive(_leaves, lambda inner: st.lists(inner, max_size=9), max_leaves=12)
+_reports = st.lists(st.lists(st.lists(_records, min_size=2, max_size=9), max_size=2), max_size=4)
 
 
 @pytest.mark.fault(61, 82)

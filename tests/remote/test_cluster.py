@@ -510,8 +510,14 @@ def test_a_worker_takes_the_local_backend_that_is_there(
     """As where only the core and this package are installed."""
     home = tmp_path / "without"
     home.mkdir()
-    hidden = "".join(f"sys.modules['fancypipe_{name}'] = None\n" for name in missing)
-    (home / "sitecustomize.py").write_text(f"import sys\n{hidden}")
+    # What is installed is read from the folders of the distributions.
+    (home / "sitecustomize.py").write_text(
+        "import os, sys\n"
+        f"gone = {tuple(f'fancypipe_{name}' for name in missing)}\n"
+        "sys.modules.update(dict.fromkeys(gone))\n"
+        "there = os.listdir\n"
+        "os.listdir = lambda *of: [one for one in there(*of) if not one.startswith(gone)]\n"
+    )
     with cluster(tmp_path, workers=0) as made:
         made.env["PYTHONPATH"] = str(home)
         made.worker()

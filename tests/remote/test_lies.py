@@ -34,7 +34,7 @@ from tests.remote.lies import Liar, hello, lying_worker, mutated, plain, raw
 from tests.remote.simulation import Echo, Talker, World
 from tests.remote.work import many
 
-FUZZ = float(os.environ.get("FUZZ", "8"))  # seconds for each fuzzer
+FUZZ = float(os.environ.get("FUZZ", "4"))  # seconds for each fuzzer
 
 L1, L2, W1, H1, C1 = b"liar 1", b"liar 2", b"w1", b"w1/1", b"c1"
 ADDRESS = bytes(range(16))
