@@ -22,7 +22,10 @@ OUTSIDE: Mapping[str, Sequence[str]] = {
     "click": ["_cli.*"],
     "cloudpickle": ["_codec.by_value"],
     "docstring_parser": ["_cli.docstring"],
-    "msgspec": ["*"],
+    "msgspec": [
+        *("_base.msgpack", "_cli.present", "_doctor.*", "_engine.*", "_wire.*"),
+        *("backend.*", "toolkit.*"),
+    ],
     "numpy": ["testing._hard"],  # if it is there
     "pickle": ["_codec.*", "_cli.present", "testing.*"],
     "pytest": ["testing.*"],
