@@ -107,16 +107,11 @@ class Interrupts:
         if self.signal and before:
             raise self.error(f"{how(self.signal)} after the result was complete")
 
-    @contextmanager
-    def told_to(self, reaction: Reaction) -> Iterator[None]:
-        """During the block a signal calls this."""
-        before, self.reaction = self.reaction, reaction
-        try:
-            yield
-        finally:
-            self.reaction = before
+    def told_to(self, reaction: Reaction) -> _ToldTo:
+        """Return a context manager: during its block a signal calls this."""
+        return _ToldTo(self, reaction)
 
-    def only_counted(self, wake: Callable[[], None] = lambda: None) -> Any:
+    def only_counted(self, wake: Callable[[], None] = lambda: None) -> _ToldTo:
         """Return a context manager: in its block no signal can break off what is done.
 
         It should take a second at most.  If it does not, a signal raises all the same.
@@ -157,6 +152,23 @@ class Interrupts:
             self._second = monotonic()
         if self.reaction(frame):
             raise KeyboardInterrupt
+
+
+class _ToldTo:
+    """A block in which signals call something else; a class, since each run has six of these."""
+
+    __slots__ = ("_before", "_interrupts", "_reaction")
+
+    def __init__(self, interrupts: Interrupts, reaction: Reaction) -> None:
+        self._interrupts = interrupts
+        self._reaction = reaction
+
+    def __enter__(self) -> None:
+        self._before = self._interrupts.reaction
+        self._interrupts.reaction = self._reaction
+
+    def __exit__(self, *_: object) -> None:
+        self._interrupts.reaction = self._before
 
 
 @contextmanager
