@@ -1,4 +1,4 @@
-"""What is told of an exception: where, why, and the frames that are the user's."""
+"""Describing an exception: where, why, and the frames that are the user's."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ class Driver:
         backend: Where jobs run.
         values: How values are carried.
         scheduler: Makes a scheduler for a run.
-        report: Who is told of events.
+        report: Takes the events of the run.
         files: Keeps temporary files as long as their values.
         interrupts: What the user has asked for by signals; by default nothing ever.
         check: Verify the scheduler's invariants after every event (slow).

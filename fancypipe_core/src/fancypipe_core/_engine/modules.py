@@ -29,7 +29,7 @@ class Composer:
     Args:
         graph: Where they are.
         values: How values are carried.
-        report: Who is told.
+        report: Takes the events of the run.
         files: Keeps temporary files as long as their values.
         resolve: Waits for a reference that a module needs inside its main.
     """

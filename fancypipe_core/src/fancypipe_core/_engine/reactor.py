@@ -46,7 +46,7 @@ class Reactor:
     Args:
         backend: Where jobs run.
         values: How values are carried.
-        report: Who is told of events.
+        report: Takes the events of the run.
         files: Keeps temporary files as long as their values.
         check: Verify the scheduler's invariants after every event (slow).
         resolve: Runs what a module waits for inside its main.

@@ -1,4 +1,4 @@
-"""What is told of a run: to observers while it goes on, in errors when it fails."""
+"""The report of a run: events for observers while it goes on, errors when it fails."""
 
 from __future__ import annotations
 
@@ -194,7 +194,7 @@ class Report:
             text = _one_line(self._causes.get(root)) if state is State.FAILED else ""
             self._observers.event(kind, node, text)
 
-    # ---- what it comes to ----
+    # ---- errors ----
 
     def error(self, number: int) -> errors.FancyPipeError:
         """Return the error for a demanded task that is not done."""

@@ -55,7 +55,7 @@ class Shutdown:
 
     Args:
         loop: The driver.
-        report: Who is told.
+        report: Takes the events of the run.
         grace: Seconds that running jobs have after a Ctrl-C or a failure.
         directory: The session's folder.
         inline: Whether jobs run in this very thread, so that none is running now.

@@ -1,4 +1,4 @@
-"""What type checkers are told of results; nothing of this is used in a run."""
+"""Types of results, for type checkers; nothing of this is used in a run."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ _ENDS = frozenset(ENDS)
 
 
 class TaskNode(Protocol):
-    """What is told of a task, which the engine knows as a node of its graph."""
+    """What an observer reads of a task: a node of the engine's graph."""
 
     @property
     def id(self) -> int:

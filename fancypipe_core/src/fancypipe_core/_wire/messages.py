@@ -457,7 +457,7 @@ class Reports:
     def read(self, frame: Frame) -> tuple[list[Event], list[JobId] | None]:
         """Return the events of a frame, and the jobs that are given back (None: not asked).
 
-        What is told of a job comes before its end.
+        A job's notes come before its end.
 
         Raises:
             ProtocolError: It is no report.

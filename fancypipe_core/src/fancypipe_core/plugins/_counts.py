@@ -11,7 +11,7 @@ __all__ = ["Counts", "Kind", "clock_text", "summary"]
 
 _SPAN = 10.0  # seconds over which the rate is taken
 _TOLD = frozenset(("failed", "retried", "lost"))
-_NEWS = 10  # failures that are told of while the run goes on
+_NEWS = 10  # failures that are shown while the run goes on
 
 
 class Kind:

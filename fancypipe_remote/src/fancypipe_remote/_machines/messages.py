@@ -212,7 +212,7 @@ class HostBeat(msgspec.Struct, tag="h", array_like=True, frozen=True):
 
 
 class Worker(msgspec.Struct, array_like=True, frozen=True):
-    """A worker, as clients are told of it.
+    """A worker, as clients see it.
 
     Attributes:
         address: Where to send what is for it.
@@ -236,7 +236,7 @@ class Worker(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Client(msgspec.Struct, array_like=True, frozen=True):
-    """A client, as workers are told of it.
+    """A client, as workers see it.
 
     Attributes:
         address: Where to send what is for it.

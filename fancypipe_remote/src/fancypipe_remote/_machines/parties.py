@@ -67,7 +67,7 @@ class Party:
 
     @property
     def record(self) -> messages.Worker | messages.Client:
-        """What others are told of it."""
+        """What others see of it."""
         hello = self.hello
         who = (self.address, hello.host, hello.pid)
         if hello.role == "client":

@@ -86,7 +86,7 @@ class Relay:
         self.log: list[str] = []
         self._clients = Room()
         self._workers = Room()
-        self._hosts = Room()  # nobody is told of these but their workers and clients
+        self._hosts = Room()  # listed to their workers and clients only
         self._links: dict[bytes, Party] = {}  # by the name of the link
         # Who was not heard for longest is first; and who was not reachable for longest.
         self._quiet: dict[bytes, Party] = {}

@@ -518,7 +518,7 @@ class Pool:
             worker.work *= len(worker.jobs) / before
         self.queue.put_back(kept)
 
-    # ---- what the engine is told of our size ----
+    # ---- the slots that are reported ----
 
     def _say_slots(self) -> None:
         count = self.rules.workers * self.rules.slots or self._roster.slots
