@@ -98,6 +98,8 @@ class Echo:
     def cancel(self, ids: Sequence[contract.JobId]) -> None:
         """Nothing waits."""
 
+    recall = cancel
+
     def stop(self, grace: float) -> None:
         """Nothing runs."""
 
@@ -205,7 +207,7 @@ def _worker(
     backend.submit(made)
 
     def drive() -> None:
-        while backend.waiting:
+        while len(ended) < len(made):
             backend.drive(0)
 
     stages.time("worker", "run: decode, call, encode", drive)
@@ -218,7 +220,7 @@ def _worker(
     return stages.time(
         "client",
         "read frames",
-        lambda: [event for frame in frames for event in reports.read(frame)[0]],
+        lambda: [event for frame in frames for event in reports.read(frame)],
     )
 
 

@@ -32,12 +32,12 @@ from fancypipe_core.toolkit import (
     ChannelBackend,
     FuturesBackend,
     Runner,
+    Server,
     Setup,
     SocketChannel,
     decode_command,
-    main_script,
-    serve_backend,
     set_main_script,
+    setup_of,
 )
 
 _LIMIT = 30.0  # seconds that the far end may take beyond the grace time
@@ -55,7 +55,7 @@ def serve_named(sock: socket.socket, name: str, workers: int, *, settle_in: bool
             set_main_script(setup.main)
         with tempfile.TemporaryDirectory() as folder:
             options = BackendOptions(workers, folder, lambda: Runner(folder, live=False))
-            serve_backend(channel, discovery.find(name).make(options))
+            Server(channel).serve(discovery.find(name).make(options))
     finally:
         channel.close()
 
@@ -124,10 +124,8 @@ class Channelled:
         self._sink = sink
         self._end = self._far_end(theirs, self._name, self._options.workers)
         channel = SocketChannel(ours, blocking=False)
-        self.link = ChannelBackend(channel, channel, self._pass, _ignore)
-        main = main_script()
-        named = (main.kind, main.value) if main is not None else None
-        self.link.setup(Setup(list(sys.path), list(sys.argv), named, self._options.directory))
+        self.link = ChannelBackend(channel, self._pass)
+        self.link.setup(setup_of(self._options.directory))
         self._selector.register(channel, selectors.EVENT_READ)
         self._selector.register(self._wake_in, selectors.EVENT_READ)
 
@@ -181,7 +179,7 @@ class Channelled:
             self._selector.unregister(self.link.channel)
             self.link.close()
         why = Certificate("exit", "the other end is gone", "", 0, guilty=False)
-        lost = self.link.take(list(self.link.outstanding))
+        lost = self.link.take()
         self._sink([Slots(0), *(Lost(job.id, why) for job in lost)])
 
     def stop(self, grace: float) -> None:

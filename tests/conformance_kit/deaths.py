@@ -62,6 +62,9 @@ class Liar:
     def cancel(self, ids: Sequence[JobId]) -> None:
         self.inner.cancel(ids)
 
+    def recall(self, ids: Sequence[JobId]) -> None:
+        self.inner.recall(ids)
+
     def stop(self, grace: float) -> None:
         self.inner.stop(grace)
 

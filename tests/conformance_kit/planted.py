@@ -54,8 +54,10 @@ BUGS = {
     "a result is told twice": Bug(3, _EACH, _EACH + "                events.append(done)\n"),
     "a result is lost": Bug(3, _EACH, "                if done.id[0] % 97:\n    " + _EACH),
     "the list of events is used again": Bug(4, _TOLD, _TOLD + "                events.clear()\n"),
-    "cancelled jobs end without a word": Bug(5, "lost.append(Lost(job.id, why))", "continue"),
-    "a cancelled job counts as guilty": Bug(5, "started=False, guilty=False", "started=False"),
+    "cancelled jobs end without a word": Bug(5, "lost.append(Lost(job.id, NOT_BEGUN))", "continue"),
+    "a cancelled job counts as guilty": Bug(
+        5, "Lost(job.id, NOT_BEGUN)", "Lost(job.id, Certificate('cancelled', '', '', 0, False))"
+    ),
     "recall does nothing": Bug(5, "    recall = cancel", "    recall = lambda self, ids: None"),
     "one worker fewer than it says": Bug(
         7, "in range(self._count):", "in range(max(1, self._count - 1)):"

@@ -73,7 +73,7 @@ def test_every_event_and_command() -> None:
         *[backend.Done((1, 1), reply, 0.5, f"{NAME}-1.1") for reply in ENDED],
         backend.Lost((1, 1), why),
     ]
-    told, _ = messages.Reports().read(messages.encode_report(events))
+    told = messages.Reports().read(messages.encode_report(events))
     assert [repr(event) for event in told] == [
         repr(event).replace(repr(events[4].reply.calls[0]), repr(told[4].reply.calls[0]))  # type: ignore[union-attr]
         for event in events

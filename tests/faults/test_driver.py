@@ -36,12 +36,17 @@ class Mute:
     def start(self, sink: Sink) -> None:
         """Say nothing."""
 
+    def submit(self, jobs: object) -> None:
+        """Do nothing."""
+
+    cancel = recall = submit
+
     def stop(self, grace: float) -> None:
         """Nothing to end."""
 
 
 def test_a_backend_that_does_not_come_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    plugin = BackendPlugin("mute", (), "for tests", lambda _: Mute())  # type: ignore[arg-type,return-value]
+    plugin = BackendPlugin("mute", (), "for tests", lambda _: Mute())
     monkeypatch.setattr(discovery, "find", lambda _name: plugin)
     with pytest.raises(
         errors.BackendStartError,
@@ -50,7 +55,7 @@ def test_a_backend_that_does_not_come_up(monkeypatch: pytest.MonkeyPatch) -> Non
         Session("mute", 1, backend_start_limit=0.2)
 
 
-class Backend:
+class Backend(Mute):
     """Says what it was told to say."""
 
     def __init__(self, *answers: str) -> None:

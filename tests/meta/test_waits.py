@@ -50,11 +50,7 @@ SAFE: Mapping[tuple[str, str], str] = {
         "self._inbox.get()",
     ): "the thread that listens says when it ends",
     ("fancypipe_core.toolkit.server", "self._out.get()"): "a daemon thread; the end is put into it",
-    (
-        "fancypipe_core.toolkit.channel_backend",
-        "with self._receiving",
-    ): "the other thread only tries to take it",
-    ("fancypipe_core.toolkit.channel_backend", "with self._sending"): _SOCKET,
+    ("fancypipe_core.toolkit.server", "with self._sending"): _SOCKET,
     ("fancypipe_core._base.isolation", "with self._lock"): _FEW,
     ("fancypipe_core._base.isolation", "self._lock.acquire()"): _FEW,
     ("fancypipe_core.session", "with self._lock"): "the runs of a session, one after the other",

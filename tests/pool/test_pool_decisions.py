@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from fancypipe_core.backend import Call, Certificate, Done, Job, JobId, Live, Lost, Ok
+from fancypipe_core.backend import NOT_BEGUN, Call, Certificate, Done, Job, JobId, Live, Lost, Ok
 from fancypipe_core.toolkit.pool import Pool, Rules
 from fancypipe_core.toolkit.pool.queue import Queue
 from fancypipe_core.toolkit.pool.starts import Starts
 from fancypipe_core.toolkit.pool.states import (
     Action,
+    Cancel,
     Died,
     Ended,
-    GaveBack,
     GiveUp,
     Joined,
     Kill,
@@ -225,12 +225,30 @@ def test_jobs_behind_a_busy_worker_go_to_the_idle_one() -> None:
     assert sent(pool.handle([Seen(1, (1, 1), True, True)], 0.24)) == [(2, [2])]
 
 
-def test_what_is_given_back_comes_first_again() -> None:
+def test_who_does_not_answer_can_be_asked_for_more() -> None:
+    """A cancelled job stands behind one that keeps the interpreter; so do others."""
+    pool = a_pool()
+    learn(pool, 0.001)
+    pool.ask(Submit([job(n) for n in range(1, 7)]), 0.1)
+    assert pool.jobs(1) == {(1, 1), (2, 1), (3, 1)}
+    pool.handle([Up(1), Up(2), Ended(2, [done(n, 0.001) for n in (4, 5)])], 0.2)
+    pool.ask(Cancel([(2, 1)]), 0.2)
+    assert Look(1) in pool.handle([], 0.23)
+    assert told(pool.handle([Seen(1, (1, 1), True, True)], 0.23)) == [(2, 1)]
+    pool.handle([Ended(2, [done(6, 0.001)])], 0.24)
+    assert RecallJobs(1, [(3, 1)]) in pool.handle([], 0.25)
+    pool.handle([], 0.28)
+    assert sent(pool.handle([Seen(1, (1, 1), True, True)], 0.28)) == [(2, [3])]
+    more = pool.ask(Submit([job(7), job(8)]), 0.3)
+    assert {worker for worker, _ in sent(more)} == {2}, "it may yet run what comes"
+
+
+def test_what_was_not_begun_comes_first_again() -> None:
     pool = a_pool(1)
     learn(pool, 0.00001)
     pool.handle([Up(1)], 0.1)
     pool.ask(Submit([job(1), job(2), job(3)]), 0.2)
-    pool.handle([GaveBack(1, [(2, 1), (3, 1)])], 0.3)
+    pool.handle([Ended(1, [Lost((number, 1), NOT_BEGUN) for number in (2, 3)])], 0.3)
     assert pool.explain((3, 1)).startswith("job (3, 1) is number 3 at a worker")
 
 
@@ -302,7 +320,7 @@ def test_suspects_wait_apart_and_what_comes_back_comes_first() -> None:
     assert [one.id[0] for one in queue.alone] == [2]
     taken, _ = queue.batch(1, 1, 0.0)
     assert [one.id[0] for one in taken] == [1]
-    queue.put_back([job(4, alone=True), *taken, job(5)])
+    queue.requeue([job(4, alone=True), *taken, job(5)])
     assert [one.id[0] for one in queue.jobs] == [1, 5, 3]
     assert [one.id[0] for one in queue.alone] == [4, 2]
     assert queue.drop({(2, 1), (5, 1), (9, 1)}) == [(5, 1), (2, 1)]

@@ -24,7 +24,7 @@ BUGS: dict[str, tuple[str, str, str]] = {
     ),
     "what a dead worker had not begun is lost": (
         MACHINE,
-        "        self._take_back(worker, list(worker.jobs))\n        self._roster.remove(worker)\n",
+        "        self._requeue(worker, list(worker.jobs))\n        self._roster.remove(worker)\n",
         "        worker.jobs.clear()\n        self._roster.remove(worker)\n",
     ),
     "what a dead worker had begun is run again without a word": (
@@ -49,7 +49,7 @@ BUGS: dict[str, tuple[str, str, str]] = {
     ),
     "who nobody wants is sent out again": (
         MACHINE,
-        "                self._tell.append(Lost(id, _NOT_BEGUN))\n            else:\n",
+        "                self._tell.append(Lost(id, NOT_BEGUN))\n            else:\n",
         "                kept.append(job)\n            else:\n",
     ),
     "a cancelled job that runs on is left alone": (
@@ -77,10 +77,30 @@ BUGS: dict[str, tuple[str, str, str]] = {
         "            if running == worker.limited:\n",
         "            if running is not None:\n",
     ),
-    "what a worker runs is taken back": (
+    "what a worker runs is run elsewhere too": (
         MACHINE,
-        "            self._take_back(worker, worker.behind(running))\n",
-        "            self._take_back(worker, list(worker.jobs))\n",
+        "[id for id in worker.behind(running) if id in asked]",
+        "[id for id in worker.jobs if id in asked]",
+    ),
+    "what was not recalled is run elsewhere too": (
+        MACHINE,
+        "[id for id in worker.behind(running) if id in asked]",
+        "worker.behind(running)",
+    ),
+    "who has not answered a recall gets the same jobs again": (
+        MACHINE,
+        "            if running is not None:\n                asked.discard(running)\n",
+        "            asked.clear()\n",
+    ),
+    "the answer to a recall is told as a loss": (
+        MACHINE,
+        "                if isinstance(report, Lost) and not report.why.started:\n",
+        "                if False:\n",
+    ),
+    "jobs are recalled twice": (
+        DEALER,
+        "        ids = [id for id in ids if id not in worker.asked]\n",
+        "",
     ),
     "a frozen worker is waited for": (
         MACHINE,
@@ -119,8 +139,8 @@ BUGS: dict[str, tuple[str, str, str]] = {
     ),
     "a suspect has others beside it": (
         WORKERS,
-        "not (self.alone or self.single or self.retiring or self.answers)",
-        "not (self.retiring or self.answers)",
+        "not (self.alone or self.single or self.retiring)",
+        "not self.retiring",
     ),
     "a suspect gets a worker that has run something": (
         DEALER,
@@ -158,9 +178,9 @@ BUGS: dict[str, tuple[str, str, str]] = {
         "            pass\n",
     ),
     "jobs go to who was asked for its own": (
-        WORKERS,
-        "not (self.alone or self.single or self.retiring or self.answers)",
-        "not (self.alone or self.single or self.retiring)",
+        DEALER,
+        "not worker.takes_more or (worker.asked and self._rules.in_order)",
+        "not worker.takes_more",
     ),
     "nobody is started after a failure": (
         MACHINE,

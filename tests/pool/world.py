@@ -20,6 +20,7 @@ from unittest.mock import patch
 import pytest
 
 from fancypipe_core.backend import (
+    NOT_BEGUN,
     Call,
     Certificate,
     Done,
@@ -40,7 +41,6 @@ from fancypipe_core.toolkit.pool.states import (
     Dismiss,
     Ended,
     Event,
-    GaveBack,
     GiveUp,
     HungUp,
     Joined,
@@ -122,7 +122,7 @@ class Process:
         running: The jobs that it runs.
         ended: Jobs that are over and not reported.
         wire: What it has said and nobody has read.
-        flag: Whether it was told to begin no more.
+        recalled: What was recalled from it, and it has not obeyed yet; it begins nothing before.
         hangs: Whether what it runs does not end.
     """
 
@@ -132,11 +132,12 @@ class Process:
         self.share = slots  # how many of them are for us, as far as the machine was told
         self.waits = True  # whether more may wait there
         self.born = now
-        self.up = self.dead = self.stopped = self.flag = self.killed = self.hung_up = False
+        self.up = self.dead = self.stopped = self.killed = self.hung_up = False
         self.unkillable = self.deaf = self.hangs = False
         self.told_dead = False
         self.dismissed = False
         self.inbox: deque[Job] = deque()
+        self.recalled: set[JobId] = set()
         self.running: dict[JobId, Job] = {}
         self.cell: JobId | None = None
         self.begun = False
@@ -158,8 +159,13 @@ class Process:
     @property
     def has_suspect(self) -> bool:
         """Whether it has a job that must have no other beside it."""
-        waits = not self.flag and any(job.id == self.alone for job in self.inbox)
+        waits = self.alone not in self.recalled and self.alone in self.waiting
         return waits or self.alone in self.unreported
+
+    @property
+    def waiting(self) -> list[JobId]:
+        """The jobs that it has not begun."""
+        return [job.id for job in self.inbox]
 
     @property
     def last(self) -> JobId | None:
@@ -312,14 +318,17 @@ class World:
             self._send(process, action.jobs)
         elif isinstance(action, RecallJobs):
             assert not process.is_ending, "asked who is about to end"
-            process.flag = True
+            asked = process.recalled.intersection(action.ids)
+            assert asked.isdisjoint(process.waiting), "asked twice"
+            process.recalled.update(action.ids)
             if not self.rules.in_order:
-                self._give_back(process, set(action.ids))
+                self.answer(process)
         elif isinstance(action, CancelJobs):
             assert not self.rules.kills, "told to stop what is to be killed"
             assert all(self.cancelled.get(id) for id in action.ids), "nobody cancelled it"
             if self.is_whole:
-                self._give_back(process, set(action.ids))
+                process.recalled.update(action.ids)
+                self.answer(process)
             else:
                 self._cancel(process, set(action.ids))
         elif isinstance(action, Look):
@@ -345,6 +354,7 @@ class World:
         for job in jobs:
             assert job.id not in self.ended, f"{job.id} is sent, and has ended"
             assert not process.has_suspect, "a suspect gets company"
+            assert job.id not in process.waiting, f"{job.id} is sent again, and was not answered"
             if (job.alone or job.id[0] in self.suspects) and self.rules.fresh:
                 assert not (job.alone and process.begun), "a suspect's worker is not fresh"
                 assert process.single, "a suspect's worker may be killed by others"
@@ -387,10 +397,8 @@ class World:
             assert self.begun.get(id), f"{id} is done, and never began"
             self.suspects.discard(id[0])
             self.losses.pop(id[0], None)
-        elif event.why.detail == "given back":
-            pytest.fail(f"{id} was recalled for others, and is lost")
         elif event.why.detail == "cancelled before it began":
-            assert id in self.cancelled, f"{id} is taken back, and nobody wanted that"
+            assert id in self.cancelled, f"{id} is recalled, and nobody wanted that"
             assert not self.begun.get(id), f"{id} is told as not begun, and it was"
         else:
             assert self.begun.get(id) or not self.rules.in_order, f"{id} is lost, not begun"
@@ -459,23 +467,14 @@ class World:
             process.ended = []
 
     def answer(self, process: Process) -> None:
-        """Answer a recall."""
-        self.report(process)
-        ids = [job.id for job in process.inbox]
-        process.inbox.clear()
-        process.flag = False
-        process.wire.append(GaveBack(process.number, ids))
-
-    def _give_back(self, process: Process, asked: set[JobId]) -> None:
-        """One that runs its jobs in no order gives back what it was asked for, if it can."""
-        ids = [job.id for job in process.inbox if job.id in asked]
-        process.inbox = deque(job for job in process.inbox if job.id not in asked)
-        process.flag = False
-        if ids and self.comes:
-            why = Certificate("cancelled", "given back", "h", 1, started=False, guilty=False)
-            process.wire.append(Ended(process.number, [Lost(id, why) for id in ids]))
-        elif ids:
-            process.wire.append(GaveBack(process.number, ids))
+        """Answer a recall: what has ended is told, and what has not begun will not begin."""
+        if self.rules.in_order:
+            self.report(process)
+        ids = [id for id in process.waiting if id in process.recalled]
+        process.inbox = deque(job for job in process.inbox if job.id not in process.recalled)
+        process.recalled.clear()
+        if ids:
+            process.wire.append(Ended(process.number, [Lost(id, NOT_BEGUN) for id in ids]))
 
     def _cancel(self, process: Process, ids: set[JobId]) -> None:
         why = Certificate("cancelled", "stopped there", "h", 1, guilty=False)
@@ -590,9 +589,9 @@ class World:
             self.die(process)
         elif not process.up:
             self.come_up(process)
-        elif process.flag and self.rules.in_order and not process.deaf:
+        elif process.recalled and not process.deaf:
             self.answer(process)
-        elif process.inbox and len(process.running) < process.slots and not process.flag:
+        elif process.inbox and len(process.running) < process.slots and not process.recalled:
             self.begin(process)
         elif process.running and not (process.hangs and patient):
             self.finish(process)

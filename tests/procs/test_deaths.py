@@ -167,7 +167,7 @@ def test_a_failure_ends_what_runs_beside_it(session: Session, tmp_path: Path) ->
     assert session.run(t.fine(1)) == 1
 
 
-def test_jobs_are_called_back_from_a_busy_worker(tmp_path: Path) -> None:
+def test_jobs_are_recalled_from_a_busy_worker(tmp_path: Path) -> None:
     """60 quick jobs must not wait behind one that turns out to be slow: it waits for them."""
     with Session("procs", 2, debug=True) as mine:
         many = tmp_path / "many"

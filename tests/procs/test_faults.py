@@ -307,7 +307,7 @@ def test_the_start_of_a_process_is_not_the_time_of_its_task(
 def test_nobody_waits_for_a_process_that_does_not_come_up(
     planned: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The other task fails: what was given to the process that hangs can be taken back."""
+    """The other task fails: what was given to the process that hangs can be recalled."""
     monkeypatch.setenv("FANCYPIPE_FAULTS", f"child.start=freeze!{planned}")
     with Session("procs", 2, debug=True, grace=100.0) as session:
         begin = time.monotonic()

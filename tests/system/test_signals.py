@@ -555,10 +555,10 @@ def test_late_results_of_an_interrupted_run_change_nothing(tmp_path: Path, backe
 
 
 @pytest.mark.fault(25)
-def test_a_backend_that_takes_nothing_back_is_waited_for(
+def test_a_backend_from_which_nothing_can_be_recalled_is_waited_for(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ThreadsBackend, "recall", None)
+    monkeypatch.setattr(ThreadsBackend, "recall", lambda *_: None)
     gate, begun = tmp_path / "gate", tmp_path / "begun"
     told = ""
 
@@ -580,7 +580,7 @@ def test_a_backend_that_takes_nothing_back_is_waited_for(
             session.run([wait_for(str(gate), str(begun)) for _ in range(5)])
         thread.join()
     assert told == (
-        "fancypipe: cancelled: waiting up to 300 s for 2 tasks that this backend cannot take back, "
+        "fancypipe: cancelled: waiting up to 300 s for 2 tasks that the backend did not return, "
         "started or not: wait_for, wait_for[2]; call interrupt() again to stop now\n"
     )
 

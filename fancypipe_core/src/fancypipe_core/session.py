@@ -25,10 +25,11 @@ from fancypipe_core._engine.machine.scheduler import Scheduler
 from fancypipe_core._engine.report import Report
 from fancypipe_core._model.ref import Ref
 from fancypipe_core._model.temp_paths import Keeper
+from fancypipe_core._plugins import discovery
 from fancypipe_core._settings import session as _session
 from fancypipe_core._worker.environment import Caller
 from fancypipe_core._worker.runner import Runner, refuse_in_worker
-from fancypipe_core.backend import BackendOptions
+from fancypipe_core.backend import Adapting, BackendOptions, Forked
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -112,7 +113,7 @@ class Session:
         self._files = Keeper(self.directory)
         self._report = Report(self._observers, self._values.open)
         self._driver = Driver(
-            plugin.make(options),
+            discovery.make_backend(plugin, options),
             self._values,
             self._make_scheduler,
             self._report,
@@ -220,10 +221,9 @@ class Session:
             raise error.with_traceback(without_engine(error))  # noqa: B904 - the same error
 
     def _adapt(self) -> None:
-        adapt = getattr(self._driver.backend, "adapt", None)
-        environment = self._caller.changed() if adapt is not None else None
-        if adapt is not None and environment is not None:
-            adapt(environment)
+        backend = self._driver.backend
+        if isinstance(backend, Adapting) and (environment := self._caller.changed()) is not None:
+            backend.adapt(environment)
 
     def _run(self, target: Any) -> Any:
         self._adapt()
@@ -284,10 +284,10 @@ class Session:
         self._owner = None
         self._files.forget()
         self._interrupts.reaction = at_once
-        forget = getattr(self._driver.backend, "forget", None)
-        if forget is not None:
+        backend = self._driver.backend
+        if isinstance(backend, Forked):
             with suppress(Exception):
-                forget()
+                backend.forget()
 
     def __enter__(self) -> Self:
         return self

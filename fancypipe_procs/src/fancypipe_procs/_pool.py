@@ -170,7 +170,8 @@ class ProcsBackend:
                 process.connection.submit(action.jobs)
                 self._watch_writes(process)
             elif isinstance(action, to.RecallJobs):
-                process.recall()
+                process.recall(action.ids)
+                self._watch_writes(process)
             elif isinstance(action, to.Dismiss):
                 process.is_ending = True
                 process.connection.ask_to_stop()

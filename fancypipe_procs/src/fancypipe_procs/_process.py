@@ -9,17 +9,24 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 
 from fancypipe_core.backend import Certificate, Done, Environment, JobId
 from fancypipe_core.errors import ConnectionLost
-from fancypipe_core.toolkit import SocketChannel, interpreter, usable_cores
-from fancypipe_core.toolkit.connection import Connection, setup_of
+from fancypipe_core.toolkit import Connection, SocketChannel, interpreter, setup_of, usable_cores
 from fancypipe_core.toolkit.death import cause_of_death, memory_kills
 from fancypipe_core.toolkit.pool import states
 from fancypipe_procs import _spawn
 from fancypipe_procs._orphans import boot_clock
 from fancypipe_procs._output import Output
-from fancypipe_procs.child import BUSY, CELL, CELL_SIZE, CHANNEL_LOST, FLAG
+from fancypipe_procs.child import (
+    BUSY,
+    CELL,
+    CELL_SIZE,
+    CHANNEL_LOST,
+    RECALLS,
+    RECALLS_AT,
+)
 
 __all__ = ["SPOILT", "Process"]
 
@@ -103,6 +110,7 @@ class Process:
         self.reported: JobId = (0, 0)
         self._moved = 0  # bytes on its channel at the last look
         self._killed_for = self._killed_why = ""
+        self._recalls = 0
         self.connection = Connection(
             SocketChannel(ours, blocking=False), SocketChannel(our_control, blocking=False)
         )
@@ -134,15 +142,14 @@ class Process:
             ConnectionLost: It is gone, and all it said was taken.
             ProtocolError: It sent what is no report.
         """
-        for reports, returned in self.connection.reports():
+        for reports in self.connection.reports():
             if not self.is_up:
                 self.is_up = True
                 events.append(states.Up(self.number))
+                continue  # of its one slot, which is one of the client's many
             ended = (event.id for event in reversed(reports) if isinstance(event, Done))
             self.reported = next(ended, self.reported)
             events.append(states.Ended(self.number, reports))
-            if returned is not None:
-                events.append(states.GaveBack(self.number, returned))
 
     def is_stopped(self) -> bool:
         """Tell whether a signal has stopped it."""
@@ -168,14 +175,15 @@ class Process:
             self._folder = environment.folder
             self.connection.adapt(changes, environment.folder)
 
-    def recall(self) -> None:
-        """Ask for the jobs that have not begun, and for all results so far.
+    def recall(self, ids: Sequence[JobId]) -> None:
+        """Ask for these jobs as far as they have not begun, and for all results so far.
 
         Raises:
             ConnectionLost: It is dead.
         """
-        self._cell[FLAG] = 1
-        self.connection.give_back()
+        self._recalls += 1
+        RECALLS.pack_into(self._cell, RECALLS_AT, self._recalls)
+        self.connection.recall(ids)
 
     def kill(self, reason: str = "", why: str = "") -> None:
         """Kill it with its process group.

@@ -11,22 +11,20 @@ import signal
 import socket
 import struct
 import sys
-from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 
 from fancypipe_core.backend import Job, Note
 from fancypipe_core.errors import ChannelError
 from fancypipe_core.toolkit import (
-    Adapt,
     InlineBackend,
     Runner,
+    Server,
     Setup,
     SocketChannel,
     decode_command,
     fault,
     ignore_ctrl_c,
-    serve,
     set_main_script,
 )
 from fancypipe_procs._isolation.reset import Household
@@ -34,18 +32,19 @@ from fancypipe_procs._isolation.reset import Household
 CELL = struct.Struct("<QQ")
 """What the shared cell holds first: task and attempt of the job that began last.
 
-The byte behind it is the client's flag: no further job may begin.  The child
-writes its job and then looks at the flag; the client sets the flag, waits far
-longer than a store takes to be seen, and then reads the job.  So whatever
-stands behind that job in the order of sending has not begun and never will,
-also when a task keeps the child from answering.
+Behind it the client counts the recalls that it has sent: no job begins until the child
+has obeyed as many.  The child writes its job and then looks at the count; the client
+counts, waits far longer than a store takes to be seen, and then reads the job.  So what
+was recalled and stands behind that job in the order of sending has not begun and
+never will, also when a task keeps the child from answering.
 
 The next byte is the child's: whether it is among tasks, so that its silence
 means nothing.
 """
-FLAG = CELL.size
-BUSY = FLAG + 1
-CELL_SIZE = CELL.size + 8
+RECALLS = struct.Struct("<I")
+RECALLS_AT = CELL.size
+BUSY = RECALLS_AT + RECALLS.size
+CELL_SIZE = BUSY + 4
 
 CHANNEL_LOST = 76
 """The exit code of a child that lost its channel; the client sees it only if it is not gone."""
@@ -93,60 +92,64 @@ class _Work:
     Args:
         cell: Shared with the client.
         runner: Runs the jobs.
-        channel: To the client.
+        channel: To the client, as is `control`.
     """
 
-    def __init__(self, cell: mmap.mmap, runner: Runner, channel: SocketChannel) -> None:
+    def __init__(
+        self, cell: mmap.mmap, runner: Runner, channel: SocketChannel, control: SocketChannel
+    ) -> None:
         self._cell = cell
         self._runner = runner
-        self._channel = channel
         self._household: Household | None = None
         self._is_due: Callable[[], bool] = lambda: False
         self._label = ""  # of the job that began last
-        self._ends = ""  # why this process is to be replaced; empty if it is not
+        self._is_over = False  # whether this process is to be replaced
         self._pack = CELL.pack_into
-        self._adapts: deque[Adapt] = deque()
-        self.backend = InlineBackend(runner, self._begin, kills=True, end=self._end)
+        self._server = Server(channel, control, self._adapt)
+        self._backend = InlineBackend(
+            runner, self._begin, kills=True, end=self._end, idle=self._listen
+        )
 
-    def adapt(self, command: Adapt) -> None:
-        """The jobs that come from now on are to find this; called from any thread."""
-        self._adapts.append(command)
+    def serve(self) -> None:
+        """Run jobs until told to stop, or this process is to be replaced.
+
+        Raises:
+            ChannelError: The client is gone, or a task has spoilt the channel.
+        """
+        self._server.serve(self._backend)
+        if self._household is not None:
+            self._household.clear()
 
     def _begin(self, job: Job) -> bool:
         if self._is_due() and not self._is_in_order(idle=False):
             return False
-        while self._adapts and self._household is not None:
-            command = self._adapts.popleft()
-            self._household.adapt(command.variables, command.folder)
         self._label = job.call.label
         cell = self._cell
         cell[BUSY] = 1
         self._pack(cell, 0, *job.id)
         fault("child.begun")
-        return not cell[FLAG]
+        return RECALLS.unpack_from(cell, RECALLS_AT)[0] == self._server.recalls  # type: ignore[no-any-return]
 
     def _end(self) -> None:
         """No task runs now."""
         self._cell[BUSY] = 0
         fault("child.ended")
 
-    def called_back(self) -> bool:
-        """Whether the client has set its flag; it is taken down."""
-        was = self._cell[FLAG] != 0
-        self._cell[FLAG] = 0
-        return was
-
-    def goes_on(self, idle: bool) -> bool:
-        """Whether there is to be another job; when idle, there is time to look around."""
+    def _listen(self) -> None:
+        """Nothing may run: there is time to look around, before the next command."""
+        _flush()
         if self._household is None:
             # Now all is there that is ours, such as the thread for commands.
             self._household = Household()
             self._is_due = self._household.is_due
-        if idle:
-            fault("child.idle")
-        if idle and not self._ends:
-            self._is_in_order(idle=True)
-        return not self._ends
+        fault("child.idle")
+        if not self._is_over and self._is_in_order(idle=True):
+            self._server.hear()
+
+    def _adapt(self, variables: dict[str, str | None], folder: str) -> None:
+        """The jobs that come from now on are to find this."""
+        assert self._household is not None, "made before anything was heard"
+        self._household.adapt(variables, folder)
 
     def _is_in_order(self, idle: bool) -> bool:
         """See what the last job has left, and put it right; else this process is to end."""
@@ -156,20 +159,14 @@ class _Work:
         if self._runner.out_of_memory:
             found.end = "a task ran out of memory"
         if found.end:
-            self._ends = found.end
+            self._is_over = True
+            self._server.end()
             found.notes.append(
                 f"the worker process {os.getpid()} is replaced after {self._label}: {found.end}"
             )
         if found.notes:
             self._runner.tell([Note(None, "warning", text) for text in found.notes])
-        return not self._ends
-
-    def hang_up(self) -> None:
-        """Tell the client that nothing more comes, if this process ends on its own."""
-        if self._ends:
-            self._channel.hang_up()
-        if self._household is not None:
-            self._household.clear()
+        return not self._is_over
 
 
 def main(argv: list[str]) -> None:
@@ -201,21 +198,23 @@ def main(argv: list[str]) -> None:
         sys.path[:] = setup.path
         sys.argv[:] = setup.argv
         set_main_script(setup.main)
-        work = _Work(cell, Runner(setup.directory, live=False), channel)
-        serve(channel, control, work.backend, work.called_back, work.goes_on, work.adapt)
+        _Work(cell, Runner(setup.directory, live=False), channel, control).serve()
     except ChannelError:
         # The client is gone, and there is nobody to tell; or a task has done it.
         os._exit(CHANNEL_LOST)
-    work.hang_up()
     # What tasks registered and printed is done; the rest of a shutdown is not
     # needed, and threads that tasks left behind must not hold us up.
     atexit._run_exitfuncs()
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except (OSError, ValueError, AttributeError):
-            continue
+    _flush()
     os._exit(0)
+
+
+def _flush() -> None:
+    """Write out what tasks have printed."""
+    for stream in (sys.stdout, sys.stderr):
+        # The user may have closed or replaced it.
+        with suppress(OSError, ValueError, AttributeError):
+            stream.flush()
 
 
 if __name__ == "__main__":

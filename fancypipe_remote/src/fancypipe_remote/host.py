@@ -21,6 +21,7 @@ from msgspec.structs import replace
 
 from fancypipe_core.errors import ChannelError, FancyPipeError, ProtocolError, VersionMismatch
 from fancypipe_core.toolkit import (
+    Server,
     Setup,
     SocketChannel,
     decode_command,
@@ -28,7 +29,6 @@ from fancypipe_core.toolkit import (
     ignore_ctrl_c,
     local_backend,
     owned_prefix,
-    serve_backend,
     set_main_script,
     sweep_orphans,
 )
@@ -138,7 +138,7 @@ def _serve(channel: SocketChannel, name: str, workers: int, own: str) -> None:
         main_script = ("file", place.of(main_script[1]))
     set_main_script(main_script)
     os.chdir(greeting.cwd if os.path.isdir(greeting.cwd) else own)
-    serve_backend(channel, backend)
+    Server(channel).serve(backend)
 
 
 if __name__ == "__main__":

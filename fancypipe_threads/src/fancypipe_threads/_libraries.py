@@ -61,7 +61,7 @@ class Libraries:
         for library in self._each_thread:
             _set(library, self._share)
 
-    def give_back(self) -> None:
+    def restore(self) -> None:
         """From now on each may use what it could before."""
         if not self._limits:
             return

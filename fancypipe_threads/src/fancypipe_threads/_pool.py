@@ -26,6 +26,7 @@ from time import monotonic, perf_counter
 from types import FrameType
 
 from fancypipe_core.backend import (
+    NOT_BEGUN,
     BackendOptions,
     Certificate,
     Done,
@@ -127,9 +128,6 @@ class ThreadsBackend:
 
     def cancel(self, ids: Sequence[JobId]) -> None:
         unwanted = set(ids)
-        why = Certificate(
-            "cancelled", "cancelled before it began", "", 0, started=False, guilty=False
-        )
         lost: list[Event] = []
         kept: list[Job] = []
         while self._jobs:
@@ -138,7 +136,7 @@ class ThreadsBackend:
             except IndexError:
                 break
             if job.id in unwanted:
-                lost.append(Lost(job.id, why))
+                lost.append(Lost(job.id, NOT_BEGUN))
             else:
                 kept.append(job)
         if kept:
@@ -178,10 +176,10 @@ class ThreadsBackend:
             frame = sys._current_frames().get(worker.thread.ident or 0)
             worker.thread.join(max(until - monotonic(), _IN_A_JOB) if _runs_a_job(frame) else _END)
 
-        self._libraries.give_back()
+        self._libraries.restore()
 
     def forget(self) -> None:
-        self._libraries.give_back()
+        self._libraries.restore()
 
     # ---- in the worker threads ----
 
@@ -207,7 +205,7 @@ class ThreadsBackend:
                 self._report()
                 idle.append(signal)
                 # A job may have come in between: then nobody saw us idle.
-                if not (jobs or self._stopping) or not self._withdraw(signal):
+                if not (jobs or self._stopping) or not self._leave_idle(signal):
                     signal.acquire()
                 token = runner.enter()
                 continue
@@ -225,7 +223,7 @@ class ThreadsBackend:
             if len(ended) >= _REPORT_AT or perf_counter() - self._reported > _REPORT_AFTER:
                 self._report()
 
-    def _withdraw(self, signal: threading.Lock) -> bool:
+    def _leave_idle(self, signal: threading.Lock) -> bool:
         """Leave the queue of the idle; False if somebody has already called us."""
         try:
             self._idle.remove(signal)

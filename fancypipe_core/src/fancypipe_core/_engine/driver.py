@@ -30,11 +30,7 @@ from fancypipe_core._engine.watchdog import Watchdog
 from fancypipe_core._model.definition import Definition, Options
 from fancypipe_core._model.ref import Instance, Ref
 from fancypipe_core._model.temp_paths import Keeper
-from fancypipe_core.backend import (
-    Backend,
-    Event,
-    Note,
-)
+from fancypipe_core.backend import Backend, Driven, Event, Note, Patient
 
 __all__ = ["Driver"]
 
@@ -85,9 +81,9 @@ class Driver:
         self.graph = reactor.graph
         self.handle, self.finish_up = reactor.handle, reactor.finish_up
         self._watchdog = Watchdog(backend, FREEZE_LIMIT, reactor.story)
-        self._drive: Callable[[float | None], None] | None = getattr(backend, "drive", None)
+        self._driven = backend if isinstance(backend, Driven) else None
         # Serial: the user's tasks run in this thread, and Ctrl-C must reach them.
-        self._inline = self._drive is not None and isinstance(values, LiveValues)
+        self._inline = self._driven is not None and isinstance(values, LiveValues)
 
     # ---- for the session ----
 
@@ -105,10 +101,11 @@ class Driver:
         self._watchdog = Watchdog(self.backend, freeze_limit, self._reactor.story)
         # What is driven from here comes up at once; a pool of others may take its time,
         # and what it does then is its own.
-        with self.interrupts.told_to(lambda _frame: self._drive is None):
+        with self.interrupts.told_to(lambda _frame: self._driven is None):
             self.backend.start(self._sink)
         with self.interrupts.told_to(self._interrupted):
-            limit = max(limit, getattr(self.backend, "start_limit", 0.0))
+            if isinstance(self.backend, Patient):
+                limit = max(limit, self.backend.start_limit)
             until = monotonic() + limit
             while not self._reactor.slots.count:
                 late = monotonic() > until
@@ -217,8 +214,8 @@ class Driver:
     def wake(self) -> None:
         """Make the loop look around; from a signal handler or another thread."""
         self._inbox.put(())
-        if self._drive is not None:
-            self.backend.wake()  # type: ignore[attr-defined]
+        if self._driven is not None:
+            self._driven.wake()
 
     def resolve(self, ref: Ref[Any], parent: Node) -> Any:
         """Run what a reference needs, for a module that waits for it inside its main."""
@@ -309,9 +306,9 @@ class Driver:
         come: list[Event] = []
         heard = False
         # Where tasks run in this thread, and none is to run, the backend has nothing to wait for.
-        if self._drive is not None and not (self._inline and not self.scheduler.in_flight):
+        if self._driven is not None and not (self._inline and not self.scheduler.in_flight):
             if inbox.empty():
-                self._drive(timeout)
+                self._driven.drive(timeout)
         else:
             try:
                 come += inbox.get(timeout=timeout)

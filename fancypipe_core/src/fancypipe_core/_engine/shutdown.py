@@ -18,7 +18,7 @@ from fancypipe_core.backend import Backend
 
 __all__ = ["Loop", "Shutdown"]
 
-_RECALL = 0.25  # seconds in which a backend gives back what it has not begun
+_RECALL = 0.25  # seconds in which a backend answers a recall
 _KILL = 0.5  # seconds in which what can be killed is killed
 _TERM_GRACE = 2.0  # seconds; who sends SIGTERM sends SIGKILL soon
 _LOOK = 0.2  # seconds between two looks at the clock
@@ -107,19 +107,18 @@ class Shutdown:
         return f"{text}, {missing} not" if missing else text
 
     def _let_finish(self, until: float) -> None:
-        """Call back what has not begun, and wait for what runs."""
+        """Recall what has not begun, and wait for what runs."""
         loop = self._loop
         loop.handle(table.Slots(0, 0))
-        recall = getattr(loop.backend, "recall", None)
-        if recall is not None:
-            recall(loop.scheduler.under_way())
-            # As many as can run at the same time may do so; when no more are left, all is told.
-            self._drain(min(until, monotonic() + _RECALL), lambda left: left <= loop.slots)
+        loop.backend.recall(loop.scheduler.under_way())
+        # As many as can run at the same time may do so; when no more are left, all is told.
+        self._drain(min(until, monotonic() + _RECALL), lambda left: left <= loop.slots)
         left = loop.scheduler.in_flight
         if not left or until <= monotonic() or loop.interrupts.count > 1:
             return
-        what = several(left, "task" if recall is None else "running task")
-        what += "" if recall is not None else " that this backend cannot take back, started or not"
+        what = several(left, "running task")
+        if left > loop.slots:
+            what = f"{_tasks(left)} that the backend did not return, started or not"
         self._report.warn(
             f"{how(loop.interrupts.signal)}: waiting up to {until - monotonic():.3g} s for "
             f"{what}: {self._names()}; {again(loop.interrupts.signal)} to stop now"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from fancypipe_core.backend import Watched
 from fancypipe_core.errors import InternalError
 
 __all__ = ["LOOK", "Watchdog"]
@@ -23,13 +24,13 @@ class Watchdog:
     """Looks at a backend, in the engine's thread.
 
     Args:
-        backend: It is asked if it has the method `check`.
+        backend: It is asked if it is `Watched`.
         limit: Seconds for which the same part may stand still.
         story: Says how the run stands, for the message.
     """
 
     def __init__(self, backend: object, limit: float, story: Callable[[], str]) -> None:
-        self._check: Callable[[], str] | None = getattr(backend, "check", None)
+        self._check = backend.check if isinstance(backend, Watched) else None
         self._limit = limit
         self._story = story
         self._said = ""

@@ -14,7 +14,7 @@ from fancypipe_core._base.option_names import plain
 
 if TYPE_CHECKING:
     from fancypipe_core._base.declarations import Command
-    from fancypipe_core.backend import BackendPlugin
+    from fancypipe_core.backend import Backend, BackendOptions, BackendPlugin
 
 __all__ = [
     "OURS",
@@ -29,6 +29,7 @@ __all__ = [
     "is_installed",
     "known",
     "make",
+    "make_backend",
     "observers",
     "one_line",
     "others",
@@ -36,6 +37,7 @@ __all__ = [
     "say",
 ]
 
+_METHODS = ("start", "submit", "cancel", "recall", "stop")
 _GROUP = "fancypipe.backends"
 _OBSERVERS = "fancypipe.plugins"
 
@@ -185,6 +187,23 @@ def find(name: str) -> BackendPlugin:
     raise errors.BackendNotFound(
         f"there is no backend {name!r}; {hint}", name=name, installed=installed()
     )
+
+
+def make_backend(plugin: BackendPlugin, options: BackendOptions) -> Backend:
+    """Return what a plugin makes, which has all that the contract wants.
+
+    Raises:
+        PluginError: It lacks a method.
+    """
+    made = plugin.make(options)
+    missing = [name for name in _METHODS if not callable(getattr(made, name, None))]
+    if missing:
+        raise errors.PluginError(
+            f"backend {plugin.name!r}: {type(made).__name__} has no {', '.join(missing)}; "
+            f"a backend has {', '.join(_METHODS)} (see fancypipe_core.backend)",
+            plugin=plugin.name,
+        )
+    return made
 
 
 def backends() -> list[BackendEntry]:

@@ -47,8 +47,8 @@ from fancypipe_core.errors import ProtocolError
 __all__ = [
     "Adapt",
     "Cancel",
+    "Command",
     "FromWorker",
-    "GiveBack",
     "Jobs",
     "Recall",
     "Reports",
@@ -134,13 +134,9 @@ class Cancel(msgspec.Struct, tag="cancel"):
 
 
 class Recall(msgspec.Struct, tag="recall"):
-    """These jobs are wanted back, as far as they have not begun."""
+    """These jobs are not to begin; each that has not is reported as lost."""
 
     ids: list[JobId]
-
-
-class GiveBack(msgspec.Struct, tag="give back"):
-    """Report what is done, and return the jobs that have not begun."""
 
 
 class Stop(msgspec.Struct, tag="stop"):
@@ -149,7 +145,7 @@ class Stop(msgspec.Struct, tag="stop"):
     grace: _Seconds = 0.0
 
 
-_Command = Setup | Adapt | Jobs | Cancel | Recall | GiveBack | Stop
+Command = Setup | Adapt | Jobs | Cancel | Recall | Stop
 
 
 class _Ok(msgspec.Struct, tag="ok", array_like=True, gc=False):
@@ -223,26 +219,25 @@ class _Slots(msgspec.Struct, tag="slots", array_like=True, gc=False):
 class _Report(msgspec.Struct, array_like=True):
     done: list[_Done]
     notes: list[_Note]
-    returned: list[JobId] | None
     rare: list[_Started | _Lost | _Slots]
 
 
-_decode_command = unpacker(_Command)
+_decode_command = unpacker(Command)
 _decode_report = unpacker(_Report)
 
 
-def encode_command(command: _Command) -> bytes:
+def encode_command(command: Command) -> bytes:
     """Return a command as the head of a frame."""
     return pack(command)
 
 
-def decode_command(frame: Frame) -> _Command:
+def decode_command(frame: Frame) -> Command:
     """Return the command in a frame.
 
     Raises:
         ProtocolError: It is none.
     """
-    command: _Command = _read(_decode_command, frame[0], "command")
+    command: Command = _read(_decode_command, frame[0], "command")
     return command
 
 
@@ -377,8 +372,8 @@ class FromWorker:
         return made
 
 
-def encode_report(events: Sequence[Event], returned: Sequence[JobId] | None = None) -> Frame:
-    """Return a frame with a worker's events, and the jobs that it gives back if it was asked."""
+def encode_report(events: Sequence[Event]) -> Frame:
+    """Return a frame with a worker's events."""
     done: list[_Done] = []
     notes: list[_Note] = []
     rare: list[_Started | _Lost | _Slots] = []
@@ -401,8 +396,7 @@ def encode_report(events: Sequence[Event], returned: Sequence[JobId] | None = No
             rare.append(_Lost(*event.id, event.why))
         elif type(event) is Slots:
             rare.append(_Slots(event.count, event.ahead))
-    back = None if returned is None else list(returned)
-    return pack(_Report(done, notes, back, rare)), buffers
+    return pack(_Report(done, notes, rare)), buffers
 
 
 def _wired(reply: Ok | More | Err, buffers: list[Any]) -> _Ok | _More | _Err:
@@ -454,10 +448,8 @@ class Reports:
         # A definition is one call for the whole session, whichever task sends it.
         self._calls: dict[tuple[str, tuple[bytes, ...]], Call] = {}
 
-    def read(self, frame: Frame) -> tuple[list[Event], list[JobId] | None]:
-        """Return the events of a frame, and the jobs that are given back (None: not asked).
-
-        A job's notes come before its end.
+    def read(self, frame: Frame) -> list[Event]:
+        """Return the events of a frame; a job's notes come before its end.
 
         Raises:
             ProtocolError: It is no report.
@@ -489,7 +481,7 @@ class Reports:
                 events.append(Lost((one.task, one.attempt), why))
             elif isinstance(one, _Slots):
                 events.append(Slots(one.count, one.ahead))
-        return events, report.returned
+        return events
 
     def _reply(self, reply: _Ok | _More | _Err, deal: _Buffers) -> Ok | More | Err:
         if type(reply) is _Ok:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from time import perf_counter
 
 from fancypipe_core.backend import (
+    NOT_BEGUN,
     BackendOptions,
     BackendPlugin,
     Call,
@@ -34,13 +35,16 @@ SHORT = 0.0002  # seconds; a job that usually takes longer does not keep results
 class InlineBackend:
     """Runs jobs when it is driven.
 
+    While a job runs, `recall` and `stop` may be called from another thread.
+
     Args:
         runner: What runs them.
         begin: Called with each job right before it runs; False means that it must
-            not run: it stays, and `drive` comes back.
+            not run yet: it stays, and the next `drive` begins with `idle`.
         kills: Whether somebody else enforces time limits.
         end: Called when no job runs any more, or none for the moment, right before
             the results are reported.
+        idle: Called by `drive` when no job may run; it may wait for one.
     """
 
     def __init__(
@@ -49,21 +53,20 @@ class InlineBackend:
         begin: Callable[[Job], bool] | None = None,
         kills: bool = False,
         end: Callable[[], None] = lambda: None,
+        idle: Callable[[], None] = lambda: None,
     ) -> None:
         self._runner = runner
         self._begin = begin
         self._kills = kills
         self._end = end
+        self._idle = idle
         self._ended: deque[Event] = deque()
         self._typical: dict[Call, float] = {}  # seconds
         self._jobs: deque[Job] = deque()
+        self._waiting: set[JobId] = set()  # who takes an id out decides what becomes of the job
+        self._held = False
         self._sink: Sink | None = None
         self._warned = False
-
-    @property
-    def waiting(self) -> int:
-        """How many jobs have not begun."""
-        return len(self._jobs)
 
     def start(self, sink: Sink) -> None:
         self._sink = sink
@@ -71,76 +74,73 @@ class InlineBackend:
         sink([Slots(1, _AHEAD)])
 
     def submit(self, jobs: Sequence[Job]) -> None:
+        self._waiting.update([job.id for job in jobs])
         self._jobs.extend(jobs)
 
-    def cancel(self, ids: Sequence[JobId]) -> None:
-        why = Certificate(
-            "cancelled", "cancelled before it began", "", 0, started=False, guilty=False
-        )
-        unwanted = set(ids)
-        events: list[Event] = []
-        kept: list[Job] = []
-        for job in self.withdraw():
-            if job.id in unwanted:
-                events.append(Lost(job.id, why))
-            else:
-                kept.append(job)
-        self._jobs.extend(kept)
-        if events and self._sink is not None:
-            self._sink(events)
+    def recall(self, ids: Sequence[JobId]) -> None:
+        self._report([Lost(id, NOT_BEGUN) for id in ids if self._claim(id)])
 
-    recall = cancel  # it touches nothing that runs
+    cancel = recall  # nobody can stop what runs
 
-    def withdraw(self) -> list[Job]:
-        """Take back all jobs that have not begun.  May be called from another thread."""
-        taken: deque[Job] = deque()
-        while True:
-            try:
-                # From the far end, job by job: the worker may take from the near one.
-                taken.appendleft(self._jobs.pop())
-            except IndexError:
-                return list(taken)
+    def _claim(self, id: JobId) -> bool:
+        """Take an id out of those that wait; False if another thread has, or it never waited."""
+        try:
+            self._waiting.remove(id)
+        except KeyError:
+            return False
+        return True
 
     def stop(self, grace: float) -> None:
+        self._waiting.clear()
         self._jobs.clear()
         self._sink = None
 
-    def report(self) -> None:
-        """Report what has ended.  May be called from another thread while a job runs."""
+    def _report(self, lost: Sequence[Event] = ()) -> None:
+        """Report what has ended, and what is lost."""
         events: list[Event] = []
         while True:
             try:
                 events.append(self._ended.popleft())
             except IndexError:
                 break
+        events += lost
         if events and self._sink is not None:
             self._sink(events)
 
     def drive(self, timeout: float | None) -> None:
         """Run jobs for about a millisecond, or one if it takes longer; then report."""
-        jobs, ended, typical = self._jobs, self._ended, self._typical
-        run, begin = self._runner.run, self._begin
-        if not jobs:
+        if self._held or not self._waiting:
+            if not self._held:
+                self._jobs.clear()  # they were recalled
+            self._held = False
+            self._idle()
             return
+        jobs, ended, typical, waiting = self._jobs, self._ended, self._typical, self._waiting
+        run, begin = self._runner.run, self._begin
         until = perf_counter() + _BURST
         token = self._runner.enter()
         try:
             while True:
                 try:
                     job = jobs.popleft()
+                    waiting.remove(job.id)
                 except IndexError:
                     return
+                except KeyError:
+                    continue  # it was recalled
                 usual = typical.get(job.call, 1.0)
                 if usual > SHORT and ended:
                     # It may take long; nobody must wait for what is done already.
                     self._end()
-                    self.report()
+                    self._report()
                 if job.time_limit is not None and not self._kills and not self._warned:
                     self._warned = True
                     text = "the serial backend cannot stop a task: timeouts are not enforced"
                     ended.append(Note(None, "warning", text))
                 if begin is not None and not begin(job):
                     jobs.appendleft(job)
+                    waiting.add(job.id)
+                    self._held = True
                     return
                 try:
                     done = run(job)
@@ -155,7 +155,7 @@ class InlineBackend:
         finally:
             self._runner.leave(token)
             self._end()
-            self.report()
+            self._report()
 
     def wake(self) -> None:
         """Nothing to wake: `drive` never waits."""

@@ -26,8 +26,6 @@ def local_backend(name: str, workers: int, directory: str) -> Backend:
         PluginError: It is broken.
     """
     plugin = discovery.find(name or discovery.default_backend())
-    return plugin.make(
-        BackendOptions(
-            workers, directory, lambda: Runner(directory, live=False), own_settings(plugin)
-        )
-    )
+    own = own_settings(plugin)
+    options = BackendOptions(workers, directory, lambda: Runner(directory, live=False), own)
+    return discovery.make_backend(plugin, options)

@@ -1,7 +1,7 @@
 """The contract between the engine and a backend, and nothing else.
 
-What enters: `Job`s, through `Backend.submit`; wishes, through `cancel` and what a backend
-may have besides.  What leaves: `Event`s, through the sink.  The rules stand in
+What enters: `Job`s, through `Backend.submit`; wishes, through `cancel`, `recall` and what a
+backend may have besides.  What leaves: `Event`s, through the sink.  The rules stand in
 `contract`; what helps to write a backend is in `fancypipe_core.toolkit`.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from fancypipe_core.backend.contract import (
     API_VERSION,
+    NOT_BEGUN,
     Adapting,
     Backend,
     BackendOptions,
@@ -34,8 +35,8 @@ from fancypipe_core.backend.contract import (
     NewTask,
     Note,
     Ok,
+    Patient,
     Payload,
-    Recalling,
     Reply,
     Sink,
     Slots,
@@ -46,6 +47,7 @@ from fancypipe_core.backend.contract import (
 
 __all__ = [
     "API_VERSION",
+    "NOT_BEGUN",
     "Adapting",
     "Backend",
     "BackendOptions",
@@ -71,8 +73,8 @@ __all__ = [
     "NewTask",
     "Note",
     "Ok",
+    "Patient",
     "Payload",
-    "Recalling",
     "Reply",
     "Sink",
     "Slots",

@@ -14,7 +14,8 @@ The rules; the conformance tests have the same numbers:
     at most one `Started` comes before it.
 4.  The sink may be called from any thread, even from inside `submit`.
 5.  `cancel` is a wish.  Unknown ids are ignored, repeats do no harm, rule 3 holds.
-    So is `recall`, for backends that have it, and it leaves alone what runs.
+    So is `recall`, which leaves alone what runs, and ends what has not begun in
+    `Lost`, neither started nor guilty.
 6.  A dead worker yields `Lost` for its own job only, with a certificate; then
     `Slots`, if the capacity changed.
 7.  The engine keeps at most `count + ahead` jobs submitted.  `ahead` hides
@@ -26,7 +27,7 @@ The rules; the conformance tests have the same numbers:
     cannot, it says so once, by a `Note` on the stream "warning"; or it abandons
     of the job, reports it as lost by `timeout`, and names what runs on in a note.
 
-What a backend may have besides: `Driven`, `Recalling`, `Watched`, `Forked`, `Adapting`.
+What a backend may have besides: `Driven`, `Patient`, `Watched`, `Forked`, `Adapting`.
 
 Version of this contract: `API_VERSION`.
 """
@@ -35,7 +36,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Annotated, Any, NamedTuple, Protocol
+from typing import Annotated, Any, NamedTuple, Protocol, runtime_checkable
 
 import msgspec
 
@@ -44,6 +45,7 @@ from fancypipe_core._base.declarations import Command, setting
 
 __all__ = [
     "API_VERSION",
+    "NOT_BEGUN",
     "Adapting",
     "Backend",
     "BackendOptions",
@@ -69,8 +71,8 @@ __all__ = [
     "NewTask",
     "Note",
     "Ok",
+    "Patient",
     "Payload",
-    "Recalling",
     "Reply",
     "Sink",
     "Slots",
@@ -272,6 +274,12 @@ class Certificate(msgspec.Struct, frozen=True, array_like=True):
         return f"{self.detail} (host {self.host}, pid {self.pid}{memory})"
 
 
+NOT_BEGUN = Certificate(
+    "cancelled", "cancelled before it began", "", 0, started=False, guilty=False
+)
+"""Why a job is lost that was cancelled or recalled before it began: the answer to `recall`."""
+
+
 class Slots(msgspec.Struct, frozen=True):
     """How much the backend can do now.
 
@@ -347,7 +355,7 @@ Sink = Callable[[Sequence[Event]], None]
 
 
 class Backend(Protocol):
-    """The four things that a backend does.  See the rules in this module's text."""
+    """The five things that a backend does.  See the rules in this module's text."""
 
     def start(self, sink: Sink) -> None:
         """Come up, then report `Slots` to the sink.
@@ -362,10 +370,22 @@ class Backend(Protocol):
     def cancel(self, ids: Sequence[JobId]) -> None:
         """Drop these jobs where they wait and kill them where they run, if you can."""
 
+    def recall(self, ids: Sequence[JobId]) -> None:
+        """Drop what of these has not begun, and report it as lost by `NOT_BEGUN`.
+
+        What runs goes on.  It is for an end in good order, so that what waits does not
+        run before it, and for work that an idle worker could do sooner.  Where `cancel`
+        stops nothing that runs, the two are the same.
+        """
+
     def stop(self, grace: float) -> None:
         """End.  Running jobs have `grace` seconds to finish; then they are killed."""
 
 
+# What a backend may have besides.  The engine finds it by `isinstance`, in its own process.
+
+
+@runtime_checkable
 class Driven(Backend, Protocol):
     """A backend that lives in the engine's thread and is driven from there.
 
@@ -374,8 +394,7 @@ class Driven(Backend, Protocol):
     than a small task; and it is how serial keeps tasks where a debugger works.
 
     `start` must not wait, for Ctrl-C is not heeded in it; what takes its time, such as
-    workers that have to come from somewhere, comes in `drive`.  If that may take longer
-    than the setting `backend_start_limit`, have an attribute `start_limit`, in seconds.
+    workers that have to come from somewhere, comes in `drive`.
     """
 
     def drive(self, timeout: float | None) -> None:
@@ -389,21 +408,16 @@ class Driven(Backend, Protocol):
         """Make a `drive` that waits return soon.  Called from any thread."""
 
 
-class Recalling(Backend, Protocol):
-    """A backend that can take jobs back and leave alone what runs: for an end in good order.
+@runtime_checkable
+class Patient(Backend, Protocol):
+    """A backend that may need longer to come up than the setting `backend_start_limit`."""
 
-    Without it, what was sent ahead runs before a run that was interrupted ends.
-    Where `cancel` stops nothing that runs, the two are the same.
-    """
-
-    def recall(self, ids: Sequence[JobId]) -> None:
-        """Give back what of these has not begun; what runs goes on.
-
-        A job that is given back ends in `Lost`, neither started nor guilty.  Unknown
-        ids are ignored, and repeats do no harm, as for `cancel`.
-        """
+    @property
+    def start_limit(self) -> float:
+        """Seconds in which the first `Slots` come, or it says why not."""
 
 
+@runtime_checkable
 class Watched(Backend, Protocol):
     """A backend with threads of its own, which the engine looks after."""
 
@@ -425,6 +439,7 @@ class Watched(Backend, Protocol):
         """
 
 
+@runtime_checkable
 class Forked(Backend, Protocol):
     """A backend with descriptors that a fork of the client must not hold.
 
@@ -455,6 +470,7 @@ class Environment(NamedTuple):
     folder: str
 
 
+@runtime_checkable
 class Adapting(Backend, Protocol):
     """A backend whose workers find the caller's environment, as it is when a run begins."""
 

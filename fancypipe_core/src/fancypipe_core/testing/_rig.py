@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from fancypipe_core._codec.values import EncodedValues, LiveValues
 from fancypipe_core._model.ref import Instance
+from fancypipe_core._plugins.discovery import make_backend
 from fancypipe_core._settings.session import own_settings
 from fancypipe_core._worker.runner import Runner
 from fancypipe_core.backend import (
@@ -18,6 +19,7 @@ from fancypipe_core.backend import (
     BackendPlugin,
     Certificate,
     Done,
+    Driven,
     Err,
     Event,
     Job,
@@ -159,9 +161,8 @@ class Rig:
         options = BackendOptions(
             workers, directory, lambda: Runner(directory, live=live), own_settings(plugin)
         )
-        self.backend = plugin.make(options)
-        self.drive: Callable[[float | None], None] | None
-        self.drive = getattr(self.backend, "drive", None)
+        self.backend = make_backend(plugin, options)
+        self.drive = self.backend.drive if isinstance(self.backend, Driven) else None
         self._next = 0
         self._open = False
 

@@ -1,9 +1,9 @@
 """What helps to write a backend: public, and above the contract.
 
 `Pool` decides which worker runs which job; `Connection` and `ChannelBackend` are the client's end
-of a channel to a worker, `serve` and `serve_backend` the worker's; `FuturesBackend` makes a
-backend of what has `submit(function, argument) -> Future`.  The rest is small and said once.
-Each is loaded when it is asked for.
+of a channel to a worker, `Server` is the worker's; `FuturesBackend` makes a backend of what has
+`submit(function, argument) -> Future`.  The rest is small and said once.  Each is loaded when it
+is asked for.
 """
 
 from __future__ import annotations
@@ -24,16 +24,18 @@ if TYPE_CHECKING:
     from fancypipe_core._worker.local import local_backend
     from fancypipe_core._worker.runner import Runner
     from fancypipe_core.cli import run_command  # the door of the command line
-    from fancypipe_core.toolkit.channel_backend import ChannelBackend, serve
+    from fancypipe_core.toolkit.connection import ChannelBackend, Connection, setup_of
     from fancypipe_core.toolkit.futures import FuturesBackend
-    from fancypipe_core.toolkit.server import serve_backend
+    from fancypipe_core.toolkit.server import Server
 
 _HOMES = {
     "Adapt": "_wire.messages",
-    "ChannelBackend": "toolkit.channel_backend",
+    "ChannelBackend": "toolkit.connection",
+    "Connection": "toolkit.connection",
     "FuturesBackend": "toolkit.futures",
     "InlineBackend": "_worker.inline",
     "Runner": "_worker.runner",
+    "Server": "toolkit.server",
     "Setup": "_wire.messages",
     "SocketChannel": "_wire.channel",
     "decode_command": "_wire.messages",
@@ -45,9 +47,8 @@ _HOMES = {
     "owned_prefix": "_engine.orphans",
     "pack": "_base.msgpack",
     "run_command": "cli",
-    "serve": "toolkit.channel_backend",
-    "serve_backend": "toolkit.server",
     "set_main_script": "_base.main_module",
+    "setup_of": "toolkit.connection",
     "sweep_orphans": "_engine.orphans",
     "unpacker": "_base.msgpack",
     "usable_cores": "_base.cores",
@@ -56,9 +57,11 @@ _HOMES = {
 __all__ = [
     "Adapt",
     "ChannelBackend",
+    "Connection",
     "FuturesBackend",
     "InlineBackend",
     "Runner",
+    "Server",
     "Setup",
     "SocketChannel",
     "decode_command",
@@ -70,9 +73,8 @@ __all__ = [
     "owned_prefix",
     "pack",
     "run_command",
-    "serve",
-    "serve_backend",
     "set_main_script",
+    "setup_of",
     "sweep_orphans",
     "unpacker",
     "usable_cores",

@@ -17,11 +17,11 @@ from fancypipe_core._wire import messages
 from fancypipe_core._wire.channel import Frame
 from fancypipe_core._worker.environment import apply
 from fancypipe_core._worker.runner import Runner
-from fancypipe_core.backend import Event, Job, JobId, JobRunner
+from fancypipe_core.backend import NOT_BEGUN, Event, Job, JobRunner, Lost
 
 __all__ = ["answer", "copied", "run_batch", "run_jobs", "this_process"]
 
-_LIMIT = 0.02  # seconds after which a batch gives back what it has not begun
+_LIMIT = 0.02  # seconds after which a batch begins no more
 _here = threading.local()  # what a thread of a worker keeps from batch to batch of a session
 
 
@@ -59,8 +59,8 @@ def run_batch(batch: tuple[bytes, str, bytes, list[bytearray]]) -> Frame:
     _here.runner.connect(notes.extend)
     command = messages.decode_command((head, buffers))
     assert isinstance(command, messages.Jobs), "a batch that holds no jobs"
-    events, returned = run_jobs(_here.runner, _here.reader.jobs(command, buffers))
-    head, found = messages.encode_report([*notes, *events], returned)
+    events = run_jobs(_here.runner, _here.reader.jobs(command, buffers))
+    head, found = messages.encode_report([*notes, *events])
     fault("batch.report")
     return head, copied(found)
 
@@ -86,8 +86,8 @@ def _outlive(parent: Any) -> None:
     os._exit(0)
 
 
-def run_jobs(runner: JobRunner, jobs: list[Job]) -> tuple[list[Event], list[JobId]]:
-    """Run jobs until all are done or it takes too long; return what is left."""
+def run_jobs(runner: JobRunner, jobs: list[Job]) -> list[Event]:
+    """Run jobs until all are done or it takes too long; the others are lost, not begun."""
     ended: list[Event] = []
     until = perf_counter() + _LIMIT
     token = runner.enter()
@@ -98,4 +98,4 @@ def run_jobs(runner: JobRunner, jobs: list[Job]) -> tuple[list[Event], list[JobI
             ended.append(runner.run(job))
     finally:
         runner.leave(token)
-    return ended, [job.id for job in jobs[len(ended) :]]
+    return ended + [Lost(job.id, NOT_BEGUN) for job in jobs[len(ended) :]]

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from fancypipe_core._base.main_module import main_script
 from fancypipe_core._wire import messages
 from fancypipe_core._wire.channel import SocketChannel
-from fancypipe_core.backend import Event, Job, JobId
+from fancypipe_core.backend import Done, Event, Job, JobId, Lost
 
-__all__ = ["Connection", "setup_of"]
+__all__ = ["ChannelBackend", "Connection", "setup_of"]
 
 
 def setup_of(directory: str) -> messages.Setup:
@@ -28,14 +28,14 @@ class Connection:
     """A worker at the other end of a channel.
 
     Args:
-        channel: Not blocking; jobs go, reports come.
-        control: Not blocking; commands go.  The channel itself, if one channel
-            carries all.
+        channel: Not blocking; jobs and commands go, reports come.
+        control: Not blocking; what is urgent goes here too, if the worker has a second
+            ear for that.
     """
 
-    def __init__(self, channel: SocketChannel, control: SocketChannel) -> None:
+    def __init__(self, channel: SocketChannel, control: SocketChannel | None = None) -> None:
         self.channel = channel
-        self.control = control
+        self._control = control
         self._writer = messages.ToWorker()
         self._reader = messages.Reports()
 
@@ -57,28 +57,25 @@ class Connection:
 
     def cancel(self, ids: Sequence[JobId]) -> None:
         """Say that nobody wants these jobs any more."""
-        self.channel.send(messages.encode_command(messages.Cancel(list(ids))))
+        self._urge(messages.Cancel(list(ids)))
 
     def recall(self, ids: Sequence[JobId]) -> None:
-        """Ask for these jobs as far as they have not begun."""
-        self.channel.send(messages.encode_command(messages.Recall(list(ids))))
-
-    def give_back(self) -> None:
-        """Ask for all jobs that have not begun, and for all results so far."""
-        self.control.send(messages.encode_command(messages.GiveBack()))
+        """Ask for these jobs as far as they have not begun: each such is `Lost`."""
+        self._urge(messages.Recall(list(ids)))
 
     def ask_to_stop(self, grace: float = 0.0) -> None:
         """Ask the worker to end after what is running, or after so many seconds."""
-        stop = messages.encode_command(messages.Stop(grace))
-        self.control.send(stop)
-        self.channel.send(stop)
+        self._urge(messages.Stop(grace))
 
-    def reports(self) -> Iterator[tuple[list[Event], list[JobId] | None]]:
-        """Take what has come.
+    def _urge(self, command: messages.Cancel | messages.Recall | messages.Stop) -> None:
+        """Say it where it is heard at once; and in order with the jobs, for those on their way."""
+        head = messages.encode_command(command)
+        if self._control is not None:
+            self._control.send(head)
+        self.channel.send(head)
 
-        Yields:
-            A report's events, and the jobs that are given back; None if it is no
-            answer to a recall.
+    def reports(self) -> Iterator[list[Event]]:
+        """Take what has come, report by report.
 
         Raises:
             ConnectionLost: The worker is gone, and all it sent was taken.
@@ -90,4 +87,61 @@ class Connection:
     def close(self) -> None:
         """Close the channels."""
         self.channel.close()
-        self.control.close()
+        if self._control is not None:
+            self._control.close()
+
+
+class ChannelBackend(Connection):
+    """A connection that knows which jobs the worker has.
+
+    Args:
+        channel: As for `Connection`, and so is `control`.
+        sink: Takes the worker's events.
+
+    Attributes:
+        outstanding: The jobs that were sent, and have not ended.
+    """
+
+    def __init__(
+        self,
+        channel: SocketChannel,
+        sink: Callable[[Sequence[Event]], None],
+        control: SocketChannel | None = None,
+    ) -> None:
+        super().__init__(channel, control)
+        self.outstanding: dict[JobId, Job] = {}
+        self._sink = sink
+
+    def submit(self, jobs: Sequence[Job]) -> None:
+        """Send jobs.
+
+        Raises:
+            ConnectionLost: The worker is gone; the jobs are outstanding.
+        """
+        for job in jobs:
+            self.outstanding[job.id] = job
+        super().submit(jobs)
+
+    def read(self) -> None:
+        """Take what has come.
+
+        Raises:
+            ConnectionLost: The worker is gone, and all it sent was taken.
+            ProtocolError: It sent what is no report.
+        """
+        for events in self.reports():
+            # A result that nobody waits for any more is not passed on.
+            known = [
+                event
+                for event in events
+                if not isinstance(event, (Done, Lost))
+                or self.outstanding.pop(event.id, None) is not None
+            ]
+            if known:
+                self._sink(known)
+
+    def take(self) -> list[Job]:
+        """Take out all that is outstanding: the worker is gone."""
+        jobs = list(self.outstanding.values())
+        self.outstanding.clear()
+        return jobs

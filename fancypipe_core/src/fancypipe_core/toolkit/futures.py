@@ -24,6 +24,7 @@ from typing import Any
 from fancypipe_core._base.faults import fault
 from fancypipe_core._wire import messages
 from fancypipe_core.backend import (
+    NOT_BEGUN,
     BackendOptions,
     Certificate,
     Done,
@@ -132,11 +133,11 @@ class FuturesBackend:
         self._inbox.put(partial(self._ask, to.Submit(jobs)))
 
     def cancel(self, ids: Sequence[JobId]) -> None:
-        """Take these back, and stop those that run if the pool can."""
+        """Drop these, and stop those that run if the pool can."""
         self._inbox.put(partial(self._ask, to.Cancel(ids)))
 
     def recall(self, ids: Sequence[JobId]) -> None:
-        """Take these back as far as they have certainly not begun."""
+        """Drop these as far as they have certainly not begun."""
         self._inbox.put(partial(self._ask, to.Recall(ids)))
 
     def check(self) -> str:
@@ -256,7 +257,7 @@ class FuturesBackend:
             frame = (self._setup, this_process(), head, copied(buffers))
             self._submit(one, jobs, run_batch, frame)
 
-    def _run_here(self, jobs: list[Job]) -> tuple[list[Event], list[JobId]]:
+    def _run_here(self, jobs: list[Job]) -> list[Event]:
         """Run jobs in a worker that shares our memory; in its thread."""
         runner = self._options.runner()
         runner.connect(lambda events: self._emit(list(events)))
@@ -275,8 +276,8 @@ class FuturesBackend:
         batch.future.add_done_callback(lambda _future: over())
 
     def _recall(self, one: Executor, ids: set[JobId], *, stop: bool) -> None:
-        """Take back what has certainly not begun; stop what runs, if we can."""
-        back: list[JobId] = []
+        """Drop what has certainly not begun; stop what runs, if we can."""
+        recalled: list[JobId] = []
         for batch in [batch for batch in one.batches if not ids.isdisjoint(batch.ids)]:
             if stop:
                 batch.unwanted |= ids.intersection(batch.ids)
@@ -285,11 +286,11 @@ class FuturesBackend:
                 sure = not self._running(batch.future) if self._running else one.is_believed
                 if sure and batch.future.cancel():
                     del one.batches[batch]
-                    back += batch.ids
+                    recalled += batch.ids
                 elif self._kill is not None and batch.is_unwanted:
                     self._kill(batch.future)
         one.kill_unwanted()
-        self._news.append(to.GaveBack(one.number, back))
+        self._news.append(_not_begun(one, recalled))
 
     # ---- out of the pools ----
 
@@ -297,17 +298,16 @@ class FuturesBackend:
         fault("futures.ended")
         future, batch.future = batch.future, None
         if batch not in one.batches:
-            return  # taken back, or lost with the pool
+            return  # recalled, or lost with the pool
         del one.batches[batch]
         one.kill_unwanted()
         told: list[Event] = []
-        back: Sequence[JobId] | None = ()
         why = "a worker sent no answer"
         try:
             came = future.result(0)
             if batch.jobs:
                 live = isinstance(batch.jobs[0].inputs, Live)
-                told, back = came if live else self._reports.read(came)
+                told = came if live else self._reports.read(came)
         except BaseException as error:  # noqa: BLE001 - whatever the pool may raise
             if isinstance(error, self._breaks) or not batch.jobs:
                 self._broken(one, error)
@@ -316,7 +316,7 @@ class FuturesBackend:
         if not one.is_up:
             one.is_up = True
             self._news.append(to.Up(one.number, one.size()))
-        over = {event.id for event in told if isinstance(event, Done)}.union(back or ())
+        over = {event.id for event in told if isinstance(event, (Done, Lost))}
         single = len(batch.jobs) == 1  # else nobody knows which it was, so nobody is blamed
         self._machine.queue.travelled(batch.ids, over)
         for id in batch.ids:
@@ -324,7 +324,7 @@ class FuturesBackend:
                 reason = "cancelled" if (stopped := id in batch.unwanted) else "exit"
                 blame = single and not stopped
                 told.append(Lost(id, Certificate(reason, why, _HOST, 0, single or stopped, blame)))
-        self._news += [to.Ended(one.number, told), to.GaveBack(one.number, back or ())]
+        self._news.append(to.Ended(one.number, told))
 
     def _broken(self, one: Executor, error: BaseException) -> None:
         """A pool is broken: it takes no more, and all that was in it is lost."""
@@ -339,7 +339,7 @@ class FuturesBackend:
 
     def _gone(self, one: Executor) -> None:
         if self._executors.pop(one.number, None) is not None:
-            self._news.append(to.GaveBack(one.number, one.unsent))
+            self._news.append(_not_begun(one, one.unsent))
             why = one.certificate(_HOST)
             self._news.append(to.Died(one.number, why, None, one.is_up, all_begun=one.is_up))
 
@@ -365,3 +365,7 @@ class FuturesBackend:
             until = monotonic() + _CLOSE
             while self._executors and monotonic() < until:
                 self._hear(until - monotonic())
+
+
+def _not_begun(one: Executor, ids: Sequence[JobId]) -> to.Ended:
+    return to.Ended(one.number, [Lost(id, NOT_BEGUN) for id in ids])

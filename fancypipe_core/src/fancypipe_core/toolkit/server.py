@@ -1,143 +1,221 @@
-"""Any backend at the far end of a channel: jobs and commands come in, events go out.
+"""The worker's end of a channel: jobs and commands come in, a backend's events go out.
 
 A backend that lives in other threads is called from here when something has
-come.  A driven one owns this thread: what comes in wakes it.  In neither case
-does reading or writing wait for the backend, or the backend for them: there is
-a thread for each.  So a job can be cancelled at any time, and a client that does
-not read holds up nobody but itself.
+come.  A driven one owns the serving thread: what comes in wakes it.  In neither
+case does reading or writing wait for the backend, or the backend for them: there
+is a thread for each.  So a job can be cancelled at any time, and a client that
+does not read holds up nobody but itself.
+
+A backend that runs jobs in the serving thread itself, as `InlineBackend` does,
+would pay for these threads with two hand-overs for each burst of jobs.  It reads the
+channel when it has nothing to do, with `hear`, and its reports are written where
+they are made.  What must be heard while a task runs comes over a second channel
+as well, `control`, and is obeyed at once in a thread of its own.
 """
 
 from __future__ import annotations
 
+import os
 import threading
+import traceback
 from collections.abc import Callable, Sequence
 from functools import partial
-from queue import Empty, SimpleQueue
-from typing import cast
+from queue import SimpleQueue
+from typing import NoReturn
 
 from fancypipe_core import errors
+from fancypipe_core._base.faults import fault
 from fancypipe_core._wire import messages
-from fancypipe_core._wire.channel import SocketChannel
+from fancypipe_core._wire.channel import Frame, SocketChannel
 from fancypipe_core._worker.environment import Caller, apply
-from fancypipe_core.backend import Backend, Driven, Event
+from fancypipe_core.backend import Adapting, Backend, Driven, Event
 
-__all__ = ["serve_backend"]
+__all__ = ["Server"]
 
 _LAST_WORDS = 5.0  # seconds that a client has to take the last reports
+_DEAF = 70  # the exit code of a worker that cannot take commands any more
 
 
-def serve_backend(channel: SocketChannel, backend: Backend) -> None:
-    """Run a backend for the client at the other end, until told to stop or it is gone.
-
-    The channel is shut down at the end, but not closed.
+class Server:
+    """Runs a backend for the client at the other end of a channel.
 
     Args:
-        channel: Blocking; jobs and commands come, reports go.  The `Setup` has
-            been taken from it already.
-        backend: Any, driven or not, that was not started yet.  Its values are encoded.
+        channel: Blocking; jobs and commands come, reports go.  The `Setup` has been
+            taken from it already.
+        control: Blocking; for a backend that runs jobs in the serving thread and calls
+            `hear` when it has none.  Urgent commands come here first.  When it
+            ends, so does this process: the client is gone, and a task may run for ever.
+        adapt: Takes the variables, set or unset, and the folder that later jobs are to
+            find; by default they become those of this process, and the backend is told.
 
-    Raises:
-        BackendStartError: The backend did not come up.
-        ProtocolError: The client sent what is no command; the backend has been stopped.
+    Attributes:
+        recalls: How many recalls `hear` has obeyed.
     """
-    _Outpost(channel, backend).serve()
 
-
-class _Outpost:
-    def __init__(self, channel: SocketChannel, backend: Backend) -> None:
+    def __init__(
+        self,
+        channel: SocketChannel,
+        control: SocketChannel | None = None,
+        adapt: Callable[[dict[str, str | None], str], None] | None = None,
+    ) -> None:
         self._channel = channel
-        self._backend = backend
-        self._driven = cast(Driven, backend) if hasattr(backend, "drive") else None
+        self._control = control
+        self._adapt = adapt or self._adapt_process
+        self._jobs = messages.FromWorker()
         self._inbox: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._out: SimpleQueue[Sequence[Event] | None] = SimpleQueue()
+        self._sending = threading.Lock()
         self._grace: float | None = None  # that the end has, once it is asked for
         self._error: Exception | None = None
         self._caller = Caller()
+        self.recalls = 0
+        self._backend: Backend
+        self._driven: Driven | None = None
 
-    def serve(self) -> None:
-        listens = threading.Thread(target=self._listen, name="fancypipe-listens", daemon=True)
-        sends = threading.Thread(target=self._send, name="fancypipe-sends", daemon=True)
+    def serve(self, backend: Backend) -> None:
+        """Serve until told to stop, or the client is gone.
+
+        The channel is shut down at the end, but not closed.
+
+        Args:
+            backend: Any, driven or not, that was not started yet.  Its values are encoded.
+
+        Raises:
+            BackendStartError: The backend did not come up.
+            ConnectionLost: The client is gone, and did not ask for the end.
+            ProtocolError: The client sent what is no command; the backend has been stopped.
+        """
+        self._backend = backend
+        self._driven = backend if isinstance(backend, Driven) else None
+        work = self._listen if self._control is None else self._obey_at_once
+        threads = [threading.Thread(target=work, name="fancypipe-listens", daemon=True)]
+        if self._control is None:
+            threads.append(threading.Thread(target=self._send, name="fancypipe-sends", daemon=True))
         try:
-            self._backend.start(self._out.put)
-            listens.start()
-            sends.start()
+            backend.start(self._out.put if self._control is None else self._report)
+            for thread in threads:
+                thread.start()
             while self._grace is None:
+                fault("serve.turn")
                 self._turn()
         finally:
             try:
-                self._backend.stop(self._grace or 0.0)
+                backend.stop(self._grace or 0.0)
             finally:
-                self._out.put(None)
-                if sends.ident is not None:
-                    sends.join(_LAST_WORDS)
-                self._channel.shut_down()  # wakes both
-                for thread in (listens, sends):
-                    if thread.ident is not None:
-                        thread.join(_LAST_WORDS)
+                self._close(threads)
         if self._error is not None:
             raise self._error
+
+    def hear(self) -> None:
+        """Wait for a command and obey it: called in the serving thread, if there is `control`."""
+        try:
+            self.recalls += isinstance(self._obey(self._channel.receive()), messages.Recall)
+        except errors.ChannelError as error:
+            self._fail(error)
+
+    def end(self, grace: float = 0.0) -> None:
+        """Serve no longer; called in any thread."""
+        if self._grace is None:
+            self._grace = grace
+
+    # ---- in the serving thread ----
 
     def _turn(self) -> None:
         """Wait for something to happen, and do what was asked for."""
         if self._driven is None:
             self._inbox.get()()
             return
-        try:
-            while True:
-                self._inbox.get_nowait()()
-        except Empty:
-            if self._grace is None:
-                self._driven.drive(None)
+        while not self._inbox.empty():
+            self._inbox.get_nowait()()
+        if self._grace is None:
+            self._driven.drive(None)
+
+    def _close(self, threads: Sequence[threading.Thread]) -> None:
+        self._out.put(None)
+        if self._control is None and threads[-1].ident is not None:
+            threads[-1].join(_LAST_WORDS)
+        self._channel.shut_down()  # wakes both
+        if self._control is None:
+            for thread in threads:
+                if thread.ident is not None:
+                    thread.join(_LAST_WORDS)
+
+    def _adapt_process(self, variables: dict[str, str | None], folder: str) -> None:
+        apply(variables, folder)
+        here = self._caller.changed()
+        if isinstance(self._backend, Adapting) and here is not None:
+            self._backend.adapt(here)
+
+    # ---- in any thread ----
+
+    def _obey(self, frame: Frame) -> messages.Command:
+        command = messages.decode_command(frame)
+        backend = self._backend
+        if isinstance(command, messages.Jobs):
+            self._ask(partial(backend.submit, self._jobs.jobs(command, frame[1])))
+        elif isinstance(command, messages.Cancel):
+            self._ask(partial(backend.cancel, command.ids))
+        elif isinstance(command, messages.Recall):
+            self._ask(partial(backend.recall, command.ids))
+        elif isinstance(command, messages.Adapt):
+            self._ask(partial(self._adapt, command.variables, command.folder))
+        elif isinstance(command, messages.Stop):
+            self._ask(partial(self.end, command.grace))
+        return command
 
     def _ask(self, what: Callable[[], None]) -> None:
+        """Let the backend do something: in the serving thread, unless that may be in a task."""
+        if self._control is not None:
+            what()
+            return
         self._inbox.put(what)
         if self._driven is not None:
             self._driven.wake()
 
-    def _end(self, grace: float) -> None:
+    def _fail(self, error: Exception) -> None:
+        """Serve no longer, and say why; unless that was asked for before."""
         if self._grace is None:
-            self._grace = grace
+            self._error = error
+            self.end()
 
-    def _adapt(self, command: messages.Adapt) -> None:
-        apply(command.variables, command.folder)
-        adapt = getattr(self._backend, "adapt", None)
-        here = self._caller.changed()
-        if adapt is not None and here is not None:
-            adapt(here)
+    def _report(self, events: Sequence[Event]) -> None:
+        frame = messages.encode_report(events)
+        fault("child.report")
+        with self._sending:
+            try:
+                self._channel.send(*frame)
+            except errors.ConnectionLost as error:
+                self._fail(error)
+        fault("child.reported")
 
     # ---- in threads of their own ----
 
     def _listen(self) -> None:
-        reader = messages.FromWorker()
         try:
             while True:
-                frame = self._channel.receive()
-                command = messages.decode_command(frame)
-                if isinstance(command, messages.Jobs):
-                    self._ask(partial(self._backend.submit, reader.jobs(command, frame[1])))
-                elif isinstance(command, messages.Cancel):
-                    self._ask(partial(self._backend.cancel, command.ids))
-                elif isinstance(command, messages.Recall):
-                    if (recall := getattr(self._backend, "recall", None)) is not None:
-                        self._ask(partial(recall, command.ids))
-                elif isinstance(command, messages.Adapt):
-                    self._ask(partial(self._adapt, command))
-                elif isinstance(command, messages.Stop):
-                    self._ask(partial(self._end, command.grace))
-        except errors.ConnectionLost:
-            pass  # nobody is left to work for
+                self._obey(self._channel.receive())
         except Exception as error:  # noqa: BLE001 - raised again where the backend is served
-            self._error = error
-        self._ask(partial(self._end, 0.0))
+            self._ask(partial(self._fail, error))
 
     def _send(self) -> None:
         try:
             while (events := self._out.get()) is not None:
                 self._channel.send(*messages.encode_report(events))
-        except errors.ConnectionLost:
-            pass
         except Exception as error:  # noqa: BLE001 - raised again where the backend is served
-            self._error = error
-        else:
-            return
-        self._ask(partial(self._end, 0.0))
+            self._ask(partial(self._fail, error))
+
+    def _obey_at_once(self) -> NoReturn:
+        """Obey what is urgent, while the serving thread may be in a task; we end with it."""
+        assert self._control is not None
+        try:
+            while True:
+                fault("serve.listen")
+                self._obey(self._control.receive())
+                if self._grace is not None:
+                    self._backend.stop(self._grace)  # begin nothing more
+        except errors.ChannelError:
+            # Nobody is left to work for, and the running task may never end.
+            os._exit(0)
+        except BaseException:  # noqa: BLE001 - a bug of ours; without this thread we are deaf
+            traceback.print_exc()
+            os._exit(_DEAF)

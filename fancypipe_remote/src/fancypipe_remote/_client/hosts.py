@@ -15,8 +15,7 @@ from time import monotonic
 
 from fancypipe_core import errors
 from fancypipe_core.backend import Certificate, Environment, Slots
-from fancypipe_core.toolkit import Setup, main_script
-from fancypipe_core.toolkit.connection import Connection
+from fancypipe_core.toolkit import Connection, main_script, setup_of
 from fancypipe_core.toolkit.pool import states
 from fancypipe_remote._client.network import Network, News
 from fancypipe_remote._machines import messages
@@ -49,7 +48,7 @@ class Host:
         self.info = info
         self.number = number
         self.channel = channel
-        self.connection = Connection(channel, channel)
+        self.connection = Connection(channel)
         self.asked = max(1, info.slots)
         self.slots = 0
         self.answered = self.has_hung_up = False
@@ -65,7 +64,7 @@ class Host:
             ConnectionLost: It is gone, and all it said was taken.
             ProtocolError: It sent what cannot be.
         """
-        for reports, _ in self.connection.reports():
+        for reports in self.connection.reports():
             said = [report for report in reports if not isinstance(report, Slots)]
             for report in reports:
                 if isinstance(report, Slots):
@@ -262,8 +261,9 @@ class Hosts:
                 f"the worker on {host.info.host} does not see {self._directory}: files that "
                 "tasks make there cannot be read here; give -tempdir a folder that all see"
             )
-        script = (self._script.kind, self._script.value) if self._script else None
-        host.connection.setup(Setup([], list(sys.argv), script, self._directory))
+        setup = setup_of(self._directory)
+        setup.path = []  # the greeting has said where the code is
+        host.connection.setup(setup)
         if self.environment is not None:
             host.adapt(self.environment)
         host.answered = True

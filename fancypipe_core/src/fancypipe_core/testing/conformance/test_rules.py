@@ -227,15 +227,12 @@ def test_rule_05_recalled_jobs_come_back_and_what_runs_goes_on(
     rig: Rig, bench: Bench, gate: Gate
 ) -> None:
     """After a Ctrl-C what has not begun does not begin, and what runs may finish."""
-    recall = getattr(rig.backend, "recall", None)
-    if recall is None:
-        pytest.skip(f"{bench.plugin.name} has no recall()")
     busy = rig.submit(*[gate.job(rig.limit * 2) for _ in range(rig.slots.count)])
     if not bench.traits.inline:
         rig.wait(gate.reached, 7, f"fewer than {len(busy)} jobs began")
     waiting = rig.submit(*[j.same(number) for number in range(40)])
     for _ in range(2):
-        recall([*busy, *waiting, (12345, 1)])
+        rig.backend.recall([*busy, *waiting, (12345, 1)])
     ends = rig.recorder.ends
     # All workers are busy.  A pool may have put some at a worker, and cannot take those back.
     rig.wait(

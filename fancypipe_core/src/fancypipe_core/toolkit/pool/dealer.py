@@ -29,7 +29,7 @@ _GRAIN = 1e-6  # seconds; finer than that sums of times are not exact
 
 
 class Dealer:
-    """Gives jobs to workers, and takes them back for others.
+    """Gives jobs to workers, and recalls them for others.
 
     Args:
         queue: The jobs that no worker has.
@@ -80,7 +80,7 @@ class Dealer:
 
     def lacks(self, worker: Worker) -> int:
         """Return how many jobs a worker lacks, so that none of its slots is without work."""
-        if not worker.takes_more:
+        if not worker.takes_more or (worker.asked and self._rules.in_order):
             return 0
         least = self._rules.least_ahead if worker.waits and not worker.asked else 0
         return max(0, worker.slots * (1 + least) - len(worker.jobs))
@@ -185,7 +185,7 @@ class Dealer:
         workers = [worker for worker in self._roster.workers.values() if worker.state in LIVING]
         if any(worker.alone for worker in workers):
             return
-        free = [worker for worker in workers if not worker.jobs and not worker.answers]
+        free = [worker for worker in workers if not worker.jobs and not worker.asked]
         job = self._queue.alone[0]
         fresh = next((worker for worker in free if self._suits(worker, job)), None)
         if fresh is None and len(workers) >= self._rules.workers:
@@ -247,7 +247,8 @@ class Dealer:
             if wanted <= 0:
                 return
             spare = worker.spare
-            asked = spare[-max(wanted, len(spare) // 2) :]
+            # One that does not answer soon is not likely to answer the next time.
+            asked = spare if self._rules.in_order else spare[-max(wanted, len(spare) // 2) :]
             wanted -= len(asked)
             self.recall(worker, asked)
 
@@ -262,12 +263,11 @@ class Dealer:
 
     def recall(self, worker: Worker, ids: list[JobId]) -> None:
         """Ask a worker for jobs, as far as it has not begun them."""
-        if worker.answers:
-            return  # it gives back all that it has not begun
+        ids = [id for id in ids if id not in worker.asked]
+        if not ids:
+            return
         self._actions.append(RecallJobs(worker.id, ids))
+        worker.asked.update(ids)
         if self._rules.in_order:
-            worker.answers = True
             self._clocks.set(worker, Clock.ANSWER, self._rules.answer)
-        else:
-            worker.asked.update(ids)
         self._roster.changed(worker)

@@ -31,7 +31,7 @@ from collections.abc import Collection, Sequence
 
 from msgspec.structs import replace
 
-from fancypipe_core.backend import Certificate, Done, Job, JobId, Lost, Note, Slots
+from fancypipe_core.backend import NOT_BEGUN, Done, Job, JobId, Lost, Note, Slots
 from fancypipe_core.backend import Event as Report
 from fancypipe_core.toolkit.pool.clocks import Clocks
 from fancypipe_core.toolkit.pool.dealer import Dealer
@@ -46,7 +46,6 @@ from fancypipe_core.toolkit.pool.states import (
     Died,
     Ended,
     Event,
-    GaveBack,
     GiveUp,
     HungUp,
     Joined,
@@ -255,8 +254,6 @@ class Pool:
             self._dealer.told(worker, event.seconds)
         elif isinstance(event, Ended):
             self._ended(worker, event.events)
-        elif isinstance(event, GaveBack):
-            self._gave_back(worker, event.ids)
         elif isinstance(event, Seen):
             self._seen(worker, event)
         elif isinstance(event, HungUp):
@@ -289,12 +286,13 @@ class Pool:
         jobs, times, tell = worker.jobs, self.queue.times, self._tell
         doubts = self.queue.suspects or self._spared
         before = len(jobs)
+        recalled: list[JobId] = []
         seconds, count = 0.0, 0
-        back: list[JobId] = []
         for report in reports:
             if isinstance(report, (Done, Lost)):
+                worker.asked.discard(report.id)
                 if isinstance(report, Lost) and not report.why.started:
-                    back.append(report.id)
+                    recalled.append(report.id)
                     continue
                 job = jobs.pop(report.id, None)
                 if job is None:
@@ -318,15 +316,8 @@ class Pool:
             if worker.sent is not None:
                 self._dealer.measured(max(0.0, self._clocks.now - worker.sent - seconds))
                 worker.sent = None
-        if back:
-            self._take_back(worker, back)
-        self._roster.changed(worker)
-
-    def _gave_back(self, worker: Worker, ids: Sequence[JobId]) -> None:
-        worker.heard = self._clocks.now
-        worker.answers = False
-        worker.due.pop(Clock.ANSWER, None)
-        self._take_back(worker, ids)
+        if recalled:
+            self._requeue(worker, recalled)
         self._roster.changed(worker)
 
     def _seen(self, worker: Worker, event: Seen) -> None:
@@ -348,10 +339,14 @@ class Pool:
             self._roster.runs(worker, worker.limited, clocks.now)
         if running in worker.jobs and running != worker.limited:
             self._roster.runs(worker, running, clocks.now)
-        if Clock.ANSWER in questions and worker.answers:
-            self._take_back(worker, worker.behind(running))
+        if Clock.ANSWER in questions and worker.asked:
+            # It will not begin what was recalled and stands behind what it runs.
+            asked = worker.asked
+            self._requeue(worker, [id for id in worker.behind(running) if id in asked])
+            if running is not None:
+                asked.discard(running)
             clocks.set(worker, Clock.ANSWER, LOOK)
-        if Clock.ALIVE in questions and (worker.jobs or worker.answers):
+        if Clock.ALIVE in questions and (worker.jobs or worker.asked):
             self._judge(worker, event)
         self._roster.changed(worker)
 
@@ -369,7 +364,7 @@ class Pool:
         if worker.silent >= self.rules.frozen:
             wrong = "it had jobs, and ran none of them"
             if not worker.jobs:
-                wrong = "it did not give back its jobs"
+                wrong = "it did not answer a recall"
             if event.stopped:
                 wrong = "it was stopped by a signal and not continued"
             limit = f"{self.rules.frozen:g} s (the setting frozen_limit)"
@@ -384,7 +379,7 @@ class Pool:
             # It ends in good order: what it was sent it has not begun.
             worker.orderly = worker.begun
             self._roster.leave(worker, self.rules.farewell, "exit")
-            self._take_back(worker, list(worker.jobs))
+            self._requeue(worker, list(worker.jobs))
         else:
             self._roster.leave(worker, self.rules.hung_up, "protocol", event.why)
 
@@ -475,15 +470,15 @@ class Pool:
 
     def _remove(self, worker: Worker) -> None:
         """A worker is gone; what it has left it has not begun."""
-        self._take_back(worker, list(worker.jobs))
+        self._requeue(worker, list(worker.jobs))
         self._roster.remove(worker)
 
-    # ---- what nobody wants, and what comes back ----
+    # ---- what nobody wants, and what was not begun ----
 
     def _unwant(self, ids: Collection[JobId], *, stop: bool) -> None:
         unwanted = set(ids)
         for id in self.queue.drop(unwanted):
-            self._tell.append(Lost(id, _NOT_BEGUN))
+            self._tell.append(Lost(id, NOT_BEGUN))
         if not self.queue.alone:
             self._roster.retire_nobody()
         for worker in self._workers.values():
@@ -501,8 +496,8 @@ class Pool:
                 worker.doomed |= mine
                 self._clocks.set(worker, Clock.CANCEL, self.rules.cancel)
 
-    def _take_back(self, worker: Worker, ids: Sequence[JobId]) -> None:
-        """Take jobs from a worker that it will not begin."""
+    def _requeue(self, worker: Worker, ids: Sequence[JobId]) -> None:
+        """Take jobs from a worker that it has not begun and will not begin."""
         kept: list[Job] = []
         before = len(worker.jobs)
         for id in ids:
@@ -511,12 +506,12 @@ class Pool:
                 continue
             if id in self._unwanted:
                 self._unwanted.discard(id)
-                self._tell.append(Lost(id, _NOT_BEGUN))
+                self._tell.append(Lost(id, NOT_BEGUN))
             else:
                 kept.append(job)
         if before:
             worker.work *= len(worker.jobs) / before
-        self.queue.put_back(kept)
+        self.queue.requeue(kept)
 
     # ---- the slots that are reported ----
 
@@ -529,6 +524,3 @@ class Pool:
         if count != told.count or not told.ahead / 2 <= ahead <= told.ahead * 2:
             self._told = Slots(count, ahead)
             self._tell.append(self._told)
-
-
-_NOT_BEGUN = Certificate("cancelled", "cancelled before it began", "", 0, False, False)

@@ -55,7 +55,7 @@ class Queue:
                 jobs = [job for job in jobs if not (job.alone or job.id[0] in known)]
         self.jobs.extend(jobs)
 
-    def put_back(self, jobs: Sequence[Job]) -> None:
+    def requeue(self, jobs: Sequence[Job]) -> None:
         """Take jobs in again that a worker had and did not begin: they come first."""
         for job in reversed(jobs):
             apart = self._fresh and (job.alone or job.id[0] in self.suspects)

@@ -28,7 +28,7 @@ class Roster:
         workers: All that are not gone.
         open: Those that may have room for more.
         idle: Those that are up, could run jobs and have none.
-        burdened: Those that have more than they can run at once, and were not asked for it.
+        burdened: Those that have more than they can run at once, and are not just being asked.
         living: How many take a place.
         up: How many are up.
         slots: How many jobs all that are up run at the same time.
@@ -87,7 +87,6 @@ class Roster:
                 self.slots -= worker.slots
             self.open.pop(worker.id, None)
             self.burdened.pop(worker.id, None)
-            worker.answers = False
             worker.asked.clear()
             worker.doomed.clear()
             worker.questions.clear()
@@ -119,26 +118,27 @@ class Roster:
             return
         if worker.doomed:
             worker.doomed.intersection_update(jobs)
-        if worker.asked:
-            worker.asked.intersection_update(jobs)
+        if not worker.asked:
+            worker.due.pop(Clock.ANSWER, None)
         if not jobs:
             self._rest(worker)
         elif worker.work < 0.0:
             worker.work = 0.0
         if is_up or state is not STARTING:
-            waits = worker.answers or worker.asked
-            now = RETIRING if worker.retiring else RECALLED if waits else BUSY if jobs else IDLE
+            busy = RECALLED if worker.asked else BUSY if jobs else IDLE
+            now = RETIRING if worker.retiring else busy
             if now is not state:
                 self.go(worker, now)
             if now is IDLE and worker.slots:
                 self.idle[worker.id] = worker
             else:
                 self.idle.pop(worker.id, None)
-            if (jobs or worker.answers) and self.rules.kills:
+            if (jobs or worker.asked) and self.rules.kills:
                 self._watch(worker)
         self.open[worker.id] = worker
         few = worker.slots if worker.state is not STARTING else 0
-        mine = worker.alone or worker.answers or worker.state not in (STARTING, BUSY)
+        asked = worker.asked and not worker.asked.isdisjoint(jobs)
+        mine = worker.alone or asked or worker.state not in (STARTING, BUSY, RECALLED)
         if len(jobs) > few and not mine:
             self.burdened[worker.id] = worker
         else:
@@ -151,7 +151,7 @@ class Roster:
         worker.limited = None
         worker.due.pop(Clock.LIMIT, None)
         worker.due.pop(Clock.CANCEL, None)
-        if not worker.answers:
+        if not worker.asked:
             worker.silent = 0.0
             worker.due.pop(Clock.ALIVE, None)
 

@@ -24,7 +24,6 @@ __all__ = [
     "Dismiss",
     "Ended",
     "Event",
-    "GaveBack",
     "GiveUp",
     "HungUp",
     "Joined",
@@ -52,7 +51,7 @@ class State(Enum):
     STARTING = "was started, or has joined, and is not up"
     IDLE = "is up, and has no jobs"
     BUSY = "has jobs"
-    RECALLED = "was asked for the jobs that it has not begun; gets no others until it answers"
+    RECALLED = "jobs of it were recalled; gets no others until it answers"
     RETIRING = "gets no more jobs, and is replaced when it has none"
     LEAVING = "is about to end, in good order or not; its jobs stay its own until it has"
     KILLED = "was killed, and is not dead yet"
@@ -175,18 +174,11 @@ class Ended(NamedTuple):
     """A worker has reported, or given another sign of life.
 
     `events`: what it said of its jobs, in order; the pool passes on what counts.  A job
-    that is lost and was not started is given back.
+    that is lost and was not started it will not begin: that is the answer to a recall.
     """
 
     worker: int
     events: Sequence[Report] = ()
-
-
-class GaveBack(NamedTuple):
-    """A worker has answered a recall: these of its jobs it has not begun, and will not begin."""
-
-    worker: int
-    ids: Sequence[JobId]
 
 
 class Seen(NamedTuple):
@@ -258,7 +250,7 @@ class NotStarted(NamedTuple):
     why: str
 
 
-Event = Joined | Up | RoundTrip | Ended | GaveBack | Seen | HungUp | Spoilt | Died | NotStarted
+Event = Joined | Up | RoundTrip | Ended | Seen | HungUp | Spoilt | Died | NotStarted
 
 
 # ---- actions: what the shell is to do ---------------------------------------
@@ -282,10 +274,7 @@ class Send(NamedTuple):
 
 
 class RecallJobs(NamedTuple):
-    """Ask a worker for these jobs as far as it has not begun them.
-
-    It answers `GaveBack`; or `Ended`, in which those that it has not begun are lost.
-    """
+    """Ask a worker for these jobs as far as it has not begun them: each such is `Lost`."""
 
     worker: int
     ids: list[JobId]

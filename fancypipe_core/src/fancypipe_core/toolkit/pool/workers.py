@@ -109,8 +109,7 @@ class Worker:
         retiring: Whether it gets nothing more, so that it can be replaced.
         begun: Whether it is known to have begun a job, ever.
         orderly: Whether its end is in order.
-        asked: Jobs that were recalled from it, as far as that is not settled.
-        answers: Whether it is to answer a recall, for one that runs its jobs in order.
+        asked: Jobs that were recalled from it, and whose end it has not reported.
         doomed: Jobs that are cancelled, and end with the worker if they run on.
         born: When it was started.
         heard: When it last reported, or got work while it had none.
@@ -125,7 +124,7 @@ class Worker:
     """
 
     __slots__ = (
-        "alone", "answers", "asked", "begun", "born", "doomed", "due", "end", "heard",
+        "alone", "asked", "begun", "born", "doomed", "due", "end", "heard",
         "heard_at_look", "id", "jobs", "limited", "looked", "orderly", "questions", "retiring",
         "round_trip", "sent", "silent", "single", "slots", "state", "stopped", "waits", "work",
     )  # fmt: skip
@@ -138,7 +137,7 @@ class Worker:
         self.round_trip: float | None = None
         self.jobs: dict[JobId, Job] = {}
         self.work = 0.0
-        self.alone = self.retiring = self.begun = self.orderly = self.answers = False
+        self.alone = self.retiring = self.begun = self.orderly = False
         self.single = self.stopped = False
         self.asked: set[JobId] = set()
         self.doomed: set[JobId] = set()
@@ -154,7 +153,7 @@ class Worker:
     @property
     def takes_more(self) -> bool:
         """Whether it may be given jobs of the queue that any worker may run."""
-        return not (self.alone or self.single or self.retiring or self.answers)
+        return not (self.alone or self.single or self.retiring)
 
     @property
     def spare(self) -> list[JobId]:
@@ -190,7 +189,6 @@ def check_worker(worker: Worker, rules: Rules) -> None:
         assert worker.retiring == (state is State.RETIRING), f"{name}: retiring and {state.name}"
     assert not worker.alone or len(worker.jobs) <= 1, f"{name}: a suspect has company"
     assert worker.work >= 0.0, f"{name}: less than no work"
-    assert worker.asked <= set(worker.jobs), f"{name}: asked for what it has not"
     assert worker.doomed <= set(worker.jobs), f"{name}: killed for what it has not"
     assert not worker.questions, f"{name}: a look was not answered"
     if state is State.LEAVING:
@@ -199,7 +197,7 @@ def check_worker(worker: Worker, rules: Rules) -> None:
         assert Clock.DEATH in due, f"{name} may take for ever to die"
     if state is State.STARTING:
         assert Clock.START in due, f"{name} may take for ever to come up"
-    if rules.kills and state in UP and (worker.jobs or worker.answers):
+    if rules.kills and state in UP and (worker.jobs or worker.asked):
         assert Clock.ALIVE in due, f"{name} may be frozen for ever"
     if rules.in_order and state is State.RECALLED:
         assert Clock.ANSWER in due, f"{name} may never answer"

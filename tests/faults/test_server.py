@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fancypipe_core import Session, errors, task
-from fancypipe_core.toolkit.channel_backend import _DEAF
+from fancypipe_core.toolkit.server import _DEAF
 from tests.faults.conftest import Plan
 
 

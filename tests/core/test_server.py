@@ -1,4 +1,4 @@
-"""`serve_backend`: any backend at the far end of a channel, whatever the client does."""
+"""`Server`: any backend at the far end of a channel, whatever the client does."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from fancypipe_core.backend import (
     Slots,
 )
 from fancypipe_core.toolkit import server
-from fancypipe_core.toolkit.server import serve_backend
+from fancypipe_core.toolkit.server import Server
 from tests.meta.repo import ROOT
 
 
@@ -53,6 +53,9 @@ class Told:
     def cancel(self, ids: Sequence[JobId]) -> None:
         self.said += [f"cancel {id[0]}" for id in ids]
         self.sink([Lost(id, Certificate("cancelled", "", "h", 7)) for id in ids])
+
+    def recall(self, ids: Sequence[JobId]) -> None:
+        self.said += [f"recall {id[0]}" for id in ids]
 
     def stop(self, grace: float) -> None:
         self.said.append(f"stop {grace:g}")
@@ -95,15 +98,15 @@ class Served:
 
     def _serve(self) -> None:
         try:
-            serve_backend(self.far, self.backend)
+            Server(self.far).serve(self.backend)
         except BaseException as error:  # noqa: BLE001 - the test looks at it
             self.raised = error
 
-    def tell(self, command: messages.Cancel | messages.Stop) -> None:
+    def tell(self, command: messages.Command) -> None:
         self.client.send(messages.encode_command(command))
 
     def hear(self) -> list[Event]:
-        return self.reports.read(self.client.receive())[0]
+        return self.reports.read(self.client.receive())
 
     def over(self) -> None:
         self.thread.join(60)
@@ -139,9 +142,10 @@ def test_commands_come_in_order_and_events_go_back(served: Served) -> None:
     ]
     served.backend.sink(told[::-1])
     assert served.hear() == told, "what is told of a job comes before its end"
+    served.tell(messages.Recall([(8, 1)]))
     served.tell(messages.Stop(2.5))
     served.over()
-    assert served.backend.said == ["job 5", "cancel 5", "stop 2.5"]
+    assert served.backend.said == ["job 5", "cancel 5", "recall 8", "stop 2.5"]
     assert served.raised is None
     if isinstance(served.backend, Driven):
         assert served.backend.threads == {served.thread.ident}
@@ -153,6 +157,7 @@ def test_a_client_that_is_gone_ends_it(served: Served) -> None:
     served.client.close()
     served.over()
     assert served.backend.said == ["stop 0"]
+    assert isinstance(served.raised, errors.ConnectionLost)
 
 
 def test_nonsense_ends_it_with_the_reason(served: Served) -> None:
