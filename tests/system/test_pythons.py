@@ -22,7 +22,7 @@ from packaging.requirements import Requirement
 
 from tests.meta.repo import CORE, ROOT
 
-FILES = ["tests/system/test_signals.py"]
+FILES = ["tests/system/test_signals.py", "tests/system/test_interrupts.py"]
 PACKAGES = ["fancypipe-core", "fancypipe-threads", "fancypipe-procs"]
 OURS = ".".join(map(str, sys.version_info[:2]))
 CLASSIFIERS = re.findall(r"Python :: (3\.\d+)\"", (ROOT / CORE / "pyproject.toml").read_text())
