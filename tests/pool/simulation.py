@@ -35,7 +35,8 @@ def rules(rnd: Random) -> Rules:
         )
     if kind < 0.5:
         workers, slots = rnd.choice(((1, 0), (1, 1), (1, 2), (1, 4), (3, 1)))
-        return Rules(workers, slots=slots, kills=False, in_order=False)
+        least = rnd.choice((0, 1))
+        return Rules(workers, slots=slots, least_ahead=least, kills=False, in_order=False)
     return Rules(rnd.choice((1, 2, 3, 8)))
 
 

@@ -49,6 +49,17 @@ __all__ = ["FuturesBackend", "close_pool"]
 _LOOK = 1.0  # seconds of silence until the pools are looked at
 _HEAR = 5.0  # seconds in which our thread must have heard that it is to end
 _CLOSE = 20.0  # seconds that the pools may take to close after the grace time
+_AHEAD = 0.02  # seconds of work that a slot has waiting
+_RULES = Rules(
+    1,
+    kills=False,
+    in_order=False,
+    ahead=_AHEAD,
+    most_ahead=_AHEAD,
+    start=inf,
+    bad_starts=3,
+    hung_up=3.0,
+)
 _HOST = socket.gethostname()
 _NO_LIMITS = "a pool's workers cannot be killed one by one: timeouts are not enforced on it"
 _LEFT = "a pool did not close, not even with its processes killed; it is left to itself"
@@ -114,8 +125,9 @@ class FuturesBackend:
                 self._made.append(pool)
         except Exception as error:
             raise BackendStartError(f"the pool could not be made: {said(error)}") from error
-        rules = Rules(workers, slots=slots, kills=False, in_order=False, start=inf)
-        self._machine = Pool(rules._replace(bad_starts=3, hung_up=3.0), monotonic())
+        # In a pool with several workers what is ahead waits for whoever is free first.
+        rules = _RULES._replace(workers=workers, slots=slots, least_ahead=int(workers == 1))
+        self._machine = Pool(rules, monotonic())
         self._do(self._machine.open(monotonic()))
         self._thread.start()
 
