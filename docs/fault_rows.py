@@ -243,7 +243,12 @@ REMOTE = [
     Row(48, "A connection is half open"),
     Row(49, "A connection is cut in the middle of a message"),
     Row(50, "The network is parted, and joined again"),
-    Row(51, "A slow link"),
+    Row(
+        51,
+        "A slow link",
+        "It works, slowly: what is sent adapts to what arrives, and signs of life do not wait "
+        "behind large values.",
+    ),
     Row(52, "Loss and reordering"),
     Row(53, "A firewall drops idle connections"),
     Row(54, "A hundred reconnect at once"),
@@ -367,7 +372,12 @@ FOUND_LATER = [
         "`run()` says there that the session belongs to another process; to close it does nothing. "
         "The fork lets go of the workers' channels at once, and the parent never notices.",
     ),
-    Row(85, "A link that is slower than any limit"),
+    Row(
+        85,
+        "A link that is slower than any limit",
+        "Over 128 kbit/s a megabyte takes a minute, and arrives once. Limits look at whether bytes "
+        "move, not at how long a value takes.",
+    ),
     Row(
         86,
         "Hundreds of clients and workers, and needs that change at once",

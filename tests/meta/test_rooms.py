@@ -48,7 +48,7 @@ PURE: Mapping[str, Sequence[str]] = {
         "toolkit.clock",
         "toolkit.times",
     ],
-    "fancypipe_remote": ["_machines.stream", "_machines.fair_share"],
+    "fancypipe_remote": ["_machines.stream", "_machines.pace", "_machines.fair_share"],
 }
 HARMLESS = {
     *("__future__", "bisect", "builtins", "collections", "dataclasses", "enum", "functools"),

@@ -42,6 +42,7 @@ class Proxy:
         address: Where it listens.
         stalled: While true nothing passes, and nothing is lost; not even that one has hung up.
         connections: How many there were.
+        carried: How many bytes have passed in each direction.
         passed: What has passed in each direction, of all connections together.
     """
 
@@ -58,6 +59,7 @@ class Proxy:
         self.rate = rate
         self.stalled = False
         self.connections = 0
+        self.carried: dict[Direction, int] = {"up": 0, "down": 0}
         self.passed: dict[Direction, bytearray] = {"up": bytearray(), "down": bytearray()}
         self._record = record
         self._flip: dict[Direction, int | None] = {"up": None, "down": None}
@@ -193,6 +195,7 @@ class Proxy:
                     part = part[: limit - passed]
                 part = self._spoil(direction, part)
                 passed += len(part)
+                self.carried[direction] += len(part)
                 if self._record:
                     self.passed[direction] += part
                 writer.write(part)

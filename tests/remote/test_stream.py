@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fancypipe_core.errors import ProtocolError
-from fancypipe_remote._machines.stream import CHUNK, LEAST, Piece, Stream
+from fancypipe_remote._machines.stream import CHUNK, Piece, Stream
 
 WINDOW = 64
 
@@ -33,7 +33,7 @@ class End:
             self.stream.finish()
 
     def take(self, piece: Piece) -> None:
-        data = self.stream.take(piece)
+        data = self.stream.take(piece, 0.0)
         self.got += data
         self.unread += len(data)
         assert self.unread <= WINDOW
@@ -57,10 +57,10 @@ def turn(ends: tuple[End, End], rnd: Random, loss: float) -> None:
         end.take(other.line.popleft())
     elif what < 0.85:
         other.line.extend(())
-        end.line.extend(piece for piece in end.stream.beat() if rnd.random() >= loss)
+        end.line.extend(piece for piece in end.stream.beat(0.0) if rnd.random() >= loss)
     if rnd.random() < loss / 10:
         end.line.clear()  # a link or the manager died with all that was under way
-    for piece in end.stream.pieces():
+    for piece in end.stream.pieces(0.0):
         if rnd.random() >= loss:
             end.line.extend([piece] * (2 if rnd.random() < loss else 1))
 
@@ -87,7 +87,7 @@ def test_every_byte_arrives_once_and_in_order(
         for end, other in (ends, ends[::-1]):
             end.write(20)
             end.read(40)
-            end.line.extend(end.stream.beat())
+            end.line.extend(end.stream.beat(0.0))
             while end.line:
                 other.take(end.line.popleft())
     assert ends[1].got == there
@@ -101,7 +101,7 @@ def test_an_undisturbed_line_carries_each_byte_once() -> None:
         for end, other in (ends, ends[::-1]):
             end.write(10)
             end.read(10)
-            pieces = end.stream.pieces()
+            pieces = end.stream.pieces(0.0)
             sent += pieces
             for piece in pieces:
                 other.take(piece)
@@ -117,26 +117,26 @@ def test_two_that_have_ended_say_nothing_more() -> None:
     for _ in range(20):
         for end, other in (ends, ends[::-1]):
             end.write(10)
-            for piece in end.stream.beat():
+            for piece in end.stream.beat(0.0):
                 other.take(piece)
-    assert [end.stream.beat() for end in ends] == [[], []]
-    assert [end.stream.pieces() for end in ends] == [[], []]
+    assert [end.stream.beat(0.0) for end in ends] == [[], []]
+    assert [end.stream.pieces(0.0) for end in ends] == [[], []]
 
 
 def test_one_gap_is_answered_once() -> None:
     sender, receiver = Stream(WINDOW), Stream(WINDOW)
     for text in (b"one", b"two", b"three"):
         sender.write(text)
-    lost, *others = sender.pieces()
+    lost, *others = sender.pieces(0.0)
     answers = []
     for piece in others:
-        assert receiver.take(piece) == b""
-        answers += receiver.pieces()
+        assert receiver.take(piece, 0.0) == b""
+        answers += receiver.pieces(0.0)
     assert len(answers) == 2
     sent = []
     for answer in answers:
-        sender.take(answer)
-        sent += sender.pieces()
+        sender.take(answer, 0.0)
+        sent += sender.pieces(0.0)
     assert [piece.data for piece in sent] == [b"one", b"two", b"three"]
     assert {piece.turn for piece in sent} == {lost.turn + 1}
 
@@ -144,35 +144,36 @@ def test_one_gap_is_answered_once() -> None:
 def test_what_the_last_message_lost_is_found_by_a_beat() -> None:
     sender, receiver = Stream(WINDOW), Stream(WINDOW)
     sender.write(b"lost")
-    sender.pieces()
-    (asking,) = sender.beat()
-    assert receiver.take(asking) == b""
-    (answer,) = receiver.pieces()
-    sender.take(answer)
-    (again,) = sender.pieces()
-    assert receiver.take(again) == b"lost"
+    sender.pieces(0.0)
+    (asking,) = sender.beat(0.0)
+    assert receiver.take(asking, 0.0) == b""
+    (answer,) = receiver.pieces(0.0)
+    sender.take(answer, 0.0)
+    (again,) = sender.pieces(0.0)
+    assert receiver.take(again, 0.0) == b"lost"
 
 
 def test_a_line_that_loses_long_messages_is_given_short_ones() -> None:
     sender, receiver = Stream(), Stream()
-    data = bytes(range(256)) * (CHUNK // 256) * 3
-    for at in range(0, len(data), CHUNK):
-        sender.write(data[at : at + CHUNK])
+    data = bytes(range(256)) * 64
+    sender.write(data)
     got = b""
-    for _ in range(50):
-        for piece in sender.beat():
-            if len(piece.data) <= LEAST:
-                got += receiver.take(piece)
-        for answer in receiver.pieces():
-            sender.take(answer)
+    for _ in range(200):
+        for piece in sender.beat(0.0):
+            if len(piece.data) <= 1024:
+                got += receiver.take(piece, 0.0)
+        for answer in receiver.pieces(0.0):
+            sender.take(answer, 0.0)
     assert got == data
 
 
 def test_what_cannot_be_is_refused() -> None:
     stream = Stream(WINDOW)
     with pytest.raises(ProtocolError, match="never sent"):
-        stream.take(Piece(0, 0, 5, WINDOW, -1, end=False, asks=False, data=b""))
+        stream.take(Piece(0, 0, 5, WINDOW, -1, end=False, asks=False, data=b""), 0.0)
     with pytest.raises(ProtocolError, match="more bytes came than were asked for"):
-        stream.take(Piece(0, 0, 0, WINDOW, -1, end=False, asks=False, data=b"x" * (WINDOW + 1)))
+        stream.take(
+            Piece(0, 0, 0, WINDOW, -1, end=False, asks=False, data=b"x" * (WINDOW + 1)), 0.0
+        )
     with pytest.raises(ValueError, match="a stream that takes"):
         Stream().write(b"x" * (CHUNK + 1))

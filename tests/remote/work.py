@@ -68,6 +68,18 @@ def large(megabytes: int = 64) -> Any:
     return size(double(bytes(megabytes << 20)))
 
 
+@task
+def returned(data: bytes, folder: str) -> bytes:
+    """Give back what does not get smaller; leave a file for each time that it runs."""
+    Path(folder, f"{os.getpid()}-{time.monotonic_ns()}").touch()
+    return data[::-1]
+
+
+@module
+def there_and_back(count: int, folder: str) -> Any:
+    return size(returned(os.urandom(count), folder))
+
+
 class Mark:
     """Leaves the number of the process that unpickles it."""
 

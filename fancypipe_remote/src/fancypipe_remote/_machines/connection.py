@@ -65,7 +65,7 @@ class Connection:
             return sender == self.worker
         return sender in (self.peer, self.worker)
 
-    def take(self, message: messages.BetweenEnds, data: bytes) -> bytes:
+    def take(self, message: messages.BetweenEnds, data: bytes, now: float) -> bytes:
         """Take what is said about this connection; return the bytes that are next.
 
         Raises:
@@ -84,13 +84,14 @@ class Connection:
                 message.turn, message.offset, message.taken, message.limit, message.gap,
                 message.end, message.asks, data,
             )  # fmt: skip
-            return self.stream.take(piece)
+            return self.stream.take(piece, now)
         return b""
 
-    def outgoing(self, *, beat: bool = False) -> list[Parts]:
+    def outgoing(self, now: float, *, beat: bool = False) -> list[Parts]:
         """Return what is to be sent now.
 
         Args:
+            now: The time, in seconds.
             beat: Whether there was silence for a while.
         """
         out = []
@@ -99,7 +100,7 @@ class Connection:
             self._silence = 0
             out.append(messages.encode(messages.Open(self.number, self._slots), self.worker))
         if self.peer:
-            for piece in self.stream.beat() if beat else self.stream.pieces():
+            for piece in self.stream.beat(now) if beat else self.stream.pieces(now):
                 segment = messages.Segment(self.number, *piece[:-1])
                 out.append(messages.encode(segment, self.peer, piece.data))
         return out

@@ -135,7 +135,7 @@ class Side:
             message = messages.decode(parts, by_manager=False)
             if isinstance(message, self._hears):
                 self.link.heard(now)
-                self._take_from(sender, message, messages.data(parts))
+                self._take_from(sender, message, messages.data(parts), now)
             elif isinstance(message, messages.Workers | messages.Clients):
                 self.link.heard(now)
                 if self._is_next(message, now):
@@ -177,7 +177,7 @@ class Side:
         beat = now >= self._next_beat
         if beat:
             self._next_beat = now + self.times.beat
-        out += self._outgoing(beat)
+        out += self._outgoing(now, beat)
         out += self._out
         self._out = []
         return out
@@ -216,13 +216,15 @@ class Side:
     def _look_for_the_missing(self, now: float) -> None:
         """See who is gone."""
 
-    def _outgoing(self, beat: bool) -> list[Parts]:
+    def _outgoing(self, now: float, beat: bool) -> list[Parts]:
         return []
 
     def _beat(self) -> messages.ToManager:
         raise NotImplementedError
 
-    def _take_from(self, sender: bytes, message: messages.BetweenEnds, data: bytes) -> None:
+    def _take_from(
+        self, sender: bytes, message: messages.BetweenEnds, data: bytes, now: float
+    ) -> None:
         raise NotImplementedError
 
     def _end_all(self, sender: bytes, why: str) -> bool:
@@ -259,13 +261,15 @@ class _End(Side):
         self.close(connection, why)
         self.events.append(Closed(connection))
 
-    def _take_from(self, sender: bytes, message: messages.BetweenEnds, data: bytes) -> None:
+    def _take_from(
+        self, sender: bytes, message: messages.BetweenEnds, data: bytes, now: float
+    ) -> None:
         assert not isinstance(message, messages.Look | messages.Seen)
         connection = self._connections.get(message.connection)
         if connection is None or not connection.hears(sender, message):
             self._unknown(sender, message)
             return
-        arrived = connection.take(message, data)
+        arrived = connection.take(message, data, now)
         if connection.closed is not None:
             del self._connections[connection.number]
             self.events.append(Closed(connection))
@@ -278,8 +282,8 @@ class _End(Side):
             self._lose(connection, why)
         return bool(mine)
 
-    def _outgoing(self, beat: bool) -> list[Parts]:
-        return [parts for one in self.connections for parts in one.outgoing(beat=beat)]
+    def _outgoing(self, now: float, beat: bool) -> list[Parts]:
+        return [parts for one in self.connections for parts in one.outgoing(now, beat=beat)]
 
 
 class ClientSide(_End):
@@ -319,7 +323,7 @@ class ClientSide(_End):
         self._numbers += 1
         connection = Connection(self._numbers, b"", worker, slots)
         self._connections[self._numbers] = connection
-        self._out += connection.outgoing(beat=True)
+        self._out += connection.outgoing(0.0, beat=True)
         return connection
 
     def look(self, worker: bytes, folder: str, proof: str) -> None:
@@ -334,17 +338,19 @@ class ClientSide(_End):
             if self.clients > 1:
                 self.link.hurry(self.clients)
 
-    def _take_from(self, sender: bytes, message: messages.BetweenEnds, data: bytes) -> None:
+    def _take_from(
+        self, sender: bytes, message: messages.BetweenEnds, data: bytes, now: float
+    ) -> None:
         if isinstance(message, messages.Seen):
             look = self._looks.get(sender)
             if look is not None and look.number == message.number:
                 del self._looks[sender]
                 self.seen = {**self.seen, sender: message.sees}
         else:
-            super()._take_from(sender, message, data)
+            super()._take_from(sender, message, data, now)
 
-    def _outgoing(self, beat: bool) -> list[Parts]:
-        out = super()._outgoing(beat)
+    def _outgoing(self, now: float, beat: bool) -> list[Parts]:
+        out = super()._outgoing(now, beat)
         if beat:
             out += [messages.encode(look, worker) for worker, look in self._looks.items()]
         return out
@@ -487,7 +493,9 @@ class WorkerSide(Side):
             if not message.more:
                 self._clients = listed
 
-    def _take_from(self, sender: bytes, message: messages.BetweenEnds, data: bytes) -> None:
+    def _take_from(
+        self, sender: bytes, message: messages.BetweenEnds, data: bytes, now: float
+    ) -> None:
         if isinstance(message, messages.Look):
             self.events.append(Looked(sender, message))
         elif isinstance(message, messages.Close):

@@ -11,6 +11,9 @@ would send everything twice, does no harm.  And what is sent again is told from
 what was sent before by its *turn*: a gap is answered once, however many segments
 have shown it.
 
+How many bytes are under way at once follows from how long they take (`pace`), so that what
+else is said on a slow link does not wait for long.
+
 This is a pure machine: it has no clock, thread or socket.
 """
 
@@ -20,11 +23,11 @@ from collections import deque
 from typing import NamedTuple
 
 from fancypipe_core.errors import ProtocolError
+from fancypipe_remote._machines.pace import Pace
 
-__all__ = ["CHUNK", "LEAST", "WINDOW", "Piece", "Stream"]
+__all__ = ["CHUNK", "WINDOW", "Piece", "Stream"]
 
 CHUNK = 256 * 1024  # bytes in one message: a frame of 16 MB would hold up heartbeats for too long
-LEAST = 16 * 1024  # bytes, to which messages shrink on links that lose larger ones
 WINDOW = 4 * 1024 * 1024  # bytes under way in one direction; the manager's memory for a stream
 
 
@@ -58,8 +61,8 @@ class Stream:
         self._acknowledged = 0
         self._limit = window
         self._turn = 0
-        self._chunk = CHUNK
-        self._shrunk_at = -1  # what was acknowledged when we last went back
+        self._pace = Pace(window)
+        self._lost_at = -1  # what was acknowledged when we last went back
         self._finished = False
         self._end_sent = False
         self._end_acknowledged = False
@@ -104,28 +107,40 @@ class Stream:
             return self._end_acknowledged
         return self._acknowledged == self._written
 
-    def pieces(self) -> list[Piece]:
-        """Return what must be sent now."""
+    @property
+    def arrived(self) -> int:
+        """How many bytes the other end has: whether they become more shows progress."""
+        return self._acknowledged
+
+    def pieces(self, now: float) -> list[Piece]:
+        """Return what must be sent now.
+
+        Args:
+            now: The time, in seconds.
+        """
         found = []
-        while self._queue:
+        # On a slow link a message takes long, and heartbeats wait behind it.
+        most = min(self._pace.window // 4, CHUNK)
+        while self._queue and (under_way := self._sent - self._acknowledged) < self._pace.window:
             offset, data = self._queue.popleft()
-            if len(data) > self._chunk:
-                self._queue.appendleft((offset + self._chunk, data[self._chunk :]))
-                data = data[: self._chunk]
+            if len(data) > most:
+                self._queue.appendleft((offset + most, data[most:]))
+                data = data[:most]
             self._kept.append((offset, data))
             self._sent = offset + len(data)
             self._end_sent = self._finished and self._sent == self._written
-            found.append(self._piece(offset, data, end=self._end_sent))
-        if self._finished and not self._end_sent:
+            asks = self._pace.asks(self._sent, under_way, under_way + len(data), now)
+            found.append(self._piece(offset, data, end=self._end_sent, asks=asks))
+        if self._finished and not self._end_sent and not self._queue:
             self._end_sent = True
             found.append(self._piece(self._written, b"", end=True))
         if self._must_tell and not found:
             found.append(self._piece(self._sent + self._end_sent, b""))
         return found
 
-    def beat(self) -> list[Piece]:
+    def beat(self, now: float) -> list[Piece]:
         """Return what to send when there was silence for a while: it shows what was lost."""
-        found = self.pieces()
+        found = self.pieces(now)
         waits = not self.drained or (not self.room and not self._finished)
         if not found and (waits or self._owes):
             found = [self._piece(self._sent + self._end_sent, b"", asks=waits)]
@@ -153,13 +168,17 @@ class Stream:
 
     # ---- in ----
 
-    def take(self, piece: Piece) -> bytes:
+    def take(self, piece: Piece, now: float) -> bytes:
         """Take what has come; return its bytes if they are the next ones.
+
+        Args:
+            piece: What has come.
+            now: The time, in seconds.
 
         Raises:
             ProtocolError: It says what cannot be.
         """
-        self._take_answer(piece)
+        self._take_answer(piece, now)
         behind = piece.offset + len(piece.data)
         if piece.asks:
             self._must_tell = True
@@ -180,12 +199,13 @@ class Stream:
             self._must_tell = True
         return new
 
-    def _take_answer(self, piece: Piece) -> None:
+    def _take_answer(self, piece: Piece, now: float) -> None:
         if piece.taken > self._written + self._finished:
             raise ProtocolError("bytes were acknowledged that were never sent")
         self._end_acknowledged = self._end_acknowledged or piece.taken > self._written
         self._acknowledged = max(self._acknowledged, min(piece.taken, self._written))
         self._limit = max(self._limit, piece.limit)
+        self._pace.answered(self._acknowledged, now, more=bool(self._queue))
         if piece.gap == self._turn:
             self._go_back()
         for chunks in (self._kept, self._queue):
@@ -198,9 +218,8 @@ class Stream:
         """Send again what the other end does not have."""
         # On a slow link a message that takes seconds is cut with its connection, again and
         # again.  Nothing has arrived since the last time: smaller ones may.
-        stuck = self._acknowledged == self._shrunk_at
-        self._chunk = max(LEAST, self._chunk // 2) if stuck else self._chunk
-        self._shrunk_at = self._acknowledged
+        self._pace.lost(again=self._acknowledged == self._lost_at)
+        self._lost_at = self._acknowledged
         self._turn += 1
         self._queue.extendleft(reversed(self._kept))
         self._kept.clear()

@@ -11,7 +11,6 @@ import socket
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
-from time import monotonic
 
 from fancypipe_core import errors
 from fancypipe_remote._machines.endpoint import Data, HostSide
@@ -24,7 +23,7 @@ from fancypipe_remote._worker.lifeline import READY
 __all__ = ["StreamSocket"]
 
 _TURN = 0.5  # seconds
-_LAST_WORDS = 5.0  # seconds that the client has to take the last results
+_LAST_WORDS = 5.0  # seconds in which some of the last results must arrive
 
 
 class StreamSocket:
@@ -112,11 +111,15 @@ class StreamSocket:
         return b"".join(found)
 
     def close(self) -> None:
-        """Let the client take what was sent, for some seconds, and close the link."""
-        until = monotonic() + _LAST_WORDS
-        connection = self._side.connection
+        """Let the client take what was sent, as long as it does, and close the link."""
+        connection, clock = self._side.connection, self._loop.clock
+        arrived, until = -1, 0.0
         with suppress(errors.VersionMismatch):
-            while connection.closed is None and monotonic() < until:
+            while connection.closed is None:
+                if self._stream.arrived > arrived:
+                    arrived, until = self._stream.arrived, clock.now + _LAST_WORDS
+                elif clock.now >= until:
+                    break
                 if not self._out:
                     self._stream.finish()
                     if self._stream.drained:
