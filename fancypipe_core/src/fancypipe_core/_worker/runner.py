@@ -13,7 +13,8 @@ from fancypipe_core import errors
 from fancypipe_core._base.isolation import ambient
 from fancypipe_core._base.main_module import loading_main
 from fancypipe_core._base.signals import interruptible
-from fancypipe_core._codec import failure, pickler, undecodable, unpickler
+from fancypipe_core._codec import failure, undecodable, unpickler
+from fancypipe_core._codec.exceptions import ExceptionPacker
 from fancypipe_core._codec.pickler import Packed
 from fancypipe_core._codec.values import EncodedValues, LiveValues, assemble
 from fancypipe_core._model import context
@@ -24,7 +25,6 @@ from fancypipe_core._model.task import entry
 from fancypipe_core.backend import (
     Call,
     Done,
-    Encoded,
     Err,
     Job,
     Live,
@@ -38,8 +38,6 @@ from fancypipe_core.backend import (
 )
 
 __all__ = ["Runner"]
-
-_LONGEST_CHAIN = 20  # exceptions behind one that cannot travel whole
 
 
 class Runner:
@@ -60,6 +58,7 @@ class Runner:
         interrupted: Callable[[], bool] = lambda: False,
     ) -> None:
         self._values: EncodedValues | LiveValues = LiveValues() if live else EncodedValues()
+        self._exceptions = ExceptionPacker(self._values, self._let_pass)
         self._interrupted = interrupted
         self._scope = context.TaskScope(directory, self._notify, _run_inline)
         self._context = Context()  # each job has a copy: no variable is set but the scope
@@ -126,13 +125,13 @@ class Runner:
         except BaseException as error:  # noqa: BLE001 - a task's sys.exit() must not end the worker
             self._let_pass(error)
             said = brief(getattr(call, "inputs", ()), args, kwargs)
-            return failure.describe(error, self._carry, inputs=said)
+            return failure.describe(error, self._exceptions.pack, inputs=said)
         try:
             packed = self._values.pack_result(value)
             return self._more(packed) if packed.wants else self._ok(packed, value)
         except BaseException as error:  # noqa: BLE001 - the user's objects may raise anything
             self._let_pass(error)
-            return failure.describe(error, self._carry, final=True)
+            return failure.describe(error, self._exceptions.pack, final=True)
 
     def tell(self, notes: Sequence[Note]) -> None:
         """Send notes where those of tasks go."""
@@ -160,7 +159,7 @@ class Runner:
             return known
         in_inputs = job.call in self._calls
         wrapped = undecodable.explain(error, job.call.label, in_inputs)
-        reply = failure.describe(wrapped, self._carry, final=True)
+        reply = failure.describe(wrapped, self._exceptions.pack, final=True)
         if not in_inputs:
             # So it will be for all its jobs: what is imported is not imported again for each.
             self._unreadable[job.call] = reply
@@ -209,78 +208,6 @@ class Runner:
 
         outputs = tuple(_with_holes(payload, place) for payload in packed.body)
         return More(tuple(calls), tuple(tasks), outputs)
-
-    def _carry(self, error: BaseException) -> Encoded | Live | None:
-        """Write an exception down: whole; else without what cannot travel; else not at all."""
-        if isinstance(self._values, LiveValues):
-            return Live(error)
-        for attempt in (self._whole, self._bare):
-            try:
-                return attempt(error)
-            except BaseException as odd:  # noqa: BLE001 - the user's objects may raise anything
-                self._let_pass(odd)
-        return None
-
-    def _whole(self, error: BaseException) -> Encoded:
-        packed = self._values.pack_result(error)
-        assert not isinstance(packed.body, Live)
-        if packed.wants or not isinstance(unpickler.decode(packed.body), BaseException):
-            raise errors.EncodeError("an exception that is not one when it comes back")
-        return packed.body
-
-    def _bare(self, error: BaseException) -> Encoded:
-        return self._whole(self._stripped(error, _LONGEST_CHAIN))
-
-    def _stripped(self, error: BaseException, more: int) -> BaseException:
-        """Return an exception of the same class that holds only what can travel.
-
-        Args:
-            error: The original.
-            more: How many exceptions may still be behind it.
-        """
-        cls = type(error)
-        if isinstance(error, errors.GROUPS):
-            members = [self._link(one, more) for one in error.exceptions]
-            bare: BaseException = cls.__new__(cls, error.message, members)
-        else:
-            bare = cls.__new__(cls)
-            bare.args = tuple(a if self._travels(a) else failure.shown(a) for a in error.args)
-        errors.copy_members(error, bare, self._travels)
-        for name, held in vars(error).items():
-            if self._travels(held):
-                setattr(bare, name, held)
-        bare.__traceback__ = error.__traceback__
-        bare.__cause__ = self._link(error.__cause__, more)
-        bare.__context__ = None if error.__cause__ else self._link(error.__context__, more)
-        bare.__suppress_context__ = error.__suppress_context__
-        return bare
-
-    def _link(self, error: BaseException | None, more: int) -> BaseException | None:
-        """Return what stands for a cause: without what cannot travel, or its name and text."""
-        if error is None or not more:
-            return None
-        try:
-            bare = self._stripped(error, more - 1)
-            self._whole(bare)
-        except BaseException as odd:  # noqa: BLE001 - the user's objects may raise anything
-            self._let_pass(odd)
-        else:
-            return bare
-        name = failure.name_of(error)
-        return errors.RemoteError(f"{name}: {failure.text_of(error)}", type_name=name)
-
-    def _travels(self, value: Any) -> bool:
-        if type(value) in pickler.PLAIN:
-            return True
-        try:
-            packed = self._values.pack_result(value)
-            assert not isinstance(packed.body, Live)
-            if not packed.wants:
-                unpickler.decode(packed.body)
-        except BaseException as odd:  # noqa: BLE001 - the user's objects may raise anything
-            self._let_pass(odd)
-            return False
-        return not packed.wants
 
     def _notify(self, job: Job, stream: str, text: str) -> None:
         if self._scope.in_fork:
