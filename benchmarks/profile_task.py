@@ -107,7 +107,7 @@ class Echo:
 def schedule(n: int) -> None:
     """Take n tasks through the scheduler alone."""
     machine = Scheduler()
-    machine.handle(table.Slots(2, 4 * _AT_ONCE - 2))
+    machine.handle(table.Room(2, 4 * _AT_ONCE - 2))
     actions = machine.handle(table.Demand([0]))
     while actions:
         following: list[table.Action] = []
@@ -119,9 +119,9 @@ def schedule(n: int) -> None:
                 ]
                 following += machine.handle(table.Grown(grown))
             elif isinstance(action, table.Submit):
-                following += machine.handle(table.Done(action.ids))
+                following += machine.handle(table.Returned(action.ids))
             elif isinstance(action, table.Compute):
-                following += machine.handle(table.Done([action.id]))
+                following += machine.handle(table.Returned([action.id]))
         actions = following
     assert machine.state(0) is table.State.DONE
 

@@ -26,7 +26,6 @@ from fancypipe_core._engine.machine.states import (
     Cancel,
     Compute,
     Demand,
-    Done,
     Drop,
     Due,
     Event,
@@ -37,15 +36,16 @@ from fancypipe_core._engine.machine.states import (
     Halt,
     Id,
     Level,
-    Lost,
     Release,
     Retried,
+    Returned,
+    Room,
     Settled,
-    Slots,
     State,
     Stuck,
     Submit,
     Unfolded,
+    WorkerLost,
 )
 
 SOURCE = Path(_scheduler.__file__).parent
@@ -104,7 +104,7 @@ class Task:
         self.retries = rnd.choice((0, 0, 1, 2))
         self.delayed = rnd.random() < 0.4
         self.bad = rnd.random() < 0.03
-        self.fate = rnd.choice((Unfolded, Failed, Lost, None))  # how its attempts often end
+        self.fate = rnd.choice((Unfolded, Failed, WorkerLost, None))  # how its attempts often end
         self.returned: tuple[int, ...] | None = None
         self.known = self.grown = self.under_way = self.value = self.released = False
         self.waits = False  # for the time of its next attempt
@@ -259,7 +259,7 @@ class World:
                 self.tasks[number].known = True
         elif isinstance(event, Drop):
             self.pins.subtract(number for number in event.tasks if self.pins[number])
-        elif isinstance(event, Slots):
+        elif isinstance(event, Room):
             self.room = event.count and event.count + event.ahead
         elif isinstance(event, Grown):
             for grown in event.tasks:
@@ -270,12 +270,12 @@ class World:
                     self.tasks[number].waits = False
         elif isinstance(event, Halt):
             self.halted = True
-        elif isinstance(event, Done):
+        elif isinstance(event, Returned):
             for id in event.ids:
                 task = self.accepts(id)
                 if task is not None:
                     task.value = True
-        elif isinstance(event, (Unfolded, Failed, Lost)):
+        elif isinstance(event, (Unfolded, Failed, WorkerLost)):
             task = self.accepts(event.id)
             if task is not None:
                 self._expect_end(task, event)
@@ -288,7 +288,7 @@ class World:
             else:
                 self._learn(task, task.inputs)
 
-    def _expect_end(self, task: Task, event: Unfolded | Failed | Lost) -> None:
+    def _expect_end(self, task: Task, event: Unfolded | Failed | WorkerLost) -> None:
         if isinstance(event, Unfolded):
             task.returned = tuple(event.needs)
             self._learn(task, event.needs)
@@ -518,15 +518,15 @@ class World:
             self.carry_out()
             self.look()
             if self.running is not None:
-                self.handle(Done([self.running.id]))
+                self.handle(Returned([self.running.id]))
             elif self.has_its_result:
                 self.go_on()
             elif self.flying:
-                self.handle(Done(list(self.flying)))
+                self.handle(Returned(list(self.flying)))
             elif self.waiting:
                 self.handle(Due(self.waiting))
             elif not self.room and not self.halted:
-                self.handle(Slots(1, 0))
+                self.handle(Room(1, 0))
             else:
                 break
         else:

@@ -75,7 +75,7 @@ def test_a_large_buffer_comes_whole(size: int) -> None:
 
 
 def read(*done: Any, rare: Any = (), buffers: Any = ()) -> Any:
-    return messages.Reports().read((msgspec.msgpack.encode([done, [], None, rare]), buffers))[0]
+    return messages.Reports().read((msgspec.msgpack.encode([done, [], rare]), buffers))
 
 
 @pytest.mark.fault(82)

@@ -50,7 +50,6 @@ from hypothesis.stateful import (
 from fancypipe_core._engine.machine.states import (
     TRANSITIONS,
     Demand,
-    Done,
     Drop,
     Due,
     Event,
@@ -58,9 +57,10 @@ from fancypipe_core._engine.machine.states import (
     Grow,
     Halt,
     Id,
-    Lost,
-    Slots,
+    Returned,
+    Room,
     Unfolded,
+    WorkerLost,
 )
 from tests.core.scheduler_model import MOST_TASKS, Watched, World
 
@@ -84,7 +84,7 @@ class Machine(RuleBasedStateMachine):
     )
     def begin(self, keep_going: bool, max_losses: int, at_once: int, count: int) -> None:
         self.world = World(self.watched, Random(0), keep_going, max_losses, at_once)
-        self.send(Slots(count, 0))
+        self.send(Room(count, 0))
 
     def send(self, *events: Event) -> None:
         for event in events:  # the driver may take several before it does what the first caused
@@ -130,7 +130,7 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: self.world.flying or not self.world.room)
     @rule(count=st.sampled_from((1, 2, 0)), ahead=st.integers(0, 1))
     def slots(self, count: int, ahead: int) -> None:
-        self.send(Slots(count, ahead))
+        self.send(Room(count, ahead))
 
     @under_way
     @rule(chance=chances)
@@ -139,7 +139,7 @@ class Machine(RuleBasedStateMachine):
         ids = rnd.sample(self.world.flying, rnd.randint(1, len(self.world.flying)))
         if rnd.random() < 0.3:
             ids += rnd.choices([*self.world.ended, *ids], k=2)
-        self.send(Done(ids))
+        self.send(Returned(ids))
 
     @under_way
     @rule(chance=chances)
@@ -153,12 +153,12 @@ class Machine(RuleBasedStateMachine):
 
     def some_end(self, id: Id) -> Event:
         rnd = self.world.rnd
-        kind = self.world.tasks[id[0]].fate or rnd.choice((Unfolded, Failed, Lost))
+        kind = self.world.tasks[id[0]].fate or rnd.choice((Unfolded, Failed, WorkerLost))
         if kind is Unfolded:
             return Unfolded(id, self.world.make(id[0]))
-        if kind is Lost:
+        if kind is WorkerLost:
             guilty = rnd.random() < 0.6
-            return Lost(id, guilty, begun=guilty or rnd.random() < 0.5)
+            return WorkerLost(id, guilty, begun=guilty or rnd.random() < 0.5)
         return Failed(id, final=rnd.random() < 0.2, again=rnd.random() < 0.2)
 
     @precondition(lambda self: self.world.running is None)
@@ -178,7 +178,12 @@ class Machine(RuleBasedStateMachine):
         id = (task, attempt + rnd.choice((0, 1, -1)))
         if id in world.flying or id in world.computing or world.running is not None:
             return
-        ends: list[Event] = [Done([id, id]), Failed(id), Lost(id, guilty=True), Unfolded(id, ())]
+        ends: list[Event] = [
+            Returned([id, id]),
+            Failed(id),
+            WorkerLost(id, guilty=True),
+            Unfolded(id, ()),
+        ]
         if not (task in world.tasks and world.tasks[task].waits):
             ends.append(Due([task, 99]))
         if not world.pins[task]:
@@ -206,7 +211,7 @@ class Machine(RuleBasedStateMachine):
         if chance % 3:
             self.send(Unfolded(id, self.world.make(id[0])))
         else:
-            self.send(Done([id]) if chance % 4 else Failed(id))
+            self.send(Returned([id]) if chance % 4 else Failed(id))
 
     @composing
     @alive

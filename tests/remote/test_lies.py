@@ -422,7 +422,7 @@ def test_a_worker_key_runs_nothing_on_a_worker(rig: Rig) -> None:
 
 
 def report(*done: Any, rare: Any = ()) -> bytes:
-    return msgspec.msgpack.encode([done, [], None, rare])
+    return msgspec.msgpack.encode([done, [], rare])
 
 
 def an_end(
@@ -523,14 +523,13 @@ def true_reports(id: JobId) -> list[Any]:
     filled = value(payload, [b"N.", 0, [[0, None]], None])
     made = [an_end(id), *(an_end(id, reply=reply) for reply in (filled, text, more))]
     return [
-        *([[done], [], None, []] for done in made),
+        *([[done], [], []] for done in made),
         [
             [],
             [[list(id), "stdout", "", "t"]],
-            [list(id)],
             [["started", *id, "h:7"], ["slots", 1, 0]],
         ],
-        [[], [], None, [dead]],
+        [[], [], [dead]],
     ]
 
 

@@ -82,7 +82,7 @@ class Composer:
             return table.Unfolded(id, needs)
         self._graph.complete(node)
         self.sort_files(node)
-        return table.Done([id])
+        return table.Returned([id])
 
     def _call(self, node: Node, here: _ModuleScope) -> Any:
         scope.set(here)
@@ -117,7 +117,7 @@ class Composer:
         """
         node.value = self._graph.gather(node)
         self._files.inherit(node.id, node.needs)
-        return table.Done([id])
+        return table.Returned([id])
 
     def _main_of(self, node: Node) -> Callable[..., Any]:
         if node.instance is not None:

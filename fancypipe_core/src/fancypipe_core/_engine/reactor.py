@@ -75,7 +75,7 @@ class Reactor:
         self.graph = Graph(values)
         self.scheduler = Scheduler()
         self.actions: deque[table.Action] = deque()
-        self.slots = table.Slots(0, 0)
+        self.slots = table.Room(0, 0)
         self.closing = False
         self.undecided: errors.PluginError | None = None
         self._delays: list[tuple[float, int]] = []  # when a task's next attempt may be made
@@ -185,21 +185,21 @@ class Reactor:
                 continue
             # What the scheduler is told, it is told in the order in which it came.
             if done:
-                self.handle(table.Done(done))
+                self.handle(table.Returned(done))
                 done = []
             if kind is Done:
                 self._ended_otherwise(cast("Node", node), ended)
             else:
                 self.told(event)
         if done:
-            self.handle(table.Done(done))
+            self.handle(table.Returned(done))
 
     def told(self, event: Event) -> None:
         """The backend reported something else than the end of a job by itself."""
         if isinstance(event, Lost):
             self._lost(event)
         elif isinstance(event, Slots):
-            self.slots = table.Slots(event.count, event.ahead)
+            self.slots = table.Room(event.count, event.ahead)
             if not self.closing:
                 self.handle(self.slots)
         elif isinstance(event, Note):
@@ -245,7 +245,7 @@ class Reactor:
         if event.why.reason == "timeout":
             self.handle(table.Failed(event.id))
         else:
-            self.handle(table.Lost(event.id, event.why.guilty, event.why.started))
+            self.handle(table.WorkerLost(event.id, event.why.guilty, event.why.started))
 
     # ---- actions of the scheduler ----
 

@@ -109,7 +109,7 @@ class Shutdown:
     def _let_finish(self, until: float) -> None:
         """Recall what has not begun, and wait for what runs."""
         loop = self._loop
-        loop.handle(table.Slots(0, 0))
+        loop.handle(table.Room(0, 0))
         loop.backend.recall(loop.scheduler.under_way())
         # As many as can run at the same time may do so; when no more are left, all is told.
         self._drain(min(until, monotonic() + _RECALL), lambda left: left <= loop.slots)

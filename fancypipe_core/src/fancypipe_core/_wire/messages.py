@@ -13,28 +13,46 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence
-from typing import Annotated, Any, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
-from msgspec import Meta
 
-from fancypipe_core._base.backoff import Backoff
 from fancypipe_core._base.msgpack import pack, unpacker
 from fancypipe_core._wire.channel import Frame
 from fancypipe_core._wire.parts import LARGE, parts_of
+from fancypipe_core._wire.records import (
+    Adapt,
+    CallRecord,
+    Cancel,
+    Command,
+    DoneRecord,
+    ErrRecord,
+    JobRecord,
+    Jobs,
+    LostRecord,
+    MoreRecord,
+    NewTaskRecord,
+    NoteRecord,
+    OkRecord,
+    PayloadRecord,
+    Recall,
+    ReportRecord,
+    Setup,
+    SlotsRecord,
+    StartedRecord,
+    Stop,
+    ValueRecord,
+)
 from fancypipe_core.backend import (
     Call,
-    Certificate,
     Done,
     Encoded,
     Err,
     Event,
     Job,
-    JobId,
     Live,
     Lost,
     More,
-    Natural,
     NewTask,
     Note,
     Ok,
@@ -62,168 +80,8 @@ __all__ = [
 
 T = TypeVar("T")
 
-_Seconds = Annotated[float, Meta(ge=0, le=1e10)]
-_Limit = Annotated[float, Meta(gt=0)]  # seconds; infinite, if somebody likes to say it so
-_Slot = Annotated[int, Meta(ge=0, le=1_000_000)]
-_Hole = tuple[Natural, str | None]
-
-
-class _Payload(msgspec.Struct, array_like=True, gc=False):
-    head: bytes
-    buffers: Natural
-    holes: tuple[_Hole, ...]
-    names: tuple[str, ...] | None
-    parts: Natural = 0  # of its head, if that is large: the buffers before its own
-
-
-_Value = Annotated[tuple[_Payload, ...], Meta(min_length=1)]
-
-
-class _Call(msgspec.Struct, array_like=True, gc=False):
-    number: Natural
-    label: str
-    body: _Value
-
-
-class _Job(msgspec.Struct, array_like=True, gc=False):
-    task: Natural
-    attempt: Natural
-    call: Natural
-    head: bytes
-    inputs: _Value | None
-    time_limit: _Limit | None
-    alone: bool
-
-
-class Adapt(msgspec.Struct, tag="adapt"):
-    """What jobs are to find from now on: variables, set or unset, and the current folder."""
-
-    variables: dict[str, str | None]
-    folder: str
-
-
-class Setup(msgspec.Struct, tag="setup"):
-    """What a worker must know before its first job.
-
-    Attributes:
-        path: The client's `sys.path`.
-        argv: The client's `sys.argv`.
-        main: Kind and value of the main script, or None.
-        directory: The session's folder for temporary files.
-        adapt: What jobs are to find; None if there is another way to say so.
-    """
-
-    path: list[str]
-    argv: list[str]
-    main: tuple[str, str] | None
-    directory: str
-    adapt: Adapt | None = None
-
-
-class Jobs(msgspec.Struct, tag="jobs"):
-    """Jobs to run, and what they call if that was not sent before."""
-
-    calls: list[_Call]
-    jobs: list[_Job]
-
-
-class Cancel(msgspec.Struct, tag="cancel"):
-    """These jobs are not wanted any more."""
-
-    ids: list[JobId]
-
-
-class Recall(msgspec.Struct, tag="recall"):
-    """These jobs are not to begin; each that has not is reported as lost."""
-
-    ids: list[JobId]
-
-
-class Stop(msgspec.Struct, tag="stop"):
-    """End when what is running has ended, or when so many seconds are over."""
-
-    grace: _Seconds = 0.0
-
-
-Command = Setup | Adapt | Jobs | Cancel | Recall | Stop
-
-
-class _Ok(msgspec.Struct, tag="ok", array_like=True, gc=False):
-    outputs: _Value
-    files: tuple[str, ...]
-
-
-class _NewTask(msgspec.Struct, array_like=True, gc=False):
-    call: Natural
-    retries: Natural
-    timeout: _Limit | None
-    is_module: bool
-    inputs: _Payload
-    where: str
-    retry_delay: Backoff | None = None
-
-
-class _More(msgspec.Struct, tag="more", array_like=True, gc=False):
-    calls: tuple[_Call, ...]
-    tasks: tuple[_NewTask, ...]
-    outputs: _Value
-    files: tuple[str, ...]
-    passed: tuple[str, ...]
-
-
-class _Err(msgspec.Struct, tag="err", array_like=True, gc=False):
-    type_name: str
-    message: str
-    text: str
-    where: str
-    error: _Value | None
-    host: str
-    pid: Natural
-    final: bool
-    inputs: str
-
-
-class _Done(msgspec.Struct, array_like=True, gc=False):
-    task: Natural
-    attempt: Natural
-    seconds: _Seconds
-    head: bytes
-    reply: _Ok | _More | _Err | None
-    folder: str
-
-
-class _Note(msgspec.Struct, array_like=True, gc=False):
-    id: JobId | None
-    stream: str
-    text: str
-    name: str
-
-
-class _Started(msgspec.Struct, tag="started", array_like=True, gc=False):
-    task: Natural
-    attempt: Natural
-    where: str
-
-
-class _Lost(msgspec.Struct, tag="lost", array_like=True, gc=False):
-    task: Natural
-    attempt: Natural
-    why: Certificate
-
-
-class _Slots(msgspec.Struct, tag="slots", array_like=True, gc=False):
-    count: _Slot
-    ahead: _Slot
-
-
-class _Report(msgspec.Struct, array_like=True):
-    done: list[_Done]
-    notes: list[_Note]
-    rare: list[_Started | _Lost | _Slots]
-
-
 _decode_command = unpacker(Command)
-_decode_report = unpacker(_Report)
+_decode_report = unpacker(ReportRecord)
 
 
 def encode_command(command: Command) -> bytes:
@@ -266,7 +124,7 @@ class _Buffers:
             raise ProtocolError("a frame with too few buffers")
         return tuple(self._buffers[begin : self._next])
 
-    def value(self, value: _Value, given: int = 0) -> Encoded:
+    def value(self, value: ValueRecord, given: int = 0) -> Encoded:
         """Return a value, whose holes point into so many others and then into itself."""
         made = []
         for at, payload in enumerate(value, given):
@@ -278,11 +136,11 @@ class _Buffers:
             made.append(Payload(head, self.take(payload.buffers), holes, names))
         return tuple(made)
 
-    def _head(self, payload: _Payload) -> bytes:
+    def _head(self, payload: PayloadRecord) -> bytes:
         return b"".join(self.take(payload.parts)) if payload.parts else payload.head
 
 
-def _written(value: Iterable[Payload], buffers: list[Any]) -> _Value:
+def _written(value: Iterable[Payload], buffers: list[Any]) -> ValueRecord:
     made = []
     for payload in value:
         head, parts = payload.head, 0
@@ -291,7 +149,7 @@ def _written(value: Iterable[Payload], buffers: list[Any]) -> _Value:
             buffers.extend(cut)
             head, parts = b"", len(cut)
         buffers.extend(payload.buffers)
-        made.append(_Payload(head, len(payload.buffers), payload.holes, payload.names, parts))
+        made.append(PayloadRecord(head, len(payload.buffers), payload.holes, payload.names, parts))
     return tuple(made)
 
 
@@ -318,9 +176,9 @@ class ToWorker:
 
         For whoever cannot tell which worker will read it.
         """
-        calls: list[_Call] = []
+        calls: list[CallRecord] = []
         said: set[int] = set()
-        made: list[_Job] = []
+        made: list[JobRecord] = []
         buffers: list[Any] = []
         numbers = self._numbers
         for job in jobs:
@@ -330,7 +188,7 @@ class ToWorker:
                 number = numbers.setdefault(call, len(numbers))
                 said.add(number)
                 assert not isinstance(call.body, Live)
-                calls.append(_Call(number, call.label, _written(call.body, buffers)))
+                calls.append(CallRecord(number, call.label, _written(call.body, buffers)))
         for job in jobs:
             task, attempt = job.id
             inputs = job.inputs
@@ -338,10 +196,10 @@ class ToWorker:
             number = numbers[job.call]
             limit, alone = job.time_limit, job.alone
             if _is_small(inputs):
-                made.append(_Job(task, attempt, number, inputs[0].head, None, limit, alone))
+                made.append(JobRecord(task, attempt, number, inputs[0].head, None, limit, alone))
             else:
                 value = _written(inputs, buffers)
-                made.append(_Job(task, attempt, number, b"", value, limit, alone))
+                made.append(JobRecord(task, attempt, number, b"", value, limit, alone))
         return pack(Jobs(calls, made)), buffers
 
 
@@ -374,9 +232,9 @@ class FromWorker:
 
 def encode_report(events: Sequence[Event]) -> Frame:
     """Return a frame with a worker's events."""
-    done: list[_Done] = []
-    notes: list[_Note] = []
-    rare: list[_Started | _Lost | _Slots] = []
+    done: list[DoneRecord] = []
+    notes: list[NoteRecord] = []
+    rare: list[StartedRecord | LostRecord | SlotsRecord] = []
     buffers: list[Any] = []
     for event in events:
         if type(event) is Done:
@@ -384,30 +242,30 @@ def encode_report(events: Sequence[Event]) -> Frame:
             reply = event.reply
             if type(reply) is Ok and not reply.files and _is_small(reply.outputs):  # type: ignore[arg-type]
                 head = reply.outputs[0].head  # type: ignore[index]
-                done.append(_Done(task, attempt, event.seconds, head, None, event.folder))
+                done.append(DoneRecord(task, attempt, event.seconds, head, None, event.folder))
             else:
                 wired = _wired(reply, buffers)
-                done.append(_Done(task, attempt, event.seconds, b"", wired, event.folder))
+                done.append(DoneRecord(task, attempt, event.seconds, b"", wired, event.folder))
         elif type(event) is Note:
-            notes.append(_Note(event.id, event.stream, event.text, event.name))
+            notes.append(NoteRecord(event.id, event.stream, event.text, event.name))
         elif type(event) is Started:
-            rare.append(_Started(*event.id, event.where))
+            rare.append(StartedRecord(*event.id, event.where))
         elif type(event) is Lost:
-            rare.append(_Lost(*event.id, event.why))
+            rare.append(LostRecord(*event.id, event.why))
         elif type(event) is Slots:
-            rare.append(_Slots(event.count, event.ahead))
-    return pack(_Report(done, notes, rare)), buffers
+            rare.append(SlotsRecord(event.count, event.ahead))
+    return pack(ReportRecord(done, notes, rare)), buffers
 
 
-def _wired(reply: Ok | More | Err, buffers: list[Any]) -> _Ok | _More | _Err:
+def _wired(reply: Ok | More | Err, buffers: list[Any]) -> OkRecord | MoreRecord | ErrRecord:
     if type(reply) is Ok:
-        return _Ok(_written(_encoded(reply.outputs), buffers), reply.files)
+        return OkRecord(_written(_encoded(reply.outputs), buffers), reply.files)
     if type(reply) is More:
-        calls = {call: _Call(n, call.label, ()) for n, call in enumerate(reply.calls)}
+        calls = {call: CallRecord(n, call.label, ()) for n, call in enumerate(reply.calls)}
         for call, wired in calls.items():
             wired.body = _written(_encoded(call.body), buffers)
         tasks = tuple(
-            _NewTask(
+            NewTaskRecord(
                 task.call,
                 task.retries,
                 task.timeout,
@@ -419,11 +277,11 @@ def _wired(reply: Ok | More | Err, buffers: list[Any]) -> _Ok | _More | _Err:
             for task in reply.tasks
         )
         outputs = _written(_encoded(reply.outputs), buffers)
-        return _More(tuple(calls.values()), tasks, outputs, reply.files, reply.passed)
+        return MoreRecord(tuple(calls.values()), tasks, outputs, reply.files, reply.passed)
     assert type(reply) is Err
     error = reply.error
     value = None if error is None else _written(_encoded(error), buffers)
-    return _Err(
+    return ErrRecord(
         reply.type_name,
         reply.message,
         reply.text,
@@ -460,7 +318,7 @@ class Reports:
         events: list[Event] = [
             Started((one.task, one.attempt), _printable(one.where))
             for one in report.rare
-            if isinstance(one, _Started)
+            if isinstance(one, StartedRecord)
         ]
         events += [Note(note.id, note.stream, note.text, note.name) for note in report.notes]
         for done in report.done:
@@ -476,17 +334,17 @@ class Reports:
                 raise ProtocolError("a value of nothing")
             events.append(Done((done.task, done.attempt), made, done.seconds, done.folder))
         for one in report.rare:
-            if isinstance(one, _Lost):
+            if isinstance(one, LostRecord):
                 why = msgspec.structs.replace(one.why, host=_printable(one.why.host))
                 events.append(Lost((one.task, one.attempt), why))
-            elif isinstance(one, _Slots):
+            elif isinstance(one, SlotsRecord):
                 events.append(Slots(one.count, one.ahead))
         return events
 
-    def _reply(self, reply: _Ok | _More | _Err, deal: _Buffers) -> Ok | More | Err:
-        if type(reply) is _Ok:
+    def _reply(self, reply: OkRecord | MoreRecord | ErrRecord, deal: _Buffers) -> Ok | More | Err:
+        if type(reply) is OkRecord:
             return Ok(deal.value(reply.outputs), reply.files)
-        if type(reply) is _More:
+        if type(reply) is MoreRecord:
             calls = tuple(self._call(call.label, deal.value(call.body)) for call in reply.calls)
             tasks = tuple(
                 NewTask(
@@ -506,7 +364,7 @@ class Reports:
                 raise ProtocolError("a new task whose attempts are delayed by no number of seconds")
             outputs = deal.value(reply.outputs, len(tasks))
             return More(calls, tasks, outputs, reply.files, reply.passed)
-        assert type(reply) is _Err
+        assert type(reply) is ErrRecord
         error = None if reply.error is None else deal.value(reply.error)
         return Err(
             reply.type_name,

@@ -177,16 +177,16 @@ class Runner:
         """Describe the tasks that were returned, and those that they need."""
         if isinstance(packed.body, Live):
             return More((), (), Live(packed))
-        found = _Found()
-        outer = found.places(packed.wants)
+        numbers = _Numbering()
+        outer = numbers.places(packed.wants)
         calls: dict[Call, int] = {}
         tasks: list[NewTask] = []
-        for instance in found.instances:  # grows while we walk it
+        for instance in numbers.instances:  # grows while we walk it
             definition = instance._definition
             call = calls.setdefault(self._values.call(definition), len(calls))
             inner = self._values.pack_inputs(instance)
             assert not isinstance(inner.body, Live)
-            places = found.places(inner.wants)
+            places = numbers.places(inner.wants)
             inputs = _with_holes(inner.body[0], places.__getitem__)
             options = definition.options
             site = instance._site()
@@ -240,7 +240,7 @@ def _run_inline(ref: Ref[Any], directory: str) -> Any:
     return run_inline(ref, directory, make)
 
 
-class _Found:
+class _Numbering:
     """Instances in the order in which they were found, each once."""
 
     def __init__(self) -> None:

@@ -60,7 +60,6 @@ from fancypipe_core._engine.machine.states import (
     Cancel,
     Compute,
     Demand,
-    Done,
     Drop,
     Due,
     Event,
@@ -70,15 +69,16 @@ from fancypipe_core._engine.machine.states import (
     Halt,
     Id,
     Level,
-    Lost,
     Release,
     Retried,
+    Returned,
+    Room,
     Settled,
-    Slots,
     State,
     Stuck,
     Submit,
     Unfolded,
+    WorkerLost,
 )
 
 __all__ = ["Scheduler"]
@@ -115,9 +115,9 @@ class Scheduler:
         self._room = 0
         self._retried: list[Action] = []
         self._handlers: dict[type, Callable[[Any], None]] = {
-            Demand: self._demand, Drop: self._drop, Grown: self._grown, Slots: self._slots,
-            Done: self._done, Unfolded: self._unfolded, Failed: self._failed, Lost: self._lost,
-            Due: self._due, Level: self._level, Halt: self._halt,
+            Demand: self._demand, Drop: self._drop, Grown: self._grown, Room: self._take_room,
+            Returned: self._returned, Unfolded: self._unfolded, Failed: self._failed,
+            WorkerLost: self._lost, Due: self._due, Level: self._level, Halt: self._halt,
         }  # fmt: skip
 
     def handle(self, event: Event) -> list[Action]:
@@ -246,10 +246,10 @@ class Scheduler:
             else:
                 self._dependencies.make_ready(task, record)
 
-    def _slots(self, event: Slots) -> None:
+    def _take_room(self, event: Room) -> None:
         self._room = event.count + event.ahead if event.count > 0 else 0
 
-    def _done(self, event: Done) -> None:
+    def _returned(self, event: Returned) -> None:
         ended = []
         for id in event.ids:
             record = self._landed(id)
@@ -276,7 +276,7 @@ class Scheduler:
         else:
             self._dependencies.fail(event.id[0], event.id[0])
 
-    def _lost(self, event: Lost) -> None:
+    def _lost(self, event: WorkerLost) -> None:
         record = self._landed(event.id)
         if record is None:
             return

@@ -19,7 +19,6 @@ __all__ = [
     "Cancel",
     "Compute",
     "Demand",
-    "Done",
     "Drop",
     "Due",
     "Event",
@@ -29,16 +28,17 @@ __all__ = [
     "GrownTask",
     "Halt",
     "Level",
-    "Lost",
     "Release",
     "Retried",
+    "Returned",
+    "Room",
     "Settled",
     "SettledTask",
-    "Slots",
     "State",
     "Stuck",
     "Submit",
     "Unfolded",
+    "WorkerLost",
 ]
 
 
@@ -146,14 +146,14 @@ class Grown(NamedTuple):
     tasks: Sequence[GrownTask]
 
 
-class Slots(NamedTuple):
+class Room(NamedTuple):
     """At most `count + ahead` jobs may be in flight from now on."""
 
     count: int  # type: ignore[assignment]  # a tuple has a method of that name
     ahead: int
 
 
-class Done(NamedTuple):
+class Returned(NamedTuple):
     """These attempts returned values."""
 
     ids: Sequence[Id]
@@ -178,7 +178,7 @@ class Failed(NamedTuple):
     again: bool = False
 
 
-class Lost(NamedTuple):
+class WorkerLost(NamedTuple):
     """The worker of this attempt died.
 
     `guilty`: the death counts against the task.  `begun`: the attempt may have begun.
@@ -205,7 +205,9 @@ class Halt(NamedTuple):
     """Everything is to be cancelled."""
 
 
-Event = Demand | Drop | Grown | Slots | Done | Unfolded | Failed | Lost | Due | Level | Halt
+Event = (
+    Demand | Drop | Grown | Room | Returned | Unfolded | Failed | WorkerLost | Due | Level | Halt
+)
 
 
 # ---- actions ---------------------------------------------------------------

@@ -1,0 +1,198 @@
+"""What goes over a channel, field by field: commands, and the records of the contract.
+
+A record has the name of its twin in `fancypipe_core.backend`, with `Record` behind it.  The other
+end may be a machine that lies: what cannot be is refused here, by the type of the field.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from fancypipe_core._base.backoff import Backoff
+from fancypipe_core.backend import Certificate, JobId, Natural
+
+__all__ = [
+    "Adapt",
+    "CallRecord",
+    "Cancel",
+    "Command",
+    "DoneRecord",
+    "ErrRecord",
+    "JobRecord",
+    "Jobs",
+    "LostRecord",
+    "MoreRecord",
+    "NewTaskRecord",
+    "NoteRecord",
+    "OkRecord",
+    "PayloadRecord",
+    "Recall",
+    "ReportRecord",
+    "Setup",
+    "SlotsRecord",
+    "StartedRecord",
+    "Stop",
+    "ValueRecord",
+]
+
+_Seconds = Annotated[float, Meta(ge=0, le=1e10)]
+_Limit = Annotated[float, Meta(gt=0)]  # seconds; infinite, if somebody likes to say it so
+_Slot = Annotated[int, Meta(ge=0, le=1_000_000)]
+_Hole = tuple[Natural, str | None]
+
+
+class PayloadRecord(msgspec.Struct, array_like=True, gc=False):
+    head: bytes
+    buffers: Natural
+    holes: tuple[_Hole, ...]
+    names: tuple[str, ...] | None
+    parts: Natural = 0  # of its head, if that is large: the buffers before its own
+
+
+ValueRecord = Annotated[tuple[PayloadRecord, ...], Meta(min_length=1)]
+
+
+class CallRecord(msgspec.Struct, array_like=True, gc=False):
+    number: Natural
+    label: str
+    body: ValueRecord
+
+
+class JobRecord(msgspec.Struct, array_like=True, gc=False):
+    task: Natural
+    attempt: Natural
+    call: Natural
+    head: bytes
+    inputs: ValueRecord | None
+    time_limit: _Limit | None
+    alone: bool
+
+
+class Adapt(msgspec.Struct, tag="adapt"):
+    """What jobs are to find from now on: variables, set or unset, and the current folder."""
+
+    variables: dict[str, str | None]
+    folder: str
+
+
+class Setup(msgspec.Struct, tag="setup"):
+    """What a worker must know before its first job.
+
+    Attributes:
+        path: The client's `sys.path`.
+        argv: The client's `sys.argv`.
+        main: Kind and value of the main script, or None.
+        directory: The session's folder for temporary files.
+        adapt: What jobs are to find; None if there is another way to say so.
+    """
+
+    path: list[str]
+    argv: list[str]
+    main: tuple[str, str] | None
+    directory: str
+    adapt: Adapt | None = None
+
+
+class Jobs(msgspec.Struct, tag="jobs"):
+    """Jobs to run, and what they call if that was not sent before."""
+
+    calls: list[CallRecord]
+    jobs: list[JobRecord]
+
+
+class Cancel(msgspec.Struct, tag="cancel"):
+    """These jobs are not wanted any more."""
+
+    ids: list[JobId]
+
+
+class Recall(msgspec.Struct, tag="recall"):
+    """These jobs are not to begin; each that has not is reported as lost."""
+
+    ids: list[JobId]
+
+
+class Stop(msgspec.Struct, tag="stop"):
+    """End when what is running has ended, or when so many seconds are over."""
+
+    grace: _Seconds = 0.0
+
+
+Command = Setup | Adapt | Jobs | Cancel | Recall | Stop
+
+
+class OkRecord(msgspec.Struct, tag="ok", array_like=True, gc=False):
+    outputs: ValueRecord
+    files: tuple[str, ...]
+
+
+class NewTaskRecord(msgspec.Struct, array_like=True, gc=False):
+    call: Natural
+    retries: Natural
+    timeout: _Limit | None
+    is_module: bool
+    inputs: PayloadRecord
+    where: str
+    retry_delay: Backoff | None = None
+
+
+class MoreRecord(msgspec.Struct, tag="more", array_like=True, gc=False):
+    calls: tuple[CallRecord, ...]
+    tasks: tuple[NewTaskRecord, ...]
+    outputs: ValueRecord
+    files: tuple[str, ...]
+    passed: tuple[str, ...]
+
+
+class ErrRecord(msgspec.Struct, tag="err", array_like=True, gc=False):
+    type_name: str
+    message: str
+    text: str
+    where: str
+    error: ValueRecord | None
+    host: str
+    pid: Natural
+    final: bool
+    inputs: str
+
+
+class DoneRecord(msgspec.Struct, array_like=True, gc=False):
+    task: Natural
+    attempt: Natural
+    seconds: _Seconds
+    head: bytes
+    reply: OkRecord | MoreRecord | ErrRecord | None
+    folder: str
+
+
+class NoteRecord(msgspec.Struct, array_like=True, gc=False):
+    id: JobId | None
+    stream: str
+    text: str
+    name: str
+
+
+class StartedRecord(msgspec.Struct, tag="started", array_like=True, gc=False):
+    task: Natural
+    attempt: Natural
+    where: str
+
+
+class LostRecord(msgspec.Struct, tag="lost", array_like=True, gc=False):
+    task: Natural
+    attempt: Natural
+    why: Certificate
+
+
+class SlotsRecord(msgspec.Struct, tag="slots", array_like=True, gc=False):
+    count: _Slot
+    ahead: _Slot
+
+
+class ReportRecord(msgspec.Struct, array_like=True):
+    done: list[DoneRecord]
+    notes: list[NoteRecord]
+    rare: list[StartedRecord | LostRecord | SlotsRecord]
