@@ -20,7 +20,7 @@ from fancypipe_core._base.option_names import dashed
 from fancypipe_core._engine.machine import states as _states
 from fancypipe_core._model.context import Context
 from fancypipe_core._settings import table as _settings
-from fancypipe_core.backend import contract
+from fancypipe_core.backend import protocols
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -292,7 +292,7 @@ MADE: dict[str, Callable[[], str]] = {
     "setting": lambda: part("setting", backend.setting),
     "Command": lambda: part("Command", backend.Command, called=False),
     "backend-rules": lambda: (
-        (inspect.getdoc(contract) or "")
+        (inspect.getdoc(protocols) or "")
         .partition("same numbers:\n\n")[2]
         .partition("\n\nVersion")[0]
     ),

@@ -2,32 +2,35 @@
 
 What enters: `Job`s, through `Backend.submit`; wishes, through `cancel`, `recall` and what a
 backend may have besides.  What leaves: `Event`s, through the sink.  The rules stand in
-`contract`; what helps to write a backend is in `fancypipe_core.toolkit`.
+`protocols`; what helps to write a backend is in `fancypipe_core.toolkit`.
 """
 
 from __future__ import annotations
 
-from fancypipe_core.backend.contract import (
+from fancypipe_core._base.declarations import Command, setting
+from fancypipe_core.backend.plugin import BackendOptions, BackendPlugin
+from fancypipe_core.backend.protocols import (
     API_VERSION,
-    NOT_BEGUN,
     Adapting,
     Backend,
-    BackendOptions,
-    BackendPlugin,
+    Driven,
+    Environment,
+    Forked,
+    JobRunner,
+    Patient,
+    Watched,
+)
+from fancypipe_core.backend.records import (
+    NOT_BEGUN,
     Call,
     Certificate,
-    Command,
     Done,
-    Driven,
     Encoded,
-    Environment,
     Err,
     Event,
-    Forked,
     Hole,
     Job,
     JobId,
-    JobRunner,
     Live,
     Lost,
     More,
@@ -35,14 +38,11 @@ from fancypipe_core.backend.contract import (
     NewTask,
     Note,
     Ok,
-    Patient,
     Payload,
     Reply,
     Sink,
     Slots,
     Started,
-    Watched,
-    setting,
 )
 
 __all__ = [

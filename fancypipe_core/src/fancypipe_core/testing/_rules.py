@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from fancypipe_core.backend import contract
+from fancypipe_core.backend import protocols
 
 __all__ = ["broken", "rules"]
 
@@ -13,7 +13,7 @@ __all__ = ["broken", "rules"]
 @lru_cache(maxsize=1)
 def rules() -> dict[int, str]:
     """Return the text of each rule of the contract by its number."""
-    text = contract.__doc__ or ""
+    text = protocols.__doc__ or ""
     found = re.findall(r"^(\d+)\.\s+(.*?)(?=\n\d+\.|\n\n)", text, re.DOTALL | re.MULTILINE)
     return {int(number): " ".join(words.split()) for number, words in found}
 

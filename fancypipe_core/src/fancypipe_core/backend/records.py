@@ -1,0 +1,305 @@
+"""The records of the contract: jobs and payloads go to a backend, events come back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any
+
+import msgspec
+
+from fancypipe_core._base.backoff import Backoff
+
+__all__ = [
+    "NOT_BEGUN",
+    "Call",
+    "Certificate",
+    "Done",
+    "Encoded",
+    "Err",
+    "Event",
+    "Hole",
+    "Job",
+    "JobId",
+    "Live",
+    "Lost",
+    "More",
+    "Natural",
+    "NewTask",
+    "Note",
+    "Ok",
+    "Payload",
+    "Reply",
+    "Sink",
+    "Slots",
+    "Started",
+]
+
+JobId = tuple[int, int]
+"""(task, attempt): the task's number in the session, and which try this is, from 1."""
+
+Natural = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
+
+Hole = tuple[int, str | None]
+"""Where a payload takes another value in: (index, name of an output or None)."""
+
+
+# Of these records only `Payload` is none of the garbage collector's business: the others may hold
+# the user's objects.  A task's exception knows its frames, and these know the frames of the engine
+# that called them, where the records are: a circle, which would never be collected.
+
+
+class Payload(msgspec.Struct, frozen=True, gc=False):
+    """A value as bytes, with holes where other values go.
+
+    Attributes:
+        head: A pickle, protocol 5.  The client reads it as plain data and arrays, in which
+            nothing can run code, unless there is a `!` behind its end.
+        buffers: Its out-of-band buffers, in order.
+        holes: For each reference in the pickle, which value fills it: an index
+            into the payloads that come before this one.
+        names: For a value that is an `Outputs`: the name of each hole, so that
+            one output can be had without the others.
+    """
+
+    head: bytes
+    buffers: tuple[Any, ...] = ()
+    holes: tuple[Hole, ...] = ()
+    names: tuple[str, ...] | None = None
+
+
+Encoded = tuple[Payload, ...]
+"""A value and the values in its holes.  The last payload is the value itself."""
+
+
+class Live(msgspec.Struct, frozen=True):
+    """A value as it is, for backends that share memory with the engine."""
+
+    value: Any
+
+
+class Call(msgspec.Struct, frozen=True, eq=False, weakref=True):
+    """What to call: one for all jobs of the same task definition in a session.
+
+    A channel sends it once; so they are compared by identity, never by content.
+
+    Attributes:
+        label: The task's name.
+        body: The callable, encoded or live.
+    """
+
+    label: str
+    body: Encoded | Live
+
+
+class Job(msgspec.Struct, frozen=True):
+    """One attempt at one task.
+
+    Attributes:
+        id: (task, attempt).
+        call: What to call.
+        inputs: `(args, kwargs, state)`: the arguments, and for a `Task` object
+            its own attributes or None.
+        time_limit: Seconds that it may take; None for no limit.
+        alone: Run it in a fresh worker with no other job beside it there, where
+            you can: it is suspected of killing its workers.
+    """
+
+    id: JobId
+    call: Call
+    inputs: Encoded | Live
+    time_limit: float | None = None
+    alone: bool = False
+
+
+class NewTask(msgspec.Struct, frozen=True):
+    """A task that a running task has made and returned a reference to.
+
+    Attributes:
+        call: Which of `More.calls` it calls.
+        retries: How often it is tried again after an exception.
+        timeout: Seconds that one attempt may take; None for no limit.
+        is_module: Whether it only composes, so that the client runs it.
+        inputs: Its inputs.  A hole's index is a position in `More.tasks`.
+        where: `file:line` that made it.
+        retry_delay: How long its further attempts wait; None if they do not.
+    """
+
+    call: int
+    retries: int
+    timeout: float | None
+    is_module: bool
+    inputs: Payload
+    where: str
+    retry_delay: Backoff | None = None
+
+
+class Ok(msgspec.Struct, frozen=True):
+    """The task returned a value.
+
+    Attributes:
+        outputs: The value.
+        files: Temporary files named in the value, which live as long as it does.
+    """
+
+    outputs: Encoded | Live
+    files: tuple[str, ...] = ()
+
+
+class More(msgspec.Struct, frozen=True):
+    """The task returned references: it is settled by the tasks that it made.
+
+    Attributes:
+        calls: What the new tasks call.
+        tasks: The new tasks; empty if `outputs` is live.
+        outputs: What was returned.  Its holes point into `tasks` and, past
+            their end, into the payloads of `outputs` itself.
+        files: As in `Ok`.
+        passed: Temporary files that are inputs of the tasks that it made.
+    """
+
+    calls: tuple[Call, ...]
+    tasks: tuple[NewTask, ...]
+    outputs: Encoded | Live
+    files: tuple[str, ...] = ()
+    passed: tuple[str, ...] = ()
+
+
+class Err(msgspec.Struct, frozen=True):
+    """The task raised an exception.
+
+    Attributes:
+        type_name: The exception's class.
+        message: Its text, at most 64 KiB.
+        text: The formatted traceback, at most 64 KiB.
+        where: `file:line` of the innermost frame that is the user's.
+        error: The exception itself with its traceback and chain, or None if it
+            cannot travel.
+        final: Whether trying again cannot help, as when the result cannot travel.
+        host: The machine's name.
+        pid: The process.
+        inputs: The task's inputs in a few words; empty if it has none.
+    """
+
+    type_name: str
+    message: str
+    text: str
+    where: str
+    error: Encoded | Live | None
+    host: str
+    pid: int
+    final: bool = False
+    inputs: str = ""
+
+
+Reply = Ok | More | Err
+
+
+class Certificate(msgspec.Struct, frozen=True, array_like=True):
+    """What is known of a worker's death.
+
+    Attributes:
+        reason: `signal`, `exit`, `timeout`, `cancelled`, `start`, `protocol` (its
+            channel was closed or spoilt) or `frozen` (it did nothing).
+        detail: Such as `SIGSEGV` or `exit code 3`.
+        host: The machine's name.
+        pid: The dead process.
+        started: Whether the job had been begun.
+        guilty: Whether the death counts against the job.  False for one that
+            only waited in the worker, and for one that was cancelled.
+        output: The last lines that its tasks printed, and the interpreter's own
+            on a crash: the stack.
+        peak_memory: The most memory that it had resident, in bytes; 0 if unknown.
+    """
+
+    reason: str
+    detail: str
+    host: str
+    pid: Natural
+    started: bool = True
+    guilty: bool = True
+    output: tuple[str, ...] = ()
+    peak_memory: Natural = 0
+
+    def __str__(self) -> str:
+        memory = f", peak memory {self.peak_memory / 1e6:.0f} MB" if self.peak_memory else ""
+        return f"{self.detail} (host {self.host}, pid {self.pid}{memory})"
+
+
+NOT_BEGUN = Certificate(
+    "cancelled", "cancelled before it began", "", 0, started=False, guilty=False
+)
+"""Why a job is lost that was cancelled or recalled before it began: the answer to `recall`."""
+
+
+class Slots(msgspec.Struct, frozen=True):
+    """How much the backend can do now.
+
+    Attributes:
+        count: How many jobs run at the same time.
+        ahead: How many more it wants to have waiting, so that no worker idles.
+    """
+
+    count: int
+    ahead: int = 0
+
+
+class Started(msgspec.Struct, frozen=True):
+    """A job has begun.
+
+    Attributes:
+        id: The job.
+        where: Host and process, for a human.
+    """
+
+    id: JobId
+    where: str
+
+
+class Note(msgspec.Struct, frozen=True):
+    """Something to show to the user.
+
+    Attributes:
+        id: The job that it is about, or None.
+        stream: `stdout`, `stderr`, `log`, `progress` or `warning`.
+        text: What to show.
+        name: The task's name; empty if the engine is to find it by the id.
+    """
+
+    id: JobId | None
+    stream: str
+    text: str
+    name: str = ""
+
+
+class Done(msgspec.Struct, frozen=True):
+    """A job has ended by itself.
+
+    Attributes:
+        id: The job.
+        reply: How.
+        seconds: How long it ran on its worker.
+        folder: The folder for temporary files that it made; empty if none.
+    """
+
+    id: JobId
+    reply: Reply
+    seconds: float
+    folder: str = ""
+
+
+class Lost(msgspec.Struct, frozen=True):
+    """A job's worker is gone, or the job was cancelled.
+
+    Attributes:
+        id: The job.
+        why: The certificate.
+    """
+
+    id: JobId
+    why: Certificate
+
+
+Event = Slots | Started | Note | Done | Lost
+
+Sink = Callable[[Sequence[Event]], None]
+"""Takes events in order; may be called from any thread; never blocks, never raises."""
