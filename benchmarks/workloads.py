@@ -48,7 +48,7 @@ class Workload:
     Attributes:
         title: What it is, with `{n}`.
         sizes: The values of n that it is run with by default.
-        measures: What is told of it.
+        measures: What is reported of it.
         run: Runs it on an open contender; returns the figures.
         is_graph: Whether its tasks depend on each other.
         only_ours: Whether it is written for fancypipe, so that there are no peers.

@@ -10,15 +10,19 @@ from multiprocessing.util import Finalize
 from pathlib import Path
 from typing import Any
 
-import hypothesis
 import pytest
 
 from fancypipe_core import Session
 from tests import leaks
 
-# How long an example takes says more of the machine than of the code.
-hypothesis.settings.register_profile("fancypipe", deadline=None)
-hypothesis.settings.load_profile("fancypipe")
+try:
+    import hypothesis
+except ImportError:  # on the other Pythons of test_pythons, which run no test that needs it
+    pass
+else:
+    # How long an example takes says more of the machine than of the code.
+    hypothesis.settings.register_profile("fancypipe", deadline=None)
+    hypothesis.settings.load_profile("fancypipe")
 
 QUICK = {"core", "meta", "pool"}  # folders; `pytest -m quick` takes less than a minute
 

@@ -513,7 +513,7 @@ class World:
         return seen, machine.in_flight, machine.unsettled
 
     def end(self) -> None:
-        """From now on all goes well: then all that was demanded comes to an end, and goes."""
+        """From now on all goes well: then all that was demanded ends, and goes."""
         for _ in range(20 * MOST_TASKS):
             self.carry_out()
             self.look()

@@ -141,7 +141,7 @@ def test_commands_come_in_order_and_events_go_back(served: Served) -> None:
         Done((6, 1), Ok((Payload(b"6"),)), 0.5),
     ]
     served.backend.sink(told[::-1])
-    assert served.hear() == told, "what is told of a job comes before its end"
+    assert served.hear() == told, "reports on a job come before its end"
     served.tell(messages.Recall([(8, 1)]))
     served.tell(messages.Stop(2.5))
     served.over()

@@ -47,7 +47,7 @@ def interpreter(version: str) -> str:
 
 def needed() -> list[str]:
     """Return what the packages and these tests need, beside the packages themselves."""
-    found = {"pytest", "hypothesis"}
+    found = {"pytest"}
     for package in PACKAGES:
         for text in metadata.requires(package) or []:
             requirement = Requirement(text)
