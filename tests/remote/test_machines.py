@@ -31,6 +31,18 @@ def test_bytes_go_there_and_back() -> None:
     assert not client.lost
 
 
+def test_the_way_to_a_host_and_back_is_measured() -> None:
+    here = world()
+    here.delay = 0.2
+    Echo(here, W1)
+    client = Talker(here, C1, LINES)
+    here.run(lambda: bool(client.side.round_trips), 10)
+    here.run(lambda: client.has_all(W1), 60)
+    (connection,) = client.side.connections
+    # Through the manager, so four times a delay of up to 0.2 s; those that are quick show it.
+    assert 0.1 < client.side.round_trips[connection.number] < 0.8
+
+
 def test_any_order_of_start() -> None:
     here = World(1)
     client = Talker(here, C1, 10)

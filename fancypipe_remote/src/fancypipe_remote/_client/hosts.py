@@ -53,6 +53,7 @@ class Host:
         self.slots = 0
         self.answered = self.has_hung_up = False
         self._told: states.Up | None = None
+        self._round_trip = 0.0
 
     def __str__(self) -> str:
         return f"the worker on {self.info.host} (pid {self.info.pid})"
@@ -74,6 +75,16 @@ class Host:
                     f"it has {several(self.slots, 'slot')}, where {self.asked} were asked for"
                 )
             events.append(states.Ended(self.number, said))
+
+    def update(self, news: News) -> list[states.Event]:
+        """Return what is new about how much it may be sent, and how far away it is."""
+        self.info = news.workers.get(self.info.address, self.info)
+        events = self.size(self.info.address in news.workers)
+        seconds = news.round_trips.get(self.number)
+        if seconds is not None and seconds != self._round_trip:
+            self._round_trip = seconds
+            events.append(states.RoundTrip(self.number, seconds))
+        return events
 
     def size(self, listed: bool) -> list[states.Event]:
         """Return what is new about how much it may be sent.
@@ -182,10 +193,7 @@ class Hosts:
             raise (errors.VersionMismatch if news.refused else errors.ConnectionLost)(news.over)
         known = [(self.get(number), why) for (_, number), why in news.closed.items()]
         gone = {host: why for host, why in known if host is not None}
-        events: list[states.Event] = []
-        for host in self:
-            host.info = news.workers.get(host.info.address, host.info)
-            events += self.size(host)
+        events = [event for host in self for event in host.update(news)]
         return events, gone
 
     def size(self, host: Host) -> list[states.Event]:

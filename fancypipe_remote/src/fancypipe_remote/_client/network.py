@@ -39,6 +39,7 @@ class News(NamedTuple):
         over: Why there is no link any more; None while there is.
         refused: Whether the manager has refused us.
         seen: Which workers have said whether they see the folder of `look`.
+        round_trips: Seconds to each host process and back, by the connection's number.
         closed: Connections that are no more, by worker, and why.
         remarks: What peers did that they should not do, in sentences.
         liars: The workers who did.
@@ -52,6 +53,7 @@ class News(NamedTuple):
     over: str | None
     refused: bool
     seen: dict[bytes, bool]
+    round_trips: dict[int, float]
     closed: dict[tuple[bytes, int], str]
     remarks: list[str]
     liars: frozenset[bytes]
@@ -196,7 +198,8 @@ class Network:
                     pump.close()
                 loop.close()
         except BaseException as error:  # noqa: BLE001 - it ends the run, with its reason
-            self._news.put(News({}, 0, None, False, None, False, {}, {}, [], frozenset(), error))
+            none = News({}, 0, None, False, None, False, {}, {}, {}, [], frozenset())
+            self._news.put(none._replace(failed=error))
             self._wake()
 
     def _turn(self, loop: Loop, side: ClientSide) -> None:
@@ -256,8 +259,10 @@ class Network:
     def _tell(self, side: ClientSide) -> None:
         link = side.link
         over = link.why if link.state is LinkState.OVER else None
-        refused = link.was_refused
-        now = (side.workers, side.clients, link.manager, side.listed, over, refused, side.seen)
+        now = (
+            side.workers, side.clients, link.manager, side.listed, over, link.was_refused,
+            side.seen, side.round_trips,
+        )  # fmt: skip
         if now == self._last and not self._closed and not side.log:
             return
         self._last = now

@@ -22,6 +22,7 @@ from __future__ import annotations
 from fancypipe_core.errors import ProtocolError
 from fancypipe_remote._machines import messages
 from fancypipe_remote._machines.messages import Parts
+from fancypipe_remote._machines.round_trip import RoundTrip
 from fancypipe_remote._machines.stream import Piece, Stream
 
 __all__ = ["Connection"]
@@ -41,6 +42,7 @@ class Connection:
     Attributes:
         closed: Why it is closed; None while it is not.
         stream: Its stream.
+        round_trip: Measures the way to the other end and back.
     """
 
     def __init__(self, number: int, peer: bytes, worker: bytes = b"", slots: int = 0) -> None:
@@ -49,6 +51,7 @@ class Connection:
         self.worker = worker
         self.closed: str | None = None
         self.stream = Stream()
+        self.round_trip = RoundTrip()
         self._slots = slots
         self._silence = 0
 
@@ -84,7 +87,9 @@ class Connection:
                 message.turn, message.offset, message.taken, message.limit, message.gap,
                 message.end, message.asks, data,
             )  # fmt: skip
-            return self.stream.take(piece, now)
+            arrived = self.stream.take(piece, now)
+            self.round_trip.take(piece.taken, now)
+            return arrived
         return b""
 
     def outgoing(self, now: float, *, beat: bool = False) -> list[Parts]:
@@ -100,7 +105,9 @@ class Connection:
             self._silence = 0
             out.append(messages.encode(messages.Open(self.number, self._slots), self.worker))
         if self.peer:
-            for piece in self.stream.beat(now) if beat else self.stream.pieces(now):
+            pieces = self.stream.beat(now) if beat else self.stream.pieces(now)
+            self.round_trip.ask(pieces, now)
+            for piece in pieces:
                 segment = messages.Segment(self.number, *piece[:-1])
                 out.append(messages.encode(segment, self.peer, piece.data))
         return out

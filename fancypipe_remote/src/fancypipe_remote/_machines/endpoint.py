@@ -294,6 +294,7 @@ class ClientSide(_End):
         clients: How many clients share them.
         listed: Whether the manager has told who is there.
         seen: Which workers have said whether they see the folder of `look`.
+        round_trips: Seconds to the other end of each connection and back, by its number.
     """
 
     _hears = (messages.Opened, messages.Segment, messages.Close, messages.Seen)
@@ -312,6 +313,7 @@ class ClientSide(_End):
         self.listed = False
         self._listed: dict[bytes, messages.Worker] = {}  # as far as the manager has told
         self.seen: dict[bytes, bool] = {}
+        self.round_trips: dict[int, float] = {}
         self._patience = patience or Patience()
         self._known_since: dict[bytes, float] = {}  # when the manager was met that listed it last
         self._numbers = 0
@@ -346,8 +348,13 @@ class ClientSide(_End):
             if look is not None and look.number == message.number:
                 del self._looks[sender]
                 self.seen = {**self.seen, sender: message.sees}
-        else:
-            super()._take_from(sender, message, data, now)
+            return
+        super()._take_from(sender, message, data, now)
+        assert not isinstance(message, messages.Look)
+        connection = self._connections.get(message.connection)
+        seconds = None if connection is None else connection.round_trip.seconds
+        if seconds is not None and self.round_trips.get(message.connection) != seconds:
+            self.round_trips = {**self.round_trips, message.connection: seconds}
 
     def _outgoing(self, now: float, beat: bool) -> list[Parts]:
         out = super()._outgoing(now, beat)

@@ -57,20 +57,12 @@ class Dealer:
         self._starts = starts
         self._actions = actions
         self.shrunk: list[Worker] = []
-        self._round_trip = 0.0  # seconds, to a worker and back
-        self._farthest: float | None = None  # of those that the shell has told
+        self._farthest = 0.0  # seconds, to any worker and back
 
-    def told(self, worker: Worker, seconds: float) -> None:
-        """The shell has measured how long the way to a worker and back takes."""
+    def measured(self, worker: Worker, seconds: float) -> None:
+        """The way to a worker and back takes so long."""
         worker.round_trip = seconds
-        known = [worker.round_trip for worker in self._roster.workers.values()]
-        self._farthest = max(one for one in known if one is not None)
-
-    def measured(self, seconds: float) -> None:
-        """The way to a worker and back took so long."""
-        known = self._round_trip
-        # What is quick shows the way; what is slow may have had to load code.
-        self._round_trip = min(seconds, known + 0.1 * (seconds - known)) if known else seconds
+        self._farthest = max(one.round_trip for one in self._roster.workers.values())
 
     def start(self, single: bool = False) -> Worker:
         """Start a worker; `single`: with one slot, for suspects."""
@@ -90,21 +82,17 @@ class Dealer:
         lacks = self.lacks(worker)
         if lacks or worker.asked or not (worker.waits and worker.takes_more):
             return lacks
-        slots = worker.slots
-        return int(worker.work < self._budget(worker) * slots and len(worker.jobs) < MOST * slots)
+        slots, work = worker.slots, self._budget(worker.round_trip) * worker.slots
+        return int(worker.work < work and len(worker.jobs) < MOST * slots)
 
-    def _budget(self, worker: Worker) -> float:
-        """Return for how many seconds each slot has work, so that it never waits for us."""
-        known = worker.round_trip
-        return self._hiding(self._round_trip if known is None else known)
-
-    def _hiding(self, round_trip: float) -> float:
+    def _budget(self, round_trip: float) -> float:
+        """Return for how many seconds a slot so far away has work, so that it never waits."""
         return max(self._rules.ahead, min(self._rules.most_ahead, 2.0 * round_trip))
 
     @property
     def budget(self) -> float:
         """Seconds of work that a slot has, at the worker that is farthest away."""
-        return self._hiding(self._round_trip if self._farthest is None else self._farthest)
+        return self._budget(self._farthest)
 
     def deal(self) -> None:
         """Give jobs to workers: evenly, and to each only so many as hide the way there."""
@@ -153,14 +141,14 @@ class Dealer:
         ahead = worker.waits and not worker.asked
         most = min(MOST * slots - len(worker.jobs), fair) if ahead else room
         least = min(room, most)
-        jobs, work = self._queue.batch(least, most, self._budget(worker) * slots - worker.work)
+        lacking = self._budget(worker.round_trip) * slots - worker.work
+        jobs, work = self._queue.batch(least, most, lacking)
         self._send(worker, jobs, work)
         return True
 
     def _send(self, worker: Worker, jobs: list[Job], work: float) -> None:
         if not worker.jobs:
             worker.heard = self._clocks.now
-            worker.sent = self._clocks.now if worker.state is not State.STARTING else None
         for job in jobs:
             worker.jobs[job.id] = job
         worker.work += work
@@ -258,7 +246,7 @@ class Dealer:
         One that reports all the time is about to do them itself; and what it says now is
         heard when it has come all the way.
         """
-        silence = max(self._rules.silence, worker.round_trip or 0.0)
+        silence = max(self._rules.silence, worker.round_trip)
         return worker.heard + silence - self._clocks.now
 
     def recall(self, worker: Worker, ids: list[JobId]) -> None:

@@ -251,7 +251,7 @@ class Pool:
         elif worker is None:
             return  # it is gone, and was accounted for
         elif isinstance(event, RoundTrip):
-            self._dealer.told(worker, event.seconds)
+            self._dealer.measured(worker, event.seconds)
         elif isinstance(event, Ended):
             self._ended(worker, event.events)
         elif isinstance(event, Seen):
@@ -313,9 +313,6 @@ class Pool:
                 self._clocks.due.pop(Clock.BACKOFF, None)
             worker.begun = True
             times.record_all(seconds, count)
-            if worker.sent is not None:
-                self._dealer.measured(max(0.0, self._clocks.now - worker.sent - seconds))
-                worker.sent = None
         if recalled:
             self._requeue(worker, recalled)
         self._roster.changed(worker)

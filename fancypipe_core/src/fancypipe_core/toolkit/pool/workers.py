@@ -101,7 +101,7 @@ class Worker:
         state: Where it is.
         slots: How many jobs it runs at the same time.
         waits: Whether more jobs than these may wait there.
-        round_trip: Seconds to it and back; None if that was not measured for itself.
+        round_trip: Seconds to it and back, as the shell has measured.
         jobs: What it was sent and has not reported, in the order of sending.
         work: How long these are thought to take together, in seconds.
         alone: Whether it has a suspect, which must have no other beside it.
@@ -113,7 +113,6 @@ class Worker:
         doomed: Jobs that are cancelled, and end with the worker if they run on.
         born: When it was started.
         heard: When it last reported, or got work while it had none.
-        sent: When it got work while it had none and nothing was heard since; else None.
         looked: When it was last looked at.
         stopped: Whether a signal had stopped it at the last look.
         silent: For how long it has been stopped, or has had jobs and run none.
@@ -126,7 +125,7 @@ class Worker:
     __slots__ = (
         "alone", "asked", "begun", "born", "doomed", "due", "end", "heard",
         "heard_at_look", "id", "jobs", "limited", "looked", "orderly", "questions", "retiring",
-        "round_trip", "sent", "silent", "single", "slots", "state", "stopped", "waits", "work",
+        "round_trip", "silent", "single", "slots", "state", "stopped", "waits", "work",
     )  # fmt: skip
 
     def __init__(self, id: int, slots: int, now: float) -> None:
@@ -134,7 +133,7 @@ class Worker:
         self.state = State.STARTING
         self.slots = slots
         self.waits = True
-        self.round_trip: float | None = None
+        self.round_trip = 0.0
         self.jobs: dict[JobId, Job] = {}
         self.work = 0.0
         self.alone = self.retiring = self.begun = self.orderly = False
@@ -143,7 +142,6 @@ class Worker:
         self.doomed: set[JobId] = set()
         self.born = self.heard = self.looked = now
         self.heard_at_look = -1.0
-        self.sent: float | None = None
         self.silent = 0.0
         self.limited: JobId | None = None
         self.due: dict[Clock, float] = {}
