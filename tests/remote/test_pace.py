@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import math
 from itertools import count
 from random import Random
 
@@ -63,9 +64,12 @@ class Direction:
 
 
 def carry(
-    size: int, rate: float, delay: float, seed: int, most: float | None = None
+    size: int, rate: float, delay: float, seed: int, most: float | None = None, stall: float = 0.0
 ) -> tuple[float, Direction]:
-    """Send so many bytes; return how long that takes, and the direction in which they went."""
+    """Send so many bytes; return how long that takes, and the direction in which they went.
+
+    With `stall` both ends do something only once in so many seconds, from the tenth part on.
+    """
     rnd = Random(seed)
     there, back = Direction(rate, delay, most), Direction(rate, delay, most)
     sender, receiver = Stream(), Stream()
@@ -75,6 +79,8 @@ def carry(
     while got < size:
         nexts = [line.line[0][0] for line in (there, back) if line.line]
         now = max(now, min([beat_at, *nexts]))
+        if stall and got > size / 10:
+            now = math.ceil(now / stall + 1e-9) * stall
         assert now < 3 * size / rate + 200 * delay + 200, f"{got} of {size} bytes came"
         for piece in there.take(now):
             data = receiver.take(piece, now)
@@ -134,6 +140,12 @@ def test_a_million_bytes_at_128_kbit() -> None:
     assert took < 80
     assert there.sent < 1_150_000
     assert max(there.waited) < 1.5
+
+
+@pytest.mark.parametrize("stall", [0.05, 0.3, 0.8])
+def test_ends_that_are_slow_are_no_slow_link(stall: float) -> None:
+    took, _ = carry(40_000_000, 1e8, 0.0001, 0, stall=stall)
+    assert took < 80 * stall
 
 
 def test_a_fast_link_is_filled_at_once() -> None:

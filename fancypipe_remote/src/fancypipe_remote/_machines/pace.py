@@ -32,6 +32,7 @@ class Pace:
         self.window = min(_FIRST, most)
         self._most = most
         self._shortest = (float("inf"), 0)  # seconds until an answer came, to how many bytes
+        self._shrunk = (float("inf"), 0)  # the same, when the window was made smaller first
         self._asked: tuple[int, int, float] | None = None  # up to where, how many, and when
 
     def asks(self, position: int, before: int, under_way: int, now: float) -> bool:
@@ -66,7 +67,14 @@ class Pace:
         # Many more bytes took no longer: the time is that of the way, and nothing queues yet.
         is_wide = count > 1.5 * of and took < 1.1 * shortest
         self._shortest = min(self._shortest, (took, count))
+        if 1.5 * count < self._shrunk[1] and took > 0.8 * self._shrunk[0]:
+            # Far fewer bytes took as long: so it is not they that wait, but an end that is busy.
+            self._shortest, self._shrunk = (took, count), (float("inf"), 0)
         ratio = max((self._shortest[0] + _QUEUE) / took, 1.5 if is_wide else 0.0)
+        if ratio >= 1:
+            self._shrunk = (float("inf"), 0)
+        elif not self._shrunk[1]:
+            self._shrunk = (took, count)
         if ratio < 1 or more:
             self.window = max(LEAST, min(int(self.window * min(ratio, 2.0)), self._most))
 
