@@ -178,6 +178,19 @@ def test_a_broken_backend_is_listed_with_its_reason(site: Path, text: str, reaso
     assert discovery.find("S").name == "serial"
 
 
+def test_a_backend_without_all_methods_is_named(site: Path) -> None:
+    (site / "half.py").write_text(
+        "from fancypipe_core.backend import BackendPlugin\n"
+        "from fancypipe_core.toolkit import InlineBackend\n"
+        "class Half(InlineBackend): recall = None\n"
+        "plugin = BackendPlugin('half', (), '', lambda options: Half(options.runner()), True)\n"
+    )
+    install(site, "fancypipe.backends", half="half:plugin")
+    with pytest.raises(errors.PluginError, match="'half': Half has no recall;") as caught:
+        run(p.square(3), backend="half")
+    assert caught.value.plugin == "half"
+
+
 def test_a_third_partys_alias_is_found_in_either_case(site: Path) -> None:
     (site / "fine.py").write_text(
         "from fancypipe_core.backend import BackendPlugin\n"

@@ -98,14 +98,18 @@ def standard_streams() -> tuple[str, bool]:
 
 
 @task
-def slow_then(path: str, x: int) -> int:
-    """The first of them is slow although its kind is quick."""
-    if x == 0:
+def slow_then(path: str, x: int, *, deaf: bool = False) -> int:
+    """The first of them is slow although its kind is quick; `deaf`: it lets no thread run."""
+    if x == 0 and deaf:
+        some = f'[ "$(ls {path} | wc -l)" -lt 60 ] && [ $n -lt 600 ]'
+        ctypes.PyDLL(None).system(f"n=0; while {some}; do sleep 0.1; n=$((n+1)); done".encode())
+    elif x == 0:
         until = time.monotonic() + 60
         while len(os.listdir(path)) < 60 and time.monotonic() < until:
             time.sleep(0.005)
     else:
-        open(f"{path}/{x}", "w").close()
+        with open(f"{path}/{x}", "a") as out:
+            out.write(".")
     return len(os.listdir(path))
 
 

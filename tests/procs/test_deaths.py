@@ -167,8 +167,12 @@ def test_a_failure_ends_what_runs_beside_it(session: Session, tmp_path: Path) ->
     assert session.run(t.fine(1)) == 1
 
 
-def test_jobs_are_recalled_from_a_busy_worker(tmp_path: Path) -> None:
-    """60 quick jobs must not wait behind one that turns out to be slow: it waits for them."""
+@pytest.mark.parametrize("deaf", [False, True])
+def test_jobs_are_recalled_from_a_busy_worker(tmp_path: Path, deaf: bool) -> None:
+    """60 quick jobs must not wait behind one that turns out to be slow: it waits for them.
+
+    Also if it keeps the interpreter, so that its worker cannot even hear of the recall.
+    """
     with Session("procs", 2, debug=True) as mine:
         many = tmp_path / "many"
         many.mkdir()
@@ -178,8 +182,11 @@ def test_jobs_are_recalled_from_a_busy_worker(tmp_path: Path) -> None:
         fresh = tmp_path / "fresh"
         fresh.mkdir()
         begin = time.monotonic()
-        assert mine.run(t.fine([t.slow_then(str(fresh), x) for x in range(61)]))[0] == 60
+        made = [t.slow_then(str(fresh), x, deaf=deaf) for x in range(61)]
+        assert mine.run(t.fine(made))[0] == 60
         assert time.monotonic() - begin < 50
+        assert mine.run([t.fine(x) for x in range(100)]) == list(range(100))
+    assert {path.stat().st_size for path in fresh.iterdir()} == {1}, "one of them ran twice"
 
 
 @pytest.mark.fault(30)
