@@ -28,7 +28,7 @@ from fancypipe_remote._shipping import greeting
 from fancypipe_remote._transport import Dialer
 from fancypipe_remote._transport._dialer import _dealer
 from fancypipe_remote._transport.loop import Loop
-from fancypipe_remote._worker.stream_socket import StreamSocket
+from fancypipe_remote._worker.host_socket import HostSocket
 
 __all__ = ["NASTY", "Liar", "LyingWorker", "hello", "lying_worker", "mutated", "plain", "raw"]
 
@@ -200,7 +200,7 @@ class LyingWorker:
     def _be_host(self, lifeline: socket.socket, key: Key) -> None:
         ticket = token_bytes(16)
         side = HostSide(self._hello("host", 0, ticket), *key, monotonic())
-        line = StreamSocket(Dialer(self._address, self._keys), side, lifeline)
+        line = HostSocket(Dialer(self._address, self._keys), side, lifeline)
         channel = SocketChannel(cast(socket.socket, line), blocking=True)
         self._up.put((key, messages.address_of("host", ticket)))
         self._loop.waker.wake()

@@ -34,7 +34,7 @@ class Talk:
 
     def __init__(self, network: Network, told: threading.Event) -> None:
         self.network = network
-        self.closed: dict[tuple[bytes, int], str] = {}
+        self.closed: dict[int, str] = {}
         self._told = told
         self._news: News | None = None
 
@@ -67,21 +67,17 @@ def test_the_worker_says_at_once_how_a_host_process_has_died(tmp_path: Path) -> 
     with cluster(tmp_path, workers=1) as made, talk(made) as here:
         news = here.until(lambda news: bool(news.workers), "the worker is there")
         (worker,) = news.workers
-        number, sock = here.network.open(worker, 1)
+        number, _ = here.network.open(worker, 1)
         pid = int(made.parties[1].says(r"host process (\d+)")[1])
         os.kill(pid, signal.SIGKILL)
-        news = here.until(lambda _: (worker, number) in here.closed, "it is told")
-        assert re.fullmatch(
-            rf"the host process {pid} on .* died \(signal 9\)", here.closed[worker, number]
-        )
+        news = here.until(lambda _: number in here.closed, "it is told")
+        assert re.fullmatch(rf"the host process {pid} on .* died \(signal 9\)", here.closed[number])
         assert worker in news.workers, "that was not the manager's list"
         # The next one comes as if nothing had been.
-        again, other = here.network.open(worker, 1)
+        again, _ = here.network.open(worker, 1)
         made.parties[1].says(r"(?s)a client connected.*a client connected")
-        here.network.close(worker, again, "enough")
+        here.network.close(again, "enough")
         eventually(lambda: not hosts(made), "it ends")
-        sock.close()
-        other.close()
 
 
 def test_a_client_that_leaves_ends_its_host_process_also_if_that_does_not_listen(
@@ -89,13 +85,12 @@ def test_a_client_that_leaves_ends_its_host_process_also_if_that_does_not_listen
 ) -> None:
     with cluster(tmp_path, workers=1) as made, talk(made) as here:
         (worker,) = here.until(lambda news: bool(news.workers), "the worker is there").workers
-        number, sock = here.network.open(worker, 1)
+        number, _ = here.network.open(worker, 1)
         pid = int(made.parties[1].says(r"host process (\d+)")[1])
         os.kill(pid, signal.SIGSTOP)
-        here.network.close(worker, number, "enough")
+        here.network.close(number, "enough")
         made.parties[1].says("a client left: enough")
         eventually(lambda: not hosts(made), "it is killed")
-        sock.close()
 
 
 def sockets(pid: int) -> set[str]:

@@ -43,8 +43,8 @@ from fancypipe_remote._shipping.greeting import Answer, Greeting
 from fancypipe_remote._shipping.shared_buffers import Keeping
 from fancypipe_remote._transport import Dialer
 from fancypipe_remote._worker import lifeline as _lifeline
+from fancypipe_remote._worker.host_socket import HostSocket
 from fancypipe_remote._worker.lifeline import Assignment
-from fancypipe_remote._worker.stream_socket import StreamSocket
 
 __all__ = ["main"]
 
@@ -91,7 +91,7 @@ def _dial(assignment: Assignment, lifeline: socket.socket) -> SocketChannel:
     dialer = Dialer(Address(assignment.host, assignment.port), keys)
     hello = replace(assignment.hello, protocol=messages.PROTOCOL, pid=os.getpid())
     side = HostSide(hello, assignment.client, assignment.connection, monotonic())
-    return Keeping(cast(socket.socket, StreamSocket(dialer, side, lifeline)), blocking=True)
+    return Keeping(cast(socket.socket, HostSocket(dialer, side, lifeline)), blocking=True)
 
 
 def _die_with(parent: int) -> None:

@@ -89,7 +89,6 @@ class RemoteBackend:
             if host.answered:
                 with suppress(errors.ConnectionLost):  # its end is read
                     host.adapt(environment)
-                    self._watch_writes(host)
 
     def submit(self, jobs: Sequence[Job]) -> None:
         self._do(self._pool.ask(to.Submit(jobs), monotonic()))
@@ -116,7 +115,6 @@ class RemoteBackend:
         self._sink = None
         for host in self._hosts:
             host.connection.close()
-        self._network.forget()
         self._close()
 
     def _close(self) -> None:
@@ -136,7 +134,7 @@ class RemoteBackend:
         until = None if timeout is None else monotonic() + timeout
         self._heard = False
         while True:
-            ready = self._selector.select(self._patience(until))
+            ready = bool(self._selector.select(self._patience(until)))
             events = self._read(ready)
             self._do(self._pool.handle(events, monotonic()))
             if ready or self._heard or (until is not None and monotonic() >= until):
@@ -183,7 +181,6 @@ class RemoteBackend:
             host.connection.recall(action.ids)
         elif isinstance(action, to.CancelJobs):
             host.connection.cancel(action.ids)
-        self._watch_writes(host)
 
     def _tell(self, events: Sequence[Event]) -> None:
         if events and self._sink is not None:
@@ -209,25 +206,19 @@ class RemoteBackend:
 
     # ---- what comes ----
 
-    def _read(self, ready: Sequence[tuple[selectors.SelectorKey, int]]) -> list[to.Event]:
+    def _read(self, ready: bool) -> list[to.Event]:
         """Take what has come, and connect to who is new; return what the machine hears."""
-        events = self._listen(ready)
-        for host in self._hosts.connect():
-            self._selector.register(host.channel, selectors.EVENT_READ, host)
-            self._watch_writes(host)
-            events.append(self._hosts.joined(host))
+        events = self._listen() if ready else []
+        events += [self._hosts.joined(host) for host in self._hosts.connect()]
         return events
 
-    def _listen(self, ready: Sequence[tuple[selectors.SelectorKey, int]]) -> list[to.Event]:
-        events: list[to.Event] = []
-        for key, mask in ready:
-            host = key.data
-            if host is None:
-                with suppress(BlockingIOError):
-                    os.read(self._wake_in, 4096)
-                events += self._take_news()
-            elif not host.has_hung_up:  # by what came in the same moment
-                events += self._hear(host, mask)
+    def _listen(self) -> list[to.Event]:
+        with suppress(BlockingIOError):
+            os.read(self._wake_in, 4096)
+        events = self._take_news()
+        for host in self._hosts:
+            while host.socket.readable and not host.has_hung_up:
+                events += self._hear(host)
         return events
 
     def _take_news(self) -> list[to.Event]:
@@ -244,42 +235,25 @@ class RemoteBackend:
             events += self._died(host, why)
         return events
 
-    def _hear(self, host: Host, mask: int) -> list[to.Event]:
-        """A host's channel has something to read, or room to write."""
+    def _hear(self, host: Host) -> list[to.Event]:
+        """Take what a host has said."""
         events: list[to.Event] = []
         try:
-            if mask & selectors.EVENT_WRITE:
-                host.channel.flush()
-            if mask & selectors.EVENT_READ:
-                self._hosts.hear(host, events)
-            self._watch_writes(host)
+            self._hosts.hear(host, events)
         except errors.ConnectionLost as error:
             events.append(self._hung_up(host, str(error)))
         except errors.ProtocolError as error:
-            self._stop_listening(host)
+            host.has_hung_up = True
             events.append(self._hosts.spoilt(host, str(error)))
         return events
 
-    def _watch_writes(self, host: Host) -> None:
-        """Ask the selector for room in the socket only while something waits for it."""
-        if host.has_hung_up:
-            return
-        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if host.channel.pending else 0)
-        if self._selector.get_key(host.channel).events != events:
-            self._selector.modify(host.channel, events, host)
-
     def _hung_up(self, host: Host, why: str) -> to.HungUp:
         """A host's channel has ended; the network's thread is about to say why."""
-        self._stop_listening(host)
+        host.has_hung_up = True
         return to.HungUp(host.number, None, True, why)
 
-    def _stop_listening(self, host: Host) -> None:
-        if not host.has_hung_up:
-            host.has_hung_up = True
-            self._selector.unregister(host.channel)
-
     def _died(self, host: Host, why: str) -> list[to.Event]:
-        self._stop_listening(host)
+        host.has_hung_up = True
         return self._hosts.bury(host, why)
 
     # ---- the end ----
@@ -315,7 +289,6 @@ class RemoteBackend:
         for host in self._hosts:
             with suppress(errors.ConnectionLost):
                 host.connection.ask_to_stop(grace)
-                self._watch_writes(host)
         until = monotonic() + _STOP_LIMIT
         # Who has nothing to do has nothing to end, and may be one that never answers.
         while any(
@@ -324,8 +297,8 @@ class RemoteBackend:
             if not host.has_hung_up
         ):
             with suppress(errors.FancyPipeError):  # whatever it is, it is the end
-                self._listen(self._selector.select(0.1))
+                self._selector.select(0.1)
+                self._listen()
         for host in self._hosts:
-            self._stop_listening(host)
             self._hosts.close(host)
         self._hosts.clear()

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from time import monotonic
+from typing import Any, cast
 
 from fancypipe_core import errors
 from fancypipe_core.backend import Certificate, Environment, Slots
@@ -23,6 +24,7 @@ from fancypipe_remote._shipping import greeting as _greeting
 from fancypipe_remote._shipping.bundle import Bundle, this_platform
 from fancypipe_remote._shipping.greeting import Answer, Greeting
 from fancypipe_remote._shipping.shared_buffers import Sharing
+from fancypipe_remote._transport.stream_socket import StreamSocket
 from fancypipe_remote._words import several
 
 __all__ = ["Host", "Hosts"]
@@ -44,11 +46,12 @@ class Host:
         has_hung_up: Whether nothing is read from it any more.
     """
 
-    def __init__(self, info: messages.Worker, number: int, channel: Sharing) -> None:
+    def __init__(self, info: messages.Worker, number: int, socket: StreamSocket) -> None:
         self.info = info
         self.number = number
-        self.channel = channel
-        self.connection = Connection(channel)
+        self.socket = socket
+        self.channel = Sharing(cast(Any, socket), blocking=False)
+        self.connection = Connection(self.channel)
         self.asked = max(1, info.slots)
         self.slots = 0
         self.answered = self.has_hung_up = False
@@ -191,7 +194,7 @@ class Hosts:
         self._unfit |= news.liars
         if news.over is not None:
             raise (errors.VersionMismatch if news.refused else errors.ConnectionLost)(news.over)
-        known = [(self.get(number), why) for (_, number), why in news.closed.items()]
+        known = [(self.get(number), why) for number, why in news.closed.items()]
         gone = {host: why for host, why in known if host is not None}
         events = [event for host in self for event in host.update(news)]
         return events, gone
@@ -228,8 +231,8 @@ class Hosts:
         return info.python == ours
 
     def _connect(self, info: messages.Worker) -> Host:
-        number, sock = self._network.open(info.address, max(1, info.slots))
-        host = Host(info, number, Sharing(sock, blocking=False))
+        number, socket = self._network.open(info.address, max(1, info.slots))
+        host = Host(info, number, socket)
         self._hosts[number] = self._connected[info.address] = host
         greeting = Greeting(self._bundle.code, self._directory, self._proof, _cwd())
         host.channel.send(_greeting.encode(greeting))
@@ -336,7 +339,7 @@ class Hosts:
         del self._hosts[host.number]
         self._connected.pop(host.info.address, None)
         host.connection.close()
-        self._network.close(host.info.address, host.number, "the client has closed it")
+        self._network.close(host.number, "the client has closed it")
 
     def clear(self) -> None:
         """Leave no file."""

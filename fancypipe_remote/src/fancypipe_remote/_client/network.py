@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import sys
 import threading
 import traceback
@@ -14,12 +13,11 @@ from typing import NamedTuple
 from fancypipe_core.errors import InternalError
 from fancypipe_core.toolkit import fault
 from fancypipe_remote._machines import messages
-from fancypipe_remote._machines.connection import Connection
-from fancypipe_remote._machines.endpoint import ClientSide, Data
+from fancypipe_remote._machines.endpoint import ClientSide, Closed
 from fancypipe_remote._machines.link import LinkState
 from fancypipe_remote._transport import Dialer
-from fancypipe_remote._transport.bridge import Pump
 from fancypipe_remote._transport.loop import Loop
+from fancypipe_remote._transport.stream_socket import StreamSocket
 
 __all__ = ["Network", "News"]
 
@@ -40,7 +38,7 @@ class News(NamedTuple):
         refused: Whether the manager has refused us.
         seen: Which workers have said whether they see the folder of `look`.
         round_trips: Seconds to each host process and back, by the connection's number.
-        closed: Connections that are no more, by worker, and why.
+        closed: Connections that are no more, by number, and why.
         remarks: What peers did that they should not do, in sentences.
         liars: The workers who did.
         failed: The exception that ended the thread.
@@ -54,7 +52,7 @@ class News(NamedTuple):
     refused: bool
     seen: dict[bytes, bool]
     round_trips: dict[int, float]
-    closed: dict[tuple[bytes, int], str]
+    closed: dict[int, str]
     remarks: list[str]
     liars: frozenset[bytes]
     failed: BaseException | None = None
@@ -68,7 +66,7 @@ class Network:
             whether nobody waits for it any more.
         hello: What we say of ourselves.
         wait: Seconds to seek a manager, at the beginning and again.
-        wake: Called when there is news.
+        wake: Called when there is news, or something to receive.
     """
 
     def __init__(
@@ -85,8 +83,8 @@ class Network:
         self._asked: SimpleQueue[Callable[[ClientSide], None]] = SimpleQueue()
         self._news: SimpleQueue[News] = SimpleQueue()
         self._last: tuple[object, ...] = ()
-        self._closed: dict[tuple[bytes, int], str] = {}
-        self._pumps: dict[Connection, Pump] = {}
+        self._closed: dict[int, str] = {}
+        self._sockets: dict[int, StreamSocket] = {}
         self._numbers = 0
         self._stopping = False
         self._turns = 0
@@ -100,27 +98,27 @@ class Network:
         """Start the thread, which makes the link."""
         self._thread.start()
 
-    def open(self, worker: bytes, slots: int) -> tuple[int, socket.socket]:
-        """Open a connection; return its number and our end of a socket to it."""
-        ours, theirs = socket.socketpair()
+    def open(self, worker: bytes, slots: int) -> tuple[int, StreamSocket]:
+        """Open a connection; return its number, and a socket to the other end."""
         self._numbers += 1
         number = self._numbers
+        socket = StreamSocket(self._nudge)
 
         def begin(side: ClientSide) -> None:
-            connection = side.open(worker, slots)
-            assert connection.number == number, "connections are numbered in order"
-            self._pumps[connection] = Pump(theirs, connection)
+            socket.connection = side.open(worker, slots)
+            assert socket.connection.number == number, "connections are numbered in order"
+            self._sockets[number] = socket
 
         self._ask(begin)
-        return number, ours
+        return number, socket
 
-    def close(self, worker: bytes, number: int, why: str) -> None:
-        """Close a connection."""
+    def close(self, number: int, why: str) -> None:
+        """Close a connection; what was not carried yet is lost."""
 
         def end(side: ClientSide) -> None:
-            for connection in side.connections:
-                if (connection.worker, connection.number) == (worker, number):
-                    self._end(side, connection, why)
+            socket = self._sockets.pop(number, None)
+            if socket is not None and socket.connection is not None:
+                side.close(socket.connection, why)
 
         self._ask(end)
 
@@ -135,7 +133,7 @@ class Network:
     def news(self) -> News | None:
         """Return what is new, or None."""
         newest = None
-        closed: dict[tuple[bytes, int], str] = {}
+        closed: dict[int, str] = {}
         remarks: list[str] = []
         while True:
             try:
@@ -171,13 +169,11 @@ class Network:
         else:  # it seeks the manager, and will see that nobody waits for it
             self._thread.join(_SEEKING)
 
-    def forget(self) -> None:
-        """This process is a fork of ours, without the thread: close the sockets of connections."""
-        for pump in self._pumps.values():
-            pump.close()
-
     def _ask(self, what: Callable[[ClientSide], None]) -> None:
         self._asked.put(what)
+        self._nudge()
+
+    def _nudge(self) -> None:
         if self._loop is not None:
             self._loop.waker.wake()
 
@@ -194,8 +190,6 @@ class Network:
                     self._turn(loop, side)
                 self._leave(loop, side)
             finally:
-                for pump in self._pumps.values():
-                    pump.close()
                 loop.close()
         except BaseException as error:  # noqa: BLE001 - it ends the run, with its reason
             none = News({}, 0, None, False, None, False, {}, {}, {}, [], frozenset())
@@ -213,48 +207,30 @@ class Network:
         self._tell(side)
 
     def _carry(self, loop: Loop, side: ClientSide) -> None:
-        """Carry bytes between the local sockets and the link."""
-        pumps = self._pumps
-        ready = loop.turn(
-            _TURN,
-            [pump.fileno() for pump in pumps.values() if pump.reads],
-            [pump.fileno() for pump in pumps.values() if pump.writes],
-        )
-        for pump in pumps.values():
-            if pump.fileno() in ready:
-                pump.write()
-                pump.read()
+        """Carry bytes between the sockets and the link."""
+        for socket in self._sockets.values():
+            socket.carry()
+        loop.turn(_TURN)
         events, side.events = side.events, []
         for event in events:
-            if isinstance(event, Data):
-                if event.connection in pumps:
-                    pumps[event.connection].deliver(event.data)
-            else:
-                self._lost(event.connection)
-        for connection, pump in list(pumps.items()):
-            if pump.over:
-                self._end(side, connection, "")
-                self._lost(connection)
-
-    def _end(self, side: ClientSide, connection: Connection, why: str) -> None:
-        side.close(connection, why)
-        pump = self._pumps.pop(connection, None)
-        if pump is not None:
-            pump.close()
+            number = event.connection.number
+            if isinstance(event, Closed):
+                self._closed[number] = event.connection.closed or ""
+                if (lost := self._sockets.pop(number, None)) is not None:
+                    lost.end()
+                self._wake()
+            elif (told := self._sockets.get(number)) is not None:
+                told.deliver(event.data)
+                if told.readable:
+                    self._wake()
 
     def _leave(self, loop: Loop, side: ClientSide) -> None:
         for connection in side.connections:
-            self._end(side, connection, "the client has ended")
+            side.close(connection, "the client has ended")
         until = monotonic() + _LAST_WORDS
         loop.turn(0.0)
         while not loop.idle and monotonic() < until:
             loop.turn(0.05)
-
-    def _lost(self, connection: Connection) -> None:
-        pump = self._pumps.pop(connection, None)
-        if pump is not None:
-            pump.close()
-        self._closed[connection.worker, connection.number] = connection.closed or ""
 
     def _tell(self, side: ClientSide) -> None:
         link = side.link
