@@ -111,6 +111,8 @@ def test_a_host_process_has_a_workers_key_that_nobody_can_read_off_it(tmp_path: 
         made.manager()
         worker = made.worker(1)
         running = client(made, f"{WORK}:slow", "--number", "1", "--seconds", "600")
+        eventually(lambda: running.poll() is not None or hosts(made), "a host process is there")
+        assert running.poll() is None, running.communicate()
         host = int(worker.says(r"host process (\d+)")[1])
         eventually(lambda: len(hosts(made)) > 1, "it has a child")
         (child,) = set(hosts(made)) - {host}
