@@ -9,7 +9,7 @@ handed on as they are; large read-only buffers are not copied.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from types import (
     AsyncGeneratorType,
     BuiltinFunctionType,
@@ -222,18 +222,26 @@ class Shape:
 
     def __init__(self, value: Any, lenient: bool = False) -> None:
         self._value = value
+        self._rows: Callable[[Iterable[Any]], Any] | None = None
+        if type(value) in (list, tuple) and all(isinstance(one, Ref) for one in value):
+            # The usual case, which needs no pickle.
+            self._rows = type(value)
+            self.refs: list[Ref[Any]] = list(value)
+            return
         try:
             self._head, self._found = _apart(value, lenient)
         except (errors.GraphError, KeyboardInterrupt):
             raise
         except BaseException as error:
             raise _pickler.explain(value, "target", _apart, error) from error
-        self.refs: list[Ref[Any]] = [one for one in self._found if isinstance(one, Ref)]
+        self.refs = [one for one in self._found if isinstance(one, Ref)]
 
     def filled(self, look_up: Callable[[Ref[Any]], Any]) -> Any:
         """Return the value with what `look_up` says in the places of references."""
         if not self.refs:
             return self._value
+        if self._rows is not None:
+            return self._rows(map(look_up, self.refs))
         found = [look_up(one) if issubclass(type(one), Ref) else one for one in self._found]
         return unpickler.loads(self._head, (), found)
 

@@ -174,7 +174,10 @@ class Graph:
         if node.hidden:
             # What was asked for stays here: there is nothing to encode.
             shape = Shape(instance._args[0])
-            packed = Packed(Live(shape), [ref._origin() for ref in shape.refs])
+            packed = Packed(
+                Live(shape),
+                [ref if isinstance(ref, Instance) else ref._origin() for ref in shape.refs],
+            )
         else:
             node.call = self.values.call(instance._definition)
             packed = self.values.pack_inputs(instance)
@@ -275,9 +278,15 @@ class Graph:
         packed = node.packed
         assert packed is not None
         opened: dict[int, Any] = {}
-        for need, value in zip(node.needs, self._given(node), strict=True):
-            if need not in opened:
-                opened[need] = self._open(need, value)
+        given, open_value = self._given(node), self.values.open
+        try:
+            for need, value in zip(node.needs, given, strict=True):
+                if need not in opened:
+                    opened[need] = open_value(value)
+        except (errors.GraphError, KeyboardInterrupt):
+            raise
+        except BaseException as error:
+            raise self._unreadable(self.nodes[need], error) from error
         return self._filled(node, opened)
 
     def _open(self, number: int, value: Any) -> Any:
@@ -333,11 +342,12 @@ class Graph:
         }
 
         def look_up(ref: Ref[Any]) -> Any:
-            value = values[place[id(ref._origin())]]
+            item = type(ref) is Item
+            value = values[place[id(ref._origin() if item else ref)]]
             if partly and isinstance(value, Exception):
                 return value  # nothing has items that is not there
             try:
-                for key in ref._keys() if type(ref) is Item else ():
+                for key in ref._keys() if item else ():
                     value = unpickler.item(value, key)
             except errors.GraphError as error:
                 if not partly:
@@ -351,8 +361,12 @@ class Graph:
     def job(self, node: Node, attempt: int, live: type | None, alone: bool = False) -> Job:
         """Return the job for an attempt at a node; `alone` as in `Job`."""
         assert node.call is not None
-        inputs = self.inputs(node)
-        body = inputs if live is None else live(inputs)
+        packed = node.packed
+        if live is None and not node.needs and packed is not None:  # most jobs
+            body: Any = packed.body
+        else:
+            inputs = self.inputs(node)
+            body = inputs if live is None else live(inputs)
         return Job((node.id, attempt), node.call, body, node.timeout, alone)
 
     def unfold(self, node: Node, returned: Packed) -> Sequence[int]:

@@ -280,7 +280,7 @@ class Reactor:
         for id in action.ids:
             node = graph.nodes[id[0]]
             try:
-                jobs.append(graph.job(node, id[1], live, suspect(id)))
+                jobs.append(graph.job(node, id[1], live, id[1] > 1 and suspect(id)))
             except KeyboardInterrupt:
                 raise
             except BaseException as error:  # noqa: BLE001 - an output or item that is not there

@@ -91,8 +91,9 @@ class Keeper:
 
     def inherit(self, task: int, needs: Sequence[int]) -> None:
         """A value is made of those of others, so it names their folders too."""
-        for need in needs:
-            self.hold(task, self._held.get(need, ()))
+        if self._held:
+            for need in needs:
+                self.hold(task, self._held.get(need, ()))
 
     def release(self, tasks: Iterable[int]) -> None:
         """These tasks' values are gone."""

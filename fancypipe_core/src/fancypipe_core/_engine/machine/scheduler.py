@@ -169,8 +169,10 @@ class Scheduler:
 
     def expects(self, id: Id) -> bool:
         """Tell whether the end of this attempt still matters to anybody."""
-        under_way = id in self._flying or id in self._computing
-        return under_way and self.state(id[0]) is RUNNING
+        if id in self._flying or id in self._computing:
+            record = self._tasks.get(id[0])
+            return record is not None and record.state is RUNNING
+        return False
 
     def attempt(self, task: int) -> int:
         """Return the number of a task's latest attempt, 0 before the first."""
