@@ -152,6 +152,15 @@ def test_a_manager_that_is_stopped_costs_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.fault(83)
+def test_a_client_that_is_stopped_costs_nothing(tmp_path: Path) -> None:
+    with running(tmp_path, 4) as (made, client, _):
+        client.send_signal(signal.SIGSTOP)
+        sleep(6)  # the manager has taken it for gone, and the results wait
+        client.send_signal(signal.SIGCONT)
+        eventually(lambda: made.parties[0].text.count(f"pid {client.pid}) joined") == 2, "again")
+
+
+@pytest.mark.fault(83)
 def test_nothing_is_lost_when_all_are_stopped(tmp_path: Path) -> None:
     with running(tmp_path, 4) as (made, client, ran):
         tasks = [int(mark.name.split("-")[1]) for mark in ran.iterdir()]
