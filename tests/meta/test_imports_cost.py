@@ -10,13 +10,21 @@ from tests.meta.repo import python
 
 ENGINE_ONLY = ["asyncio", "click", "cloudpickle", "msgspec", "numpy", "pluggy", "rich", "tblib"]
 
+# What a run does not need until something is wrong, large or asked for.
+NOT_AT_START = {
+    *("bz2", "email", "hashlib", "importlib.metadata", "ipaddress", "json", "logging", "lzma"),
+    *("multiprocessing", "pathlib", "shutil", "tempfile", "tomllib", "urllib.parse"),
+}
+NOT_IN_SERIAL = {"selectors", "socket", "subprocess", "fancypipe_procs", "fancypipe_threads"}
+
 # The modules that were imported before, by the interpreter and by what starts with it.
 CODE = """\
 import sys
 before = set(sys.modules)
 {code}
+imported = sorted(set(sys.modules) - before)
 import json
-print(json.dumps(sorted(set(sys.modules) - before)), file=sys.stderr)
+print(json.dumps(imported), file=sys.stderr)
 """
 
 HELP = """\
@@ -26,6 +34,16 @@ try:
     main()
 except SystemExit as over:
     assert not over.code, over.code
+"""
+
+SERIAL = """\
+from fancypipe_core import run, task
+
+@task
+def nothing() -> None:
+    pass
+
+run(nothing(), backend="serial")
 """
 
 
@@ -55,3 +73,23 @@ def test_help_imports_no_backend_and_no_engine() -> None:
     backends = {"fancypipe_core._worker.inline", "fancypipe_threads", "fancypipe_procs"}
     assert "fancypipe_core.cli" in imported
     assert not imported & (backends | {"cloudpickle", "tblib", "numpy", "asyncio"})
+
+
+def test_a_serial_run_imports_only_what_it_needs() -> None:
+    imported = imported_by(SERIAL)
+    assert "fancypipe_core._worker.inline" in imported
+    others = {name for name in ENGINE_ONLY if name != "msgspec"}
+    assert imported & (NOT_AT_START | NOT_IN_SERIAL | others) == set()
+
+
+def test_a_worker_process_imports_only_what_it_needs() -> None:
+    imported = imported_by("import fancypipe_procs._worker")
+    assert "fancypipe_procs._isolation.state" in imported
+    of_the_client = {"fancypipe_core.session", "fancypipe_core._engine.driver", "subprocess"}
+    assert imported & (NOT_AT_START | of_the_client | {"cloudpickle", "tblib"}) == set()
+
+
+def test_the_client_does_not_import_what_its_workers_do() -> None:
+    imported = imported_by("import fancypipe_procs._pool")
+    of_the_worker = {"fancypipe_procs._worker", "fancypipe_procs._isolation"}
+    assert imported & (NOT_AT_START | of_the_worker) == set()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 import threading
 import weakref
 from collections.abc import Mapping, Sequence
@@ -97,7 +96,8 @@ class Session:
         self._name = plugin.name
         self._unit = plugin.unit
         self.id = os.urandom(6).hex()
-        base = os.path.abspath(self.settings.tempdir or tempfile.gettempdir())
+        tempdir = self.settings.tempdir
+        base = os.path.abspath(tempdir) if tempdir else machine.temporary_folder()
         self.directory = os.path.join(base, orphans.owned_prefix() + self.id)
         self._interrupts = Interrupts.here()
         live = plugin.shares_memory

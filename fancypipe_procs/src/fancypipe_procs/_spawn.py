@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Mapping
 
 from fancypipe_procs._orphans import VARIABLE
@@ -25,6 +24,8 @@ def shared_memory(size: int) -> int:
     if hasattr(os, "memfd_create"):
         descriptor = os.memfd_create("fancypipe-cell", os.MFD_ALLOW_SEALING)
     else:
+        import tempfile
+
         with tempfile.TemporaryFile() as file:
             descriptor = os.dup(file.fileno())
     os.ftruncate(descriptor, size)

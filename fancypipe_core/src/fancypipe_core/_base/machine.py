@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 
 from fancypipe_core._base import cores as _cores
@@ -12,8 +13,10 @@ __all__ = [
     "forewarnings",
     "free_memory",
     "free_space",
+    "host_name",
     "memory_kills",
     "size",
+    "temporary_folder",
     "writable",
 ]
 
@@ -48,6 +51,15 @@ def forewarnings(folder: str, workers: int) -> Iterator[str]:
         )
 
 
+def host_name() -> str:
+    """Return this machine's name; the same as `socket.gethostname()`."""
+    if hasattr(os, "uname"):
+        return os.uname().nodename
+    import socket  # a good part of what starting would cost
+
+    return socket.gethostname()
+
+
 def existing(folder: str) -> str:
     """Return the folder, or the nearest one above that exists."""
     folder = os.path.abspath(folder)
@@ -59,6 +71,20 @@ def existing(folder: str) -> str:
 def writable(folder: str) -> bool:
     """Tell whether files can be made in a folder, or the folder itself if it is not there."""
     return os.access(existing(folder), os.W_OK | os.X_OK)
+
+
+def temporary_folder() -> str:
+    """Return the system's folder for temporary files; the same as `tempfile.gettempdir()`."""
+    # Nearly always it is the first that is asked for; the module would be a good part
+    # of what starting costs.
+    if "tempfile" not in sys.modules and os.name == "posix":
+        named = next(filter(None, map(os.environ.get, ("TMPDIR", "TEMP", "TMP"))), "/tmp")
+        folder = os.path.abspath(named)
+        if os.path.isdir(folder) and writable(folder) and free_space(folder) != 0:
+            return folder
+    import tempfile
+
+    return os.path.abspath(tempfile.gettempdir())
 
 
 def free_space(folder: str) -> int | None:

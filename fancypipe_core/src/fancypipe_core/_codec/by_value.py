@@ -16,7 +16,6 @@ import builtins
 import copyreg
 import functools
 import gc
-import hashlib
 import io
 import marshal
 import os
@@ -130,6 +129,8 @@ def reduce_class(cls: type, pickler: Any) -> Any:
     if pickler.fingerprint is None:
         return (_skeleton, (token.id, make, args), state, None, None, fill)
     if token.id in _made:
+        import hashlib  # takes longer than all else that is imported here
+
         file = io.BytesIO()
         pickler.fingerprint(file, {}).dump(cls)
         digest = hashlib.blake2b(file.getvalue()).digest()

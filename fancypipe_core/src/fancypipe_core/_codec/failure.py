@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-import re
-import socket
 import traceback
 from functools import lru_cache
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING
 
+from fancypipe_core._base.machine import host_name
+
 if TYPE_CHECKING:
+    import re
     from collections.abc import Callable
 
     from fancypipe_core.backend import Encoded, Err, Live
@@ -150,7 +151,7 @@ def describe(
         text=cut(text),
         where=place,
         error=carried,
-        host=socket.gethostname(),
+        host=host_name(),
         pid=os.getpid(),
         final=final,
         inputs=inputs,
@@ -189,12 +190,17 @@ def cut(text: str) -> str:
     return f"{text[: _LIMIT // 2]}\n... cut {cut_out} characters ...\n{text[-_LIMIT // 2 :]}"
 
 
-_ENGINE = re.compile(
-    r'\s*File "(?:'
-    + re.escape(_OURS)
-    + r"|.*[/\\](?:site-packages|dist-packages|src)[/\\]"
-    + r"fancypipe_(?:core|procs|threads|remote)[/\\]|<frozen )"
-)
+@lru_cache(maxsize=1)
+def _engine() -> re.Pattern[str]:
+    """Return what matches the line of a formatted traceback that names a file of the engine's."""
+    import re
+
+    return re.compile(
+        r'\s*File "(?:'
+        + re.escape(_OURS)
+        + r"|.*[/\\](?:site-packages|dist-packages|src)[/\\]"
+        + r"fancypipe_(?:core|procs|threads|remote)[/\\]|<frozen )"
+    )
 
 
 def user_text(text: str) -> str:
@@ -203,7 +209,7 @@ def user_text(text: str) -> str:
     dropping = False
     for line in text.splitlines():
         if line.lstrip().startswith('File "'):
-            dropping = bool(_ENGINE.match(line))
+            dropping = bool(_engine().match(line))
         elif not line.startswith(("    ", "  [Previous")):
             dropping = False
         if not dropping:

@@ -11,11 +11,11 @@ only a value without code in it is known to be harmless.
 from __future__ import annotations
 
 import io
+import os
 import pickle
 import re
 import sys
 from collections.abc import Iterable
-from pathlib import Path
 from types import BuiltinFunctionType, FunctionType
 from typing import Any
 
@@ -30,11 +30,13 @@ _NUMPY = {
       for name in ("_reconstruct", "scalar")),
     *((f"numpy.{core}.numeric", "_frombuffer") for core in ("core", "_core")),
 }  # fmt: skip
+# By name: the module is a good part of what starting would cost, and not all use it.
+_PATH = "WindowsPath" if os.name == "nt" else "PosixPath"
 _NAMES = _NUMPY | {
     ("builtins", "complex"),
     ("fancypipe_core._codec.unpickler", "fill"),
     ("fancypipe_core._model.ref", "_make_outputs"),
-    (type(Path()).__module__, type(Path()).__qualname__),
+    *((module, _PATH) for module in ("pathlib", "pathlib._local")),
 }
 _SMALL = 1024  # bytes
 
@@ -47,7 +49,10 @@ def is_plain(obj: Any) -> bool:
     kind = type(obj)
     if issubclass(kind, (type, FunctionType, BuiltinFunctionType)):
         return (obj.__module__, obj.__qualname__) in _NAMES
-    if kind in (complex, type(Path())):
+    if kind is complex:
+        return True
+    pathlib = sys.modules.get("pathlib")
+    if pathlib is not None and kind is getattr(pathlib, _PATH):
         return True
     numpy = sys.modules.get("numpy")
     return numpy is not None and (

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import socket
 import sys
 import traceback
 
 from fancypipe_core import errors
 from fancypipe_core._base import main_module
+from fancypipe_core._base.machine import host_name
 from fancypipe_core._codec import failure
 
 __all__ = ["doctor_command", "explain", "relative"]
@@ -36,7 +36,7 @@ def explain(error: BaseException, label: str, in_inputs: bool = False) -> errors
         said = _module_missing(error, what)
     else:
         said = errors.DecodeError(
-            f"{what} could not be read by the worker on host {socket.gethostname()}"
+            f"{what} could not be read by the worker on host {host_name()}"
             f"{_while_importing(error)}: {type(error).__name__}: {failure.text_of(error)}"
         )
     said.args = (" ".join(str(said).split()) + _advice(),)
@@ -53,7 +53,7 @@ def _module_missing(error: ModuleNotFoundError, what: str) -> errors.DecodeError
     if len(folders) > _MOST_FOLDERS:
         listed += f" and {len(folders) - _MOST_FOLDERS} more folders"
     return errors.DecodeError(
-        f"module {error.name} was not found on host {socket.gethostname()}{_while_importing(error)}"
+        f"module {error.name} was not found on host {host_name()}{_while_importing(error)}"
         f"; {what} needs it. The worker looked in {listed or 'no folder of yours'} and among the "
         f"packages of {sys.executable}. Install it there, or put its folder on PYTHONPATH: a "
         "worker has the sys.path that the client had when the session was opened"

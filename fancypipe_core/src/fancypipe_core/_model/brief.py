@@ -7,9 +7,9 @@ are not plain data the class is told.
 from __future__ import annotations
 
 import enum
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
-from pathlib import PurePath
 from types import BuiltinFunctionType, FunctionType
 from typing import Any
 
@@ -72,8 +72,9 @@ def _text(value: Any, depth: int = 0) -> str:
         return _collection(value, depth)
     if isinstance(value, Ref):
         return f"<{value._origin()._definition.name}>"
-    if isinstance(value, PurePath):
-        path = PurePath.__str__(value)
+    pathlib = sys.modules.get("pathlib")
+    if pathlib is not None and isinstance(value, pathlib.PurePath):
+        path = pathlib.PurePath.__str__(value)
         return repr(path) if len(path) <= _TEXT else f"'...{path[-_TEXT:]}'"
     if isinstance(value, enum.Enum):
         return f"{kind.__name__}.{value._name_}"

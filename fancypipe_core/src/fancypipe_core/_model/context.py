@@ -6,7 +6,6 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fancypipe_core import errors
@@ -14,6 +13,8 @@ from fancypipe_core._model.progress import Meter
 from fancypipe_core._model.scope import scope
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from fancypipe_core._model.ref import Ref
     from fancypipe_core.backend import Job
 
@@ -167,6 +168,8 @@ class Context:
         a file in it), as a path or in any text: then the task's own folder lives, with
         all that is in it, as long as a value that names it.
         """
+        from pathlib import Path  # a good part of what starting would cost
+
         if not self._folder:
             folder = self._scope.own_folder(self._job)
             os.makedirs(folder, mode=0o700, exist_ok=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -149,6 +148,8 @@ class Keeper:
 
 def _delete(path: str) -> None:
     if os.path.isdir(path) and not os.path.islink(path):
+        import shutil  # most runs make no folder
+
         shutil.rmtree(path, ignore_errors=True)
     else:
         try:

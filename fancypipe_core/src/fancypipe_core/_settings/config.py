@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -10,6 +11,9 @@ from typing import Any
 from fancypipe_core import errors
 
 __all__ = ["files", "user_file"]
+
+# The end of a key of that name: whoever needs us names us in other ways, and is not parsed.
+_OUR_KEY = rb"""\bfancypipe["']?[ \t]*[].=]"""
 
 
 def files(
@@ -33,7 +37,7 @@ def files(
             yield "project file", own, _load(own)
             return
         shared = os.path.join(folder, "pyproject.toml")
-        tools = _load(shared, mention=b"fancypipe").get("tool")
+        tools = _load(shared, mention=_OUR_KEY).get("tool")
         if isinstance(tools, dict) and isinstance(tools.get("fancypipe"), dict):
             yield "project file", shared, tools["fancypipe"]
             return
@@ -55,7 +59,7 @@ def user_file(env: Mapping[str, str]) -> str | None:
 
 
 def _load(file: str, mention: bytes = b"") -> dict[str, Any]:
-    """Read a file; nothing if it is not there, or does not mention what is wanted."""
+    """Read a file; nothing if it is not there, or nothing in it matches `mention`."""
     try:
         with open(file, "rb") as stream:
             data = stream.read()
@@ -63,8 +67,8 @@ def _load(file: str, mention: bytes = b"") -> dict[str, Any]:
         return {}
     except OSError as error:
         raise errors.ConfigError(f"{file}: cannot be read: {error.strerror}") from None
-    # Most projects do not mention us, and what they wrote is not ours to judge.
-    if mention not in data:
+    # Most projects do not configure us, and what they wrote is not ours to judge.
+    if not re.search(mention, data):
         return {}
     # Most runs have no file, and the parser costs as much as all the rest of this.
     if sys.version_info >= (3, 11):

@@ -11,7 +11,6 @@ import inspect
 import numbers
 import operator
 import os
-import pathlib
 import sys
 import types
 import typing
@@ -37,9 +36,6 @@ from fancypipe_core._settings.types import (
 
 __all__ = ["hints_of", "kind_of"]
 
-# Names that are often imported for type checkers only, so that they are not
-# there when the annotation is looked at.
-_USUAL = {**vars(typing), "Path": pathlib.Path}
 # What is made for a class that only says how it is used.
 _MADE: dict[Any, Any] = {
     collections.abc.Sequence: list,
@@ -67,11 +63,16 @@ def hints_of(obj: Any) -> dict[str, Any]:
     """
     module = sys.modules.get(getattr(obj, "__module__", ""))
     names = getattr(inspect.unwrap(obj), "__globals__", None) or vars(module or typing)
-    names = {**_USUAL, **names}
+    # Names that are often imported for type checkers only, so that they are not
+    # there when the annotation is looked at.
+    names = {**vars(typing), **names}
     try:
         return typing.get_type_hints(obj, names, include_extras=True)
     except Exception:  # noqa: BLE001 - annotations may hold any expression
         hints = {}
+    from pathlib import Path  # a good part of what starting would cost
+
+    names = {"Path": Path, **names}
     for name, annotation in getattr(obj, "__annotations__", {}).items():
         one = types.SimpleNamespace(__annotations__={name: annotation})
         try:
@@ -127,7 +128,7 @@ def _annotated(annotation: Any, extra: tuple[Any, ...], default: Any) -> Kind:
     for note in extra:
         if note in ("input", "output") and isinstance(note, str):
             # Whether a path must exist is told by the default: "input" and "output" settle it.
-            default = MISSING if note == "input" else pathlib.PurePath()
+            default = MISSING if note == "input" else ""
             if annotation is str:
                 return _path(str, must_exist=note == "input")
         elif callable(note) and not isinstance(note, type):
@@ -204,6 +205,8 @@ def _scalar(cls: type, default: Any) -> Kind | None:
     if issubclass(cls, str):
         return scalar("TEXT", "a text", 7, cls, takes="text")
     if issubclass(cls, os.PathLike):
+        import pathlib
+
         must_exist = not isinstance(default, (os.PathLike, str))
         is_pure = issubclass(cls, pathlib.PurePath) and not issubclass(cls, pathlib.Path)
         made = cls if issubclass(cls, pathlib.PurePath) else pathlib.Path

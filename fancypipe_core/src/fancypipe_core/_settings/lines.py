@@ -7,7 +7,6 @@ import functools
 import math
 import operator
 import os
-import pathlib
 import typing
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -87,7 +86,7 @@ def _line(name: str, told: Declared, default: Any, hint: Any, owner: str, prefix
         # None is what is there when nobody gives a value; it cannot be given.
         hint = functools.reduce(operator.or_, parts)
     # The default of a path says whether it must exist; a setting's may be made later.
-    kind = kind_of(hint, pathlib.PurePath())
+    kind = kind_of(hint, "")
     expected = kind.expected if told.least is None else f"{kind.expected} from {told.least:g}"
     keys = tuple(filter(None, (told.option, name, *told.also)))
     options = tuple(f"{prefix}{one}".replace("_", "-") for one in keys)

@@ -12,8 +12,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fancypipe_core import errors
 from fancypipe_core._base.declarations import NoSettings
@@ -50,8 +49,7 @@ _CORE = frozenset(line.name for line in ENGINE.lines)
 _TAKEN = frozenset(plain(name) for one in ENGINE.lines for name in (*one.options, *one.off))
 
 
-@dataclass(frozen=True)
-class Given:
+class Given(NamedTuple):
     """What a caller gave.
 
     Attributes:
@@ -69,8 +67,7 @@ class Given:
         return (self.spelled or {}).get(name, name)
 
 
-@dataclass(frozen=True)
-class Configured:
+class Configured(NamedTuple):
     """What is in force.
 
     Attributes:
@@ -261,7 +258,7 @@ def _changed(core: Resolved[Settings], watching: Observers) -> Resolved[Settings
                 f"{changes!r} ({discovery.one_line(error)})",
                 plugin=name,
             ) from error
-    return replace(core, settings=Settings(**values), origins=origins)
+    return core.with_(Settings(**values), origins)
 
 
 def _remarks(lines: Sequence[Setting]) -> Iterator[str]:
@@ -318,8 +315,8 @@ def _with_implied_backend(
                     if line.implies:
                         origin = Origin("argument", f"{given.place(name)}, which implies it")
                         origins = {**core.origins, "backend": origin}
-                        settings = replace(core.settings, backend=other.name)
-                        return replace(core, settings=settings, origins=origins)
+                        values = {**vars(core.settings), "backend": other.name}
+                        return core.with_(Settings(**values), origins)
     return core
 
 

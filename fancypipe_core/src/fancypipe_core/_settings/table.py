@@ -148,7 +148,6 @@ class Origin(NamedTuple):
         return f"{self.kind}: {self.place}"
 
 
-@dataclass(frozen=True)
 class Resolved(Generic[R]):
     """Settings, and where each came from.
 
@@ -161,14 +160,25 @@ class Resolved(Generic[R]):
         tables: (file, name) of each table in the files, which some plugin brings.
     """
 
-    table: Table[R]
-    settings: R
-    origins: Mapping[str, Origin]
-    remarks: tuple[str, ...]
-    tables: tuple[tuple[str, str], ...] = ()
+    def __init__(
+        self,
+        table: Table[R],
+        settings: R,
+        origins: Mapping[str, Origin],
+        remarks: tuple[str, ...],
+        tables: tuple[tuple[str, str], ...] = (),
+    ) -> None:
+        self.table = table
+        self.settings = settings
+        self.origins = origins
+        self.remarks = remarks
+        self.tables = tables
+
+    def with_(self, settings: R, origins: Mapping[str, Origin]) -> Resolved[R]:
+        """Return the same with other settings."""
+        return Resolved(self.table, settings, origins, self.remarks, self.tables)
 
 
-@dataclass(frozen=True)
 class Table(Generic[R]):
     """A table of settings.
 
@@ -181,10 +191,17 @@ class Table(Generic[R]):
             plugin's commands, or of the plugin itself for one of its commands.
     """
 
-    owner: str
-    record: type[R]
-    lines: tuple[Setting, ...]
-    others: frozenset[str] = frozenset()
+    def __init__(
+        self,
+        owner: str,
+        record: type[R],
+        lines: tuple[Setting, ...],
+        others: frozenset[str] = frozenset(),
+    ) -> None:
+        self.owner = owner
+        self.record = record
+        self.lines = lines
+        self.others = others
 
     def resolve(
         self,

@@ -9,8 +9,8 @@ Kinds are made of annotations by `hints`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import MISSING, dataclass
-from typing import Any
+from dataclasses import MISSING
+from typing import Any, NamedTuple
 
 from fancypipe_core._base.option_names import near
 
@@ -72,8 +72,7 @@ class Mismatch(ValueError):
         self.at = at
 
 
-@dataclass(frozen=True, eq=False)
-class Kind:
+class Kind(NamedTuple):
     """What an annotation accepts.
 
     Attributes:

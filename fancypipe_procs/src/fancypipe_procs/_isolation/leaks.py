@@ -8,7 +8,6 @@ import sys
 import threading
 import time
 from contextlib import suppress
-from pathlib import Path
 from typing import NamedTuple
 
 from fancypipe_procs._limits import Limits
@@ -148,17 +147,24 @@ def _has_children() -> bool:
 def _children(helpers: bool = False) -> list[_Process]:
     """List the children, dead ones too; without those that Python starts to help itself."""
     found = []
-    for path in Path("/proc/self/task").glob("*/children"):
-        try:
-            pids = path.read_text().split()
-        except OSError:
-            continue  # that thread has ended
-        for pid in pids:
-            command = b""
-            with suppress(OSError):
-                command = Path(f"/proc/{pid}/cmdline").read_bytes()
+    for thread in _threads():
+        for pid in _read(f"/proc/self/task/{thread}/children").decode().split():
+            command = _read(f"/proc/{pid}/cmdline")
             if not helpers and any(name in command for name in _HELPERS):
                 continue
             words = command.replace(b"\0", b" ").decode(errors="replace").strip()
             found.append(_Process(int(pid), not words, words[:60]))
     return found
+
+
+def _threads() -> list[str]:
+    with suppress(OSError):
+        return os.listdir("/proc/self/task")
+    return []
+
+
+def _read(path: str) -> bytes:
+    """Return what a file says; nothing if what it is about has ended."""
+    with suppress(OSError), open(path, "rb") as file:
+        return file.read()
+    return b""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 from fancypipe_procs._isolation.leaks import Leftovers, adopt_orphans, kill_children
 from fancypipe_procs._isolation.state import Surroundings
@@ -12,7 +11,6 @@ from fancypipe_procs._limits import Limits
 __all__ = ["Found", "Household"]
 
 
-@dataclass
 class Found:
     """What was found after a task.
 
@@ -21,8 +19,9 @@ class Found:
         end: Why this process is to be replaced; empty if it is in order.
     """
 
-    notes: list[str] = field(default_factory=list)
-    end: str = ""
+    def __init__(self, notes: list[str] | None = None, end: str = "") -> None:
+        self.notes = [] if notes is None else notes
+        self.end = end
 
 
 class Household:
