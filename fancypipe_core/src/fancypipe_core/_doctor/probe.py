@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from time import perf_counter
 from typing import Any, NamedTuple
 
@@ -66,13 +65,13 @@ def in_force(given: Given) -> InForce:
         ConfigError: A setting is unknown, belongs elsewhere, or cannot have that value.
         BackendNotFound: The backend is not installed.
     """
-    given = replace(given, defaults={})  # no progress is shown here
+    given = given._replace(defaults={})  # no progress is shown here
     try:
         configured = _configured.configure(given)
     except errors.PluginError as error:
         return InForce(_configured.core_settings(given), None, str(error))
     # Observers look at runs of the user's.
-    return InForce(configured.core, replace(configured, observers=None))
+    return InForce(configured.core, configured._replace(observers=None))
 
 
 def look(force: InForce) -> Iterator[Finding]:
