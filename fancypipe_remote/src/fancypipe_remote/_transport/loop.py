@@ -8,8 +8,8 @@ from time import monotonic
 
 from fancypipe_core.toolkit.clock import SteadyClock
 from fancypipe_remote._machines import messages
-from fancypipe_remote._machines.endpoint import Side
 from fancypipe_remote._machines.messages import Parts
+from fancypipe_remote._machines.side import Side
 from fancypipe_remote._transport import Dialer, Source, Waiter, Waker
 
 __all__ = ["Loop"]
