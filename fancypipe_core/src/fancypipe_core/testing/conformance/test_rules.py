@@ -234,7 +234,7 @@ def test_rule_05_recalled_jobs_come_back_and_what_runs_goes_on(
     for _ in range(2):
         rig.backend.recall([*busy, *waiting, (12345, 1)])
     ends = rig.recorder.ends
-    # All workers are busy.  A pool may have put some at a worker, and cannot take those back.
+    # All workers are busy.  A pool may have put some at a worker, and cannot recall those.
     rig.wait(
         lambda: sum(id in ends for id in waiting) > len(waiting) / 2,
         5,
@@ -243,7 +243,8 @@ def test_rule_05_recalled_jobs_come_back_and_what_runs_goes_on(
     if not bench.traits.inline:
         assert not any(id in ends for id in busy), broken(5, "recall() ended a job that ran")
     for id in waiting:
-        if id in ends:
+        # One that begins more than it says had nothing to wait for.
+        if id in ends and not (isinstance(ends[id], Done) and not bench.traits.inline):
             why = certificate(ends[id])
             innocent = not why.started and not why.guilty
             assert innocent, broken(5, f"it had not begun: {why!r}")
