@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from fancypipe_core.backend import NOT_BEGUN, Call, Certificate, Done, Job, JobId, Live, Lost, Ok
+from fancypipe_core.backend import (
+    NOT_BEGUN,
+    Call,
+    Certificate,
+    Done,
+    Job,
+    JobId,
+    Live,
+    Lost,
+    Ok,
+    Slots,
+)
 from fancypipe_core.toolkit.pool import Pool, Rules
 from fancypipe_core.toolkit.pool.queue import Queue
 from fancypipe_core.toolkit.pool.starts import Starts
@@ -135,6 +146,17 @@ def test_no_work_ahead_where_others_have_slots() -> None:
     pool = hosts()
     pool.handle([Up(1, 2, waits=False), RoundTrip(1, 0.5)], 0.0)
     assert sent(pool.ask(Submit([job(n) for n in range(1, 9)]), 0.0)) == [(1, [1, 2])]
+
+
+def test_when_all_workers_are_gone_there_is_room_for_what_waits_for_the_next() -> None:
+    pool = hosts()
+    pool.handle([Up(1, 2)], 0.0)
+    pool.ask(Submit([job(1), job(2)]), 0.0)
+    actions = pool.handle([Died(1, CRASH, all_begun=True)], 1.0)
+    events = [event for action in actions if isinstance(action, Tell) for event in action.events]
+    assert [event.count for event in events if isinstance(event, Slots)] == [1]
+    pool.ask(Submit([job(1)]), 1.0)
+    assert sent(pool.handle([Up(2, 2)], 2.0)) == [(2, [1])]
 
 
 def test_what_waits_where_others_come_is_recalled_and_goes_elsewhere() -> None:

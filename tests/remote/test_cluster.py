@@ -288,6 +288,23 @@ def test_what_a_killed_worker_had_goes_on_elsewhere(two: Cluster, tmp_path: Path
     eventually(lambda: not hosts(two), "the dead worker's processes are gone")
 
 
+@pytest.mark.fault(33)
+def test_when_the_last_worker_dies_the_work_waits_for_another(tmp_path: Path) -> None:
+    ran = tmp_path / "ran"
+    ran.mkdir()
+    with cluster(tmp_path, workers=1) as made:
+        running = client(
+            made, f"{WORK}:many", "--count", "2", "--seconds", "3", "--folder", str(ran)
+        )
+        eventually(lambda: sum(1 for _ in ran.iterdir()) == 2, "both tasks are under way")
+        made.parties[1].kill()
+        eventually(lambda: "is gone" in made.parties[0].text, "the manager knows")
+        made.worker()
+        out, err = running.communicate(timeout=LIMIT)
+    assert running.returncode == 0, err
+    assert json.loads(out) == [0, 1]
+
+
 @pytest.mark.fault(24)
 def test_what_must_not_run_twice_does_not_when_its_worker_is_killed(tmp_path: Path) -> None:
     with cluster(tmp_path, slots=1) as made:

@@ -514,8 +514,10 @@ class Pool:
 
     def _say_slots(self) -> None:
         count = self.rules.workers * self.rules.slots or self._roster.slots
-        if not count and self._roster.present:
-            count = 1  # others have all slots now; what waits here shows that we need some
+        if not count and (self._roster.present or self._told.count):
+            # Others have all slots now, or all workers are gone and may come back: what waits
+            # here shows that we need some, and has a time limit.
+            count = 1
         ahead = count * 2 * self.queue.times.ahead(self._dealer.budget)
         told = self._told
         if count != told.count or not told.ahead / 2 <= ahead <= told.ahead * 2:
