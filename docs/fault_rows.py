@@ -257,7 +257,8 @@ REMOTE = [
         "Strangers connect: scanners, HTTP, TLS, SSH, random bytes",
         "They are refused. The manager's memory stays flat, and honest peers do not notice. Of "
         "more than 2,000 at the same time the others wait, and so do newcomers until they are "
-        "gone, which takes 3 s.",
+        "gone, which takes 3 s. Who has a key and never says hello is sent away too, if room is "
+        "scarce.",
     ),
     Row(
         56,

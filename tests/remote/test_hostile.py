@@ -12,16 +12,19 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+import zmq
 
 from fancypipe_remote._address import Address, parse
-from fancypipe_remote._auth.keys import PeerKeys
+from fancypipe_remote._auth import secret as _secret
+from fancypipe_remote._auth.keys import CLIENT, PeerKeys
 from fancypipe_remote._transport import MAX_PART, Dialer, Waiter
 from fancypipe_remote._transport._descriptors import MOST_STRANGERS
+from fancypipe_remote._transport._dialer import _dealer
 from tests.remote.cluster import cluster
 from tests.remote.echo import PATIENCE, Echo, ask, dialer, keys, secret
 from tests.remote.proxy import Direction, Proxy
@@ -264,6 +267,27 @@ def test_strangers_have_a_bound_and_newcomers_their_turn(tmp_path: Path) -> None
         for one in here:
             one.close()
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+@needs_proc
+@pytest.mark.fault(55)
+def test_who_has_a_key_and_says_nothing_keeps_nobody_out(tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource")
+    if not hasattr(resource, "prlimit"):
+        pytest.skip("limits of other processes cannot be set here")
+    with cluster(tmp_path, workers=1) as made, zmq.Context() as context:
+        manager, worker = made.parties
+        resource.prlimit(manager.process.pid, resource.RLIMIT_NOFILE, (150, 150))
+        text = (tmp_path / "config/fancypipe/jobauth").read_text().strip()
+        keys_here = PeerKeys(_secret.Secret(text, ""), CLIENT)
+        address = parse(made.address)
+        with ExitStack() as idle:
+            for _ in range(200):
+                link = idle.enter_context(_dealer(context, keys_here))
+                link.setsockopt(zmq.RECONNECT_IVL, -1)  # who comes again waits for a turn again
+                link.connect(f"tcp://{address}")
+            made.worker(1)
+        assert worker.text.count("took us in") == 1
 
 
 @pytest.mark.fault(57)

@@ -28,7 +28,7 @@ seconds of a monotonic clock that stands still while its process does.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from itertools import chain, islice
 from operator import itemgetter
 from typing import NamedTuple
@@ -183,6 +183,11 @@ class Relay:
 
     def __len__(self) -> int:
         return len(self._quiet)
+
+    @property
+    def links(self) -> Collection[bytes]:
+        """The names of the links of those who are there."""
+        return self._links.keys()
 
     @property
     def counts(self) -> tuple[int, int]:

@@ -95,7 +95,7 @@ class Manager:
         for out in self._relay.tick(clock.now):
             self._send(out)
         self._listener.keep_room_for(len(self._relay))
-        for line in [*self._relay.log, *self._listener.remarks()]:
+        for line in [*self._relay.log, *self._listener.remarks(self._relay.links)]:
             self._say(line)
         self._relay.log.clear()
 

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
 import sys
+from collections.abc import Container
 from contextlib import suppress
 
 _HAS_LIMIT = sys.platform != "win32"
 if _HAS_LIMIT:
     import resource
 
-__all__ = ["MOST_STRANGERS", "Descriptors"]
+__all__ = ["MOST_STRANGERS", "Descriptors", "Idlers"]
 
 _MOST = 2**20
 
@@ -72,6 +74,45 @@ class Descriptors:
             f"{used} of {limit} descriptors are in use, and each link takes one: without more "
             "(`ulimit -n`, or LimitNOFILE of systemd) no further connection is accepted"
         )
+
+
+class Idlers:
+    """Links that hold a descriptor and never said who they are; only strangers have a time limit.
+
+    libzmq has no way to drop a link.  But it notices when the connection below is shut down.
+    """
+
+    def __init__(self) -> None:
+        self._before: set[tuple[int, object]] = set()
+
+    def drop(self, port: int, known: Container[int]) -> int:
+        """Shut down what was idle at the last look, too.
+
+        Args:
+            port: Only connections to this port.
+            known: The descriptors of those who have said who they are.
+
+        Returns:
+            How many these were.
+        """
+        idle: set[tuple[int, object]] = set()
+        dropped = 0
+        for descriptor in range(resource.getrlimit(resource.RLIMIT_NOFILE)[0] if _HAS_LIMIT else 0):
+            if descriptor in known:
+                continue
+            with suppress(OSError):  # nothing, or no connection
+                link = socket.socket(fileno=descriptor)
+                try:
+                    one = (descriptor, link.getpeername())
+                    if link.getsockname()[1:2] == (port,):
+                        idle.add(one)
+                        if one in self._before:
+                            link.shutdown(socket.SHUT_RDWR)
+                            dropped += 1
+                finally:
+                    link.detach()
+        self._before = idle
+        return dropped
 
 
 def _open() -> list[str] | None:

@@ -7,7 +7,7 @@ import errno
 import math
 import time
 from collections import OrderedDict, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import zmq
@@ -15,7 +15,7 @@ import zmq
 from fancypipe_core import errors
 from fancypipe_remote._address import Address
 from fancypipe_remote._auth.keys import ManagerKeys
-from fancypipe_remote._transport._descriptors import Descriptors
+from fancypipe_remote._transport._descriptors import Descriptors, Idlers
 from fancypipe_remote._transport._link import (
     MAX_PART,
     MAX_PARTS,
@@ -31,6 +31,8 @@ __all__ = ["Listener", "Sent"]
 
 _ZAP = "inproc://zeromq.zap.01"
 _DOMAIN = b"fancypipe"
+_LOOK = 5.0  # seconds between looks at how much room there is
+_LOOK_CROWDED = 2.0  # the same, while there is little
 
 
 class Sent(enum.Enum):
@@ -63,8 +65,10 @@ class Listener:
         self._doorman = _Doorman(self._context, keys)
         self._socket: Socket = self._context.socket(zmq.ROUTER)
         self._ignored: OrderedDict[bytes, None] = OrderedDict()
+        self._spoke: dict[bytes, int] = {}  # the descriptors of links
+        self._idlers = Idlers()
         self._turn = 0
-        self._look_again = 0.0
+        self._look_again = self._remark_again = 0.0
         try:
             set_options(self._socket)
             for option, value in (
@@ -97,6 +101,8 @@ class Listener:
                 return None
             first = self._socket.recv(zmq.NOBLOCK, copy=False)
             peer = first.bytes
+            if peer not in self._spoke:
+                self._spoke[peer] = int(str(first.get("__fd")))
             parts = receive_rest(self._socket)
             if peer in self._ignored:
                 continue
@@ -138,16 +144,25 @@ class Listener:
         """Let strangers take no more of this process than beside so many links is theirs."""
         self._descriptors.keep_for(links)
 
-    def remarks(self) -> list[str]:
+    def remarks(self, links: Collection[bytes] | None = None) -> list[str]:
         """Return what is worth a line in the log since the last call.
 
         Who was refused, whose messages are ignored, and that room for links gets scarce.
+
+        Args:
+            links: The names of links of which it is known who speaks there. If room is scarce
+                others are dropped after some seconds; None for none.
         """
         now = time.monotonic()
         if now >= self._look_again:
             crowded = self._descriptors.crowded()
-            self._look_again = now + (60 if crowded else 5)
-            if crowded:
+            self._look_again = now + (_LOOK_CROWDED if crowded else _LOOK)
+            if links is not None:
+                self._spoke = {link: fd for link, fd in self._spoke.items() if link in links}
+            if crowded and links is not None:
+                self._idlers.drop(self.address.port, set(self._spoke.values()))
+            if crowded and now >= self._remark_again:
+                self._remark_again = now + 60
                 self._doorman.remark(crowded)
         return self._doorman.remarks()
 
