@@ -20,7 +20,8 @@ __all__ = ["Batch", "Executor", "close_pool", "is_of_processes"]
 _START = 60.0  # seconds in which a process must have answered
 _DYING = 0.1  # seconds in which a dead process is seen to be so
 _THREAD = 0.5  # seconds for the end of a thread that has said that it has nothing more to do
-_BELIEVED = {f"concurrent.futures.{name}" for name in ("thread", "process", "interpreter")}
+_INSIDE = 2  # batches of a process pool: one runs, and one is next
+_BELIEVED = {f"concurrent.futures.{name}" for name in ("thread", "interpreter")}
 _starting = threading.Lock()  # so that a new process is that of one pool
 
 
@@ -80,14 +81,22 @@ class Executor:
     ) -> None:
         self.number, self.pool, self.slots = number, pool, slots
         self._ask, self._close, self._over = ask, close, over
-        self.is_believed = bool(_BELIEVED & _homes(pool))  # what runs accepts no `cancel()`
+        # What runs accepts no `cancel()`.  Process pools do not survive one and then a death.
+        self.is_believed = bool(_BELIEVED & _homes(pool))
+        self.is_own = is_of_processes(pool)
         self.is_up = False  # something has come back
+        self.waiting: list[Job] = []  # what it is to get
         self.batches: dict[Batch, None] = {}  # what has not, in the order of sending
         self.unsent: list[JobId] = []  # what it did not take
         self.error: BaseException | None = None  # what it is broken by
         self._child: Any = None
         self._born = monotonic()
         self._closing: threading.Thread | None = None
+
+    @property
+    def is_full(self) -> bool:
+        """Whether what comes now had better wait outside, where it can be recalled."""
+        return self.is_own and len(self.batches) >= _INSIDE
 
     def size(self) -> int:
         """Return how many jobs it runs at the same time now."""
@@ -99,7 +108,7 @@ class Executor:
         """Call a function in a worker; return the future, or raise what the pool is broken by."""
         if self.error is not None:
             raise self.error
-        if self._child is not None or not is_of_processes(self.pool):
+        if self._child is not None or not self.is_own:
             return self.pool.submit(function, argument)
         with _starting:
             before = set(active_children())
@@ -137,7 +146,7 @@ class Executor:
                 target=self._end, args=(kill,), name="fancypipe-close", daemon=True
             )
             self._closing.start()
-        elif kill and is_of_processes(self.pool):
+        elif kill and self.is_own:
             # Its thread may wait for the rest of a report whose sender is dead; while
             # this process holds the other end too it would never hear that there is no more.
             for part in list(vars(self.pool).values()):

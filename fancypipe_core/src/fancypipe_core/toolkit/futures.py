@@ -75,8 +75,8 @@ class FuturesBackend:
         options: What the engine gave to `BackendPlugin.make`.
         close: Ends a pool; told whether jobs are still running in it.
         breaks: The exceptions by which a future says that the whole pool is broken.
-        running: Whether the job of a future may have begun.  Without it, only futures
-            of the standard library's pools are believed when they accept `cancel()`.
+        running: Whether the job of a future may have begun.  Without it, only futures of
+            the standard library's thread pools are believed when they accept `cancel()`.
         kill: Stops what a future runs; the future must end then.
         slots: How many jobs a pool runs at the same time now; by default `options.workers`.
     """
@@ -240,8 +240,8 @@ class FuturesBackend:
         elif (one := self._executors.get(action.worker)) is None:
             return
         elif isinstance(action, to.Send):
-            for jobs in self._machine.queue.batches(action.jobs, one.slots):
-                self._send(one, jobs)
+            one.waiting += action.jobs
+            self._fill(one)
         elif isinstance(action, (to.RecallJobs, to.CancelJobs)):
             self._recall(one, set(action.ids), stop=isinstance(action, to.CancelJobs))
         elif isinstance(action, to.Dismiss) or (isinstance(action, to.Kill) and action.reason):
@@ -261,13 +261,18 @@ class FuturesBackend:
         self._executors[number] = one
         self._submit(one, [], answer, None)  # a death before it has answered is no job's
 
-    def _send(self, one: Executor, jobs: list[Job]) -> None:
-        if isinstance(jobs[0].inputs, Live):
-            self._submit(one, jobs, self._run_here, jobs)
-        else:
-            head, buffers = self._writer.jobs(jobs, whole=True)
-            frame = (self._setup, this_process(), head, copied(buffers))
-            self._submit(one, jobs, run_batch, frame)
+    def _fill(self, one: Executor) -> None:
+        """Give a pool what it is to have inside."""
+        for jobs in self._machine.queue.batches(one.waiting[:], one.slots):
+            if one.is_full:
+                return
+            del one.waiting[: len(jobs)]
+            if isinstance(jobs[0].inputs, Live):
+                self._submit(one, jobs, self._run_here, jobs)
+            else:
+                head, buffers = self._writer.jobs(jobs, whole=True)
+                frame = (self._setup, this_process(), head, copied(buffers))
+                self._submit(one, jobs, run_batch, frame)
 
     def _run_here(self, jobs: list[Job]) -> list[Event]:
         """Run jobs in a worker that shares our memory; in its thread."""
@@ -289,7 +294,8 @@ class FuturesBackend:
 
     def _recall(self, one: Executor, ids: set[JobId], *, stop: bool) -> None:
         """Drop what has certainly not begun; stop what runs, if we can."""
-        recalled: list[JobId] = []
+        recalled = [job.id for job in one.waiting if job.id in ids]
+        one.waiting = [job for job in one.waiting if job.id not in ids]
         for batch in [batch for batch in one.batches if not ids.isdisjoint(batch.ids)]:
             if stop:
                 batch.unwanted |= ids.intersection(batch.ids)
@@ -337,6 +343,7 @@ class FuturesBackend:
                 blame = single and not stopped
                 told.append(Lost(id, Certificate(reason, why, _HOST, 0, single or stopped, blame)))
         self._news.append(to.Ended(one.number, told))
+        self._fill(one)
 
     def _broken(self, one: Executor, error: BaseException) -> None:
         """A pool is broken: it takes no more, and all that was in it is lost."""
@@ -351,7 +358,8 @@ class FuturesBackend:
 
     def _gone(self, one: Executor) -> None:
         if self._executors.pop(one.number, None) is not None:
-            self._news.append(_not_begun(one, one.unsent))
+            unsent = [*one.unsent, *(job.id for job in one.waiting)]
+            self._news.append(_not_begun(one, unsent))
             why = one.certificate(_HOST)
             self._news.append(to.Died(one.number, why, None, one.is_up, all_begun=one.is_up))
 
@@ -362,7 +370,8 @@ class FuturesBackend:
         self._ending.set()
         fault("futures.end")
         for one in self._executors.values():
-            for batch in one.batches:
+            one.waiting = []
+            for batch in one.batches if not one.is_own else ():
                 with suppress(Exception):  # whatever the pool may raise
                     batch.future.cancel()
         until = monotonic() + grace

@@ -113,7 +113,8 @@ class Queue:
                 batch, work = [], 0.0
             batch.append(job)
             work += more
-        yield batch
+        if batch:
+            yield batch
 
     def travelled(self, batch: Collection[JobId], over: Collection[JobId]) -> None:
         """A batch has come back; those that are not over were lost, and nobody knows by whom."""
