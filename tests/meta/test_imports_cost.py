@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from importlib.metadata import version
 
 import pytest
 
+from fancypipe_remote._release import release
 from tests.meta.repo import python
 
 ENGINE_ONLY = ["asyncio", "click", "cloudpickle", "msgspec", "numpy", "pluggy", "rich", "tblib"]
@@ -44,6 +46,12 @@ def nothing() -> None:
     pass
 
 run(nothing(), backend="serial")
+"""
+
+REMOTE_HOST = """\
+import fancypipe_remote.host
+from fancypipe_remote._machines.messages import hello
+hello("worker")
 """
 
 
@@ -93,3 +101,18 @@ def test_the_client_does_not_import_what_its_workers_do() -> None:
     imported = imported_by("import fancypipe_procs._pool")
     of_the_worker = {"fancypipe_procs._worker", "fancypipe_procs._isolation"}
     assert imported & (NOT_AT_START | of_the_worker) == set()
+
+
+@pytest.mark.parametrize("code", ["import fancypipe_remote._client.meet", REMOTE_HOST])
+def test_remote_imports_no_event_loop_of_others(code: str) -> None:
+    imported = imported_by(code)
+    assert "zmq" in imported
+    unneeded = {"asyncio", "ssl", "logging", "importlib.metadata", "email", "multiprocessing"}
+    assert imported & unneeded == set()
+
+
+def test_the_release_is_found_without_reading_metadata() -> None:
+    code = "from fancypipe_remote._release import release; told = release()"
+    imported = imported_by(f"{code}; import fancypipe_remote._release as r; assert told")
+    assert "importlib.metadata" not in imported
+    assert release() == version("fancypipe-remote")

@@ -32,6 +32,7 @@ from msgspec import Meta
 
 from fancypipe_core.errors import ProtocolError
 from fancypipe_core.toolkit import pack, unpacker
+from fancypipe_remote._release import release
 
 __all__ = [
     "ADDRESS",
@@ -377,12 +378,9 @@ def host_name() -> str:
 
 def hello(role: Role, slots: int = 0) -> Hello:
     """Return what this process says of itself, with a new ticket."""
-    from importlib.metadata import version
-
     python = f"{sys.version_info[0]}.{sys.version_info[1]}"
-    release = version("fancypipe-remote")
     ticket = secrets.token_bytes(16)
-    return Hello(role, PROTOCOL, release, python, host_name(), os.getpid(), slots, ticket)
+    return Hello(role, PROTOCOL, release(), python, host_name(), os.getpid(), slots, ticket)
 
 
 def encode(

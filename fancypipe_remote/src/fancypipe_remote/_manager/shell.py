@@ -7,7 +7,6 @@ import secrets
 import signal
 from collections import deque
 from collections.abc import Callable
-from importlib.metadata import version
 from time import monotonic
 from types import FrameType
 
@@ -16,6 +15,7 @@ from fancypipe_remote._machines import messages
 from fancypipe_remote._machines.messages import Parts
 from fancypipe_remote._machines.parties import Times
 from fancypipe_remote._machines.router import Identity, Out, Relay
+from fancypipe_remote._release import release
 from fancypipe_remote._transport import Listener, Sent, Waiter, Waker
 
 __all__ = ["Manager"]
@@ -37,9 +37,7 @@ class Manager:
     def __init__(
         self, listener: Listener, say: Callable[[str], None], times: Times | None = None
     ) -> None:
-        me = Identity(
-            secrets.token_hex(8), version("fancypipe-remote"), messages.host_name(), os.getpid()
-        )
+        me = Identity(secrets.token_hex(8), release(), messages.host_name(), os.getpid())
         self._listener = listener
         self._say = say
         self._relay = Relay(me, times)

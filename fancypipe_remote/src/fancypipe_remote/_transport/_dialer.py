@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import enum
 import math
+import struct
 import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import zmq
-from zmq.utils.monitor import parse_monitor_message
 
 from fancypipe_remote._address import Address
 from fancypipe_remote._auth.keys import PeerKeys
@@ -25,6 +25,10 @@ from fancypipe_remote._transport._link import (
 )
 
 __all__ = ["Dialer", "Handshake", "shake_hands"]
+
+# What begins an event of a monitor: its number and a value.  The parser of pyzmq does the
+# same, but its module imports asyncio, which takes longer than zmq itself.
+_EVENT = struct.Struct("=Hi")
 
 
 class Handshake(enum.Enum):
@@ -153,7 +157,7 @@ def _watch(monitor: Socket, deadline: float) -> Handshake:
     failures = 0
     seen = Handshake.SILENT
     while monitor.poll(math.ceil(max(0.0, deadline - time.monotonic()) * 1000)):
-        event = parse_monitor_message(monitor.recv_multipart())["event"]
+        event, _ = _EVENT.unpack(monitor.recv_multipart()[0])
         if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
             return Handshake.DONE
         if event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
