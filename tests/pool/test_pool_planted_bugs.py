@@ -271,6 +271,12 @@ HINTS = {
     "a worker is killed for a cancelled job that it has not begun": 2154,
     "a job that began behind another's back has no limit": 1649,
     "jobs go to who was asked for its own": 527,
+    "a cancelled job that runs on is left alone": 81,
+    "a job is killed by the limit of another": 145,
+    "jobs are recalled twice": 163,
+    "a place is kept free for a suspect that nobody wants any more": 186,
+    "a second limit on the same worker is not set": 58,
+    "no death of a whole worker is ever held against a job": 154,
 }
 
 
