@@ -177,6 +177,7 @@ class ClientSide(_End):
         for worker in message.workers:
             known = listed.get(worker.address)
             listed[worker.address] = replace(worker, share=known.share if known else 0)
+            self._known_since[worker.address] = self.link.met_at
         for address in message.gone:
             listed.pop(address, None)
         for address, share in message.shares.items():
@@ -186,8 +187,6 @@ class ClientSide(_End):
             self.workers = listed
             self.clients = message.clients
             self.listed = True
-            for address in listed:
-                self._known_since[address] = self.link.met_at
 
     def _look_for_the_missing(self, now: float) -> None:
         link = self.link
