@@ -86,9 +86,10 @@ class Driven(Told):
 class Served:
     """A backend that is being served, and the client's end of its channel."""
 
-    def __init__(self, backend: Told) -> None:
+    def __init__(self, backend: Told, waits: bool) -> None:
         ours, theirs = socket.socketpair()
         self.backend = backend
+        self.waits = waits
         self.client = SocketChannel(ours, blocking=True)
         self.far = SocketChannel(theirs, blocking=True)
         self.raised: BaseException | None = None
@@ -98,7 +99,7 @@ class Served:
 
     def _serve(self) -> None:
         try:
-            Server(self.far).serve(self.backend)
+            Server(self.far, waits=self.waits).serve(self.backend)
         except BaseException as error:  # noqa: BLE001 - the test looks at it
             self.raised = error
 
@@ -113,9 +114,10 @@ class Served:
         assert not self.thread.is_alive(), "it does not end"
 
 
-@pytest.fixture(params=[Told, Driven])
+@pytest.fixture(params=[(Told, True), (Told, False), (Driven, True), (Driven, False)])
 def served(request: pytest.FixtureRequest) -> Iterator[Served]:
-    made = Served(request.param())
+    backend, waits = request.param
+    made = Served(backend(), waits)
     yield made
     made.client.close()
     made.over()
@@ -167,6 +169,7 @@ def test_nonsense_ends_it_with_the_reason(served: Served) -> None:
     assert isinstance(served.raised, errors.ProtocolError)
 
 
+@pytest.mark.parametrize("served", [(Told, True), (Driven, True)], indirect=True)
 def test_a_client_that_does_not_read_holds_up_nothing(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -138,7 +138,7 @@ def _serve(channel: SocketChannel, name: str, workers: int, own: str) -> None:
         main_script = ("file", place.of(main_script[1]))
     set_main_script(main_script)
     os.chdir(greeting.cwd if os.path.isdir(greeting.cwd) else own)
-    Server(channel).serve(backend)
+    Server(channel, waits=False).serve(backend)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,8 @@ A backend that lives in other threads is called from here when something has
 come.  A driven one owns the serving thread: what comes in wakes it.  In neither
 case does reading or writing wait for the backend, or the backend for them: there
 is a thread for each.  So a job can be cancelled at any time, and a client that
-does not read holds up nobody but itself.
+does not read holds up nobody but itself.  Where a channel keeps what it cannot send
+yet, reports are written where they are made, which saves a hand-over.
 
 A backend that runs jobs in the serving thread itself, as `InlineBackend` does,
 would pay for these threads with two hand-overs for each burst of jobs.  It reads the
@@ -40,8 +41,9 @@ class Server:
     """Runs a backend for the client at the other end of a channel.
 
     Args:
-        channel: Blocking; jobs and commands come, reports go.  The `Setup` has been
-            taken from it already.
+        channel: `receive` waits for jobs and commands, `send` takes reports.  The
+            `Setup` has been taken from it already.
+        waits: Whether `send` may wait for the client.
         control: Blocking; for a backend that runs jobs in the serving thread and calls
             `hear` when it has none.  Urgent commands come here first.  When it
             ends, so does this process: the client is gone, and a task may run for ever.
@@ -57,8 +59,11 @@ class Server:
         channel: SocketChannel,
         control: SocketChannel | None = None,
         adapt: Callable[[dict[str, str | None], str], None] | None = None,
+        *,
+        waits: bool = True,
     ) -> None:
         self._channel = channel
+        self._has_sender = waits and control is None
         self._control = control
         self._adapt = adapt or self._adapt_process
         self._jobs = messages.FromWorker()
@@ -89,10 +94,10 @@ class Server:
         self._driven = backend if isinstance(backend, Driven) else None
         work = self._listen if self._control is None else self._obey_at_once
         threads = [threading.Thread(target=work, name="fancypipe-listens", daemon=True)]
-        if self._control is None:
+        if self._has_sender:
             threads.append(threading.Thread(target=self._send, name="fancypipe-sends", daemon=True))
         try:
-            backend.start(self._out.put if self._control is None else self._report)
+            backend.start(self._out.put if self._has_sender else self._report)
             for thread in threads:
                 thread.start()
             while self._grace is None:
@@ -132,7 +137,7 @@ class Server:
 
     def _close(self, threads: Sequence[threading.Thread]) -> None:
         self._out.put(None)
-        if self._control is None and threads[-1].ident is not None:
+        if self._has_sender and threads[-1].ident is not None:
             threads[-1].join(_LAST_WORDS)
         self._channel.shut_down()  # wakes both
         if self._control is None:
@@ -180,13 +185,15 @@ class Server:
 
     def _report(self, events: Sequence[Event]) -> None:
         frame = messages.encode_report(events)
-        fault("child.report")
+        if self._control is not None:
+            fault("child.report")
         with self._sending:
             try:
                 self._channel.send(*frame)
             except errors.ConnectionLost as error:
-                self._fail(error)
-        fault("child.reported")
+                self._ask(partial(self._fail, error))
+        if self._control is not None:
+            fault("child.reported")
 
     # ---- in threads of their own ----
 
