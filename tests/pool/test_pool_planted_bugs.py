@@ -10,8 +10,8 @@ import pytest
 from tests.pool.simulation import play
 from tests.pool.world import Watched
 
-MACHINE, DEALER, ROSTER, QUEUE, CLOCKS, CLOCK, STARTS, WORKERS = (
-    "machine", "dealer", "roster", "queue", "clocks", "clock", "starts", "workers",
+MACHINE, DEALER, ROSTER, QUEUE, CLOCKS, CLOCK, STARTS, WORKERS, BLAME = (
+    "machine", "dealer", "roster", "queue", "clocks", "clock", "starts", "workers", "blame",
 )  # fmt: skip
 SEEDS = 3000  # most are found within 20
 
@@ -33,12 +33,12 @@ BUGS: dict[str, tuple[str, str, str]] = {
         "        for id, guilty in ():\n",
     ),
     "those that ran before are blamed too": (
-        MACHINE,
-        "return [(id, id == event.running and event.why.guilty) for id in ids[: place + 1]]",
+        BLAME,
+        "return [(id, id == event.running and guilty) for id in ids[: place + 1]]",
         "return [(id, event.why.guilty) for id in ids[: place + 1]]",
     ),
     "those that ran before are run again": (
-        MACHINE,
+        BLAME,
         "for id in ids[: place + 1]]",
         "for id in ids[place : place + 1]]",
     ),
@@ -153,14 +153,14 @@ BUGS: dict[str, tuple[str, str, str]] = {
         "return not",
     ),
     "a pool's death is blamed on all that were in it": (
-        MACHINE,
-        "sure = worker.alone or not self.rules.fresh",
+        BLAME,
+        "sure = worker.alone or not self._rules.fresh",
         "sure = True",
     ),
     "who may have killed a pool goes into the next with all others": (
-        MACHINE,
-        "            self.queue.suspects.update(wanted)\n",
-        "            pass\n",
+        BLAME,
+        "        self._queue.suspects.update(task for task, _ in ids)\n",
+        "        pass\n",
     ),
     "a worker for suspects is kept when there are none": (
         DEALER,
@@ -233,13 +233,13 @@ BUGS: dict[str, tuple[str, str, str]] = {
         "        ahead = not worker.asked\n",
     ),
     "the first death of a whole worker is held against its jobs": (
-        MACHINE,
-        "        return deaths > self.rules.spared\n",
+        BLAME,
+        "        return deaths > self._rules.spared\n",
         "        return True\n",
     ),
     "no death of a whole worker is ever held against a job": (
-        MACHINE,
-        "        return deaths > self.rules.spared\n",
+        BLAME,
+        "        return deaths > self._rules.spared\n",
         "        return False\n",
     ),
     "who joins is sent jobs before it is up": (

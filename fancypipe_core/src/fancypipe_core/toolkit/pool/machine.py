@@ -33,6 +33,7 @@ from msgspec.structs import replace
 
 from fancypipe_core.backend import NOT_BEGUN, Done, Job, JobId, Lost, Note, Slots
 from fancypipe_core.backend import Event as Report
+from fancypipe_core.toolkit.pool.blame import Blame
 from fancypipe_core.toolkit.pool.clocks import Clocks
 from fancypipe_core.toolkit.pool.dealer import Dealer
 from fancypipe_core.toolkit.pool.queue import Queue
@@ -86,7 +87,7 @@ class Pool:
         self._roster = Roster(rules, self._clocks)
         self._workers = self._roster.workers
         self._unwanted: set[JobId] = set()
-        self._spared: dict[int, int] = {}  # deaths that were not held against a task
+        self._blame = Blame(rules, self.queue)
         self._told = Slots(0, 0)
         self._warned = False  # that a worker did not come up
         self.is_new = True
@@ -284,7 +285,7 @@ class Pool:
     def _ended(self, worker: Worker, reports: Sequence[Report]) -> None:
         worker.heard = self._clocks.now
         jobs, times, tell = worker.jobs, self.queue.times, self._tell
-        doubts = self.queue.suspects or self._spared
+        doubts = self._blame.doubts
         before = len(jobs)
         recalled: list[JobId] = []
         seconds, count = 0.0, 0
@@ -301,7 +302,7 @@ class Pool:
                 if isinstance(report, Done):
                     count += 1
                     if doubts:
-                        self._trust(report.id[0])
+                        self._blame.trust(report.id[0])
                     seconds += report.seconds
                     times.record(job.call, report.seconds)
             tell.append(report)
@@ -390,10 +391,10 @@ class Pool:
             hung = why.reason == "start"
             detail = why.detail if hung else f"it ended with {why.detail} before its first task"
             self._not_up(worker, detail, why.output, hung=hung)
-        begun = self._begun(worker, event)
+        begun = self._blame.of(worker, event)
         doubt = event.all_begun and self.rules.fresh
         if doubt:
-            self._suspect([id for id, guilty in begun if not guilty])
+            self._suspect([id for id, guilty in begun if not guilty and id not in self._unwanted])
         for id, guilty in begun:
             del worker.jobs[id]
             if id in self._unwanted:
@@ -406,39 +407,11 @@ class Pool:
         self._remove(worker)
 
     def _suspect(self, ids: list[JobId]) -> None:
-        """One of these may have killed a worker: from now on each is tried alone."""
-        wanted = [id[0] for id in ids if id not in self._unwanted]
-        if wanted:
-            self.queue.suspects.update(wanted)
+        if ids:
+            self._blame.suspect(ids)
             # They come back first: else what waits behind them gets the next worker.
             if Clock.BACKOFF not in self._clocks.due:
                 self._clocks.set(None, Clock.BACKOFF, self.rules.first_pause)
-
-    def _begun(self, worker: Worker, event: Died) -> list[tuple[JobId, bool]]:
-        """Return what a dead worker had begun, and whether its death counts against each."""
-        ids = list(worker.jobs)
-        if event.all_begun:
-            sure = worker.alone or not self.rules.fresh
-            return [(id, event.why.guilty and sure and self._is_held(id[0])) for id in ids]
-        if event.running not in worker.jobs:
-            return []
-        if not self.rules.in_order:
-            return [(event.running, event.why.guilty)]
-        # Those before it have run; the death took their results, but was not their doing.
-        place = ids.index(event.running)
-        return [(id, id == event.running and event.why.guilty) for id in ids[: place + 1]]
-
-    def _trust(self, task: int) -> None:
-        """A task has run to its end: it kills nobody."""
-        self.queue.suspects.discard(task)
-        self._spared.pop(task, None)
-
-    def _is_held(self, task: int) -> bool:
-        """Whether one more death of a whole worker is held against a task."""
-        if not self.rules.spared:
-            return True
-        deaths = self._spared[task] = self._spared.get(task, 0) + 1
-        return deaths > self.rules.spared
 
     def _not_started(self, worker: Worker, why: str) -> None:
         self._not_up(worker, f"it could not be started: {why}")
