@@ -7,10 +7,9 @@ decided, the machine decides; the bytes of the connections are carried by
 
 from __future__ import annotations
 
-import os
-import selectors
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from queue import Empty, SimpleQueue
 from time import monotonic
 
 from fancypipe_core import errors
@@ -65,10 +64,7 @@ class RemoteBackend:
         self._warned: set[str] = set()
         self._network = network(self.wake)
         self._hosts = Hosts(self._network, options.directory, self._warn)
-        self._selector = selectors.DefaultSelector()
-        self._wake_in, self._wake_out = os.pipe()
-        os.set_blocking(self._wake_in, False)
-        os.set_blocking(self._wake_out, False)
+        self._woken: SimpleQueue[None] = SimpleQueue()
 
     # ---- the contract ----
 
@@ -79,7 +75,6 @@ class RemoteBackend:
 
     def start(self, sink: Sink) -> None:
         self._sink = sink
-        self._selector.register(self._wake_in, selectors.EVENT_READ, None)
         self._hosts.start()
         self._network.start()
 
@@ -109,36 +104,36 @@ class RemoteBackend:
             self._sink = None
             self._end(grace)
             self._network.stop()
-        self._close()
 
     def forget(self) -> None:
         self._sink = None
         for host in self._hosts:
             host.connection.close()
-        self._close()
-
-    def _close(self) -> None:
-        self._selector.close()
-        for descriptor in (self._wake_in, self._wake_out):
-            if descriptor >= 0:
-                os.close(descriptor)
-        self._wake_in = self._wake_out = -1
 
     def wake(self) -> None:
-        try:
-            os.write(self._wake_out, b"x")
-        except OSError:
-            return  # full of wake-ups, or closed
+        self._woken.put(None)
 
     def drive(self, timeout: float | None) -> None:
         until = None if timeout is None else monotonic() + timeout
         self._heard = False
         while True:
-            ready = bool(self._selector.select(self._patience(until)))
-            events = self._read(ready)
+            woken = self._sleep(self._patience(until))
+            events = self._listen() if woken else []
+            events += [self._hosts.joined(host) for host in self._hosts.connect()]
             self._do(self._pool.handle(events, monotonic()))
-            if ready or self._heard or (until is not None and monotonic() >= until):
+            if woken or self._heard or (until is not None and monotonic() >= until):
                 return
+
+    def _sleep(self, seconds: float | None) -> bool:
+        """Wait for news; tell whether there are any."""
+        try:
+            self._woken.get(timeout=seconds)
+        except Empty:
+            return False
+        with suppress(Empty):
+            while True:  # one turn takes all that is there
+                self._woken.get_nowait()
+        return True
 
     def _patience(self, until: float | None) -> float | None:
         """Return for how long nothing needs to be looked at, in seconds."""
@@ -206,15 +201,8 @@ class RemoteBackend:
 
     # ---- what comes ----
 
-    def _read(self, ready: bool) -> list[to.Event]:
-        """Take what has come, and connect to who is new; return what the machine hears."""
-        events = self._listen() if ready else []
-        events += [self._hosts.joined(host) for host in self._hosts.connect()]
-        return events
-
     def _listen(self) -> list[to.Event]:
-        with suppress(BlockingIOError):
-            os.read(self._wake_in, 4096)
+        """Take what has come; return what the machine hears."""
         events = self._take_news()
         for host in self._hosts:
             while host.socket.readable and not host.has_hung_up:
@@ -297,7 +285,7 @@ class RemoteBackend:
             if not host.has_hung_up
         ):
             with suppress(errors.FancyPipeError):  # whatever it is, it is the end
-                self._selector.select(0.1)
+                self._sleep(0.1)
                 self._listen()
         for host in self._hosts:
             self._hosts.close(host)
