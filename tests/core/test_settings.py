@@ -266,3 +266,23 @@ def test_workers_are_the_cores_that_we_may_use(monkeypatch: pytest.MonkeyPatch) 
         monkeypatch.setattr(_cores, "quota", lambda quota=quota: quota)
         counts.append(_cores.usable_cores())
     assert counts == [8, 3, 1, 8]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[tool.fancypipe]\nworkers = 7",
+        "[tool]\nfancypipe.workers = 7",
+        "[tool . 'fancypipe' ]\nworkers = 7",
+        'tool = {"fancypipe" = {workers = 7}}',
+        "[tool]\nfancypipe\t= {workers = 7}",
+    ],
+)
+def test_a_project_file_is_read_however_our_table_is_spelled(text: str, tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text(text)
+    assert ENGINE.resolve({}, {"HOME": str(tmp_path)}, tmp_path).settings.workers == 7
+
+
+def test_a_project_file_that_only_needs_us_is_not_judged(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text('dependencies = ["fancypipe>=1"\n[broken')
+    ENGINE.resolve({}, {"HOME": str(tmp_path)}, tmp_path)
