@@ -127,6 +127,32 @@ def test_who_joins_has_jobs_when_it_is_up_and_not_before() -> None:
     assert sent(pool.handle([Up(2)], 10.0)) == [(2, [1])]
 
 
+@pytest.mark.parametrize("pool", [hosts(), a_pool(1)], ids=["hosts", "processes"])
+def test_who_returns_all_that_it_is_given_is_given_up(pool: Pool) -> None:
+    """Else the same job goes there and back for ever."""
+    pool.handle([Up(1)], 0.0)
+    actions = pool.ask(Submit([job(1)]), 0.0)
+    for turn in range(1, 5):
+        assert sent(actions)[-1:] == [(1, [1])], f"turn {turn}"
+        actions = pool.handle([Ended(1, [given_back(1)])], 0.1 * turn)
+    actions = pool.handle([Ended(1, [given_back(1)])], 0.6)
+    kill = next(action for action in actions if isinstance(action, Kill))
+    assert (kill.worker, kill.reason) == (1, "protocol")
+    assert "returned jobs that were not recalled" in kill.why
+    pool.check()
+
+
+def test_what_is_recalled_is_no_refusal() -> None:
+    pool = hosts()
+    pool.handle([Up(1)], 0.0)
+    actions = pool.ask(Submit([job(1), job(2)]), 0.0)
+    for turn in range(1, 10):
+        pool.ask(Recall([(2, 1)]), 0.1 * turn)
+        actions = pool.handle([Ended(1, [given_back(2)])], 0.1 * turn + 0.05)
+        assert not any(isinstance(action, Kill) for action in actions)
+        pool.ask(Submit([job(2)]), 0.1 * turn + 0.06)
+
+
 def test_each_slot_has_one_job_ahead_however_long_they_take() -> None:
     pool = hosts()
     learn(pool, 3600.0)

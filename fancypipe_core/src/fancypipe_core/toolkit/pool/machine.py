@@ -66,6 +66,8 @@ from fancypipe_core.toolkit.pool.workers import Clock, Rules, Worker
 
 __all__ = ["Pool"]
 
+_REFUSALS = 5  # reports; a worker that ends in good order makes one of these
+
 
 class Pool:
     """The machine.
@@ -288,13 +290,16 @@ class Pool:
         doubts = self._blame.doubts
         before = len(jobs)
         recalled: list[JobId] = []
+        refused = False
         seconds, count = 0.0, 0
         for report in reports:
             if isinstance(report, (Done, Lost)):
-                worker.asked.discard(report.id)
                 if isinstance(report, Lost) and not report.why.started:
+                    refused |= report.id not in worker.asked and report.id not in self._unwanted
+                    worker.asked.discard(report.id)
                     recalled.append(report.id)
                     continue
+                worker.asked.discard(report.id)
                 job = jobs.pop(report.id, None)
                 if job is None:
                     continue  # nobody waits for its end any more
@@ -313,9 +318,12 @@ class Pool:
                 self._starts.succeeded()
                 self._clocks.due.pop(Clock.BACKOFF, None)
             worker.begun = True
+            worker.refusals = 0
             times.record_all(seconds, count)
         if recalled:
             self._requeue(worker, recalled)
+        if refused:
+            self._refused(worker)
         self._roster.changed(worker)
 
     def _seen(self, worker: Worker, event: Seen) -> None:
@@ -380,6 +388,13 @@ class Pool:
             self._requeue(worker, list(worker.jobs))
         else:
             self._roster.leave(worker, self.rules.hung_up, "protocol", event.why)
+
+    def _refused(self, worker: Worker) -> None:
+        """A worker returned jobs that nobody had recalled: it may, but not for ever."""
+        worker.refusals += 1
+        if worker.refusals >= _REFUSALS:
+            what = "it returned jobs that were not recalled, and ran none"
+            self._spoilt(worker, f"{what}, {_REFUSALS} times in a row")
 
     def _spoilt(self, worker: Worker, why: str) -> None:
         if worker.state in LIVING:

@@ -101,6 +101,7 @@ class Worker:
         state: Where it is.
         slots: How many jobs it runs at the same time.
         waits: Whether more jobs than these may wait there.
+        refusals: How often in a row it returned jobs that were not recalled, and ran none.
         round_trip: Seconds to it and back, as the shell has measured.
         jobs: What it was sent and has not reported, in the order of sending.
         work: How long these are thought to take together, in seconds.
@@ -124,8 +125,8 @@ class Worker:
 
     __slots__ = (
         "alone", "asked", "begun", "born", "doomed", "due", "end", "heard",
-        "heard_at_look", "id", "jobs", "limited", "looked", "orderly", "questions", "retiring",
-        "round_trip", "silent", "single", "slots", "state", "stopped", "waits", "work",
+        "heard_at_look", "id", "jobs", "limited", "looked", "orderly", "questions", "refusals",
+        "retiring", "round_trip", "silent", "single", "slots", "state", "stopped", "waits", "work",
     )  # fmt: skip
 
     def __init__(self, id: int, slots: int, now: float) -> None:
@@ -143,6 +144,7 @@ class Worker:
         self.born = self.heard = self.looked = now
         self.heard_at_look = -1.0
         self.silent = 0.0
+        self.refusals = 0
         self.limited: JobId | None = None
         self.due: dict[Clock, float] = {}
         self.questions: set[Clock] = set()
