@@ -346,7 +346,7 @@ def test_it_does_not_show() -> None:
 def test_children_do_not_get_it() -> None:
     code = """\
 import os, subprocess, sys
-from fancypipe_remote import _secret
+from fancypipe_remote._auth import secret as _secret
 first = _secret.find().reveal()
 child = subprocess.run(["env"], capture_output=True, text=True, check=True).stdout
 assert "JOBAUTH" not in child and "sesame" not in child, child
@@ -361,7 +361,7 @@ def test_children_do_not_get_it_as_a_setting_either() -> None:
     """The engine reads it there and gives it to us: not as if it was on the command line."""
     code = """\
 import os
-from fancypipe_remote import _secret
+from fancypipe_remote._auth import secret as _secret
 found = _secret.find(os.environ["FANCYPIPE_REMOTE_JOBAUTH"])
 assert (found.source, found.remarks) == ("FANCYPIPE_REMOTE_JOBAUTH", ()), found
 assert "FANCYPIPE_REMOTE_JOBAUTH" not in os.environ
