@@ -510,6 +510,36 @@ def test_cancelled_tasks_that_never_end_hold_up_no_later_run(tmp_path: Path) -> 
         assert made.run(p.square(3)) == 9
 
 
+class Counting(ProcessPoolExecutor):
+    """Counts the futures that we cancel, and not the pool itself."""
+
+    cancelled = 0
+
+    def submit(self, fn: Any, /, *args: Any, **more: Any) -> Future[Any]:
+        future: Future[Any] = super().submit(fn, *args, **more)
+
+        def cancel() -> bool:
+            if threading.current_thread().name == "fancypipe-futures":
+                Counting.cancelled += 1
+            return Future.cancel(future)
+
+        future.cancel = cancel  # type: ignore[method-assign]
+        return future
+
+
+@pytest.mark.fault(31)
+def test_nothing_that_a_process_pool_has_is_cancelled(tmp_path: Path) -> None:
+    """Its own thread would fail at the next death, and leave what it holds."""
+    begun, context = str(tmp_path / "begun"), multiprocessing.get_context("spawn")
+    with opened(lambda count: Counting(count, mp_context=context), 1, grace=0.0) as made:
+        made.run([p.square(i) for i in range(2000)])
+        jobs = [p.call(begin_and_hang, begun), *(p.square(i) for i in range(20))]
+        with pytest.raises(KeyError):
+            made.run([*jobs, fail_in_the_client(begun)])
+        assert made.run(p.square(3)) == 9
+    assert not Counting.cancelled
+
+
 def begin_and_hang(begun: str) -> None:
     Path(begun).touch()
     threading.Event().wait()
