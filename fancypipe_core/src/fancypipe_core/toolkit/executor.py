@@ -89,6 +89,7 @@ class Executor:
         self.batches: dict[Batch, None] = {}  # what has not, in the order of sending
         self.unsent: list[JobId] = []  # what it did not take
         self.error: BaseException | None = None  # what it is broken by
+        self._is_doomed = False  # whether its process was killed, so that it will be broken
         self._child: Any = None
         self._born = monotonic()
         self._closing: threading.Thread | None = None
@@ -96,7 +97,7 @@ class Executor:
     @property
     def is_full(self) -> bool:
         """Whether what comes now had better wait outside, where it can be recalled."""
-        return self.is_own and len(self.batches) >= _INSIDE
+        return self._is_doomed or (self.is_own and len(self.batches) >= _INSIDE)
 
     def size(self) -> int:
         """Return how many jobs it runs at the same time now."""
@@ -132,6 +133,7 @@ class Executor:
     def kill_unwanted(self) -> None:
         """Kill our process if nobody wants what it runs; the pool is broken then."""
         if self._child is not None and self.batches and next(iter(self.batches)).is_unwanted:
+            self._is_doomed = True
             self._child.kill()
 
     def end(self, kill: bool) -> None:

@@ -46,7 +46,7 @@ from fancypipe_core.toolkit.pool import states as to
 
 __all__ = ["FuturesBackend", "close_pool"]
 
-_LOOK = 1.0  # seconds of silence until the pools are looked at
+_LOOK = 1.0  # seconds between two looks at the pools
 _HEAR = 5.0  # seconds in which our thread must have heard that it is to end
 _CLOSE = 20.0  # seconds that the pools may take to close after the grace time
 _AHEAD = 0.02  # seconds of work that a slot has waiting
@@ -99,6 +99,7 @@ class FuturesBackend:
         self._thread = threading.Thread(target=self._work, name="fancypipe-futures", daemon=True)
         self._inbox: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._bug: BaseException | None = None
+        self._looked = monotonic()  # when the pools were looked at last
         self._asked = False  # whether a sign of life was asked for and has not come
         self._ending = threading.Event()
         self._warned = False
@@ -188,24 +189,27 @@ class FuturesBackend:
         """Take all messages that are there; look at the pools when none comes."""
         due = self._machine.due
         wait = _LOOK if due is None else min(_LOOK, max(0.0, due - monotonic()))
-        if not self._hear(wait) and wait == _LOOK:
+        self._hear(wait)
+        if monotonic() >= self._looked + _LOOK:
+            self._looked = monotonic()
             for one in self._executors.values():
-                if one.is_up:
-                    self._news.append(to.Up(one.number, one.size()))
-                if why := one.fault():
-                    self._broken(one, BrokenExecutor(why))
+                self._look(one)
         if not self._ending.is_set():
             self._do(self._machine.handle(self._heard(), monotonic()))
 
-    def _hear(self, seconds: float) -> bool:
-        """Wait so long for a message, and take all that are there; tell if there was one."""
-        heard = False
+    def _look(self, one: Executor) -> None:
+        if one.is_up:
+            self._news.append(to.Up(one.number, one.size()))
+        one.kill_unwanted()
+        if why := one.fault():
+            self._broken(one, BrokenExecutor(why))
+
+    def _hear(self, seconds: float) -> None:
+        """Wait so long for a message, and take all that are there."""
         with suppress(Empty):
             self._inbox.get(timeout=seconds)()
-            heard = True
             while not self._ending.is_set():
                 self._inbox.get_nowait()()
-        return heard
 
     def _heard(self) -> list[to.Event]:
         news, self._news = self._news, []
@@ -318,7 +322,6 @@ class FuturesBackend:
         if batch not in one.batches:
             return  # recalled, or lost with the pool
         del one.batches[batch]
-        one.kill_unwanted()
         told: list[Event] = []
         why = "a worker sent no answer"
         try:
