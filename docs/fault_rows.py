@@ -23,7 +23,7 @@ class Row(NamedTuple):
     Attributes:
         number: How tests name it.  Numbers are not used again.
         fault: What goes wrong.
-        outcome: What happens then; empty for what comes with `fancypipe_remote`.
+        outcome: What happens then; empty where no test shows it yet.
     """
 
     number: int
@@ -189,9 +189,23 @@ CLIENT = [
         "Ctrl-C twice",
         "All workers are killed; the end comes within a second, without a storm of tracebacks.",
     ),
-    Row(27, "The client is killed while a manager has its tasks"),
-    Row(28, "The client sleeps for a minute, such as a laptop"),
-    Row(29, "The client ends while a manager has its tasks"),
+    Row(
+        27,
+        "The client is killed while a manager has its tasks",
+        "Its host processes wait 10 s (client_grace) for it, and end then, with what they run.",
+    ),
+    Row(
+        28,
+        "The client sleeps for a minute, such as a laptop",
+        "Its clock stands still meanwhile: it reads what has come before it judges anybody. "
+        "What ran for it at a worker has ended after 10 s and is tried again.",
+    ),
+    Row(
+        29,
+        "The client ends while a manager has its tasks",
+        "It takes back what has not begun, waits for what runs up to the grace time, and says "
+        "goodbye; its host processes end.",
+    ),
     Row(
         30,
         "The client is killed with SIGKILL",
@@ -213,18 +227,46 @@ WORKERS = [
         "It is tried again, ever more slowly, and then given up with the reason; with some workers "
         "up the work goes on with those.",
     ),
-    Row(33, "A worker daemon is killed"),
-    Row(34, "A worker daemon is told to end (SIGTERM)"),
-    Row(35, "A worker daemon is stopped and goes on later"),
-    Row(36, "A worker daemon's loop is frozen while its connection lives"),
+    Row(
+        33,
+        "A worker daemon is killed",
+        "Its host processes end with it. The client is told within a few seconds, and what "
+        "ran there is tried elsewhere; without another worker the work waits for one.",
+    ),
+    Row(
+        34,
+        "A worker daemon is told to end (SIGTERM)",
+        "It takes no more, its tasks have the grace time, what is done is delivered, and it "
+        "leaves.",
+    ),
+    Row(
+        35,
+        "A worker daemon is stopped and goes on later",
+        "What it had is tried elsewhere when it is silent for too long, and it may come back.",
+    ),
+    Row(
+        36,
+        "A worker daemon's loop is frozen while its connection lives",
+        "Its host processes have links of their own and go on. A host process that stands "
+        "still is killed, and its tasks are tried again.",
+    ),
     Row(37, "The clock of a host jumps"),
-    Row(38, "A worker starts before the manager, or the manager's name is unknown"),
+    Row(
+        38,
+        "A worker starts before the manager, or the manager's name is unknown",
+        "It waits, says once that nothing listens there, and tries again.",
+    ),
     Row(39, "Two workers have the same name"),
     Row(40, "A worker has another version of Python or of fancypipe"),
 ]
 
 REMOTE = [
-    Row(41, "The manager is killed and started again"),
+    Row(
+        41,
+        "The manager is killed and started again",
+        "Nothing is lost: workers, host processes and clients say hello again, and what was "
+        "under way on a link is sent again.",
+    ),
     Row(42, "The manager is gone for good"),
     Row(
         43,
@@ -242,7 +284,12 @@ REMOTE = [
     Row(47, "A worker changes from one manager to another"),
     Row(48, "A connection is half open"),
     Row(49, "A connection is cut in the middle of a message"),
-    Row(50, "The network is parted, and joined again"),
+    Row(
+        50,
+        "The network is parted, and joined again",
+        "For 10 s nothing is lost. Who was away for longer is told when it is back, and what "
+        "ran for it is tried again.",
+    ),
     Row(
         51,
         "A slow link",

@@ -116,7 +116,7 @@ def faults() -> str:
                 f"`{file}`: " + ", ".join(f"`{test}`" for test in named)
                 for file, named in files.items()
             )
-            outcome = row.outcome or "comes with `fancypipe_remote`"
+            outcome = row.outcome or "no test shows it yet"
             lines.append([str(row.number), row.fault, outcome, cell])
         parts.append(f"## {title}\n\n{table(['#', 'fault', 'what happens', 'shown by'], lines)}\n")
     return "\n".join(parts)

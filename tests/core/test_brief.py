@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from fancypipe_core import errors, module, run, task
-from fancypipe_core._model.brief import brief, brief_of
+from fancypipe_core._model.input_summary import brief, brief_of
 
 
 class Colour(enum.Enum):

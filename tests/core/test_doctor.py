@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from fancypipe_core import module, task
-from fancypipe_core._base import machine as _machine
+from fancypipe_core._base import resources as _machine
 from fancypipe_core._codec.values import EncodedValues
 from fancypipe_core._doctor import compose as doctor_compose
-from fancypipe_core._doctor import installed, machine, travel
+from fancypipe_core._doctor import installed, resources, travel
 from fancypipe_core._doctor.compose import Met, compose
 from fancypipe_core._doctor.finding import Finding
 from fancypipe_core._model.ref import Instance
@@ -24,31 +24,31 @@ def marks(findings: Sequence[Finding]) -> list[str]:
 
 
 def test_memory_for_all_workers() -> None:
-    (bad,) = machine.memory(8, 500_000_000, 2_000_000_000)
+    (bad,) = resources.memory(8, 500_000_000, 2_000_000_000)
     assert bad == Finding(
         "warning",
         "2.0 GB of memory are free; 8 workers take 4.0 GB before their first task (500.0 MB each)",
         "take fewer: -numworkers=2, or end other programs",
     )
-    assert marks(list(machine.memory(2, 500_000_000, 2_000_000_000))) == ["ok"]
-    assert not list(machine.memory(2, 500_000_000, None))
+    assert marks(list(resources.memory(2, 500_000_000, 2_000_000_000))) == ["ok"]
+    assert not list(resources.memory(2, 500_000_000, None))
 
 
 def test_the_disk_for_temporary_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = str(tmp_path)
     monkeypatch.setattr(_machine, "free_space", lambda _: 5_000_000_000)
-    assert list(machine.disk(folder, "ext4")) == [
+    assert list(resources.disk(folder, "ext4")) == [
         Finding("ok", f"temporary files go to {folder}, 5.0 GB free")
     ]
-    (slow,) = machine.disk(folder, "nfs4")
+    (slow,) = resources.disk(folder, "nfs4")
     assert slow.text.endswith("over the network (nfs4): they are slow there")
-    (memory,) = machine.disk(folder, "tmpfs")
+    (memory,) = resources.disk(folder, "tmpfs")
     assert memory.text.endswith("in memory (tmpfs): they count as memory")
     assert memory.advice == "name a folder on a disk of this machine: -tempdir FOLDER"
     monkeypatch.setattr(_machine, "free_space", lambda _: 5_000_000)
-    assert marks(list(machine.disk(folder, "ext4"))) == ["warning"]
+    assert marks(list(resources.disk(folder, "ext4"))) == ["warning"]
     monkeypatch.setattr(_machine, "writable", lambda _: False)
-    (closed,) = machine.disk(folder, "ext4")
+    (closed,) = resources.disk(folder, "ext4")
     assert closed.mark == "warning"
     assert closed.text.endswith(f"{folder}, cannot be written: tasks that make some will fail")
 
@@ -62,11 +62,11 @@ def test_the_kind_of_a_file_system(tmp_path: Path) -> None:
         "/dev/b /tmp xfs rw 0 0\n"
     )
     root = str(tmp_path)
-    assert machine.file_system("/home", root) == "ext4"
-    assert machine.file_system("/big disk/of/mine", root) == "nfs4"
-    assert machine.file_system("/tmp/x", root) == "xfs"
-    assert machine.file_system("/tmpx", root) == "ext4"
-    assert machine.file_system("/", str(tmp_path / "none")) == ""
+    assert resources.file_system("/home", root) == "ext4"
+    assert resources.file_system("/big disk/of/mine", root) == "nfs4"
+    assert resources.file_system("/tmp/x", root) == "xfs"
+    assert resources.file_system("/tmpx", root) == "ext4"
+    assert resources.file_system("/", str(tmp_path / "none")) == ""
 
 
 def test_versions_that_do_not_fit() -> None:
@@ -135,8 +135,8 @@ def test_too_few_processes(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(resource, "getrlimit", limits)
     monkeypatch.setattr(os, "getuid", lambda: 987_654)  # who has no process
-    assert marks(list(machine.limits(4))) == ["ok"]
-    _, bad = machine.limits(6)
+    assert marks(list(resources.limits(4))) == ["ok"]
+    _, bad = resources.limits(6)
     assert bad.mark == "warning"
     assert (
         bad.text == "20 more processes and threads may be started here, and 6 workers need some 24"

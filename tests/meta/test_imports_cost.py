@@ -50,7 +50,7 @@ run(nothing(), backend="serial")
 
 REMOTE_HOST = """\
 import fancypipe_remote.host
-from fancypipe_remote._machines.messages import hello
+from fancypipe_remote._protocol.messages import hello
 hello("worker")
 """
 
@@ -103,7 +103,7 @@ def test_the_client_does_not_import_what_its_workers_do() -> None:
     assert imported & (NOT_AT_START | of_the_worker) == set()
 
 
-@pytest.mark.parametrize("code", ["import fancypipe_remote._client.meet", REMOTE_HOST])
+@pytest.mark.parametrize("code", ["import fancypipe_remote._client.connect", REMOTE_HOST])
 def test_remote_imports_no_event_loop_of_others(code: str) -> None:
     imported = imported_by(code)
     assert "zmq" in imported

@@ -26,7 +26,7 @@ OUTSIDE: Mapping[str, Sequence[str]] = {
         *("_base.msgpack", "_cli.present", "_doctor.*", "_engine.*", "_wire.*"),
         *("backend.*", "toolkit.*"),
     ],
-    "numpy": ["testing._hard"],  # if it is there
+    "numpy": ["testing._hard_values"],  # if it is there
     "pickle": ["_codec.*", "_cli.present", "testing.*"],
     "pytest": ["testing.*"],
     "pluggy": ["_plugins.*", "hooks", "plugins.*"],
@@ -48,7 +48,7 @@ PURE: Mapping[str, Sequence[str]] = {
         "toolkit.clock",
         "toolkit.times",
     ],
-    "fancypipe_remote": ["_machines.stream", "_machines.pace", "_machines.fair_share"],
+    "fancypipe_remote": ["_protocol.stream", "_protocol.pace", "_protocol.fair_share"],
 }
 HARMLESS = {
     *("__future__", "bisect", "builtins", "collections", "dataclasses", "enum", "functools"),

@@ -18,7 +18,7 @@ from fancypipe_core.backend import (
 )
 from fancypipe_core.toolkit.pool import Pool, Rules
 from fancypipe_core.toolkit.pool.queue import Queue
-from fancypipe_core.toolkit.pool.starts import Starts
+from fancypipe_core.toolkit.pool.start_backoff import Starts
 from fancypipe_core.toolkit.pool.states import (
     Action,
     Cancel,

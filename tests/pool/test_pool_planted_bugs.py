@@ -10,8 +10,9 @@ import pytest
 from tests.pool.simulation import play
 from tests.pool.world import Watched
 
-MACHINE, DEALER, ROSTER, QUEUE, CLOCKS, CLOCK, STARTS, WORKERS, BLAME = (
-    "machine", "dealer", "roster", "queue", "clocks", "clock", "starts", "workers", "blame",
+MACHINE, DISPATCHER, ROSTER, QUEUE, CLOCKS, CLOCK, STARTS, WORKERS, BLAME = (
+    "machine", "dispatcher", "roster", "queue", "clocks", "clock", "start_backoff", "workers",
+    "blame",
 )  # fmt: skip
 SEEDS = 3000  # most are found within 20
 
@@ -98,7 +99,7 @@ BUGS: dict[str, tuple[str, str, str]] = {
         "                if False:\n",
     ),
     "jobs are recalled twice": (
-        DEALER,
+        DISPATCHER,
         "        ids = [id for id in ids if id not in worker.asked]\n",
         "",
     ),
@@ -143,12 +144,12 @@ BUGS: dict[str, tuple[str, str, str]] = {
         "not self.retiring",
     ),
     "a suspect gets a worker that has run something": (
-        DEALER,
+        DISPATCHER,
         "and not (job.alone and worker.begun)",
         "",
     ),
     "a suspect is tried in a pool that others may kill": (
-        DEALER,
+        DISPATCHER,
         "return (worker.single or self._rules.slots == 1) and not",
         "return not",
     ),
@@ -163,12 +164,12 @@ BUGS: dict[str, tuple[str, str, str]] = {
         "        pass\n",
     ),
     "a worker for suspects is kept when there are none": (
-        DEALER,
+        DISPATCHER,
         "                self._dismiss(single)\n        jobs, roster",
         "                pass\n        jobs, roster",
     ),
     "two suspects at once": (
-        DEALER,
+        DISPATCHER,
         "        if any(worker.alone for worker in workers):\n            return\n",
         "",
     ),
@@ -178,7 +179,7 @@ BUGS: dict[str, tuple[str, str, str]] = {
         "            pass\n",
     ),
     "jobs go to who was asked for its own": (
-        DEALER,
+        DISPATCHER,
         "not worker.takes_more or (worker.asked and self._rules.in_order)",
         "not worker.takes_more",
     ),
@@ -193,12 +194,12 @@ BUGS: dict[str, tuple[str, str, str]] = {
         "return self.failures >= 1",
     ),
     "more workers than there may be": (
-        DEALER,
+        DISPATCHER,
         "and roster.living < self._rules.workers:",
         "and roster.living <= self._rules.workers:",
     ),
     "an idle worker watches others that have too much": (
-        DEALER,
+        DISPATCHER,
         "            clocks.set(None, Clock.BALANCE, max(wait, self._rules.silence))\n",
         "            pass\n",
     ),
@@ -224,11 +225,11 @@ BUGS: dict[str, tuple[str, str, str]] = {
     ),
     "what others wait for stays where it is": (
         MACHINE,
-        "            self._dealer.shrunk.append(worker)\n",
+        "            self._dispatcher.shrunk.append(worker)\n",
         "            pass\n",
     ),
     "work ahead where others have slots": (
-        DEALER,
+        DISPATCHER,
         "        ahead = worker.waits and not worker.asked\n",
         "        ahead = not worker.asked\n",
     ),

@@ -65,7 +65,8 @@ __all__ = ["Process", "Watched", "World"]
 SOURCE = Path(states.__file__).parents[1]
 # In the order in which they import each other.
 PARTS = (
-    "clock", "workers", "clocks", "queue", "starts", "roster", "dealer", "blame", "machine",
+    "clock", "workers", "clocks", "queue", "start_backoff", "roster", "dispatcher", "blame",
+    "machine",
 )  # fmt: skip
 CALLS = [Call(f"task{n}", Live(None)) for n in range(3)]
 TYPICAL = (0.00001, 0.003, 0.2)  # seconds that jobs of these take

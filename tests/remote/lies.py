@@ -21,10 +21,10 @@ from fancypipe_core.backend import JobId, Slots
 from fancypipe_core.toolkit import SocketChannel
 from fancypipe_remote._address import Address
 from fancypipe_remote._auth.keys import PeerKeys
-from fancypipe_remote._machines import messages
-from fancypipe_remote._machines.endpoint import HostSide
-from fancypipe_remote._machines.messages import Parts
-from fancypipe_remote._machines.supervisor import Key, Wanted, WorkerSide
+from fancypipe_remote._protocol import messages
+from fancypipe_remote._protocol.endpoint import HostSide
+from fancypipe_remote._protocol.messages import Parts
+from fancypipe_remote._protocol.supervisor import Key, Wanted, WorkerSide
 from fancypipe_remote._shipping import greeting
 from fancypipe_remote._transport import Dialer
 from fancypipe_remote._transport._dialer import _dealer

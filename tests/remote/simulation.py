@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 from random import Random
 
-from fancypipe_remote._machines import messages
-from fancypipe_remote._machines.connection import Connection
-from fancypipe_remote._machines.endpoint import ClientSide, Closed, Data, HostSide
-from fancypipe_remote._machines.link import LinkState
-from fancypipe_remote._machines.router import Identity, Relay
-from fancypipe_remote._machines.side import Side
-from fancypipe_remote._machines.supervisor import Key, Left, Looked, Wanted, WorkerSide
+from fancypipe_remote._protocol import messages
+from fancypipe_remote._protocol.connection import Connection
+from fancypipe_remote._protocol.endpoint import ClientSide, Closed, Data, HostSide
+from fancypipe_remote._protocol.link import LinkState
+from fancypipe_remote._protocol.router import Identity, Relay
+from fancypipe_remote._protocol.side import Side
+from fancypipe_remote._protocol.supervisor import Key, Left, Looked, Wanted, WorkerSide
 
 
 def hello(role: messages.Role, host: str, slots: int = 0) -> messages.Hello:

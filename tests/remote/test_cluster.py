@@ -547,7 +547,7 @@ MANAGER = """
 import signal, sys, threading, time
 from fancypipe_core import cli
 
-HOME = "fancypipe_remote._manager.shell"
+HOME = "fancypipe_remote._manager.server"
 
 def stop():
     while getattr(signal.getsignal(signal.SIGTERM), "__module__", "") != HOME:

@@ -15,7 +15,7 @@ import msgspec
 import pytest
 
 from fancypipe_remote._shipping import bundle as _bundle
-from fancypipe_remote._shipping import reach as _reach
+from fancypipe_remote._shipping import code_files as _reach
 from fancypipe_remote._shipping import roots as _roots
 from fancypipe_remote._shipping.bundle import Bundle, Code, Place
 

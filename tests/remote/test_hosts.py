@@ -20,7 +20,7 @@ from fancypipe_remote._auth import secret as _secret
 from fancypipe_remote._auth import token
 from fancypipe_remote._auth.keys import CLIENT, PeerKeys
 from fancypipe_remote._client.network import Network, News
-from fancypipe_remote._machines.messages import hello
+from fancypipe_remote._protocol.messages import hello
 from fancypipe_remote._transport import Dialer
 from tests.remote.cluster import LIMIT, Cluster, cluster, eventually
 from tests.remote.proxy import Proxy

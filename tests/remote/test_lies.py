@@ -25,10 +25,10 @@ from fancypipe_core.toolkit import SocketChannel
 from fancypipe_remote._address import Address, parse
 from fancypipe_remote._auth import secret as _secret
 from fancypipe_remote._auth.keys import CLIENT, WORKER, PeerKeys
-from fancypipe_remote._machines import messages
-from fancypipe_remote._machines.link import LinkState
-from fancypipe_remote._machines.messages import Parts, address_of
-from fancypipe_remote._machines.router import Identity, Relay
+from fancypipe_remote._protocol import messages
+from fancypipe_remote._protocol.link import LinkState
+from fancypipe_remote._protocol.messages import Parts, address_of
+from fancypipe_remote._protocol.router import Identity, Relay
 from tests.remote.cluster import Cluster, Party, cluster, eventually
 from tests.remote.lies import Liar, hello, lying_worker, mutated, plain, raw
 from tests.remote.simulation import Echo, Talker, World

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fancypipe_remote._machines import messages
-from fancypipe_remote._machines.fair_share import fair, shares
-from fancypipe_remote._machines.link import LinkState
-from fancypipe_remote._machines.router import Identity, Relay
+from fancypipe_remote._protocol import messages
+from fancypipe_remote._protocol.fair_share import fair, shares
+from fancypipe_remote._protocol.link import LinkState
+from fancypipe_remote._protocol.router import Identity, Relay
 from tests.remote.simulation import Echo, Talker, World, hello
 
 W1, W2, C1, C2 = (name.ljust(16, b".") for name in (b"w1", b"w2", b"c1", b"c2"))

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fancypipe_remote._machines.stream import Piece, Stream
+from fancypipe_remote._protocol.stream import Piece, Stream
 
 OVERHEAD = 200  # bytes of a message beside its data
 PATIENCE = 3.0  # seconds after which a peer of whom nothing came is taken for gone

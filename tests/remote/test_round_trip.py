@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from fancypipe_remote._machines.round_trip import RoundTrip
-from fancypipe_remote._machines.stream import Piece
+from fancypipe_remote._protocol.round_trip import RoundTrip
+from fancypipe_remote._protocol.stream import Piece
 
 
 def piece(offset: int, data: bytes = b"data", turn: int = 0) -> Piece:

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fancypipe_remote._machines import fair_share, messages, parties, router
-from fancypipe_remote._machines.endpoint import ClientSide
-from fancypipe_remote._machines.fair_share import fair, shares
-from fancypipe_remote._machines.router import Identity, Out, Relay
-from fancypipe_remote._machines.supervisor import WorkerSide
+from fancypipe_remote._protocol import fair_share, messages, parties, router
+from fancypipe_remote._protocol.endpoint import ClientSide
+from fancypipe_remote._protocol.fair_share import fair, shares
+from fancypipe_remote._protocol.router import Identity, Out, Relay
+from fancypipe_remote._protocol.supervisor import WorkerSide
 from tests.remote.simulation import hello
 
 Address = bytes

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fancypipe_core.errors import ProtocolError
-from fancypipe_remote._machines.stream import CHUNK, Piece, Stream
+from fancypipe_remote._protocol.stream import CHUNK, Piece, Stream
 
 WINDOW = 64
 

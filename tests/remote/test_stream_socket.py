@@ -10,9 +10,9 @@ import pytest
 
 from fancypipe_core import errors
 from fancypipe_core.toolkit import SocketChannel
-from fancypipe_remote._machines import messages
-from fancypipe_remote._machines.connection import Connection
-from fancypipe_remote._machines.stream import WINDOW
+from fancypipe_remote._protocol import messages
+from fancypipe_remote._protocol.connection import Connection
+from fancypipe_remote._protocol.stream import WINDOW
 from fancypipe_remote._transport.stream_socket import StreamSocket
 
 A, B = b"a" * messages.ADDRESS, b"b" * messages.ADDRESS

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from fancypipe_core import run, task
-from fancypipe_core._base import machine
+from fancypipe_core._base import resources
 
 SECONDS = 60.0
 
@@ -186,7 +186,7 @@ def one() -> int:
 def test_a_full_disk_is_said_before_the_first_task(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(machine, "free_space", lambda _: 1_500_000)
+    monkeypatch.setattr(resources, "free_space", lambda _: 1_500_000)
     assert run(one(), backend="procs", workers=1, tempdir=str(tmp_path)) == 1
     assert capsys.readouterr().err == (
         f"fancypipe: the disk of the folder for temporary files, {tmp_path}, is full (1.5 MB are "
@@ -210,7 +210,7 @@ def test_a_folder_that_cannot_be_written(
 def test_memory_that_cannot_be_enough(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(machine, "free_memory", lambda: 100_000_000)
+    monkeypatch.setattr(resources, "free_memory", lambda: 100_000_000)
     assert run(one(), backend="procs", workers=8) == 1
     assert (
         "100.0 MB of memory are left for 8 workers, and each needs at least"
@@ -228,7 +228,7 @@ def test_the_limit_of_a_container_counts(tmp_path: Path, version: int) -> None:
         file.write_text(f"{text}\n", encoding="ascii")
 
     write("proc/meminfo", "MemTotal: 9000 kB\nMemAvailable:    8000 kB")
-    assert machine.free_memory(str(tmp_path)) == 8_192_000
+    assert resources.free_memory(str(tmp_path)) == 8_192_000
     if version == 2:
         write("proc/self/cgroup", "0::/outer/inner")
         write("sys/fs/cgroup/outer/inner/memory.max", "max")
@@ -243,7 +243,7 @@ def test_the_limit_of_a_container_counts(tmp_path: Path, version: int) -> None:
         write("sys/fs/cgroup/memory/outer/memory.limit_in_bytes", 1_000_000)
         write("sys/fs/cgroup/memory/outer/memory.usage_in_bytes", 600_000)
         write("sys/fs/cgroup/memory/outer/memory.stat", "cache 1\ntotal_inactive_file 100000")
-    assert machine.free_memory(str(tmp_path)) == 500_000
+    assert resources.free_memory(str(tmp_path)) == 500_000
 
 
 @pytest.mark.parametrize("version", [1, 2])
@@ -253,7 +253,7 @@ def test_the_group_counts_who_was_killed_for_memory(tmp_path: Path, version: int
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(f"{text}\n", encoding="ascii")
 
-    assert machine.memory_kills(str(tmp_path)) is None
+    assert resources.memory_kills(str(tmp_path)) is None
     if version == 2:
         write("proc/self/cgroup", "0::/outer/inner")
         base, name = "sys/fs/cgroup", "memory.events"
@@ -262,6 +262,6 @@ def test_the_group_counts_who_was_killed_for_memory(tmp_path: Path, version: int
         base, name = "sys/fs/cgroup/memory", "memory.oom_control"
     # In a container its own name may not be there; then the mount is the group.
     write(f"{base}/{name}", "oom_kill_disable 0\noom_kill 5")
-    assert machine.memory_kills(str(tmp_path)) == 5
+    assert resources.memory_kills(str(tmp_path)) == 5
     write(f"{base}/outer/inner/{name}", "low 1\noom 4\noom_kill 3")
-    assert machine.memory_kills(str(tmp_path)) == 3
+    assert resources.memory_kills(str(tmp_path)) == 3

@@ -11,7 +11,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from fancypipe_core import errors
-from fancypipe_core._base import machine
+from fancypipe_core._base import resources
 from fancypipe_core._base.isolation import ambient
 from fancypipe_core._base.main_module import look_for_runner
 from fancypipe_core._base.option_names import several
@@ -97,7 +97,7 @@ class Session:
         self._unit = plugin.unit
         self.id = os.urandom(6).hex()
         tempdir = self.settings.tempdir
-        base = os.path.abspath(tempdir) if tempdir else machine.temporary_folder()
+        base = os.path.abspath(tempdir) if tempdir else resources.temporary_folder()
         self.directory = os.path.join(base, orphans.owned_prefix() + self.id)
         self._interrupts = Interrupts.here()
         live = plugin.shares_memory
@@ -154,7 +154,7 @@ class Session:
             if isinstance(self._values, EncodedValues):
                 # While the workers come up.
                 folder = os.path.dirname(self.directory)
-                for warning in machine.forewarnings(folder, self.settings.workers):
+                for warning in resources.forewarnings(folder, self.settings.workers):
                     self._report.warn(warning)
 
     @overload

@@ -21,7 +21,7 @@ _HOME = "fancypipe_remote._commands.worker"
 
 
 def _make(options: BackendOptions) -> Backend:
-    from fancypipe_remote._client.meet import make
+    from fancypipe_remote._client.connect import make
 
     return make(options)
 

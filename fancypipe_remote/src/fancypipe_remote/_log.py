@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from fancypipe_remote._machines.messages import printable
+from fancypipe_remote._protocol.messages import printable
 
 __all__ = ["log"]
 

@@ -35,8 +35,8 @@ from fancypipe_core.toolkit import (
 from fancypipe_remote._address import Address
 from fancypipe_remote._auth.keys import WORKER, PeerKeys
 from fancypipe_remote._auth.secret import Secret
-from fancypipe_remote._machines import messages
-from fancypipe_remote._machines.endpoint import HostSide
+from fancypipe_remote._protocol import messages
+from fancypipe_remote._protocol.endpoint import HostSide
 from fancypipe_remote._shipping import bundle
 from fancypipe_remote._shipping import greeting as _greeting
 from fancypipe_remote._shipping.greeting import Answer, Greeting

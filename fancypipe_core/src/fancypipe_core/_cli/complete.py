@@ -14,7 +14,7 @@ from fancypipe_core._base.option_names import dashed, plain
 from fancypipe_core._cli import helping as _helping
 from fancypipe_core._cli import options as _options
 from fancypipe_core._cli import outline as _outline
-from fancypipe_core._cli import plugged as _plugged
+from fancypipe_core._cli import plugin_commands as _plugged
 from fancypipe_core._model import load as _load
 from fancypipe_core._plugins import discovery
 from fancypipe_core._settings import session

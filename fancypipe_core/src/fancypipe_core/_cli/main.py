@@ -12,7 +12,7 @@ import click
 from fancypipe_core import errors
 from fancypipe_core._cli import commands as _commands
 from fancypipe_core._cli import options as _options
-from fancypipe_core._cli import plugged as _plugged
+from fancypipe_core._cli import plugin_commands as _plugged
 from fancypipe_core._cli import streams as _streams
 from fancypipe_core._cli.builtin import Builtin, Doctor
 from fancypipe_core._cli.commands import Asked

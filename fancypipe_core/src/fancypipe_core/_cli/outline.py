@@ -11,7 +11,7 @@ import ast
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from fancypipe_core._model.uses import outermost
+from fancypipe_core._model.call_graph import outermost
 
 __all__ = ["Parameter", "Sketch", "outline"]
 

@@ -8,7 +8,7 @@ from functools import lru_cache
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING
 
-from fancypipe_core._base.machine import host_name
+from fancypipe_core._base.resources import host_name
 
 if TYPE_CHECKING:
     import re

@@ -8,7 +8,7 @@ import traceback
 
 from fancypipe_core import errors
 from fancypipe_core._base import main_module
-from fancypipe_core._base.machine import host_name
+from fancypipe_core._base.resources import host_name
 from fancypipe_core._codec import failure
 
 __all__ = ["doctor_command", "explain", "relative"]

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from fancypipe_core import errors
 from fancypipe_core._base import code_names
 from fancypipe_core._codec import pickler, plain, unpickler
-from fancypipe_core._codec.live import Carried, LiveEncoder
+from fancypipe_core._codec.in_process import Carried, LiveEncoder
 from fancypipe_core._codec.pickler import PLAIN, P, Packed
 from fancypipe_core._model.definition import Definition
 from fancypipe_core._model.ref import Instance

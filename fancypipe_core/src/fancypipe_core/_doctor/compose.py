@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from fancypipe_core import errors
 from fancypipe_core._codec import failure
-from fancypipe_core._codec.live import Shape
+from fancypipe_core._codec.in_process import Shape
 from fancypipe_core._codec.values import Values
 from fancypipe_core._model.ref import Instance, Ref
 from fancypipe_core._model.scope import scope

@@ -12,11 +12,11 @@ from fancypipe_core._codec import failure
 from fancypipe_core._codec.undecodable import relative
 from fancypipe_core._codec.values import EncodedValues, LiveValues
 from fancypipe_core._doctor import compose as _compose
-from fancypipe_core._doctor import guarded as _guarded
 from fancypipe_core._doctor import importing as _importing
 from fancypipe_core._doctor import installed as _installed
-from fancypipe_core._doctor import machine as _machine
+from fancypipe_core._doctor import main_guard as _guarded
 from fancypipe_core._doctor import probe as _probe
+from fancypipe_core._doctor import resources as _machine
 from fancypipe_core._doctor import travel as _travel
 from fancypipe_core._doctor.finding import Chapter, Finding, several
 from fancypipe_core._model import load as _load

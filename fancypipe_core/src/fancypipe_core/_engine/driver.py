@@ -19,7 +19,7 @@ from fancypipe_core import errors
 from fancypipe_core._base.faults import fault
 from fancypipe_core._base.signals import Interrupts, how, in_users_code
 from fancypipe_core._codec.values import LiveValues, Values
-from fancypipe_core._engine.collector import calm_collector
+from fancypipe_core._engine.gc_threshold import calm_collector
 from fancypipe_core._engine.graph import Node
 from fancypipe_core._engine.machine import states as table
 from fancypipe_core._engine.machine.scheduler import Scheduler

@@ -16,11 +16,11 @@ from fancypipe_core import errors
 from fancypipe_core._base.backoff import Backoff
 from fancypipe_core._base.signals import interruptible
 from fancypipe_core._codec import failure, unpickler
-from fancypipe_core._codec.live import Shape
+from fancypipe_core._codec.in_process import Shape
 from fancypipe_core._codec.pickler import Packed
 from fancypipe_core._codec.values import Values
-from fancypipe_core._model.brief import brief_of
 from fancypipe_core._model.definition import Definition
+from fancypipe_core._model.input_summary import brief_of
 from fancypipe_core._model.ref import Instance, Item, Ref
 from fancypipe_core.backend import Call, Err, Job, Live, More, Payload
 

@@ -14,7 +14,7 @@ from fancypipe_core._codec import failure as _failure
 from fancypipe_core._engine.graph import Node
 from fancypipe_core._engine.machine.states import State
 from fancypipe_core._model import progress as _progress
-from fancypipe_core._model.brief import brief_of
+from fancypipe_core._model.input_summary import brief_of
 from fancypipe_core.backend import Certificate, Err, Job, Live, Note
 
 if TYPE_CHECKING:

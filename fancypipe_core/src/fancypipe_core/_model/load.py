@@ -13,8 +13,8 @@ from fancypipe_core import errors
 from fancypipe_core._base import main_module
 from fancypipe_core._base.option_names import near
 from fancypipe_core._model import task
+from fancypipe_core._model.call_graph import outermost
 from fancypipe_core._model.definition import Definition
-from fancypipe_core._model.uses import outermost
 
 __all__ = [
     "LoadError",

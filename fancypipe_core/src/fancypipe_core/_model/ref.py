@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, overload
 
 from fancypipe_core import errors
 from fancypipe_core._model.definition import Definition, plain_definition, site_of
-from fancypipe_core._model.refusals import A_COPY, IN_A_TASK, OF_NUMPY, REFUSED
 from fancypipe_core._model.scope import scope
+from fancypipe_core._model.unsupported import A_COPY, IN_A_TASK, OF_NUMPY, REFUSED
 
 if TYPE_CHECKING:
     from typing_extensions import Self

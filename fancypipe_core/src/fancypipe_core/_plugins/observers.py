@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import pluggy
 
 from fancypipe_core import errors, hooks
-from fancypipe_core._model.brief import brief_of
+from fancypipe_core._model.input_summary import brief_of
 from fancypipe_core._model.ref import Instance
 from fancypipe_core._plugins import discovery
 from fancypipe_core.backend import Job, JobId

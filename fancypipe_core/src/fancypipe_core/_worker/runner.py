@@ -18,7 +18,7 @@ from fancypipe_core._codec.exceptions import ExceptionPacker
 from fancypipe_core._codec.pickler import Packed
 from fancypipe_core._codec.values import EncodedValues, LiveValues, assemble
 from fancypipe_core._model import context
-from fancypipe_core._model.brief import brief
+from fancypipe_core._model.input_summary import brief
 from fancypipe_core._model.ref import Instance, Ref
 from fancypipe_core._model.scope import Scope, end_fork, scope
 from fancypipe_core._model.task import entry

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 
-from fancypipe_core._base.machine import memory_kills
+from fancypipe_core._base.resources import memory_kills
 
 __all__ = ["cause_of_death", "memory_kills"]
 

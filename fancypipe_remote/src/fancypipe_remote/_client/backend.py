@@ -18,7 +18,7 @@ from fancypipe_core.toolkit.pool import Pool, Rules
 from fancypipe_core.toolkit.pool import states as to
 from fancypipe_remote._client.hosts import Host, Hosts
 from fancypipe_remote._client.network import Network
-from fancypipe_remote._words import several
+from fancypipe_remote._plural import several
 
 __all__ = ["RemoteBackend"]
 

@@ -19,13 +19,13 @@ from fancypipe_core.backend import Certificate, Environment, Slots
 from fancypipe_core.toolkit import Connection, main_script, setup_of
 from fancypipe_core.toolkit.pool import states
 from fancypipe_remote._client.network import Network, News
-from fancypipe_remote._machines import messages
+from fancypipe_remote._plural import several
+from fancypipe_remote._protocol import messages
 from fancypipe_remote._shipping import greeting as _greeting
 from fancypipe_remote._shipping.bundle import Bundle, this_platform
 from fancypipe_remote._shipping.greeting import Answer, Greeting
 from fancypipe_remote._shipping.shared_buffers import Sharing
 from fancypipe_remote._transport.stream_socket import StreamSocket
-from fancypipe_remote._words import several
 
 __all__ = ["Host", "Hosts"]
 

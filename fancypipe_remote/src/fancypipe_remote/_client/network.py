@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 from fancypipe_core.errors import InternalError
 from fancypipe_core.toolkit import fault
-from fancypipe_remote._machines import messages
-from fancypipe_remote._machines.endpoint import ClientSide, Closed
-from fancypipe_remote._machines.link import LinkState
+from fancypipe_remote._protocol import messages
+from fancypipe_remote._protocol.endpoint import ClientSide, Closed
+from fancypipe_remote._protocol.link import LinkState
 from fancypipe_remote._transport import Dialer
 from fancypipe_remote._transport.loop import Loop
 from fancypipe_remote._transport.stream_socket import StreamSocket

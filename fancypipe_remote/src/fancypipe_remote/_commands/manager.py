@@ -22,7 +22,7 @@ def manager(settings: ManagerSettings, _words: Sequence[str]) -> int:
     from fancypipe_remote import _address
     from fancypipe_remote._auth import secret as _secret
     from fancypipe_remote._auth.keys import ManagerKeys
-    from fancypipe_remote._manager.shell import Manager
+    from fancypipe_remote._manager.server import Manager
     from fancypipe_remote._transport import Listener
 
     address = _address.parse(settings.jobmanager, listening=True)

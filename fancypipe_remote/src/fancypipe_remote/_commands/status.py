@@ -15,12 +15,12 @@ from fancypipe_core import errors
 from fancypipe_core.toolkit import owned_prefix
 from fancypipe_remote import _address
 from fancypipe_remote._auth.keys import CLIENT
-from fancypipe_remote._client.meet import keys_of, meet
+from fancypipe_remote._client.connect import keys_of, meet
 from fancypipe_remote._client.network import Network, News
-from fancypipe_remote._machines.messages import hello
+from fancypipe_remote._plural import several
+from fancypipe_remote._protocol.messages import hello
 from fancypipe_remote._settings import StatusSettings
 from fancypipe_remote._transport import Dialer
-from fancypipe_remote._words import several
 
 __all__ = ["status"]
 

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from fancypipe_core import errors
 from fancypipe_remote import _address
 from fancypipe_remote._auth.keys import WORKER
-from fancypipe_remote._client.meet import keys_of, meet
+from fancypipe_remote._client.connect import keys_of, meet
 from fancypipe_remote._log import log
+from fancypipe_remote._plural import several
 from fancypipe_remote._settings import WorkerSettings
 from fancypipe_remote._transport import Dialer
-from fancypipe_remote._words import several
 from fancypipe_remote._worker.daemon import Worker
 
 __all__ = ["worker"]

@@ -1,6 +1,6 @@
 """How a worker gets the pipeline's code: from a file system that both see, or in a bundle.
 
-The client tells which files its code is made of (`_shipping.reach`), with their content's
+The client tells which files its code is made of (`_shipping.code_files`), with their content's
 hash.  A worker that finds all of them in the same place imports them from there.
 Else the client sends them once, and the worker unpacks them below a folder of the
 session's own, each under its whole path: so what code finds by its own place, it
@@ -20,7 +20,7 @@ from importlib.machinery import EXTENSION_SUFFIXES
 import msgspec
 
 from fancypipe_core.toolkit import pack, unpacker
-from fancypipe_remote._shipping.reach import is_native, reach
+from fancypipe_remote._shipping.code_files import is_native, reach
 from fancypipe_remote._shipping.roots import container
 
 __all__ = ["Bundle", "Code", "Place", "settle", "this_platform", "unpack"]

@@ -14,7 +14,7 @@ import msgspec
 
 from fancypipe_core.errors import ProtocolError
 from fancypipe_core.toolkit import pack, unpacker
-from fancypipe_remote._machines.messages import Name, printable
+from fancypipe_remote._protocol.messages import Name, printable
 from fancypipe_remote._shipping.bundle import Code
 
 __all__ = ["Answer", "Greeting", "decode", "encode", "sees"]

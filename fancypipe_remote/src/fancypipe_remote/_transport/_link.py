@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import zmq
 
-from fancypipe_remote._machines.messages import MOST_PARTS, PART
+from fancypipe_remote._protocol.messages import MOST_PARTS, PART
 
 __all__ = [
     "MAX_PART",

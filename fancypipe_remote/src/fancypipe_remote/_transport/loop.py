@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from time import monotonic
 
 from fancypipe_core.toolkit.clock import SteadyClock
-from fancypipe_remote._machines import messages
-from fancypipe_remote._machines.messages import Parts
-from fancypipe_remote._machines.side import Side
+from fancypipe_remote._protocol import messages
+from fancypipe_remote._protocol.messages import Parts
+from fancypipe_remote._protocol.side import Side
 from fancypipe_remote._transport import Dialer, Source, Waiter, Waker
 
 __all__ = ["Loop"]

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from fancypipe_remote._machines.connection import Connection
-from fancypipe_remote._machines.stream import CHUNK, WINDOW
+from fancypipe_remote._protocol.connection import Connection
+from fancypipe_remote._protocol.stream import CHUNK, WINDOW
 
 __all__ = ["StreamSocket"]
 

@@ -25,9 +25,9 @@ from types import FrameType
 from fancypipe_core import errors
 from fancypipe_core.toolkit import interpreter, owned_prefix, sweep_orphans
 from fancypipe_remote._auth.keys import PeerKeys
-from fancypipe_remote._machines import messages
-from fancypipe_remote._machines.link import LinkState
-from fancypipe_remote._machines.supervisor import Key, Left, Looked, Wanted, WorkerSide
+from fancypipe_remote._protocol import messages
+from fancypipe_remote._protocol.link import LinkState
+from fancypipe_remote._protocol.supervisor import Key, Left, Looked, Wanted, WorkerSide
 from fancypipe_remote._shipping.greeting import sees
 from fancypipe_remote._transport import Dialer
 from fancypipe_remote._transport.loop import Loop

@@ -11,8 +11,8 @@ import socket
 from contextlib import suppress
 
 from fancypipe_core import errors
-from fancypipe_remote._machines.endpoint import Data, HostSide
-from fancypipe_remote._machines.link import LinkState
+from fancypipe_remote._protocol.endpoint import Data, HostSide
+from fancypipe_remote._protocol.link import LinkState
 from fancypipe_remote._transport import Dialer
 from fancypipe_remote._transport.loop import Loop
 from fancypipe_remote._transport.stream_socket import StreamSocket

@@ -15,7 +15,7 @@ import socket
 import msgspec
 
 from fancypipe_core.toolkit import SocketChannel, pack, unpacker
-from fancypipe_remote._machines.messages import Hello
+from fancypipe_remote._protocol.messages import Hello
 
 __all__ = ["READY", "Assignment", "receive", "send"]
 

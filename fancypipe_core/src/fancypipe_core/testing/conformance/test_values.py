@@ -8,7 +8,7 @@ import pytest
 
 from fancypipe_core import Session, errors
 from fancypipe_core.backend import BackendPlugin
-from fancypipe_core.testing import _hard as hard
+from fancypipe_core.testing import _hard_values as hard
 from fancypipe_core.testing import _jobs as j
 from fancypipe_core.testing._rules import broken
 

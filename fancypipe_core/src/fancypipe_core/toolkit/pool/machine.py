@@ -35,10 +35,10 @@ from fancypipe_core.backend import NOT_BEGUN, Done, Job, JobId, Lost, Note, Slot
 from fancypipe_core.backend import Event as Report
 from fancypipe_core.toolkit.pool.blame import Blame
 from fancypipe_core.toolkit.pool.clocks import Clocks
-from fancypipe_core.toolkit.pool.dealer import Dealer
+from fancypipe_core.toolkit.pool.dispatcher import Dispatcher
 from fancypipe_core.toolkit.pool.queue import Queue
 from fancypipe_core.toolkit.pool.roster import LOOK, Roster
-from fancypipe_core.toolkit.pool.starts import Starts
+from fancypipe_core.toolkit.pool.start_backoff import Starts
 from fancypipe_core.toolkit.pool.states import (
     LIVING,
     Action,
@@ -94,7 +94,9 @@ class Pool:
         self._warned = False  # that a worker did not come up
         self.is_new = True
         self._actions: list[Action] = []
-        self._dealer = Dealer(self.queue, self._roster, self._clocks, self._starts, self._actions)
+        self._dispatcher = Dispatcher(
+            self.queue, self._roster, self._clocks, self._starts, self._actions
+        )
         self._tell: list[Report] = []
 
     # ---- the interface ----
@@ -103,7 +105,7 @@ class Pool:
         """Begin: start the first worker before there is anything to do, and say our size."""
         self._clocks.move(now)
         if self.rules.workers:
-            self._dealer.start()
+            self._dispatcher.start()
         elif self.is_new and self.rules.first is not None:
             self._clocks.set(None, Clock.NOBODY, self.rules.first)
         return self._decide()
@@ -141,8 +143,8 @@ class Pool:
         return self._decide()
 
     def _decide(self) -> list[Action]:
-        self._dealer.deal()
-        self._dealer.balance()
+        self._dispatcher.deal()
+        self._dispatcher.balance()
         self._say_slots()
         self._clocks.rest()
         told, self._tell = self._tell, []
@@ -208,7 +210,7 @@ class Pool:
         for worker in self._workers.values():
             places += worker.jobs
             assert self.queue.alone or not worker.retiring, f"{worker}: and nobody wants its place"
-            if worker.state in LIVING and self._dealer.lacks(worker):
+            if worker.state in LIVING and self._dispatcher.lacks(worker):
                 assert worker.id in roster.open, f"{worker}: it lacks jobs, and nobody sees it"
                 assert not self.queue.jobs, f"{worker}: it lacks jobs, and some wait"
         assert len(places) == len(set(places)), "a job is in two places"
@@ -223,7 +225,7 @@ class Pool:
 
     def _over(self, clock: Clock) -> None:
         if clock is Clock.BALANCE:
-            self._dealer.recall_for_idle()
+            self._dispatcher.recall_for_idle()
         elif clock is Clock.NOBODY and (self.is_new or len(self.queue)):
             self._actions.append(GiveUp("no worker could be used"))
         # After a backoff jobs are dealt again, as always.
@@ -254,7 +256,7 @@ class Pool:
         elif worker is None:
             return  # it is gone, and was accounted for
         elif isinstance(event, RoundTrip):
-            self._dealer.measured(worker, event.seconds)
+            self._dispatcher.measured(worker, event.seconds)
         elif isinstance(event, Ended):
             self._ended(worker, event.events)
         elif isinstance(event, Seen):
@@ -282,7 +284,7 @@ class Pool:
         worker.waits = event.waits
         self._roster.is_up(worker, event.slots)
         if not worker.waits and len(worker.jobs) > worker.slots:
-            self._dealer.shrunk.append(worker)
+            self._dispatcher.shrunk.append(worker)
 
     def _ended(self, worker: Worker, reports: Sequence[Report]) -> None:
         worker.heard = self._clocks.now
@@ -476,7 +478,7 @@ class Pool:
             if stop and not self.rules.kills:
                 self._actions.append(CancelJobs(worker.id, list(mine)))
                 continue
-            self._dealer.recall(worker, list(mine))
+            self._dispatcher.recall(worker, list(mine))
             if stop:
                 worker.doomed |= mine
                 self._clocks.set(worker, Clock.CANCEL, self.rules.cancel)
@@ -506,7 +508,7 @@ class Pool:
             # Others have all slots now, or all workers are gone and may come back: what waits
             # here shows that we need some, and has a time limit.
             count = 1
-        ahead = count * 2 * self.queue.times.ahead(self._dealer.budget)
+        ahead = count * 2 * self.queue.times.ahead(self._dispatcher.budget)
         told = self._told
         if count != told.count or not told.ahead / 2 <= ahead <= told.ahead * 2:
             self._told = Slots(count, ahead)

@@ -20,10 +20,10 @@ These are pure machines: they have no clock, thread or socket.
 from __future__ import annotations
 
 from fancypipe_core.errors import ProtocolError
-from fancypipe_remote._machines import messages
-from fancypipe_remote._machines.messages import Parts
-from fancypipe_remote._machines.round_trip import RoundTrip
-from fancypipe_remote._machines.stream import Piece, Stream
+from fancypipe_remote._protocol import messages
+from fancypipe_remote._protocol.messages import Parts
+from fancypipe_remote._protocol.round_trip import RoundTrip
+from fancypipe_remote._protocol.stream import Piece, Stream
 
 __all__ = ["Connection"]
 

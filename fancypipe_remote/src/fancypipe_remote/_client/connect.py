@@ -14,7 +14,7 @@ from fancypipe_remote._auth import secret as _secret
 from fancypipe_remote._auth.keys import CLIENT, PeerKeys
 from fancypipe_remote._client.backend import RemoteBackend
 from fancypipe_remote._client.network import Network
-from fancypipe_remote._machines.messages import hello
+from fancypipe_remote._protocol.messages import hello
 from fancypipe_remote._settings import ClientSettings
 from fancypipe_remote._transport import Dialer, probe
 

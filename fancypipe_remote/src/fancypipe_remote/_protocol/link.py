@@ -18,9 +18,9 @@ from __future__ import annotations
 
 from enum import Enum, auto
 
-from fancypipe_remote._machines import messages
-from fancypipe_remote._machines.messages import Parts
-from fancypipe_remote._machines.parties import Times
+from fancypipe_remote._protocol import messages
+from fancypipe_remote._protocol.messages import Parts
+from fancypipe_remote._protocol.parties import Times
 
 __all__ = ["Link", "LinkState"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from fancypipe_remote._machines import messages
+from fancypipe_remote._protocol import messages
 
 __all__ = ["News", "Party", "Room", "Times"]
 

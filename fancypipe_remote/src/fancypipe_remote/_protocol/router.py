@@ -34,11 +34,11 @@ from operator import itemgetter
 from typing import NamedTuple
 
 from fancypipe_core.errors import ProtocolError
-from fancypipe_remote._machines import messages
-from fancypipe_remote._machines.fair_share import shares
-from fancypipe_remote._machines.messages import Parts
-from fancypipe_remote._machines.parties import Party, Room, Times
-from fancypipe_remote._words import several
+from fancypipe_remote._plural import several
+from fancypipe_remote._protocol import messages
+from fancypipe_remote._protocol.fair_share import shares
+from fancypipe_remote._protocol.messages import Parts
+from fancypipe_remote._protocol.parties import Party, Room, Times
 
 __all__ = ["Identity", "Out", "Relay"]
 

@@ -9,7 +9,7 @@ from fancypipe_core.backend import Job, JobId
 from fancypipe_core.toolkit.pool.clocks import Clocks
 from fancypipe_core.toolkit.pool.queue import Queue
 from fancypipe_core.toolkit.pool.roster import Roster
-from fancypipe_core.toolkit.pool.starts import Starts
+from fancypipe_core.toolkit.pool.start_backoff import Starts
 from fancypipe_core.toolkit.pool.states import (
     LIVING,
     Action,
@@ -23,12 +23,12 @@ from fancypipe_core.toolkit.pool.states import (
 from fancypipe_core.toolkit.pool.workers import Clock, Worker
 from fancypipe_core.toolkit.times import MOST
 
-__all__ = ["Dealer"]
+__all__ = ["Dispatcher"]
 
 _GRAIN = 1e-6  # seconds; finer than that sums of times are not exact
 
 
-class Dealer:
+class Dispatcher:
     """Gives jobs to workers, and recalls them for others.
 
     Args:

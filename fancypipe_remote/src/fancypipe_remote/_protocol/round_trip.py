@@ -5,7 +5,7 @@ This is a pure machine: it has no clock, thread or socket.
 
 from __future__ import annotations
 
-from fancypipe_remote._machines.stream import Piece
+from fancypipe_remote._protocol.stream import Piece
 
 __all__ = ["RoundTrip"]
 

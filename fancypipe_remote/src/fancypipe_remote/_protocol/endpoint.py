@@ -7,12 +7,12 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from fancypipe_remote._machines import messages
-from fancypipe_remote._machines.connection import Connection
-from fancypipe_remote._machines.link import LinkState
-from fancypipe_remote._machines.messages import Parts
-from fancypipe_remote._machines.parties import Times
-from fancypipe_remote._machines.side import Patience, Side
+from fancypipe_remote._protocol import messages
+from fancypipe_remote._protocol.connection import Connection
+from fancypipe_remote._protocol.link import LinkState
+from fancypipe_remote._protocol.messages import Parts
+from fancypipe_remote._protocol.parties import Times
+from fancypipe_remote._protocol.side import Patience, Side
 
 __all__ = ["ClientSide", "Closed", "Data", "HostSide"]
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from fancypipe_remote._machines import messages
-from fancypipe_remote._machines.link import LinkState
-from fancypipe_remote._machines.parties import Times
-from fancypipe_remote._machines.side import Patience, Side
+from fancypipe_remote._protocol import messages
+from fancypipe_remote._protocol.link import LinkState
+from fancypipe_remote._protocol.parties import Times
+from fancypipe_remote._protocol.side import Patience, Side
 
 __all__ = ["Key", "Left", "Looked", "Wanted", "WorkerSide"]
 

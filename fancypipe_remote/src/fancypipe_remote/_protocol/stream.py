@@ -23,7 +23,7 @@ from collections import deque
 from typing import NamedTuple
 
 from fancypipe_core.errors import ProtocolError
-from fancypipe_remote._machines.pace import Pace
+from fancypipe_remote._protocol.pace import Pace
 
 __all__ = ["CHUNK", "WINDOW", "Piece", "Stream"]
 

@@ -22,10 +22,10 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from fancypipe_core.errors import ProtocolError
-from fancypipe_remote._machines import messages
-from fancypipe_remote._machines.link import Link
-from fancypipe_remote._machines.messages import Parts
-from fancypipe_remote._machines.parties import Times
+from fancypipe_remote._protocol import messages
+from fancypipe_remote._protocol.link import Link
+from fancypipe_remote._protocol.messages import Parts
+from fancypipe_remote._protocol.parties import Times
 
 __all__ = ["Patience", "Side"]
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from fancypipe_core._base import cores as _cores
-from fancypipe_core._base import machine
-from fancypipe_core._base.machine import size
+from fancypipe_core._base import resources
+from fancypipe_core._base.resources import size
 from fancypipe_core._doctor.finding import Finding
 from fancypipe_core._settings import table
 
@@ -34,13 +34,13 @@ def look(settings: table.Settings, per_worker: int) -> Iterator[Finding]:
         settings: Those of the run.
         per_worker: Bytes that a worker has before its first task; 0 if unknown.
     """
-    yield from memory(settings.workers, per_worker, machine.free_memory())
+    yield from memory(settings.workers, per_worker, resources.free_memory())
     try:
         folder = os.path.abspath(settings.tempdir or tempfile.gettempdir())
     except OSError as error:
         yield Finding("problem", str(error.strerror), "name a folder: -tempdir FOLDER")
         return
-    yield from disk(folder, file_system(machine.existing(folder)))
+    yield from disk(folder, file_system(resources.existing(folder)))
     yield from limits(settings.workers)
 
 
@@ -65,7 +65,7 @@ def memory(workers: int, per_worker: int, free: int | None) -> Iterator[Finding]
 def disk(folder: str, kind: str) -> Iterator[Finding]:
     """Can temporary files be made in a folder, which is on this kind of file system?"""
     other = "name a folder on a disk of this machine: -tempdir FOLDER"
-    if not machine.writable(folder):
+    if not resources.writable(folder):
         yield Finding(
             "warning",
             f"the folder for temporary files, {folder}, cannot be written: tasks that make some "
@@ -73,7 +73,7 @@ def disk(folder: str, kind: str) -> Iterator[Finding]:
             "name another one: -tempdir FOLDER",
         )
         return
-    free = machine.free_space(folder)
+    free = resources.free_space(folder)
     text = f"temporary files go to {folder}" + (f", {size(free)} free" if free is not None else "")
     if free is not None and free < _LITTLE_SPACE:
         yield Finding("warning", text, "make room, or name another one: -tempdir FOLDER")

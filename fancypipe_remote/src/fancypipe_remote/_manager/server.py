@@ -11,10 +11,10 @@ from time import monotonic
 from types import FrameType
 
 from fancypipe_core.toolkit.clock import SteadyClock
-from fancypipe_remote._machines import messages
-from fancypipe_remote._machines.messages import Parts
-from fancypipe_remote._machines.parties import Times
-from fancypipe_remote._machines.router import Identity, Out, Relay
+from fancypipe_remote._protocol import messages
+from fancypipe_remote._protocol.messages import Parts
+from fancypipe_remote._protocol.parties import Times
+from fancypipe_remote._protocol.router import Identity, Out, Relay
 from fancypipe_remote._release import release
 from fancypipe_remote._transport import Listener, Sent, Waiter, Waker
 
