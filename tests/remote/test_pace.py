@@ -132,7 +132,7 @@ def test_messages_get_so_small_that_they_pass(seed: int, rate: float) -> None:
     """A link that breaks if one message takes longer than libzmq waits for a sign of life."""
     size = int(20 * rate)
     took, _ = carry(size, rate, 0.1, seed, most=1.4)
-    assert took < 4 * size / rate + 30
+    assert took < 6 * size / rate + 30  # 4.4 was the most in 700 links, at 0.8 kB/s
 
 
 def test_a_million_bytes_at_128_kbit() -> None:
