@@ -14,6 +14,7 @@ from fancypipe_core.backend import (
     Live,
     Lost,
     Ok,
+    Payload,
     Slots,
 )
 from fancypipe_core.toolkit.pool import Pool, Rules
@@ -89,6 +90,20 @@ def test_long_jobs_wait_in_the_queue_and_short_ones_at_the_workers() -> None:
     assert 400 < len(numbers) <= 499, "by the hundred, and no more than its share"
 
 
+def test_of_large_values_no_hundreds_wait_at_a_worker() -> None:
+    """They take no time to compute, but on the way, and memory at both ends."""
+    pool = a_pool(1)
+    pool.handle([Up(1)], 0.0)
+    pool.ask(Submit([job(n) for n in range(1, 101)]), 0.0)
+    large = Ok((Payload(b"", (bytes(8_000_000),)),))
+    now, most = 0.0, 0
+    for number in range(1, 61):
+        now += 0.01
+        actions = pool.handle([Ended(1, [Done((number, 1), large, 0.0001)])], now)
+        most = max([most, *(len(numbers) for _, numbers in sent(actions))])
+    assert most <= 2
+
+
 def test_a_definition_is_known_by_its_own_pace() -> None:
     times = Times()
     for _ in range(40):
@@ -125,6 +140,21 @@ def test_who_joins_has_jobs_when_it_is_up_and_not_before() -> None:
     assert kill.reason == "start"
     pool.handle([Died(1, CRASH), Joined(2, 5.0)], 9.0)
     assert sent(pool.handle([Up(2)], 10.0)) == [(2, [1])]
+
+
+def test_who_is_stopped_again_and_again_and_works_in_between_is_not_frozen() -> None:
+    """As programs do that keep others from taking too much of a processor."""
+    pool = a_pool(1, frozen=3.0)
+    learn(pool, 0.0001)
+    pool.handle([Up(1)], 0.0)
+    pool.ask(Submit([job(n) for n in range(1, 40)]), 0.0)
+    seen = Seen(1, (39, 1), begun=True, works=True, stopped=True)
+    for turn in range(1, 20):
+        pool.handle([Ended(1, [done(turn)])], turn - 0.5)
+        actions = pool.handle([], turn + 0.1)
+        assert any(isinstance(action, Look) for action in actions), f"turn {turn}"
+        actions = pool.handle([seen], turn + 0.1)
+        assert not any(isinstance(action, Kill) for action in actions), f"turn {turn}"
 
 
 @pytest.mark.parametrize("pool", [hosts(), a_pool(1)], ids=["hosts", "processes"])

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from fancypipe_core.backend import Call
+from fancypipe_core.backend import Call, Done, Job, Ok
 
-__all__ = ["MOST", "Times"]
+__all__ = ["MOST", "Times", "carrying"]
 
 MOST = 512
 """So many short jobs wait at a worker for each slot, at most."""
@@ -13,6 +13,7 @@ _UNKNOWN = 0.01  # seconds that a task is thought to take before one has run: no
 _JUMP = 10.0  # one outlier does not make a task long: by so much a figure grows at most
 _WEIGHT = 0.3  # of the newest in the average
 _CALLS = 1000  # definitions that are remembered
+_BANDWIDTH = 500e6  # bytes that are written, carried and read in a second, all in all
 
 
 class Times:
@@ -49,3 +50,18 @@ class Times:
     def ahead(self, seconds: float) -> int:
         """Return how many jobs of the usual kind fill so many seconds: 1 to `MOST`."""
         return max(1, min(MOST, int(seconds / max(self.mean, 1e-7))))
+
+
+def carrying(job: Job, done: Done) -> float:
+    """Return how many seconds the large values of a job are on the way, there and back.
+
+    A job that computes for no time but fills the memory is not short: of such ones no
+    hundreds are to wait at a worker.
+    """
+    reply, size = done.reply, 0
+    for value in (job.inputs, reply.outputs if type(reply) is Ok else ()):
+        if type(value) is tuple:
+            for payload in value:
+                if payload.buffers:
+                    size += sum(memoryview(buffer).nbytes for buffer in payload.buffers)
+    return size / _BANDWIDTH if size else 0.0

@@ -88,7 +88,7 @@ class Connection:
                 message.end, message.asks, data,
             )  # fmt: skip
             arrived = self.stream.take(piece, now)
-            self.round_trip.take(piece.taken, now)
+            self.round_trip.take(piece.taken, piece.offset + len(data), now)
             return arrived
         return b""
 

@@ -63,6 +63,7 @@ from fancypipe_core.toolkit.pool.states import (
     Wish,
 )
 from fancypipe_core.toolkit.pool.workers import Clock, Rules, Worker
+from fancypipe_core.toolkit.times import carrying
 
 __all__ = ["Pool"]
 
@@ -310,8 +311,9 @@ class Pool:
                     count += 1
                     if doubts:
                         self._blame.trust(report.id[0])
-                    seconds += report.seconds
-                    times.record(job.call, report.seconds)
+                    took = report.seconds + carrying(job, report)
+                    seconds += took
+                    times.record(job.call, took)
             tell.append(report)
         if before:
             worker.work *= len(jobs) / before
@@ -363,20 +365,21 @@ class Pool:
         # A task may do what it likes for as long as it likes, and keep the
         # interpreter for itself.  Between tasks there is no reason for silence.
         moved = worker.heard != worker.heard_at_look
-        idles = worker.state is not State.STARTING and not event.works and not moved
+        idles = worker.state is not State.STARTING and not event.works
         if event.stopped is not worker.stopped:
             worker.silent, worker.stopped = 0.0, event.stopped
         seconds = min(self._clocks.now - worker.looked, LOOK)
-        worker.silent = worker.silent + seconds if event.stopped or idles else 0.0
+        wrong = (event.stopped or idles) and not moved
+        worker.silent = worker.silent + seconds if wrong else 0.0
         worker.looked, worker.heard_at_look = self._clocks.now, worker.heard
         if worker.silent >= self.rules.frozen:
-            wrong = "it had jobs, and ran none of them"
+            what = "it had jobs, and ran none of them"
             if not worker.jobs:
-                wrong = "it did not answer a recall"
+                what = "it did not answer a recall"
             if event.stopped:
-                wrong = "it was stopped by a signal and not continued"
+                what = "it was stopped by a signal and not continued"
             limit = f"{self.rules.frozen:g} s (the setting frozen_limit)"
-            self._kill(worker, "frozen", f"{wrong} for {limit}, so it was killed")
+            self._kill(worker, "frozen", f"{what} for {limit}, so it was killed")
 
     def _hung_up(self, worker: Worker, event: HungUp) -> None:
         if worker.state not in LIVING:
