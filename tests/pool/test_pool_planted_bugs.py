@@ -115,8 +115,8 @@ BUGS: dict[str, tuple[str, str, str]] = {
     ),
     "the silence of a long task is taken for death": (
         MACHINE,
-        "worker.state is not State.STARTING and not event.works and not moved",
-        "worker.state is not State.STARTING and not moved",
+        "worker.state is not State.STARTING and not event.works",
+        "worker.state is not State.STARTING",
     ),
     "a channel's end takes back what runs": (
         MACHINE,
