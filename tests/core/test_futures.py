@@ -33,6 +33,8 @@ from fancypipe_core.backend import (
     Slots,
 )
 from fancypipe_core.toolkit import FuturesBackend, Runner
+from fancypipe_core.toolkit.batch import answer
+from fancypipe_core.toolkit.executor import Batch, Executor, close_pool
 from tests.conformance import pipelines as p
 from tests.procs import tasks as t
 
@@ -556,3 +558,22 @@ def test_stop_kills_what_does_not_end(tmp_path: Path) -> None:
     with pytest.raises(KeyError), made:
         made.run([p.call(begin_and_hang, begun), p.call(fail_when_begun, begun)])
     # The gate sees what is left: processes, threads, descriptors.
+
+
+def test_a_pool_whose_process_was_killed_between_two_jobs_is_seen_to_be_dead() -> None:
+    """No future says so, since none is in it; and nothing more is put into it."""
+    pool = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
+    over = threading.Event()
+    one = Executor(1, pool, 1, None, close_pool, lambda _one: over.set())
+    batch = Batch([Job((1, 1), Call("task", ()), ())])
+    batch.future = one.submit(answer, None)
+    one.batches[batch] = None
+    batch.future.result(60)
+    batch.unwanted.add((1, 1))
+    one.kill_unwanted()
+    del one.batches[batch]  # its result had come already
+    assert one.is_full, "it is about to break"
+    wait_until(lambda: bool(one.fault()))
+    one.error = RuntimeError(one.fault())
+    one.end(kill=True)
+    assert over.wait(60)

@@ -123,7 +123,8 @@ class Executor:
 
         Those of the standard library miss a death in the middle of a report.
         """
-        if self.error is not None or not self.batches or self._child is None:
+        # Whom we have killed may have had nothing left to break with: no future says so.
+        if self.error is not None or self._child is None or not (self.batches or self._is_doomed):
             return ""
         if self._child.exitcode:
             return "a process of the pool has died, and it did not say so"
