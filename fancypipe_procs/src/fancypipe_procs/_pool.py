@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import selectors
-from collections.abc import Sequence
+from collections.abc import Iterable
 from contextlib import suppress
 from time import monotonic
 from typing import NamedTuple
@@ -19,14 +19,13 @@ from fancypipe_core.backend import (
     BackendOptions,
     Certificate,
     Environment,
-    Event,
     Job,
-    JobId,
     Note,
     Sink,
 )
 from fancypipe_core.errors import BackendStartError, ConnectionLost, ProtocolError
-from fancypipe_core.toolkit.pool import Pool, Rules
+from fancypipe_core.toolkit.driven import DrivenShell
+from fancypipe_core.toolkit.pool import Rules
 from fancypipe_core.toolkit.pool import states as to
 from fancypipe_procs._limits import ProcsSettings
 from fancypipe_procs._orphans import boot_clock, kill_strays
@@ -48,7 +47,7 @@ class _Reader(NamedTuple):
     output: Output
 
 
-class ProcsBackend:
+class ProcsBackend(DrivenShell):
     """Runs jobs on processes.
 
     Args:
@@ -57,14 +56,12 @@ class ProcsBackend:
     """
 
     def __init__(self, options: BackendOptions, rules: Rules | None = None) -> None:
+        super().__init__(rules or _rules(options))
         self._count = options.workers
         self._directory = options.directory
-        self._pool = Pool(rules or _rules(options), monotonic())
         self._processes: dict[int, Process] = {}
         self._selector = selectors.DefaultSelector()
         self._environment: Environment | None = None  # of the run; None before the first
-        self._sink: Sink | None = None
-        self._told = False  # whether the engine has been told anything in this turn
         self._mark = os.urandom(8).hex()
         self._since_boot = boot_clock()
         self._wake_in, self._wake_out = os.pipe()
@@ -87,15 +84,6 @@ class ProcsBackend:
         for process in self._processes.values():
             with suppress(ConnectionLost):  # its death is seen by its sentinel
                 process.adapt(environment)
-
-    def submit(self, jobs: Sequence[Job]) -> None:
-        self._do(self._pool.ask(to.Submit(jobs), monotonic()))
-
-    def cancel(self, ids: Sequence[JobId]) -> None:
-        self._do(self._pool.ask(to.Cancel(ids), monotonic()))
-
-    def recall(self, ids: Sequence[JobId]) -> None:
-        self._do(self._pool.ask(to.Recall(ids), monotonic()))
 
     def stop(self, grace: float) -> None:
         self._pool.forget_jobs()
@@ -123,48 +111,25 @@ class ProcsBackend:
         except (BlockingIOError, OSError):
             return  # it is full of wake-ups, or closed
 
-    def drive(self, timeout: float | None) -> None:
-        until = None if timeout is None else monotonic() + timeout
-        self._told = False
-        while True:
-            ready = self._selector.select(self._patience(until))
-            woken, events = self._read(ready)
-            self._do(self._pool.handle(events, monotonic()))
-            if woken or self._told or (until is not None and monotonic() >= until):
-                return
-
-    def _patience(self, until: float | None) -> float | None:
-        """Return for how long nothing needs to be looked at, in seconds."""
-        times = [time for time in (until, self._pool.due) if time is not None]
+    def _alarms(self) -> Iterable[float]:
         if any(process.sentinel < 0 and process.is_ending for process in self._processes.values()):
-            times.append(monotonic() + _NO_SENTINEL)
-        return max(0.0, min(times) - monotonic()) if times else None
+            yield monotonic() + _NO_SENTINEL
 
     # ---- what the machine wants ----
 
-    def _do(self, actions: Sequence[to.Action]) -> None:
-        """Carry out what the machine wants, until it wants nothing more."""
-        while actions:
-            answers: list[to.Event] = []
-            for action in actions:
-                self._carry_out(action, answers)
-            actions = self._pool.handle(answers, monotonic()) if answers else ()
-
-    def _carry_out(self, action: to.Action, answers: list[to.Event]) -> None:
-        if isinstance(action, to.Tell):
-            self._tell(action.events)
-        elif isinstance(action, to.GiveUp):
+    def _carry_out(self, action: to.Order, answers: list[to.Event]) -> None:
+        if isinstance(action, to.GiveUp):
             said = "".join(f"\n  | {line}" for line in action.output[-_LAST_LINES:])
             raise BackendStartError(
                 "no worker process starts, so the run stops; the last one: "
                 f"{action.why}" + (f"; the last that it printed:{said}" if said else "")
             )
-        elif isinstance(action, to.Start):
+        if isinstance(action, to.Start):
             self._start(action.worker, answers)
         elif (process := self._processes.get(action.worker)) is not None:
             self._do_to(process, action, answers)
 
-    def _do_to(self, process: Process, action: to.Action, answers: list[to.Event]) -> None:
+    def _do_to(self, process: Process, action: to.Order, answers: list[to.Event]) -> None:
         try:
             if isinstance(action, to.Send):
                 process.connection.submit(action.jobs)
@@ -192,19 +157,14 @@ class ProcsBackend:
             answers.append(to.NotStarted(number, str(error)))
             return
         self._processes[number] = process
-        self._listen(process.connection.channel.fileno(), process)
-        self._listen(process.sentinel, process)
+        self._watch(process.connection.channel.fileno(), process)
+        self._watch(process.sentinel, process)
         for output in process.outputs:
-            self._listen(output.descriptor, _Reader(process, output))
-
-    def _tell(self, events: Sequence[Event]) -> None:
-        if events and self._sink is not None:
-            self._told = True
-            self._sink(events)
+            self._watch(output.descriptor, _Reader(process, output))
 
     # ---- what the workers say ----
 
-    def _listen(self, descriptor: int, data: Process | _Reader) -> None:
+    def _watch(self, descriptor: int, data: Process | _Reader) -> None:
         if descriptor >= 0:
             self._selector.register(descriptor, selectors.EVENT_READ, data)
 
@@ -222,10 +182,8 @@ class ProcsBackend:
         if self._selector.get_key(channel).events != events:
             self._selector.modify(channel, events, process)
 
-    def _read(
-        self, ready: Sequence[tuple[selectors.SelectorKey, int]]
-    ) -> tuple[bool, list[to.Event]]:
-        """Take what has come; return whether somebody has woken us, and what the machine hears."""
+    def _listen(self, seconds: float | None) -> tuple[bool, list[to.Event]]:
+        ready = self._selector.select(seconds)
         woken = False
         events: list[to.Event] = []
         # First what was printed: it was written before the report that is there as well.
@@ -366,7 +324,7 @@ class ProcsBackend:
 
     def _wait(self, process: Process, until: float) -> None:
         """Wait for a worker to end, and read on: what it prints must not hold it up."""
-        self._listen(process.sentinel, process)
+        self._watch(process.sentinel, process)
         while not process.is_dead() and (left := until - monotonic()) > 0:
             for key, _ in self._selector.select(min(left, 0.1)):
                 if isinstance(key.data, _Reader):

@@ -7,14 +7,15 @@ decided, the machine decides; the bytes of the connections are carried by
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 from time import monotonic
 
 from fancypipe_core import errors
-from fancypipe_core.backend import BackendOptions, Environment, Event, Job, JobId, Note, Sink
-from fancypipe_core.toolkit.pool import Pool, Rules
+from fancypipe_core.backend import BackendOptions, Environment, Note, Sink
+from fancypipe_core.toolkit.driven import DrivenShell
+from fancypipe_core.toolkit.pool import Rules
 from fancypipe_core.toolkit.pool import states as to
 from fancypipe_remote._client.hosts import Host, Hosts
 from fancypipe_remote._client.network import Network
@@ -26,7 +27,7 @@ _SLACK = 20.0  # seconds by which our own limits for the start are met
 _STOP_LIMIT = 2.0  # seconds beyond the grace time that workers have to say that they ended
 
 
-class RemoteBackend:
+class RemoteBackend(DrivenShell):
     """Runs jobs on the workers that a manager knows.
 
     Args:
@@ -57,9 +58,7 @@ class RemoteBackend:
             away=away,
             spared=10,
         )
-        self._pool = Pool(rules, monotonic())
-        self._sink: Sink | None = None
-        self._heard = False  # whether the engine has been told anything in this turn
+        super().__init__(rules)
         self._told_use: tuple[int, dict[bytes, int]] = (0, {})
         self._warned: set[str] = set()
         self._network = network(self.wake)
@@ -85,15 +84,6 @@ class RemoteBackend:
                 with suppress(errors.ConnectionLost):  # its end is read
                     host.adapt(environment)
 
-    def submit(self, jobs: Sequence[Job]) -> None:
-        self._do(self._pool.ask(to.Submit(jobs), monotonic()))
-
-    def cancel(self, ids: Sequence[JobId]) -> None:
-        self._do(self._pool.ask(to.Cancel(ids), monotonic()))
-
-    def recall(self, ids: Sequence[JobId]) -> None:
-        self._do(self._pool.ask(to.Recall(ids), monotonic()))
-
     def check(self) -> str:
         """See whether the network's thread is alive; see `fancypipe_core.backend`."""
         return self._network.check()
@@ -113,16 +103,13 @@ class RemoteBackend:
     def wake(self) -> None:
         self._woken.put(None)
 
-    def drive(self, timeout: float | None) -> None:
-        until = None if timeout is None else monotonic() + timeout
-        self._heard = False
-        while True:
-            woken = self._sleep(self._patience(until))
-            events = self._listen() if woken else []
-            events += [self._hosts.joined(host) for host in self._hosts.connect()]
-            self._do(self._pool.handle(events, monotonic()))
-            if woken or self._heard or (until is not None and monotonic() >= until):
-                return
+    def _alarms(self) -> Iterable[float | None]:
+        return (self._hosts.next_try,)
+
+    def _listen(self, seconds: float | None) -> tuple[bool, list[to.Event]]:
+        woken = self._sleep(seconds)
+        events = self._hear_all() if woken else []
+        return woken, events + [self._hosts.joined(host) for host in self._hosts.connect()]
 
     def _sleep(self, seconds: float | None) -> bool:
         """Wait for news; tell whether there are any."""
@@ -135,35 +122,22 @@ class RemoteBackend:
                 self._woken.get_nowait()
         return True
 
-    def _patience(self, until: float | None) -> float | None:
-        """Return for how long nothing needs to be looked at, in seconds."""
-        known = (until, self._pool.due, self._hosts.next_try)
-        times = [time for time in known if time is not None]
-        return max(0.0, min(times) - monotonic()) if times else None
-
     # ---- what the machine wants ----
 
     def _do(self, actions: Sequence[to.Action]) -> None:
-        """Carry out what the machine wants, until it wants nothing more."""
-        while actions:
-            answers: list[to.Event] = []
-            for action in actions:
-                self._carry_out(action, answers)
-            actions = self._pool.handle(answers, monotonic()) if answers else ()
+        super()._do(actions)
         self._tell_use()
 
-    def _carry_out(self, action: to.Action, answers: list[to.Event]) -> None:
-        if isinstance(action, to.Tell):
-            self._tell(action.events)
-        elif isinstance(action, to.GiveUp):
+    def _carry_out(self, action: to.Order, answers: list[to.Event]) -> None:
+        if isinstance(action, to.GiveUp):
             raise self._hopeless()
-        elif (host := self._hosts.get(action.worker)) is not None:
+        if (host := self._hosts.get(action.worker)) is not None:
             try:
                 self._do_to(host, action, answers)
             except errors.ConnectionLost as error:
                 answers.append(self._hung_up(host, str(error)))
 
-    def _do_to(self, host: Host, action: to.Action, answers: list[to.Event]) -> None:
+    def _do_to(self, host: Host, action: to.Order, answers: list[to.Event]) -> None:
         if isinstance(action, to.Kill):
             why = action.why
             if action.reason == "start":
@@ -176,11 +150,6 @@ class RemoteBackend:
             host.connection.recall(action.ids)
         elif isinstance(action, to.CancelJobs):
             host.connection.cancel(action.ids)
-
-    def _tell(self, events: Sequence[Event]) -> None:
-        if events and self._sink is not None:
-            self._heard = True
-            self._sink(events)
 
     def _warn(self, text: str) -> None:
         if text not in self._warned:
@@ -201,7 +170,7 @@ class RemoteBackend:
 
     # ---- what comes ----
 
-    def _listen(self) -> list[to.Event]:
+    def _hear_all(self) -> list[to.Event]:
         """Take what has come; return what the machine hears."""
         events = self._take_news()
         for host in self._hosts:
@@ -286,7 +255,7 @@ class RemoteBackend:
         ):
             with suppress(errors.FancyPipeError):  # whatever it is, it is the end
                 self._sleep(0.1)
-                self._listen()
+                self._hear_all()
         for host in self._hosts:
             self._hosts.close(host)
         self._hosts.clear()

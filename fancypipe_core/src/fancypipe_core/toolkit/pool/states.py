@@ -30,6 +30,7 @@ __all__ = [
     "Kill",
     "Look",
     "NotStarted",
+    "Order",
     "Recall",
     "RecallJobs",
     "RoundTrip",
@@ -332,4 +333,7 @@ class GiveUp(NamedTuple):
     output: tuple[str, ...] = ()
 
 
-Action = Start | Send | RecallJobs | CancelJobs | Look | Dismiss | Kill | Tell | GiveUp
+Order = Start | Send | RecallJobs | CancelJobs | Look | Dismiss | Kill | GiveUp
+"""What a shell does with its workers."""
+
+Action = Order | Tell
