@@ -15,7 +15,7 @@ from fancypipe_remote._protocol import messages
 from fancypipe_remote._protocol.connection import Connection
 from fancypipe_remote._protocol.endpoint import ClientSide, Closed, Data, HostSide
 from fancypipe_remote._protocol.link import LinkState
-from fancypipe_remote._protocol.router import Identity, Relay
+from fancypipe_remote._protocol.router import Identity, Router
 from fancypipe_remote._protocol.side import Side
 from fancypipe_remote._protocol.supervisor import Key, Left, Looked, Wanted, WorkerSide
 
@@ -39,7 +39,7 @@ class World:
         self.now = 0.0
         self.loss = loss
         self.delay = delay
-        self.relay: Relay | None = None
+        self.router: Router | None = None
         self.managers = 0
         self.sides: dict[bytes, Side] = {}
         self.roles: dict[bytes, str] = {}
@@ -56,11 +56,11 @@ class World:
 
     def start_manager(self) -> None:
         self.managers += 1
-        self.relay = Relay(Identity(f"m{self.managers}", "0.1.0", "hostM", 1))
+        self.router = Router(Identity(f"m{self.managers}", "0.1.0", "hostM", 1))
 
     def kill_manager(self) -> None:
         """It dies with all that is under way to it and from it."""
-        self.relay = None
+        self.router = None
         self._line.clear()
 
     def join(self, address: bytes, side: Side, act: Callable[[], None]) -> None:
@@ -73,8 +73,8 @@ class World:
         for address in list(self.sides):
             if machine in (address, _machine(address)):
                 del self.sides[address], self.act[address]
-                if self.relay is not None:
-                    self.relay.unreachable(address, self.time(b""))
+                if self.router is not None:
+                    self.router.unreachable(address, self.time(b""))
 
     def stop(self, machine: bytes, seconds: float) -> None:
         """Processes stand still, and their clocks with them; b"" is the manager.
@@ -86,16 +86,16 @@ class World:
         self.at(self.now + seconds, lambda: self._resume(all_here, seconds))
         self._line = [one for one in self._line if not self.frozen.intersection(one[2:4])]
         heapq.heapify(self._line)
-        if self.relay is not None:
+        if self.router is not None:
             for link in all_here if machine else list(self.sides):
-                self.relay.unreachable(link, self.time(b""))
+                self.router.unreachable(link, self.time(b""))
 
     def _resume(self, addresses: Sequence[bytes], seconds: float) -> None:
         for address in addresses:
             self.frozen.discard(address)
             self._slept[address] = self._slept.get(address, 0.0) + seconds
-            if not address and self.relay is not None:
-                self.relay.awoke(self.time(b""))
+            if not address and self.router is not None:
+                self.router.awoke(self.time(b""))
 
     def time(self, address: bytes) -> float:
         """Return a party's own time; b"" is the manager."""
@@ -128,10 +128,10 @@ class World:
 
     def _deliver(self, sender: bytes, to: bytes, parts: messages.Parts) -> None:
         if not to:
-            if self.relay is not None and to not in self.frozen:
-                for out in self.relay.take(sender, self.roles[sender], parts, self.time(to)):
+            if self.router is not None and to not in self.frozen:
+                for out in self.router.take(sender, self.roles[sender], parts, self.time(to)):
                     self._send(b"", out.to, out.parts)
-                self.relay.check()
+                self.router.check()
         elif to in self.sides and to not in self.frozen:
             self.sides[to].take(parts, self.time(to))
             self._turn(to)
@@ -153,11 +153,11 @@ class World:
         for address, machine in self._machines():
             yield machine.next_tick + self._slept.get(address, 0.0)
 
-    def _machines(self) -> list[tuple[bytes, Relay | Side]]:
+    def _machines(self) -> list[tuple[bytes, Router | Side]]:
         """Return those whose process does not stand still; the manager first."""
-        found: list[tuple[bytes, Relay | Side]] = [*self.sides.items()]
-        if self.relay is not None:
-            found.insert(0, (b"", self.relay))
+        found: list[tuple[bytes, Router | Side]] = [*self.sides.items()]
+        if self.router is not None:
+            found.insert(0, (b"", self.router))
         return [one for one in found if one[0] not in self.frozen]
 
     def run(self, over: Callable[[], bool], limit: float) -> None:
@@ -180,7 +180,7 @@ class World:
                 due = machine.next_tick
                 if due > self.time(address) + 1e-6:  # sums of times are not exact
                     continue
-                if isinstance(machine, Relay):
+                if isinstance(machine, Router):
                     for out in machine.tick(max(due, self.time(b""))):
                         self._send(b"", out.to, out.parts)
                     machine.check()

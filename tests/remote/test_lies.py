@@ -28,7 +28,7 @@ from fancypipe_remote._auth.keys import CLIENT, WORKER, PeerKeys
 from fancypipe_remote._protocol import messages
 from fancypipe_remote._protocol.link import LinkState
 from fancypipe_remote._protocol.messages import Parts, address_of
-from fancypipe_remote._protocol.router import Identity, Relay
+from fancypipe_remote._protocol.router import Identity, Router
 from tests.remote.cluster import Cluster, Party, cluster, eventually
 from tests.remote.lies import Liar, hello, lying_worker, mutated, plain, raw
 from tests.remote.simulation import Echo, Talker, World
@@ -69,11 +69,11 @@ LIES: dict[str, Any] = {
 # ---- the machines --------------------------------------------------------------
 
 
-def relay() -> Relay:
-    return Relay(Identity("m1", "0.1.0", "hostM", 1))
+def router() -> Router:
+    return Router(Identity("m1", "0.1.0", "hostM", 1))
 
 
-def said(machine: Relay, link: bytes, role: str, parts: Parts, now: float = 0.0) -> list[Any]:
+def said(machine: Router, link: bytes, role: str, parts: Parts, now: float = 0.0) -> list[Any]:
     """Return what this link is told when it says that."""
     outs = machine.take(link, role, parts, now)
     machine.check()
@@ -83,7 +83,7 @@ def said(machine: Relay, link: bytes, role: str, parts: Parts, now: float = 0.0)
 @pytest.mark.fault(61, 82)
 @pytest.mark.parametrize("name", LIES)
 def test_the_relay_refuses_a_lie_on_one_line_and_hears_its_teller_no_more(name: str) -> None:
-    machine = relay()
+    machine = router()
     said(machine, W1, "worker", hello("worker", "honest", 2))
     said(machine, L1, "worker", hello("worker", "liar", 4))
     machine.log.clear()
@@ -100,7 +100,7 @@ def test_the_relay_refuses_a_lie_on_one_line_and_hears_its_teller_no_more(name: 
 
 @pytest.mark.fault(62, 81)
 def test_a_key_is_asked_at_each_message() -> None:
-    machine = relay()
+    machine = router()
     said(machine, C1, "client", hello("client", "honest", ticket=b"secret"))
     said(machine, W1, "worker", hello("worker", "honest", 2))
     # What is known of a client does not let a worker's key do what clients do.
@@ -124,7 +124,7 @@ def test_a_key_is_asked_at_each_message() -> None:
 
 @pytest.mark.fault(81)
 def test_nobody_is_told_a_links_name() -> None:
-    machine = relay()
+    machine = router()
     links = [b"link %d" % number for number in range(6)]
     heard = b""
     for number, link in enumerate(links):
@@ -230,7 +230,7 @@ def test_a_connection_is_between_those_whom_it_was_made_for() -> None:
 
 @pytest.mark.fault(81)
 def test_nobody_takes_a_host_processs_address() -> None:
-    machine = relay()
+    machine = router()
     said(machine, C1, "client", hello("client", "honest"))
     said(machine, W1, "worker", hello("worker", "honest", 2))
     (welcome,) = said(machine, H1, "worker", hello("host", "honest", ticket=b"told to it alone"))
@@ -325,9 +325,9 @@ def test_fuzz_the_machines() -> None:
         assert worker.hosts <= 5
         for side in here.sides.values():
             assert all(messages.printable(line) == line for line in side.log)
-        assert here.relay is not None
-        assert here.relay.counts >= (1, 1)
-        assert all(messages.printable(line) == line for line in here.relay.log)
+        assert here.router is not None
+        assert here.router.counts >= (1, 1)
+        assert all(messages.printable(line) == line for line in here.router.log)
 
     for_a_while(examples)
 

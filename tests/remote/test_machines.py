@@ -1,4 +1,4 @@
-"""The relay, the links and the connections, in a simulated cluster that fails."""
+"""The router, the links and the connections, in a simulated cluster that fails."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from fancypipe_remote._protocol import messages
 from fancypipe_remote._protocol.fair_share import fair, shares
 from fancypipe_remote._protocol.link import LinkState
-from fancypipe_remote._protocol.router import Identity, Relay
+from fancypipe_remote._protocol.router import Identity, Router
 from tests.remote.simulation import Echo, Talker, World, hello
 
 W1, W2, C1, C2 = (name.ljust(16, b".") for name in (b"w1", b"w2", b"c1", b"c2"))
@@ -180,11 +180,11 @@ def test_a_manager_that_stays_away_is_said_after_the_limit() -> None:
     here.run(lambda: worker.hosts == 0, 1000)
 
 
-# ---- the relay ----
+# ---- the router ----
 
 
-def relay() -> Relay:
-    return Relay(Identity("m1", "0.1.0", "hostM", 1))
+def router() -> Router:
+    return Router(Identity("m1", "0.1.0", "hostM", 1))
 
 
 def said(outs: list[object]) -> list[object]:
@@ -193,7 +193,7 @@ def said(outs: list[object]) -> list[object]:
 
 def test_another_protocol_is_refused_by_name() -> None:
     told = messages.Hello("worker", (99, 0), "9.1.0", "3.11", "hostW", 7, 4)
-    machine = relay()
+    machine = router()
     (answer,) = said(machine.take(W1, "worker", messages.encode(told), 0.0))  # type: ignore[arg-type]
     assert answer == messages.Refused(
         "this manager (fancypipe-remote 0.1.0 on hostM) speaks version 3 of the protocol, the "
@@ -204,7 +204,7 @@ def test_another_protocol_is_refused_by_name() -> None:
 
 
 def test_a_workers_key_makes_no_client() -> None:
-    machine = relay()
+    machine = router()
     (answer,) = said(machine.take(C1, "worker", messages.encode(hello("client", "h")), 0.0))  # type: ignore[arg-type]
     assert answer == messages.Refused("a key for a worker does not make a client")
 
@@ -213,7 +213,7 @@ def test_a_workers_key_makes_no_client() -> None:
     "parts", [[b""], [b"", b"\xc1"], [b"", b"\x90"], [b"x", b"y"], [b"", b"a", b"b", b"c"], []]
 )
 def test_who_cannot_be_read_is_thrown_out(parts: list[bytes]) -> None:
-    machine = relay()
+    machine = router()
     machine.take(W1, "worker", messages.encode(hello("worker", "h", 2)), 0.0)
     assert machine.counts == (0, 1)
     (answer,) = said(machine.take(W1, "worker", parts, 0.0))  # type: ignore[arg-type]
@@ -223,7 +223,7 @@ def test_who_cannot_be_read_is_thrown_out(parts: list[bytes]) -> None:
 
 @given(st.lists(st.binary(max_size=40), max_size=5))
 def test_a_manager_lives_whatever_comes(parts: list[bytes]) -> None:
-    machine = relay()
+    machine = router()
     machine.take(W1, "worker", messages.encode(hello("worker", "h", 2)), 0.0)
     machine.take(C1, "client", parts, 0.0)
     machine.check()
@@ -231,7 +231,7 @@ def test_a_manager_lives_whatever_comes(parts: list[bytes]) -> None:
 
 
 def test_workers_do_not_talk_to_workers() -> None:
-    machine = relay()
+    machine = router()
     for link in (W1, W2, C1):
         role: messages.Role = "client" if link == C1 else "worker"
         outs = machine.take(link, role, messages.encode(hello(role, link.decode(), 2)), 0.0)

@@ -73,9 +73,9 @@ def test_who_is_silent_since_the_manager_slept_is_not_gone(seed: int, seconds: f
     here.run(lambda: client.has_all(W1, W2), here.now + seconds + 30)
     here.run(lambda: here.now > seconds + 20, here.now + seconds + 100)
     assert not client.lost
-    assert here.relay is not None
-    assert not [line for line in here.relay.log if "is gone" in line]
-    assert here.relay.counts == (1, 2)
+    assert here.router is not None
+    assert not [line for line in here.router.log if "is gone" in line]
+    assert here.router.counts == (1, 2)
 
 
 @pytest.mark.fault(83)
@@ -88,8 +88,8 @@ def test_nobody_is_gone_when_all_have_slept(seed: int, seconds: float, later: li
     here.run(lambda: client.has_all(W1, W2), here.now + seconds + 30)
     here.run(lambda: not here.frozen, here.now + seconds + 100)
     assert not client.lost
-    assert here.relay is not None
-    assert not [line for line in here.relay.log if "is gone" in line]
+    assert here.router is not None
+    assert not [line for line in here.router.log if "is gone" in line]
 
 
 @pytest.mark.fault(28)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from fancypipe_remote._protocol import fair_share, messages, parties, router
 from fancypipe_remote._protocol.endpoint import ClientSide
 from fancypipe_remote._protocol.fair_share import fair, shares
-from fancypipe_remote._protocol.router import Identity, Out, Relay
+from fancypipe_remote._protocol.router import Identity, Out, Router
 from fancypipe_remote._protocol.supervisor import WorkerSide
 from tests.remote.simulation import hello
 
@@ -61,7 +61,7 @@ class House:
 
     def __init__(self) -> None:
         self.now = 0.0
-        self.relay = Relay(Identity("m1", "0.1.0", "hostM", 1))
+        self.router = Router(Identity("m1", "0.1.0", "hostM", 1))
         self.sides: dict[bytes, ClientSide | WorkerSide] = {}
         self.outs: list[Out] = []
 
@@ -78,7 +78,7 @@ class House:
         side = self.sides[link]
         role = "client" if isinstance(side, ClientSide) else "worker"
         for parts in side.tick(self.now):
-            self.deliver(self.relay.take(link, role, parts, self.now))
+            self.deliver(self.router.take(link, role, parts, self.now))
 
     def use(self, link: bytes, need: int, using: Mapping[bytes, int]) -> None:
         side = self.sides[link]
@@ -94,9 +94,9 @@ class House:
 
     def pass_time(self, seconds: float) -> None:
         until = self.now + seconds
-        while (tick := self.relay.next_tick) <= until:
+        while (tick := self.router.next_tick) <= until:
             self.now = max(self.now, tick)
-            self.deliver(self.relay.tick(self.now))
+            self.deliver(self.router.tick(self.now))
             for link, side in list(self.sides.items()):
                 if side.next_tick <= self.now:
                     self.turn(link)
@@ -127,10 +127,10 @@ def test_clients_are_told_what_the_plain_rule_says(steps: list[Any]) -> None:
             house.join(link, 0 if link in LINKS[0] else 1 + number)
         elif number == 9:
             role = "client" if link in LINKS[0] else "worker"
-            house.deliver(house.relay.take(link, role, messages.encode(messages.Bye()), house.now))
+            house.deliver(house.router.take(link, role, messages.encode(messages.Bye()), house.now))
             del house.sides[link]
         elif number == 8:
-            house.relay.unreachable(link, house.now)
+            house.router.unreachable(link, house.now)
             side.link.greet(house.now, house.now)
             house.turn(link)
         elif isinstance(side, ClientSide):
@@ -140,11 +140,11 @@ def test_clients_are_told_what_the_plain_rule_says(steps: list[Any]) -> None:
             side.slots = min(number, side.link._hello.slots)
             side.link.hurry()
             house.turn(link)
-        house.relay.check()
+        house.router.check()
         house.pass_time(seconds)
     house.pass_time(2.0)
-    house.relay.check()
-    clients, workers = house.relay._clients, house.relay._workers
+    house.router.check()
+    clients, workers = house.router._clients, house.router._workers
     slots = {address: worker.slots for address, worker in workers.items()}
     needs = {address: client.need for address, client in clients.items()}
     held = Counter[bytes]()
@@ -228,7 +228,7 @@ def test_work_grows_with_clients_and_workers_and_not_with_their_product() -> Non
 
         work[scale] = lines_of(all_change) / (house.now - began)
         sent[scale] = sum(len(part) for out in house.outs for part in out.parts)
-        assert house.relay.counts == (clients, workers)
+        assert house.router.counts == (clients, workers)
         assert len(house.outs) / (house.now - began) < 12 * (clients + workers)
     assert work[4] < 4 * 1.5 * work[1], work
     assert sent[4] < 4 * 1.5 * sent[1], sent
@@ -243,7 +243,7 @@ def test_who_changes_his_mind_all_the_time_costs_no_more() -> None:
 
         def change(house: House = house, beats: list[messages.Parts] = beats) -> None:
             for beat in beats:
-                house.deliver(house.relay.take(b"c0", "client", beat, house.now))
+                house.deliver(house.router.take(b"c0", "client", beat, house.now))
                 house.pass_time(0.2 / len(beats))
 
         work[changes] = lines_of(change)
@@ -257,8 +257,8 @@ def test_200_clients_and_1000_workers_are_all_there() -> None:
         for n in range(0, 200, 7):
             use(house, n, 20 + turn)
         house.pass_time(1.0)
-    assert house.relay.counts == (200, 1000)
-    assert not [line for line in house.relay.log if "gone" in line]
+    assert house.router.counts == (200, 1000)
+    assert not [line for line in house.router.log if "gone" in line]
     given = [sum(w.share for w in side.workers.values())
              for side in house.sides.values() if isinstance(side, ClientSide)]  # fmt: skip
     assert sum(given) <= 8000

@@ -27,7 +27,7 @@ from fancypipe_core.toolkit import (
     set_main_script,
 )
 from fancypipe_procs._cell import BUSY, CELL, CELL_SIZE, CHANNEL_LOST, RECALLS, RECALLS_AT
-from fancypipe_procs._isolation.reset import Household
+from fancypipe_procs._isolation.reset import Isolation
 
 __all__ = ["main"]
 
@@ -82,7 +82,7 @@ class _Work:
     ) -> None:
         self._cell = cell
         self._runner = runner
-        self._household: Household | None = None
+        self._isolation: Isolation | None = None
         self._is_due: Callable[[], bool] = lambda: False
         self._label = ""  # of the job that began last
         self._is_over = False  # whether this process is to be replaced
@@ -99,8 +99,8 @@ class _Work:
             ChannelError: The client is gone, or a task has spoilt the channel.
         """
         self._server.serve(self._backend)
-        if self._household is not None:
-            self._household.clear()
+        if self._isolation is not None:
+            self._isolation.clear()
 
     def _begin(self, job: Job) -> bool:
         if self._is_due() and not self._is_in_order(idle=False):
@@ -120,24 +120,24 @@ class _Work:
     def _listen(self) -> None:
         """Nothing may run: there is time to look around, before the next command."""
         _flush()
-        if self._household is None:
+        if self._isolation is None:
             # Now all is there that is ours, such as the thread for commands.
-            self._household = Household()
-            self._is_due = self._household.is_due
+            self._isolation = Isolation()
+            self._is_due = self._isolation.is_due
         fault("child.idle")
         if not self._is_over and self._is_in_order(idle=True):
             self._server.hear()
 
     def _adapt(self, variables: dict[str, str | None], folder: str) -> None:
         """The jobs that come from now on are to find this."""
-        assert self._household is not None, "made before anything was heard"
-        self._household.adapt(variables, folder)
+        assert self._isolation is not None, "made before anything was heard"
+        self._isolation.adapt(variables, folder)
 
     def _is_in_order(self, idle: bool) -> bool:
         """See what the last job has left, and put it right; else this process is to end."""
-        if self._household is None or not self._label:
+        if self._isolation is None or not self._label:
             return True
-        found = self._household.put_right(self._label, idle)
+        found = self._isolation.put_right(self._label, idle)
         if self._runner.out_of_memory:
             found.end = "a task ran out of memory"
         if found.end:

@@ -30,7 +30,10 @@ def decode(
         BaseException: Whatever the user's objects raise when they are made.
     """
     if len(encoded) == 1:
-        return _decode_one(encoded[0], (), load, own)
+        only = encoded[0]
+        if type(only) is Payload and not (only.holes or only.buffers):  # most values are so
+            return load(only.head, buffers=())
+        return _decode_one(only, (), load, own)
     values: list[Any] = []
     for payload in encoded:
         values.append(_decode_one(payload, values, load, own))

@@ -99,10 +99,6 @@ class EncodedValues:
         return assemble(packed.body, given)
 
     def open(self, value: Encoded) -> Any:
-        if len(value) == 1:
-            payload = value[0]
-            if not payload.holes and not payload.buffers:  # most values are small
-                return plain.load(payload.head, ())
         return unpickler.decode(value, plain.load)
 
     def named(self, value: Encoded, folders: Iterable[str]) -> set[str]:

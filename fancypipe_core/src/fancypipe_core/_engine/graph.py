@@ -267,7 +267,7 @@ class Graph:
         """
         if type(node.value) is Broken:
             raise node.value.error
-        return self._open(node.id, node.value)
+        return self._open([(node.id, node.value)])[node.id]
 
     def gather(self, node: Node) -> Any:
         """Return what was asked for, with objects where references were.
@@ -277,25 +277,23 @@ class Graph:
         """
         packed = node.packed
         assert packed is not None
-        opened: dict[int, Any] = {}
-        given, open_value = self._given(node), self.values.open
-        try:
-            for need, value in zip(node.needs, given, strict=True):
-                if need not in opened:
-                    opened[need] = open_value(value)
-        except (errors.GraphError, KeyboardInterrupt):
-            raise
-        except BaseException as error:
-            raise self._unreadable(self.nodes[need], error) from error
-        return self._filled(node, opened)
+        given = zip(node.needs, self._given(node), strict=True)
+        return self._filled(node, self._open(given))
 
-    def _open(self, number: int, value: Any) -> Any:
+    def _open(self, values: Iterable[tuple[int, Any]]) -> dict[int, Any]:
+        """Make the values of nodes, each once, by their numbers."""
+        opened: dict[int, Any] = {}
+        open_value = self.values.open
+        number = 0
         try:
-            return self.values.open(value)
+            for number, value in values:
+                if number not in opened:
+                    opened[number] = open_value(value)
         except (errors.GraphError, KeyboardInterrupt):
             raise
         except BaseException as error:
             raise self._unreadable(self.nodes[number], error) from error
+        return opened
 
     def _unreadable(self, node: Node, error: BaseException) -> errors.TaskError:
         """The error for a result that this process cannot read, though the worker could."""
@@ -320,7 +318,7 @@ class Graph:
         values: dict[int, Any] = dict(failed)
         for need in there:
             try:
-                values[need] = self._open(need, self.nodes[need].value)
+                values |= self._open([(need, self.nodes[need].value)])
             except Exception as error:  # noqa: BLE001 - the user's objects may raise anything
                 values[need] = error
         return self._filled(node, values, partly=True)
@@ -360,13 +358,13 @@ class Graph:
 
     def job(self, node: Node, attempt: int, live: type | None, alone: bool = False) -> Job:
         """Return the job for an attempt at a node; `alone` as in `Job`."""
-        assert node.call is not None
         packed = node.packed
-        if live is None and not node.needs and packed is not None:  # most jobs
-            body: Any = packed.body
-        else:
-            inputs = self.inputs(node)
-            body = inputs if live is None else live(inputs)
+        assert node.call is not None
+        assert packed is not None
+        body: Any = packed.body  # as it is for most jobs, which need nothing
+        if node.needs:
+            filled = self._fill(node, packed)
+            body = filled if live is None else live(filled)
         return Job((node.id, attempt), node.call, body, node.timeout, alone)
 
     def unfold(self, node: Node, returned: Packed) -> Sequence[int]:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from fancypipe_core._base.interpreter import interpreter
     from fancypipe_core._base.main_module import main_script, set_main_script
     from fancypipe_core._base.msgpack import pack, unpacker
+    from fancypipe_core._base.option_names import several
     from fancypipe_core._base.signals import ignore_ctrl_c
     from fancypipe_core._engine.orphans import owned_prefix, sweep_orphans
     from fancypipe_core._wire.channel import SocketChannel
@@ -48,6 +49,7 @@ _HOMES = {
     "pack": "_base.msgpack",
     "run_command": "cli",
     "set_main_script": "_base.main_module",
+    "several": "_base.option_names",
     "setup_of": "toolkit.connection",
     "sweep_orphans": "_engine.orphans",
     "unpacker": "_base.msgpack",
@@ -75,6 +77,7 @@ __all__ = [
     "run_command",
     "set_main_script",
     "setup_of",
+    "several",
     "sweep_orphans",
     "unpacker",
     "usable_cores",

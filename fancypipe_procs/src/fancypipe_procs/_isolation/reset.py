@@ -8,7 +8,7 @@ from fancypipe_procs._isolation.leaks import Leftovers, adopt_orphans, kill_chil
 from fancypipe_procs._isolation.state import Surroundings
 from fancypipe_procs._limits import Limits
 
-__all__ = ["Found", "Household"]
+__all__ = ["Found", "Isolation"]
 
 
 class Found:
@@ -24,7 +24,7 @@ class Found:
         self.end = end
 
 
-class Household:
+class Isolation:
     """Keeps a worker process in order; made before the first task, in the main thread."""
 
     def __init__(self) -> None:

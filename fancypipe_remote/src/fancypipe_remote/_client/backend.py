@@ -14,12 +14,12 @@ from time import monotonic
 
 from fancypipe_core import errors
 from fancypipe_core.backend import BackendOptions, Environment, Note, Sink
+from fancypipe_core.toolkit import several
 from fancypipe_core.toolkit.driven import DrivenShell
 from fancypipe_core.toolkit.pool import Rules
 from fancypipe_core.toolkit.pool import states as to
 from fancypipe_remote._client.hosts import Host, Hosts
 from fancypipe_remote._client.network import Network
-from fancypipe_remote._plural import several
 
 __all__ = ["RemoteBackend"]
 

@@ -16,10 +16,9 @@ from typing import Any, cast
 
 from fancypipe_core import errors
 from fancypipe_core.backend import Certificate, Environment, Slots
-from fancypipe_core.toolkit import Connection, main_script, setup_of
+from fancypipe_core.toolkit import Connection, main_script, setup_of, several
 from fancypipe_core.toolkit.pool import states
 from fancypipe_remote._client.network import Network, News
-from fancypipe_remote._plural import several
 from fancypipe_remote._protocol import messages
 from fancypipe_remote._shipping import greeting as _greeting
 from fancypipe_remote._shipping.bundle import Bundle, this_platform

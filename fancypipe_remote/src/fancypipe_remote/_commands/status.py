@@ -12,12 +12,11 @@ from collections.abc import Mapping, Sequence
 from time import monotonic
 
 from fancypipe_core import errors
-from fancypipe_core.toolkit import owned_prefix
+from fancypipe_core.toolkit import owned_prefix, several
 from fancypipe_remote import _address
 from fancypipe_remote._auth.keys import CLIENT
 from fancypipe_remote._client.connect import keys_of, meet
 from fancypipe_remote._client.network import Network, News
-from fancypipe_remote._plural import several
 from fancypipe_remote._protocol.messages import hello
 from fancypipe_remote._settings import StatusSettings
 from fancypipe_remote._transport import Dialer

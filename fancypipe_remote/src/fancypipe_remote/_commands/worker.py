@@ -7,11 +7,11 @@ import tempfile
 from collections.abc import Sequence
 
 from fancypipe_core import errors
+from fancypipe_core.toolkit import several
 from fancypipe_remote import _address
 from fancypipe_remote._auth.keys import WORKER
 from fancypipe_remote._client.connect import keys_of, meet
 from fancypipe_remote._log import log
-from fancypipe_remote._plural import several
 from fancypipe_remote._settings import WorkerSettings
 from fancypipe_remote._transport import Dialer
 from fancypipe_remote._worker.daemon import Worker

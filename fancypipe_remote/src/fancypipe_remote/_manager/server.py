@@ -1,4 +1,4 @@
-"""The manager: the relay in a thin shell.  It reads no job and no result."""
+"""The manager: the router in a thin shell.  It reads no job and no result."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fancypipe_core.toolkit.clock import SteadyClock
 from fancypipe_remote._protocol import messages
 from fancypipe_remote._protocol.messages import Parts
 from fancypipe_remote._protocol.parties import Times
-from fancypipe_remote._protocol.router import Identity, Out, Relay
+from fancypipe_remote._protocol.router import Identity, Out, Router
 from fancypipe_remote._release import release
 from fancypipe_remote._transport import Listener, Sent, Waiter, Waker
 
@@ -40,7 +40,7 @@ class Manager:
         me = Identity(secrets.token_hex(8), release(), messages.host_name(), os.getpid())
         self._listener = listener
         self._say = say
-        self._relay = Relay(me, times)
+        self._router = Router(me, times)
         self._clock = SteadyClock(monotonic())
         self._waker = Waker()
         self._waiter = Waiter(listener, self._waker)
@@ -52,7 +52,7 @@ class Manager:
         try:
             while not self._stopping:
                 self._turn()
-            for out in self._relay.stop():
+            for out in self._router.stop():
                 self._send(out)
             # The last word gets a moment to leave.
             self._waiter.wait(0.1)
@@ -76,26 +76,26 @@ class Manager:
 
     def _turn(self) -> None:
         clock = self._clock
-        wait = max(0.0, self._relay.next_tick - clock.now)
+        wait = max(0.0, self._router.next_tick - clock.now)
         clock.patience = min(wait, _TRY_AGAIN) if self._waiting else wait
         self._waiter.wait(clock.patience)
         pause = clock.move(monotonic())
         if pause:
             self._say(f"stood still for {pause:.1f} s: nobody is taken for gone for that")
-            self._relay.awoke(clock.now)
+            self._router.awoke(clock.now)
         self._try_again()
         for _ in range(_ROUND):
             message = self._listener.receive()
             if message is None:
                 break
-            for out in self._relay.take(*message, clock.now):
+            for out in self._router.take(*message, clock.now):
                 self._send(out)
-        for out in self._relay.tick(clock.now):
+        for out in self._router.tick(clock.now):
             self._send(out)
-        self._listener.keep_room_for(len(self._relay))
-        for line in [*self._relay.log, *self._listener.remarks(self._relay.links)]:
+        self._listener.keep_room_for(len(self._router))
+        for line in [*self._router.log, *self._listener.remarks(self._router.links)]:
             self._say(line)
-        self._relay.log.clear()
+        self._router.log.clear()
 
     def _send(self, out: Out) -> None:
         if out.last:
@@ -112,7 +112,7 @@ class Manager:
         if sent is Sent.FULL:
             self._waiting[out.to] = _Waiting(out.parts)
         elif sent is Sent.GONE:
-            self._relay.unreachable(out.to, self._clock.now)
+            self._router.unreachable(out.to, self._clock.now)
 
     def _try_again(self) -> None:
         for to, waiting in list(self._waiting.items()):
@@ -122,7 +122,7 @@ class Manager:
                 if sent is Sent.OK:
                     waiting.drop_first()
             if sent is Sent.GONE:
-                self._relay.unreachable(to, self._clock.now)
+                self._router.unreachable(to, self._clock.now)
             if sent is Sent.GONE or not waiting.messages:
                 del self._waiting[to]
 

@@ -34,13 +34,13 @@ from operator import itemgetter
 from typing import NamedTuple
 
 from fancypipe_core.errors import ProtocolError
-from fancypipe_remote._plural import several
+from fancypipe_core.toolkit import several
 from fancypipe_remote._protocol import messages
 from fancypipe_remote._protocol.fair_share import shares
 from fancypipe_remote._protocol.messages import Parts
 from fancypipe_remote._protocol.parties import Party, Room, Times
 
-__all__ = ["Identity", "Out", "Relay"]
+__all__ = ["Identity", "Out", "Router"]
 
 _MOST_HOSTS = 30_000  # host processes: nobody is sent a list of them
 _PACE = 0.0005  # seconds between two batches of news, for each client
@@ -69,7 +69,7 @@ class Identity(NamedTuple):
     pid: int
 
 
-class Relay:
+class Router:
     """The machine.
 
     Args:

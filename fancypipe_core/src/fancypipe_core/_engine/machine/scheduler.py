@@ -181,8 +181,6 @@ class Scheduler:
 
     def suspect(self, id: Id) -> bool:
         """Tell whether one more death of this attempt's worker is the task's last."""
-        if id[1] == 1:
-            return False  # it has not been tried before
         record = self._tasks.get(id[0])
         return record is not None and record.losses >= max(1, self.max_losses - 1)
 
