@@ -42,6 +42,7 @@ class Host:
         number: The connection's, by which the pool machine knows it.
         slots: How many jobs its local backend runs; 0 until it says so.
         answered: Whether it has answered the greeting.
+        listed: Whether the manager knows of its worker.
         has_hung_up: Whether nothing is read from it any more.
     """
 
@@ -54,6 +55,7 @@ class Host:
         self.asked = max(1, info.slots)
         self.slots = 0
         self.answered = self.has_hung_up = False
+        self.listed = True
         self._told: states.Up | None = None
         self._round_trip = 0.0
 
@@ -68,37 +70,35 @@ class Host:
             ProtocolError: It sent what cannot be.
         """
         for reports in self.connection.reports():
-            said = [report for report in reports if not isinstance(report, Slots)]
-            for report in reports:
-                if isinstance(report, Slots):
-                    self.slots = report.count
-            if self.slots > self.asked:
-                raise errors.ProtocolError(
-                    f"it has {several(self.slots, 'slot')}, where {self.asked} were asked for"
-                )
+            said = reports
+            sizes = [report for report in reports if isinstance(report, Slots)]
+            if sizes:
+                self.slots = sizes[-1].count
+                if self.slots > self.asked:
+                    raise errors.ProtocolError(
+                        f"it has {several(self.slots, 'slot')}, where {self.asked} were asked for"
+                    )
+                said = [report for report in reports if not isinstance(report, Slots)]
             events.append(states.Ended(self.number, said))
 
     def update(self, news: News) -> list[states.Event]:
         """Return what is new about how much it may be sent, and how far away it is."""
         self.info = news.workers.get(self.info.address, self.info)
-        events = self.size(self.info.address in news.workers)
+        self.listed = self.info.address in news.workers
+        events = self.size()
         seconds = news.round_trips.get(self.number)
         if seconds is not None and seconds != self._round_trip:
             self._round_trip = seconds
             events.append(states.RoundTrip(self.number, seconds))
         return events
 
-    def size(self, listed: bool) -> list[states.Event]:
-        """Return what is new about how much it may be sent.
-
-        Args:
-            listed: Whether the manager knows of its worker.
-        """
+    def size(self) -> list[states.Event]:
+        """Return what is new about how much it may be sent."""
         if self._told is None and not self.slots:
             return []
-        share = min(self.slots, self.info.share) if listed else 0
+        share = min(self.slots, self.info.share) if self.listed else 0
         # It has processes for all its slots: more than our share would run beside what others run.
-        size = states.Up(self.number, share, not listed or share == self.slots)
+        size = states.Up(self.number, share, not self.listed or share == self.slots)
         if size == self._told:
             return []
         self._told = size
@@ -198,10 +198,6 @@ class Hosts:
         events = [event for host in self for event in host.update(news)]
         return events, gone
 
-    def size(self, host: Host) -> list[states.Event]:
-        """Return what is new about how much a host may be sent."""
-        return host.size(self.news is not None and host.info.address in self.news.workers)
-
     # ---- connecting ----
 
     @property
@@ -253,7 +249,7 @@ class Hosts:
         """
         if host.answered:
             host.take_reports(events)
-            events += self.size(host)
+            events += host.size()
         else:
             events += self._take_answer(host)
 
