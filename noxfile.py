@@ -16,6 +16,7 @@ CORE, THREADS, PROCS, REMOTE = PACKAGES = (
     "fancypipe_procs",
     "fancypipe_remote",
 )
+ENGINES = ("fancypipe_dask", "fancypipe_ray", "fancypipe_slurm")  # each needs an engine of others
 META = "fancypipe"  # holds no code, and needs the others
 SUPPORTED = ["3.10", "3.11", "3.12", "3.13"]
 # The next Python is tried where there is one; the supported ones must be there.
@@ -28,6 +29,9 @@ ALONE = {
     THREADS: ([CORE, THREADS], ["serial", "threads"]),
     PROCS: ([CORE, PROCS], ["serial", "procs"]),
     REMOTE: ([CORE, REMOTE], ["serial", "remote"]),
+    "fancypipe_slurm": ([CORE, REMOTE, "fancypipe_slurm"], ["serial", "remote", "slurm"]),
+    "fancypipe_ray": ([CORE, "fancypipe_ray"], ["serial", "ray"]),
+    "fancypipe_dask": ([CORE, "fancypipe_dask"], ["serial", "dask"]),
     META: ([*PACKAGES, META], ["serial", "threads", "procs", "remote"]),
 }
 
@@ -36,7 +40,7 @@ nox.options.reuse_existing_virtualenvs = True
 
 def install(session: nox.Session, *more: str) -> None:
     """Install the packages to edit, and what the tests need."""
-    packages = [word for package in PACKAGES for word in ("-e", f"./{package}")]
+    packages = [word for package in (*PACKAGES, *ENGINES) for word in ("-e", f"./{package}")]
     session.install(*packages, "-r", str(REQUIREMENTS), *more)
 
 
@@ -117,7 +121,7 @@ def minimums(session: nox.Session) -> None:
     """Run the tests with the oldest of everything that we say we can use."""
     requirements = {
         Requirement(text)
-        for package in PACKAGES
+        for package in (*PACKAGES, *ENGINES)
         for text in load_toml(f"{package}/pyproject.toml")["project"]["dependencies"]
     }
     constraints = Path(session.create_tmp()) / "minimums.txt"
@@ -139,7 +143,13 @@ def fuzz(session: nox.Session) -> None:
     """Let peers with real keys lie to manager, worker and client, for an hour in all."""
     install(session)
     session.run(
-        *("pytest", "tests/remote/test_lies.py", "-k", "fuzz"),
+        *(
+            "pytest",
+            "tests/remote/test_lies.py",
+            "tests/remote/test_lying_parties.py",
+            "-k",
+            "fuzz",
+        ),
         *("-o", "faulthandler_timeout=3600", *session.posargs),
         env={"FUZZ": "1200"},  # seconds for each of three
     )

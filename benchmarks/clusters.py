@@ -1,8 +1,4 @@
-"""What runs over TCP: fancypipe's remote backend, and dask.distributed if it is installed.
-
-All parties are on this machine: a manager or scheduler, and one worker with so many
-processes.
-"""
+"""A manager and a worker of fancypipe on this machine, and what stands between."""
 
 from __future__ import annotations
 
@@ -11,90 +7,86 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
-from importlib import import_module
-from typing import Any
+from contextlib import ExitStack
+from pathlib import Path
+from time import monotonic, sleep
 
-from benchmarks.contenders import Contender, Entry, Node, Ours
+__all__ = ["Cluster"]
 
-__all__ = ["CLUSTERS"]
+_LIMIT = 30  # seconds for a party to come up, or to end
 
 
-class OursRemote(Ours):
-    """fancypipe with a manager and a worker of its own."""
+class Cluster:
+    """A manager and one worker, on free ports, with a secret of their own.
+
+    While it is open, the variables of this process say where that secret is.
+
+    Args:
+        workers: How many tasks the worker runs at a time.
+        delay: Seconds that each byte is on its way between client and manager, each way.
+
+    Attributes:
+        address: What a client is to connect to.
+    """
+
+    def __init__(self, workers: int, delay: float = 0.0) -> None:
+        self.address = ""
+        self._workers = workers
+        self._delay = delay
+        self._stack = ExitStack()
 
     def open(self) -> None:
-        """Start a manager and a worker, and a session."""
-        from fancypipe_core import Session, task
+        """Start them; return when the worker is connected."""
+        try:
+            self._open()
+        except BaseException:
+            self.close()
+            raise
 
-        self._task = task
-        self._tasks: dict[Callable[..., Any], Any] = {}
-        self._folder = tempfile.TemporaryDirectory()
-        os.environ["XDG_CONFIG_HOME"] = self._folder.name  # a secret of its own
-        self._manager = self._start("manager", "-jobmanager=127.0.0.1:0")
-        address = self._says(self._manager, r"listening on (\S+?),")
-        self._worker = self._start(
-            "worker", f"-jobmanager={address}", f"-numworkers={self.workers}"
-        )
-        self._says(self._worker, "(connected to the manager)")
-        self._session = Session("remote", jobmanager=address)
+    def close(self) -> None:
+        """End them, and remove what they have left."""
+        self._stack.close()
 
-    def _start(self, *words: str) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "fancypipe_core.cli", *words]
-        return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    def _open(self) -> None:
+        folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory()))
+        before = os.environ.get("XDG_CONFIG_HOME")
+        self._stack.callback(_set, "XDG_CONFIG_HOME", before)
+        _set("XDG_CONFIG_HOME", str(folder))
+        ours = "fancypipe_core.cli"
+        listening = r"listening on (\S+?),"
+        self.address = self._start(folder, listening, ours, "manager", "-jobmanager=127.0.0.1:0")
+        words = ["worker", f"-jobmanager={self.address}", f"-numworkers={self._workers}"]
+        self._start(folder, "(connected to the manager)", ours, *words)
+        if self._delay:
+            relay = ["benchmarks.relay", self.address, str(self._delay)]
+            self.address = self._start(folder, listening, *relay)
 
-    def _says(self, process: subprocess.Popen[str], pattern: str) -> str:
-        assert process.stderr is not None
-        for line in process.stderr:
-            found = re.search(pattern, line)
+    def _start(self, folder: Path, pattern: str, *words: str) -> str:
+        """Start a module; return the group of the pattern in what it says."""
+        log = folder / f"{words[0]}-{words[1]}.log".replace(":", "-")
+        with log.open("wb") as file:
+            process = subprocess.Popen([sys.executable, "-m", *words], stderr=file)
+        self._stack.callback(_end, process)
+        until = monotonic() + _LIMIT
+        while monotonic() < until and process.poll() is None:
+            found = re.search(pattern, log.read_text("utf-8"))
             if found:
                 return found[1]
-        raise RuntimeError(f"it ended without a word of {pattern!r}")
-
-    def close(self) -> None:
-        """Stop them all."""
-        self._session.close()
-        for process in (self._worker, self._manager):
-            process.terminate()
-            process.communicate(timeout=30)
-        self._folder.cleanup()
+            sleep(0.01)
+        raise RuntimeError(f"{' '.join(words)} did not say {pattern!r}:\n{log.read_text('utf-8')}")
 
 
-class DaskDistributed(Contender):
-    """dask.distributed with a local cluster of processes, one thread in each."""
-
-    def open(self) -> None:
-        """Start the cluster."""
-        distributed = import_module("dask.distributed")
-        self._cluster = distributed.LocalCluster(
-            n_workers=self.workers, threads_per_worker=1, processes=True, dashboard_address=None
-        )
-        self._client: Any = distributed.Client(self._cluster)
-
-    def close(self) -> None:
-        """Stop it."""
-        self._client.close()
-        self._cluster.close()
-
-    def one(self, function: Callable[..., Any], arg: Any) -> Any:
-        """Submit and wait."""
-        return self._client.submit(function, arg, pure=False).result()
-
-    def many(self, function: Callable[..., Any], args: Iterable[Any]) -> list[Any]:
-        """Submit each, then gather."""
-        futures = [self._client.submit(function, arg, pure=False) for arg in args]
-        return list(self._client.gather(futures))
-
-    def graph(self, nodes: Sequence[Node], wanted: Sequence[int]) -> list[Any]:
-        """Futures are what other calls may be given."""
-        futures: list[Any] = []
-        for node in nodes:
-            needs = [futures[need] for need in node.needs]
-            futures.append(self._client.submit(node.function, *needs, *node.args, pure=False))
-        return list(self._client.gather([futures[number] for number in wanted]))
+def _set(name: str, value: str | None) -> None:
+    if value is None:
+        os.environ.pop(name, None)
+    else:
+        os.environ[name] = value
 
 
-CLUSTERS: dict[str, Entry] = {
-    "remote": Entry(OursRemote, "over TCP", ours=True, needs="fancypipe_remote"),
-    "dask.distributed": Entry(DaskDistributed, "over TCP", needs="distributed"),
-}
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(_LIMIT)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

@@ -25,12 +25,12 @@ def mix(*values: int) -> int:
     return sum(values) % 1_000_003
 
 
-def sleep_10_ms(value: Any) -> Any:
-    """Wait; give back what came."""
+def sleep(seconds: float) -> float:
+    """Wait; give back how long."""
     import time
 
-    time.sleep(0.01)
-    return value
+    time.sleep(seconds)
+    return seconds
 
 
 def load_numpy(number: int) -> int:

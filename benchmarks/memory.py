@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["PeakWatch", "own_peak"]
+__all__ = ["PeakWatch", "family", "own_peak"]
 
 
 def own_peak() -> int:
@@ -30,9 +30,15 @@ def own_peak() -> int:
 class PeakWatch:
     """Samples the memory of a process and all its descendants, shared pages counted once.
 
+    Shared memory is counted as the whole machine has it, so that what no process has mapped
+    just then is not missed; another program's is counted too.
+
     Args:
         pid: The process.
         interval: Seconds between two samples.  A peak that is shorter may be missed.
+
+    Attributes:
+        peak: The largest sample since `begin`, in bytes; None where the platform does not tell.
     """
 
     def __init__(self, pid: int, interval: float = 0.005) -> None:
@@ -50,14 +56,24 @@ class PeakWatch:
         self._over.set()
         self._thread.join()
 
+    def begin(self) -> int | None:
+        """Return how much it is now, and begin to look for the peak anew."""
+        self.peak = self._sample()
+        return self.peak
+
     def _watch(self) -> None:
         while not self._over.wait(self._interval):
-            sizes = [size for pid in _family(self._pid) if (size := _pss(pid)) is not None]
-            if sizes:
-                self.peak = max(self.peak or 0, sum(sizes))
+            size = self._sample()
+            if size is not None:
+                self.peak = max(self.peak or 0, size)
+
+    def _sample(self) -> int | None:
+        sizes = [size for pid in family(self._pid) if (size := _unshared(pid)) is not None]
+        return sum(sizes) + _field("/proc/meminfo", "Shmem") if sizes else None
 
 
-def _family(pid: int) -> list[int]:
+def family(pid: int) -> list[int]:
+    """Return a process and all its descendants.  Linux only; elsewhere itself."""
     family = [pid]
     for member in family:  # grows while we walk it
         try:
@@ -70,12 +86,17 @@ def _family(pid: int) -> list[int]:
     return family
 
 
-def _pss(pid: int) -> int | None:
+def _unshared(pid: int) -> int | None:
+    """Return a process's part of all memory but the shared kind."""
+    path = f"/proc/{pid}/smaps_rollup"
     try:
-        text = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii")
+        return _field(path, "Pss") - _field(path, "Pss_Shmem")
     except OSError:
         return None
-    for line in text.splitlines():
-        if line.startswith("Pss:"):
+
+
+def _field(path: str, name: str) -> int:
+    for line in Path(path).read_text(encoding="ascii").splitlines():
+        if line.startswith(f"{name}:"):
             return int(line.split()[1]) * 1024
-    return None
+    return 0

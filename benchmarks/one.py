@@ -1,16 +1,19 @@
-"""One measurement in a process of its own: `python -m benchmarks.one` is called by `run`."""
+"""One measurement in a process of its own: `python -m benchmarks.one` is called by `measure`."""
 
 from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
+from typing import Any
 
+from benchmarks.contenders import Unable
 from benchmarks.peers import ALL
 from benchmarks.workloads import WORKLOADS
 
 
 def main(argv: list[str]) -> None:
-    """Run a workload on a contender; print its figures as JSON in the last line.
+    """Run a workload on a contender; print what came of it as JSON in the last line.
 
     Args:
         argv: Names of the workload and the contender, n, number of workers.
@@ -21,11 +24,16 @@ def main(argv: list[str]) -> None:
         sys.path.insert(0, str(workload.folder))
     contender = ALL[name].make(workers)
     contender.open()
+    said: dict[str, Any] = {}
     try:
-        figures = workload.run(contender, n)
+        said["figures"] = workload.run(contender, n)
+    except Unable as lack:
+        said["unable"] = str(lack)
     finally:
         contender.close()
-    print(json.dumps(figures))
+    if ALL[name].ours:
+        said["code"] = str(Path(sys.modules["fancypipe_core"].__file__ or ""))
+    print(json.dumps(said))
 
 
 if __name__ == "__main__":

@@ -1,27 +1,59 @@
-"""Peers that are measured if they are installed: dask, joblib, loky."""
+"""Peers that are measured if they are installed: dask, distributed, joblib, loky, mpire, ray."""
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from importlib import import_module
 from importlib.util import find_spec
+from multiprocessing import get_context
 from typing import Any
 
-from benchmarks.clusters import CLUSTERS
-from benchmarks.contenders import CONTENDERS, Contender, Entry, Futures, Node
+from benchmarks.contenders import Contender, Entry, Node
+from benchmarks.ours import OURS
+from benchmarks.standard import STANDARD, Futures, Pool
 
-__all__ = ["ALL", "installed"]
+__all__ = ["ALL", "missing"]
+
+_DASK = """\
+from dask.{module} import get
+
+
+def noop(value):
+    return value
+
+
+if __name__ == "__main__":
+    assert get({{"k": (noop, 1)}}, "k", num_workers={workers}) == 1
+"""
+
+_JOBLIB = """\
+from joblib import Parallel, delayed
+
+
+def noop(value):
+    return value
+
+
+if __name__ == "__main__":
+    assert Parallel({workers}, backend="{backend}")([delayed(noop)(1)]) == [1]
+"""
 
 
 class DaskThreads(Contender):
     """dask.threaded with graphs as plain dicts, which is its fastest way in."""
 
+    module = "threaded"
+
     def open(self) -> None:
         """Start the threads."""
-        from concurrent.futures import ThreadPoolExecutor
+        self._get = import_module(f"dask.{self.module}").get
+        self._pool: Any = self._executor()
 
-        self._get = import_module("dask.threaded").get
-        self._pool: Any = ThreadPoolExecutor(self.workers)
+    def _executor(self) -> Any:
+        return ThreadPoolExecutor(self.workers)
 
     def close(self) -> None:
         """Stop them."""
@@ -47,17 +79,18 @@ class DaskThreads(Contender):
         }
         return self._run(graph, [f"k{number}" for number in wanted])
 
+    def program(self) -> str:
+        """Return the source of a script."""
+        return _DASK.format(module=self.module, workers=self.workers)
+
 
 class DaskProcesses(DaskThreads):
     """dask.multiprocessing, on the kind of processes that it makes by default."""
 
-    def open(self) -> None:
-        """Start the processes."""
-        from concurrent.futures import ProcessPoolExecutor
-        from multiprocessing import get_context
+    module = "multiprocessing"
 
-        self._get = import_module("dask.multiprocessing").get
-        self._pool = ProcessPoolExecutor(self.workers, mp_context=get_context("spawn"))
+    def _executor(self) -> Any:
+        return ProcessPoolExecutor(self.workers, mp_context=get_context("spawn"))
 
 
 class JoblibThreads(Contender):
@@ -85,6 +118,12 @@ class JoblibThreads(Contender):
         call = self._delayed(function)
         return list(self._parallel(call(arg) for arg in args))
 
+    map = many
+
+    def program(self) -> str:
+        """Return the source of a script."""
+        return _JOBLIB.format(backend=self.backend, workers=self.workers)
+
 
 class JoblibLoky(JoblibThreads):
     """joblib.Parallel on processes."""
@@ -95,22 +134,142 @@ class JoblibLoky(JoblibThreads):
 class Loky(Futures):
     """loky's own executor."""
 
+    _imports, _make = "loky", "ProcessPoolExecutor"
+
     def open(self) -> None:
         """Start the processes."""
         self._pool = import_module("loky").ProcessPoolExecutor(self.workers)
 
 
+class Mpire(Pool):
+    """mpire.WorkerPool.apply_async."""
+
+    _imports, _make = "from mpire import WorkerPool", "WorkerPool"
+
+    def open(self) -> None:
+        """Start the processes."""
+        self._pool = import_module("mpire").WorkerPool(self.workers)
+
+    def close(self) -> None:
+        """Stop them."""
+        self._pool.stop_and_join()
+
+    def map(self, function: Callable[..., Any], args: Sequence[Any]) -> list[Any]:
+        """Its quickest way."""
+        return list(self._pool.map_unordered(function, args))
+
+
+class _WithRefs(Contender):
+    """What gives out references that other calls take."""
+
+    def _submit(self, function: Callable[..., Any], *args: Any) -> Any:
+        raise NotImplementedError
+
+    def _gather(self, refs: list[Any]) -> list[Any]:
+        raise NotImplementedError
+
+    def one(self, function: Callable[..., Any], arg: Any) -> Any:
+        """Submit and wait."""
+        return self._gather([self._submit(function, arg)])[0]
+
+    def many(self, function: Callable[..., Any], args: Iterable[Any]) -> list[Any]:
+        """Submit each, then gather."""
+        return self._gather([self._submit(function, arg) for arg in args])
+
+    def graph(self, nodes: Sequence[Node], wanted: Sequence[int]) -> list[Any]:
+        """Submit each with the references to what it needs."""
+        refs: list[Any] = []
+        for node in nodes:
+            refs.append(self._submit(node.function, *[refs[n] for n in node.needs], *node.args))
+        return self._gather([refs[number] for number in wanted])
+
+
+class DaskDistributed(_WithRefs):
+    """dask.distributed at its best: no limit to what waits at a worker, and `Client.map`.
+
+    A local cluster of processes with one thread in each; its scheduler is in the client's
+    process.
+    """
+
+    def open(self) -> None:
+        """Start the cluster."""
+        import_module("dask").config.set({"distributed.scheduler.worker-saturation": "inf"})
+        distributed = import_module("dask.distributed")
+        self._folder = tempfile.TemporaryDirectory()
+        self._cluster = distributed.LocalCluster(
+            n_workers=self.workers,
+            threads_per_worker=1,
+            processes=True,
+            dashboard_address=None,
+            local_directory=self._folder.name,
+        )
+        self._client: Any = distributed.Client(self._cluster)
+
+    def close(self) -> None:
+        """Stop it."""
+        self._client.close()
+        self._cluster.close()
+        self._folder.cleanup()
+
+    def _submit(self, function: Callable[..., Any], *args: Any) -> Any:
+        return self._client.submit(function, *args, pure=False)
+
+    def _gather(self, refs: list[Any]) -> list[Any]:
+        return list(self._client.gather(refs))
+
+    def many(self, function: Callable[..., Any], args: Iterable[Any]) -> list[Any]:
+        """One call for all: twice as quick as one for each."""
+        return self._gather(self._client.map(function, list(args), pure=False))
+
+
+class Ray(_WithRefs):
+    """Tasks of ray, on a machine of its own making."""
+
+    def open(self) -> None:
+        """Start it."""
+        os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+        self._ray: Any = import_module("ray")
+        self._made: dict[Callable[..., Any], Any] = {}
+        self._ray.init(
+            num_cpus=self.workers,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level="error",
+        )
+
+    def close(self) -> None:
+        """Stop it."""
+        self._ray.shutdown()
+
+    def _submit(self, function: Callable[..., Any], *args: Any) -> Any:
+        made = self._made.get(function)
+        if made is None:
+            made = self._made[function] = self._ray.remote(function)
+        return made.remote(*args)
+
+    def _gather(self, refs: list[Any]) -> list[Any]:
+        return list(self._ray.get(refs))
+
+
+_NO_GRAPH = ("noop", "map", "roundtrip", "results", "mixed", "sleeps", "memory", "start")
+
 ALL: dict[str, Entry] = {
-    **CONTENDERS,
+    **OURS,
+    **STANDARD,
     "dask-threads": Entry(DaskThreads, "threads", needs="dask"),
-    "joblib-threads": Entry(JoblibThreads, "threads", needs="joblib"),
+    "joblib-threads": Entry(JoblibThreads, "threads", needs="joblib", only=_NO_GRAPH),
     "dask-processes": Entry(DaskProcesses, "processes", needs="dask"),
-    "joblib-loky": Entry(JoblibLoky, "processes", needs="joblib"),
-    "loky": Entry(Loky, "processes", needs="loky", graph_name="loky + graphlib"),
-    **CLUSTERS,
+    "joblib": Entry(JoblibLoky, "processes", needs="joblib", only=_NO_GRAPH),
+    "loky": Entry(Loky, "processes", needs="loky"),
+    "mpire": Entry(Mpire, "processes", needs="mpire"),
+    "distributed": Entry(
+        DaskDistributed, "over TCP", needs="distributed", fewer=5, slow_start=True
+    ),
+    "ray": Entry(Ray, "over TCP", needs="ray", fewer=5, slow_start=True),
 }
 
 
-def installed(name: str) -> bool:
-    """Tell whether what a contender needs is there."""
-    return not ALL[name].needs or find_spec(ALL[name].needs) is not None
+def missing(name: str) -> str:
+    """Return why a contender cannot be measured here; empty if it can."""
+    needs = ALL[name].needs
+    return "" if not needs or find_spec(needs) else f"{needs} is not installed"

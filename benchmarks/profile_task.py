@@ -27,6 +27,7 @@ from fancypipe_core._engine.driver import Driver
 from fancypipe_core._engine.machine import states as table
 from fancypipe_core._engine.machine.scheduler import Scheduler
 from fancypipe_core._engine.report import Report
+from fancypipe_core._engine.roots import gatherer
 from fancypipe_core._model.temp_paths import Keeper
 from fancypipe_core._wire.messages import (
     FromWorker,
@@ -137,7 +138,7 @@ def stages_of(backend: str, n: int, folder: str) -> Stages:
     graph = driver.graph
 
     refs = stages.time("client", "make instances", lambda: [noop(i) for i in range(n)])
-    root = graph.nodes[driver._gatherer(refs, None)]
+    root = graph.nodes[gatherer(graph, refs, None)]
     numbers = stages.time(
         "client", "find references, make nodes", lambda: list(graph.grow(root.id))
     )

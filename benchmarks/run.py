@@ -1,217 +1,161 @@
-"""Runs workloads on all contenders in turn, and prints tables.
-
-Each measurement is made in a fresh process, and the contenders take turns: what
-else the machine does hits all of them alike.
-"""
+"""The command line: what is measured, and what is done with the figures."""
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
-import subprocess
 import sys
-import tempfile
-from collections.abc import Callable, Sequence
-from functools import partial
-from importlib import metadata
+from collections.abc import Sequence
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
-from benchmarks import table
-from benchmarks.memory import PeakWatch
-from benchmarks.peers import ALL, installed
-from benchmarks.programs import PROGRAMS
-from benchmarks.workloads import SECONDS, WORKLOADS, Figures, Measure
+from benchmarks import machine, report
+from benchmarks.measure import ROOT, Measured, Subject, in_rounds, takes_part
+from benchmarks.peers import ALL, missing
+from benchmarks.ratios import change_table, changes, judged, line_table
+from benchmarks.targets import LINES
+from benchmarks.workloads import WORKLOADS
 
-ROOT = Path(__file__).resolve().parents[1]
-_LIMIT = 900  # seconds for one measurement
+_QUICK_ROUNDS = 3
+_OTHER = "{} @ other"  # a contender of another checkout
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure and print; return 1 if anything failed."""
     options = _options(argv)
     if options.list:
-        titles = {
-            name: one.title.replace("{n:,}", "N").replace("{n}", "N")
-            for name, one in WORKLOADS.items()
-        }
-        titles |= {name: one.title for name, one in PROGRAMS.items()}
-        for name, title in titles.items():
-            print(f"{name:10} {title}")
+        for name, one in WORKLOADS.items():
+            print(f"{name:12} {one.title.replace('{n:,}', 'N').replace('{n}', 'N')}")
         return 0
-    print(_machine(options), end="\n\n", flush=True)
-    kept: list[dict[str, Any]] = []
-    failed = False
-    for name in options.workloads or [*WORKLOADS, *PROGRAMS]:
-        for title, n, measures, runs in _measured(name, options):
-            failed = failed or not all(runs.values())
-            ours_only = name in WORKLOADS and WORKLOADS[name].only_ours
-            heading, rows = table.rows_of(runs, measures, n, speed_up=ours_only)
-            print(f"### {title}\n\n{table.markdown(heading, rows)}\n", flush=True)
-            kept.append({"workload": name, "title": title, "n": n, "runs": runs})
-    if options.json:
-        content = {"machine": _machine(options), "workers": options.workers, "results": kept}
-        options.json.write_text(json.dumps(content, indent=1), encoding="utf-8")
-    return int(failed)
+    if options.figures:
+        facts, measured = report.from_json(options.figures.read_text("utf-8"))
+    else:
+        facts = machine.facts(_asked(options), ROOT)
+        facts |= {"workers": options.workers, "quick": options.quick}
+        print(machine.described(facts), end="\n\n", flush=True)
+        measured = []
+        for name in options.workloads:
+            measured.append(_measured(name, options))
+            if options.json:  # as much as there is, should the rest be cut short
+                options.json.write_text(report.to_json(facts, measured), encoding="utf-8")
+            print(report.headed(measured[-1], "###"), end="\n\n", flush=True)
+    if options.against:
+        print(change_table([one for found in measured for one in changes(found, _pairs(options))]))
+    else:
+        results = judged(LINES, measured)
+        if results:
+            print(line_table(results), report.reached(results), sep="\n\n")
+    if options.table:
+        for path in report.write(options.table, facts, measured):
+            print(f"wrote {path}", file=sys.stderr)
+    return int(any(one.failed for one in measured))
+
+
+def _measured(name: str, options: argparse.Namespace) -> Measured:
+    """Run a workload with everybody who takes part."""
+    workload = WORKLOADS[name]
+    names, lacks = [], {}
+    for who in _asked(options, name):
+        lack = missing(who)
+        if lack:
+            lacks[who] = lack
+        else:
+            names.append(who)
+    subjects = [Subject(who, who) for who in names]
+    if options.against:
+        others = [Subject(_OTHER.format(who), who, options.against) for who in names]
+        subjects = [one for pair in zip(subjects, others, strict=True) for one in pair]
+    n = options.n or (workload.quick if options.quick else workload.n)
+    rounds = options.rounds or (_QUICK_ROUNDS if options.quick else workload.rounds)
+    found = in_rounds(name, subjects, n, options.workers, rounds)
+    found.lacks |= lacks
+    return found
+
+
+def _asked(options: argparse.Namespace, workload: str = "") -> list[str]:
+    """Return the contenders that are asked for; with a workload, those that take part."""
+    compared = {
+        who
+        for line in LINES
+        if workload in ("", line.workload)
+        for who in (line.ours, line.peer)
+        if who
+    }
+    names = []
+    for name, entry in ALL.items():
+        asked = options.ours if entry.ours else options.peers
+        if asked is not None:
+            wanted = name in asked.split(",")
+        elif options.against:
+            wanted = entry.ours
+        elif options.quick or options.table:
+            wanted = name in compared and not (options.quick and entry.slow_start)
+        else:
+            wanted = True
+        if wanted and (not workload or takes_part(name, workload)):
+            names.append(name)
+    return names
+
+
+def _pairs(options: argparse.Namespace) -> dict[str, str]:
+    return {name: _OTHER.format(name) for name in _asked(options)}
 
 
 def _options(argv: Sequence[str] | None) -> argparse.Namespace:
-    names = [*WORKLOADS, *PROGRAMS]
+    peers = ", ".join(name for name in ALL if not ALL[name].ours)
+    ours = ", ".join(name for name in ALL if ALL[name].ours)
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
         description="Measure fancypipe and its peers side by side; print Markdown.",
     )
-    parser.add_argument("workloads", nargs="*", metavar="WORKLOAD", help=f"of {', '.join(names)}")
-    parser.add_argument("--list", action="store_true", help="say what each workload is, and end")
-    parser.add_argument(
-        "--peers",
-        metavar="A,B",
-        help=f"only these besides ours, or none; of {', '.join(n for n in ALL if not ALL[n].ours)}",
+    add: Any = parser.add_argument
+    add("workloads", nargs="*", metavar="WORKLOAD", help=f"of {', '.join(WORKLOADS)}")
+    add("--list", action="store_true", help="say what each workload is, and end")
+    add("--quick", action="store_true", help="small sizes, and only who starts quickly: 2 minutes")
+    add(
+        "--table",
+        type=Path,
+        metavar="FOLDER",
+        help="only what has a target; write figures.json, figures.md and ratios.svg into a folder",
     )
-    parser.add_argument("--ours", metavar="A,B", help="only these of ours: serial, threads, procs")
-    parser.add_argument("--n", type=int, metavar="N", help="another size than usual")
-    parser.add_argument("--workers", type=int, default=2, metavar="N", help="2 by default")
-    parser.add_argument("--repeat", type=int, default=5, metavar="N", help="5 by default")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="keep every single figure")
+    add(
+        "--against",
+        type=Path,
+        metavar="CHECKOUT",
+        help="compare ours with ours of another checkout, in one run",
+    )
+    add("--figures", type=Path, metavar="FILE", help="measure nothing; take this JSON")
+    add("--peers", metavar="A,B", help=f"only these besides ours, or none; of {peers}")
+    add("--ours", metavar="A,B", help=f"only these of ours; of {ours}")
+    add("--n", type=int, metavar="N", help="another size than usual")
+    add("--workers", type=int, default=2, metavar="N", help="2 by default")
+    add("--rounds", type=int, metavar="N", help="how often each is measured; 2 to 5 by default")
+    add("--json", type=Path, metavar="FILE", help="keep every single figure")
     options = parser.parse_args(argv)
+    _check_names(parser, options)
+    for name in ("workers", "rounds", "n"):
+        if getattr(options, name) is not None and getattr(options, name) < 1:
+            parser.error(f"--{name} must be 1 or more")
+    if options.figures and not options.figures.is_file():
+        parser.error(f"there is no file {options.figures}")
+    if options.against:
+        options.against = options.against.resolve()
+        if not (options.against / "fancypipe_core" / "src").is_dir():
+            parser.error(f"{options.against} is no checkout of fancypipe")
+    if not options.workloads:
+        lines_only = options.quick or options.table or options.against
+        targets = {line.workload for line in LINES}
+        options.workloads = [name for name in WORKLOADS if not lines_only or name in targets]
+    return options
+
+
+def _check_names(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """End with a message if something is asked for that there is not."""
     for name in options.workloads:
-        if name not in names:
-            parser.error(f"there is no workload {name!r}; there are: {', '.join(names)}")
-    options.contenders = []
-    for name, entry in ALL.items():
-        asked = options.ours if entry.ours else options.peers
-        if asked is None or name in asked.split(","):
-            if installed(name):
-                options.contenders.append(name)
-            elif asked is not None:
-                parser.error(f"{name} needs {entry.needs}, which is not installed")
+        if name not in WORKLOADS:
+            parser.error(f"there is no workload {name!r}; there are: {', '.join(WORKLOADS)}")
     for asked in (options.peers, options.ours):
         for name in (asked or "none").split(","):
             if name not in ALL and name != "none":
                 parser.error(f"there is no contender {name!r}; there are: {', '.join(ALL)}")
-    if min(options.workers, options.repeat) < 1:
-        parser.error("--workers and --repeat must be 1 or more")
-    return options
-
-
-def _machine(options: argparse.Namespace) -> str:
-    allowed = getattr(os, "sched_getaffinity", None)
-    cores = len(allowed(0)) if allowed else os.cpu_count()
-    needed = {ALL[name].needs for name in options.contenders} - {""}
-    versions = [f"{name} {metadata.version(name)}" for name in ("fancypipe-core", *sorted(needed))]
-    return (
-        f"{cores} cores, {platform.system()} {platform.machine()}, "
-        f"{platform.python_implementation()} {platform.python_version()}, {', '.join(versions)}; "
-        f"{options.workers} workers, {options.repeat} repeats, "
-        f"load {os.getloadavg()[0]:.1f} before"
-    )
-
-
-Measured = tuple[str, int, Sequence[Measure], dict[str, list[Figures]]]
-
-
-def _measured(name: str, options: argparse.Namespace) -> list[Measured]:
-    """Run a workload in all its sizes."""
-    if name in PROGRAMS:
-        return [_programs(name, options)]
-    workload = WORKLOADS[name]
-    found = []
-    for n in workload.sizes if options.n is None else [options.n]:
-        names = [who for who in options.contenders if _takes_part(who, name)]
-        title = f"{name}: {workload.title.format(n=n)}"
-
-        attempt = partial(_one, name, n, options.workers)
-        runs = _in_turns(names, attempt, options.repeat)
-        if workload.memory:
-            _add_memory(name, n, options, runs)
-        found.append((title, n, workload.measures, runs))
-    return found
-
-
-def _takes_part(who: str, name: str) -> bool:
-    entry, workload = ALL[who], WORKLOADS[name]
-    if workload.only_ours:
-        return entry.ours
-    # joblib has no graphs, and nobody writes that loop around it.
-    return not (workload.is_graph and who.startswith("joblib"))
-
-
-def _in_turns(
-    names: Sequence[str], attempt: Callable[[str], Figures | None], repeat: int
-) -> dict[str, list[Figures]]:
-    runs: dict[str, list[Figures]] = {name: [] for name in names}
-    for turn in range(repeat):
-        # There and back, so that nobody always comes after the same neighbour.
-        for name in names if turn % 2 == 0 else reversed(names):
-            print(f"  {turn + 1}/{repeat} {name}", file=sys.stderr, flush=True)
-            figures = attempt(name)
-            if figures is not None:
-                runs[name].append(figures)
-    return runs
-
-
-def _command(name: str, n: int, workers: int, who: str) -> list[str]:
-    return [sys.executable, "-m", "benchmarks.one", name, who, str(n), str(workers)]
-
-
-def _one(name: str, n: int, workers: int, who: str) -> Figures | None:
-    """Run a measurement; None if it failed, which is said."""
-    done = subprocess.run(
-        _command(name, n, workers, who),
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=_LIMIT,
-    )
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-        print(f"{name}: {who} failed: {last}", file=sys.stderr)
-        return None
-    figures: Figures = json.loads(done.stdout.splitlines()[-1])
-    return figures
-
-
-def _add_memory(
-    name: str, n: int, options: argparse.Namespace, runs: dict[str, list[Figures]]
-) -> None:
-    """Run once more with the memory watched: watching takes time, so it is not timed."""
-    for who, figures in runs.items():
-        if not figures:
-            continue
-        command = _command(name, n, options.workers, who)
-        process = subprocess.Popen(
-            command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        with PeakWatch(process.pid) as watch:
-            process.wait(_LIMIT)
-        if watch.peak is not None:
-            figures[0]["pss"] = watch.peak
-
-
-def _programs(name: str, options: argparse.Namespace) -> Measured:
-    program = PROGRAMS[name]
-    title = f"{name}: {program.title}"
-    with tempfile.TemporaryDirectory() as folder:
-        commands = program.commands(options.workers, Path(folder))
-        names = [who for who in commands if who not in ALL or who in options.contenders]
-
-        def attempt(who: str) -> Figures | None:
-            begin = perf_counter()
-            done = subprocess.run(
-                commands[who], capture_output=True, text=True, check=False, timeout=_LIMIT
-            )
-            seconds = perf_counter() - begin
-            if done.returncode:
-                last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-                print(f"{title}: {who} failed: {last}", file=sys.stderr)
-                return None
-            return {"seconds": seconds}
-
-        for who in names:  # once, so that what is read from disk is in memory
-            attempt(who)
-        runs = _in_turns(names, attempt, options.repeat)
-    return title, 1, [SECONDS], runs
+            if name in ALL and missing(name):
+                parser.error(f"{name} cannot be measured: {missing(name)}")

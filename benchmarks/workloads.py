@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import random
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from statistics import median
 from time import perf_counter
 from typing import Any
 
-from benchmarks import jobs, memory
-from benchmarks.contenders import Contender, Node, Ours
+from benchmarks import jobs
+from benchmarks.contenders import Contender, Node, Unable
+from benchmarks.memory import PeakWatch, own_peak
+from benchmarks.ours import Ours
 from benchmarks.storm import Storm
 
 __all__ = ["WORKLOADS", "Measure", "Workload"]
@@ -27,18 +33,18 @@ class Measure:
     Attributes:
         key: Its name in the figures that a run gives.
         title: Its heading.
-        form: How a number is written: `time`, `rate` (n per second), `bytes`, `count`.
-        ratio: Whether contenders are compared by it; one column is.
+        form: How a number is written: `time`, `rate` (n per second), `bytes`, `count`, `times`,
+            `percent`.
     """
 
     key: str
     title: str
     form: str
-    ratio: bool = False
 
 
-SECONDS = Measure("seconds", "time", "time", ratio=True)
+SECONDS = Measure("seconds", "time", "time")
 RATE = Measure("seconds", "tasks/s", "rate")
+OVER = Measure("over", "over the ideal", "percent")
 
 
 @dataclass(frozen=True)
@@ -47,23 +53,25 @@ class Workload:
 
     Attributes:
         title: What it is, with `{n}`.
-        sizes: The values of n that it is run with by default.
-        measures: What is reported of it.
+        n: Its size.
+        quick: Its size for a quick look.
         run: Runs it on an open contender; returns the figures.
-        is_graph: Whether its tasks depend on each other.
+        measures: What is reported of it; contenders are compared by the first.
+        each_alike: Whether it takes as long for each of few tasks as of many.
         only_ours: Whether it is written for fancypipe, so that there are no peers.
         folder: Where its modules are, if they are not ours.
-        memory: Whether one more run is made to watch the memory of all processes.
+        rounds: How many times each contender runs it.
     """
 
     title: str
-    sizes: Sequence[int]
-    measures: Sequence[Measure]
+    n: int
+    quick: int
     run: Callable[[Contender, int], Figures]
-    is_graph: bool = False
+    measures: Sequence[Measure] = (SECONDS,)
+    each_alike: bool = False
     only_ours: bool = False
     folder: Path | None = None
-    memory: bool = False
+    rounds: int = 5
 
 
 def _check(values: Any, expected: Any) -> None:
@@ -92,6 +100,17 @@ def noop(contender: Contender, n: int) -> Figures:
     values = contender.many(jobs.noop, range(n))
     seconds = perf_counter() - begin
     _check(values, list(range(n)))
+    return {"seconds": seconds}
+
+
+def mapped(contender: Contender, n: int) -> Figures:
+    """As `noop`, by one call for all, in any order."""
+    warm(contender)
+    _check(sorted(contender.map(jobs.noop, range(n // 10))), list(range(n // 10)))
+    begin = perf_counter()
+    values = contender.map(jobs.noop, range(n))
+    seconds = perf_counter() - begin
+    _check(sorted(values), list(range(n)))
     return {"seconds": seconds}
 
 
@@ -167,6 +186,18 @@ def array(contender: Contender, n: int) -> Figures:
     return {"seconds": seconds}
 
 
+def array_memory(contender: Contender, n: int) -> Figures:
+    """The same, timed by nobody: how many times the array all processes' memory grows by."""
+    with PeakWatch(os.getpid()) as watch:
+        # What is there before the array is made, imports and all.
+        _warm_numpy(contender)
+        before = watch.begin()
+        array(contender, n)
+    if watch.peak is None or before is None:
+        raise Unable("this platform does not tell how much memory processes share")
+    return {"growth": (watch.peak - before) / (n * 1024 * 1024), "peak": float(watch.peak)}
+
+
 def results(contender: Contender, n: int) -> Figures:
     """Results of 1 MB each, all brought to the client and kept there."""
     _warm_numpy(contender)
@@ -179,28 +210,70 @@ def results(contender: Contender, n: int) -> Figures:
     return {"seconds": seconds}
 
 
+def _over(contender: Contender, function: Callable[..., Any], args: Sequence[float]) -> Figures:
+    """Run tasks that wait; compare with what nobody can be quicker than."""
+    warm(contender)
+    begin = perf_counter()
+    values = contender.many(function, args)
+    seconds = perf_counter() - begin
+    _check(values, list(args))
+    ideal = max(sum(args) / contender.workers, *args) + 2 * contender.delay
+    return {"over": seconds / ideal - 1, "seconds": seconds}
+
+
+def mixed(contender: Contender, n: int) -> Figures:
+    """Tasks of which one in twenty takes half a second, and the others a millisecond."""
+    long = n // 20
+    seconds = [0.5] * long + [0.001] * (n - long)
+    random.Random(1).shuffle(seconds)
+    return _over(contender, jobs.sleep, seconds)
+
+
+def sleeps(contender: Contender, n: int) -> Figures:
+    """Tasks that wait 10 ms each."""
+    return _over(contender, jobs.sleep, [0.01] * n)
+
+
 def memory_per_task(contender: Contender, n: int) -> Figures:
     """Growth of the client's peak memory over a run of n tasks that do nothing."""
     warm(contender)
-    before = memory.own_peak()
+    before, begin = own_peak(), perf_counter()
     values = contender.many(jobs.noop, range(n))
-    after = memory.own_peak()
+    after = own_peak()
+    seconds = perf_counter() - begin
     _check(values, list(range(n)))
-    return {"bytes": (after - before) / n}
+    return {"bytes": (after - before) / n, "seconds": seconds}
 
 
 def storm(contender: Contender, n: int) -> Figures:
     """Tasks of 10 ms, undisturbed, and with a random child killed every half second."""
     warm(contender)
     begin = perf_counter()
-    _check(contender.many(jobs.sleep_10_ms, range(n)), list(range(n)))
+    _check(contender.many(jobs.sleep, [0.01] * n), [0.01] * n)
     calm = perf_counter() - begin
     with Storm(0.5) as weather:
         begin = perf_counter()
-        values = contender.many(jobs.sleep_10_ms, range(n))
+        values = contender.many(jobs.sleep, [0.01] * n)
         seconds = perf_counter() - begin
-    _check(values, list(range(n)))
+    _check(values, [0.01] * n)
     return {"seconds": seconds, "calm": calm, "hits": float(weather.hits)}
+
+
+def start(contender: Contender, n: int) -> Figures:
+    """A script that starts, runs one no-op and ends, and a bare interpreter, in turn."""
+    took: dict[str, list[float]] = {"script": [], "bare": []}
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "script.py"
+        file.write_text(contender.program(), encoding="utf-8")
+        commands = {"script": [sys.executable, str(file)], "bare": [sys.executable, "-c", "pass"]}
+        subprocess.run(commands["script"], check=True)  # from here on its files are in memory
+        for _ in range(n):
+            for name, command in commands.items():
+                begin = perf_counter()
+                subprocess.run(command, check=True)
+                took[name].append(perf_counter() - begin)
+    script, bare = median(took["script"]), median(took["bare"])
+    return {"over": script - bare, "seconds": script, "bare": bare}
 
 
 def brain(contender: Contender, n: int) -> Figures:
@@ -217,45 +290,67 @@ def brain(contender: Contender, n: int) -> Figures:
 _BRAIN = Path(__file__).resolve().parents[1] / "examples" / "brain"
 
 WORKLOADS: dict[str, Workload] = {
-    "noop": Workload("{n:,} independent no-ops", [10_000, 100_000], [SECONDS, RATE], noop),
+    "noop": Workload(
+        "{n:,} independent no-ops", 100_000, 5_000, noop, [SECONDS, RATE], each_alike=True, rounds=3
+    ),
+    "map": Workload(
+        "{n:,} no-ops by one call", 100_000, 20_000, mapped, [SECONDS, RATE], each_alike=True
+    ),
     "roundtrip": Workload(
         "round trip of one no-op in an open session, {n:,} times",
-        [2_000],
-        [Measure("p50", "p50", "time", ratio=True), Measure("p99", "p99", "time")],
+        1_000,
+        200,
         roundtrip,
+        [Measure("p50", "p50", "time"), Measure("p99", "p99", "time")],
     ),
-    "tree": Workload("binary tree of {n:,} leaves", [4_096], [SECONDS], tree, is_graph=True),
-    "chain": Workload("chain of {n:,}", [1_000], [SECONDS], chain, is_graph=True),
-    "layers": Workload(
-        "{n} layers of 50, three needs each", [100], [SECONDS], layers, is_graph=True
+    "tree": Workload("binary tree of {n:,} leaves", 4_096, 512, tree),
+    "chain": Workload("chain of {n:,}", 1_000, 200, chain),
+    "layers": Workload("{n} layers of 50, three needs each", 100, 10, layers),
+    "array": Workload("float64 array of {n} MB made by one task, summed by eight", 256, 32, array),
+    "array-memory": Workload(
+        "growth of all processes' memory while {n} MB are made and summed by eight",
+        256,
+        32,
+        array_memory,
+        [
+            Measure("growth", "growth, in arrays", "times"),
+            Measure("peak", "peak of all processes", "bytes"),
+        ],
+        rounds=3,
     ),
-    "array": Workload(
-        "float64 array of {n} MB made by one task, summed by eight",
-        [256],
-        [SECONDS, Measure("pss", "peak memory of all processes", "bytes")],
-        array,
-        is_graph=True,
-        memory=True,
+    "results": Workload("{n:,} results of 1 MB", 2_000, 100, results, [SECONDS, RATE], rounds=3),
+    "mixed": Workload(
+        "{n} tasks: one in 20 of 0.5 s, the others of 1 ms", 200, 40, mixed, [OVER, SECONDS]
     ),
-    "results": Workload("{n:,} results of 1 MB", [2_000], [SECONDS, RATE], results),
+    "sleeps": Workload("{n} tasks of 10 ms", 400, 100, sleeps, [OVER, SECONDS]),
     "memory": Workload(
         "memory of the client per task, {n:,} no-ops",
-        [100_000],
-        [Measure("bytes", "per task", "bytes", ratio=True)],
+        1_000_000,
+        50_000,
         memory_per_task,
+        [Measure("bytes", "per task", "bytes"), SECONDS],
+        rounds=2,
+    ),
+    "start": Workload(
+        "a whole process: start, one no-op, end; median of {n}",
+        5,
+        2,
+        start,
+        [
+            Measure("over", "over bare Python", "time"),
+            SECONDS,
+            Measure("bare", "bare Python", "time"),
+        ],
     ),
     "storm": Workload(
         "{n:,} tasks of 10 ms, a random child killed every 0.5 s",
-        [2_000],
-        [
-            SECONDS,
-            Measure("calm", "undisturbed", "time"),
-            Measure("hits", "kills", "count"),
-        ],
+        2_000,
+        200,
         storm,
+        [SECONDS, Measure("calm", "undisturbed", "time"), Measure("hits", "kills", "count")],
         only_ours=True,
     ),
     "brain": Workload(
-        "brain example, {n} volumes", [2], [SECONDS], brain, only_ours=True, folder=_BRAIN
+        "brain example, {n} volumes (0: its quick look)", 2, 0, brain, only_ours=True, folder=_BRAIN
     ),
 }

@@ -20,14 +20,24 @@ _CONTENTS = """
 
 tutorial
 concepts
+howto/which-backend
 howto/debugging
 howto/when-it-does-not-run
 howto/errors-and-retries
 howto/timeouts
+howto/needs
 howto/stopping-a-run
 howto/nested-graphs
+howto/map
 howto/external-programs
 howto/many-machines
+howto/dask
+howto/ray
+howto/slurm
+howto/from-other-tools
+howto/live-sessions
+howto/asyncio-and-notebooks
+howto/joblib-and-dask
 howto/settings
 howto/tab-completion
 howto/write-a-backend
@@ -37,6 +47,8 @@ reference
 architecture
 remote
 faults
+benchmarks/README
+benchmarks/figures
 decisions/README
 ```
 """

@@ -418,6 +418,7 @@ FOUND_LATER = [
         84,
         "A session is used in a fork",
         "`run()` says there that the session belongs to another process; to close it does nothing. "
+        "Futures and streams of the parent end there with the same error, whoever waits for them. "
         "The fork lets go of the workers' channels at once, and the parent never notices.",
     ),
     Row(
@@ -451,6 +452,44 @@ FOUND_LATER = [
         "Code and globals are the user's on both sides, also where no file system is shared: what "
         "the client's imports reach outside of what is installed travels, and what is too large "
         "for that is named.",
+    ),
+    Row(
+        90,
+        "Shared memory is full, or there is none, or no descriptor is left for a value in it",
+        "What cannot be put there or mapped is sent or copied; never is a process ended by a bus "
+        "error. Only where a process cannot even receive a value the task fails, and says why.",
+    ),
+    Row(
+        91,
+        "A worker, the client, or all of them at the same moment are killed while large values are "
+        "in shared memory",
+        "The kernel frees it with its last user. What a worker had reported is not lost with it.",
+    ),
+    Row(
+        92,
+        "An element of a map fails, kills its worker, or takes longer than it may",
+        "It is singled out, and the error names its index and its inputs. `retries`, `timeout` and "
+        "`max_losses` are its own; the others have their results.",
+    ),
+    Row(
+        93,
+        "Large values fill the memory",
+        "From the setting `value_memory` on, half of what was free, tasks are sent one at a time "
+        "until values are released, and that is said once.",
+    ),
+    Row(
+        94,
+        "The direct link between a client and a host process is refused, or breaks while tasks "
+        "run; or the manager does, while there is such a link",
+        "What they say goes the other way. Nothing is lost, runs twice, or is blamed on anybody.",
+    ),
+    Row(
+        95,
+        "The folder by which machines hand on large values is another one for a worker, is full, "
+        "is swept, or loses a file; or who writes there is killed",
+        "The value goes through the manager, as without a folder: the client has every value "
+        "itself. A result that is gone before the client has read it is made again. The client "
+        "removes what others have left, and the next what a killed client has left.",
     ),
 ]
 

@@ -11,6 +11,7 @@ import inspect
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import fancypipe_core
 from fancypipe_core import backend, errors, hooks
 from fancypipe_core._base.option_names import dashed
 from fancypipe_core._engine.machine import states as _states
+from fancypipe_core._model import task as _task
 from fancypipe_core._model.context import Context
 from fancypipe_core._settings import table as _settings
 from fancypipe_core.backend import protocols
@@ -169,6 +171,13 @@ def error_classes() -> str:
     return table(["error", "exit code", "meaning"], rows)
 
 
+def example(engine: str) -> str:
+    """A backend of the examples, whole; `tests/engines` runs it where its engine is."""
+    name = f"on_{engine}.py"
+    text = (ROOT / "examples" / "backends" / name).read_text("utf-8")
+    return f"<!-- file: {name} -->\n```python\n{text}```"
+
+
 # ---- the reference ----------------------------------------------------------------
 
 
@@ -246,6 +255,7 @@ def hook_list() -> str:
     return "\n".join(part(name, obj) for name, obj in found)
 
 
+ENGINES = ("parsl", "executorlib", "submitit", "mpi")
 _core = fancypipe_core
 MADE: dict[str, Callable[[], str]] = {
     "states": states,
@@ -254,6 +264,7 @@ MADE: dict[str, Callable[[], str]] = {
     "actions": lambda: records(_states.Action),
     "rooms": rooms,
     "faults": faults,
+    **{f"on-{engine}": partial(example, engine) for engine in ENGINES},
     "security": security,
     "settings": settings,
     "errors": error_classes,
@@ -261,6 +272,7 @@ MADE: dict[str, Callable[[], str]] = {
     "module": lambda: part("module", _core.module),
     "Task": lambda: part("Task", _core.Task, called=False),
     "Module": lambda: part("Module", _core.Module, called=False),
+    "map": lambda: part("task.map", _task.TaskFunction.map),
     "Ref": lambda: (
         part("Ref", _core.Ref, called=False) + "\n" + methods("Ref", _core.Ref, ["result"])
     ),
@@ -275,7 +287,13 @@ MADE: dict[str, Callable[[], str]] = {
     ),
     "run": lambda: part("run", _core.run),
     "Session": lambda: (
-        part("Session", _core.Session) + "\n" + methods("Session", _core.Session, ["run", "close"])
+        part("Session", _core.Session)
+        + "\n"
+        + methods(
+            "Session",
+            _core.Session,
+            ["run", "submit", "executor", "map", "stream", "as_completed", "cancel", "close"],
+        )
     ),
     "current": lambda: (
         part("current", _core.current)
@@ -283,7 +301,7 @@ MADE: dict[str, Callable[[], str]] = {
         + methods(
             "current()",
             Context,
-            ["name", "number", "attempt", "tempdir", "tempfile", "log", "progress"],
+            ["name", "number", "attempt", "index", "tempdir", "tempfile", "log", "progress"],
         )
     ),
     "hooks": hook_list,

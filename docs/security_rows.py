@@ -43,7 +43,8 @@ MANAGER = "the manager's process"
 TASK = "a task"
 
 _KEYS, _SECRET, _HOSTILE = "remote/test_keys.py", "remote/test_secret.py", "remote/test_hostile.py"
-_LIES, _HOSTS = "remote/test_lies.py", "remote/test_hosts.py"
+_LIES, _PARTIES = "remote/test_lies.py", "remote/test_lying_parties.py"
+_HOSTS, _DIRECT = "remote/test_hosts.py", "remote/test_direct_link.py"
 _START = "core/test_interpreter.py"
 _TRUST, _CLUSTER = "remote/test_trust.py", "remote/test_cluster.py"
 
@@ -99,20 +100,33 @@ ROWS = [
     Row(
         WORKER_KEY, "workers", False, "run anything on one, or learn how to speak as a client",
         (
-            f"{_LIES}::test_a_worker_key_runs_nothing_on_a_worker",
+            f"{_PARTIES}::test_a_worker_key_runs_nothing_on_a_worker",
             f"{_LIES}::test_a_key_is_asked_at_each_message",
             f"{_LIES}::test_nobody_is_told_a_links_name",
             f"{_LIES}::test_nobody_takes_a_host_processs_address",
         ),
     ),
     Row(
+        WORKER_KEY, "clients", False,
+        "take the direct link of a host process, or speak there for the manager or another worker",
+        (
+            f"{_DIRECT}::test_who_has_not_the_token_is_not_let_in",
+            f"{_DIRECT}::test_whoever_pretends_to_be_the_host_gets_nothing",
+            f"{_DIRECT}::test_over_a_direct_link_nobody_speaks_as_the_manager_or_for_others",
+        ),
+    ),
+    Row(
+        OTHER, "you", False, "have memory or messages that go past the manager on one machine",
+        ("core/test_shared_memory.py::test_another_user_is_not_let_in",),
+    ),
+    Row(
         ANY_KEY, "anybody", False,
         "end a process, or anybody's connection but its own, by what it says",
         (
-            f"{_LIES}::test_a_manager_drops_liars_and_keeps_the_others",
+            f"{_PARTIES}::test_a_manager_drops_liars_and_keeps_the_others",
             f"{_LIES}::test_what_cannot_be_read_ends_the_liars_connection_only",
             f"{_LIES}::test_a_connection_is_between_those_whom_it_was_made_for",
-            f"{_LIES}::test_fuzz_the_processes",
+            f"{_PARTIES}::test_fuzz_the_processes",
         ),
     ),
     Row(

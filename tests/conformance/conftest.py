@@ -8,14 +8,33 @@ import pytest
 
 from fancypipe_core import Session
 from tests.conformance import faulty as f
+from tests.remote.cluster import in_force
 
 BACKENDS = ("serial", "threads", "procs")
 
 
-@pytest.fixture(scope="module", params=BACKENDS)
-def backend(request: pytest.FixtureRequest) -> str:
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a module's tests on the backends that it names, by default on those that need nothing.
+
+    A test that names its own has the last word.
+    """
+    marks = metafunc.definition.iter_markers("parametrize")
+    if "backend" in metafunc.fixturenames and not any("backend" in one.args[0] for one in marks):
+        names = getattr(metafunc.module, "BACKENDS", BACKENDS)
+        metafunc.parametrize("backend", names, indirect=True, scope="module")
+
+
+@pytest.fixture(scope="module")
+def backend(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    """The name of a backend; for remote with a manager, and a worker of two slots, in force."""
     name: str = request.param
-    return name
+    if name != "remote":
+        yield name
+        return
+    with in_force(tmp_path_factory.mktemp("cluster")):
+        yield name
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from fancypipe_core import Session, errors
 
 
 def shares_memory(session: Session) -> bool:
-    return session.settings.backend != "procs"
+    return session.settings.backend not in ("procs", "remote")
 
 
 def raised(session: Session, instance: Any) -> errors.TaskError:

@@ -77,7 +77,7 @@ CHANGES: dict[str, Callable[[], object]] = {
     "temporary files": lambda: setattr(tempfile, "tempdir", "/nowhere"),
     "hook": lambda: setattr(sys, "excepthook", print),
     "switches": lambda: sys.setswitchinterval(0.5),
-    "multiprocessing": lambda: multiprocessing.set_start_method("forkserver"),
+    "multiprocessing": lambda: multiprocessing.set_start_method("forkserver", force=True),
 }
 
 

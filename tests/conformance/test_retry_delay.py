@@ -112,7 +112,7 @@ def test_a_run_that_is_stopped_waits_for_no_delay(one_worker: Session, tmp_path:
     def stop() -> None:
         while not log.exists() or not log.read_text():
             time.sleep(0.01)
-        one_worker.interrupt()
+        one_worker.cancel()
 
     stopper = threading.Thread(target=stop)
     stopper.start()

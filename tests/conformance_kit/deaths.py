@@ -106,6 +106,14 @@ def _neighbours_too(liar: Liar, event: Lost) -> Iterable[Event]:
     return [event, *(Lost(id, event.why) for id in liar.open)]
 
 
+def _another(liar: Liar, event: Lost) -> Iterable[Event]:
+    blamed = next((id for id in liar.open if id not in liar.said), None)  # each once: rule 3
+    if blamed is None:
+        return [event]
+    liar.said.append(blamed)
+    return [_with(event, guilty=False), Lost(blamed, event.why)]
+
+
 def _slower(liar: Liar, event: Lost) -> Iterable[Event]:
     liar.one_by_one = True
     return [event]
@@ -137,6 +145,8 @@ BUGS = {
     "a lost job ends well later": Bug(3, lambda _, event: [event, Done(event.id, Ok(()), 0.0)]),
     "one worker fewer, and nothing said": Bug(6, _slower),
     "nobody is guilty": Bug(6, lambda _, event: [_with(event, guilty=False)]),
+    "the wrong one is blamed": Bug(6, _another),
+    "who left is guilty": Bug(6, lambda _, event: [_with(event, reason="left")]),
     "nobody had begun": Bug(6, lambda _, event: [_with(event, started=False)]),
     "the certificate does not say how": Bug(6, lambda _, event: [_with(event, detail="it died")]),
     "the certificate names no process": Bug(6, lambda _, event: [_with(event, pid=0)]),
@@ -145,6 +155,19 @@ BUGS = {
     ),
     "the dead are not buried": Bug(9, _leaves_a_child, "after_deaths"),
 }
+
+
+def _vaguely(_: Liar, event: Lost) -> Iterable[Event]:
+    return [_with(event, detail="the worker is gone", host="", pid=0, reason="exit")]
+
+
+vague = BackendPlugin(
+    "vague",
+    (),
+    "procs, of which nobody learns what it died of",
+    lambda options: Liar(options, _vaguely),
+    certificates="vague",
+)
 
 
 def plugin_with(bug: str) -> BackendPlugin:

@@ -26,14 +26,16 @@ class Bug(NamedTuple):
         rule: The rule that it breaks.
         old: What stands there, once.
         new: What is put there.
+        tests: The rule whose tests are run, if that is another.
     """
 
     rule: int
     old: str
     new: str
+    tests: int = 0
 
 
-_EACH = "                events.append(done)\n"
+_EACH = "                events.append(event)\n"
 _TOLD = "                sink(events)\n"
 _KEEP = "        self._all = [*getattr(self, '_all', ()), *jobs]\n"
 _BUSY = """                break
@@ -51,12 +53,14 @@ BUGS = {
         "                return  # all are at work, and look for more when they are done\n",
         _BUSY,
     ),
-    "a result is told twice": Bug(3, _EACH, _EACH + "                events.append(done)\n"),
-    "a result is lost": Bug(3, _EACH, "                if done.id[0] % 97:\n    " + _EACH),
+    "a result is told twice": Bug(3, _EACH, _EACH + "                events.append(event)\n"),
+    "a result is lost": Bug(3, _EACH, "                if event.id[0] % 97:\n    " + _EACH),
     "the list of events is used again": Bug(4, _TOLD, _TOLD + "                events.clear()\n"),
-    "cancelled jobs end without a word": Bug(5, "lost.append(Lost(job.id, NOT_BEGUN))", "continue"),
+    "cancelled jobs end without a word": Bug(5, "lost.append(job.id)", "continue"),
     "a cancelled job counts as guilty": Bug(
-        5, "Lost(job.id, NOT_BEGUN)", "Lost(job.id, Certificate('cancelled', '', '', 0, False))"
+        5,
+        "self._emit([Lost(id, NOT_BEGUN) for id in lost])",
+        "self._emit([Lost(id, Certificate('cancelled', '', '', 0, False)) for id in lost])",
     ),
     "recall does nothing": Bug(5, "    recall = cancel", "    recall = lambda self, ids: None"),
     "one worker fewer than it says": Bug(
@@ -64,6 +68,25 @@ BUGS = {
     ),
     "jobs are kept": Bug(
         8, "        self._jobs.extend(jobs)\n", "        self._jobs.extend(jobs)\n" + _KEEP
+    ),
+    "results are kept for ever": Bug(
+        8, _TOLD, _TOLD + "                globals().setdefault('kept', []).extend(events)\n"
+    ),
+    "a file is left in the current folder": Bug(
+        9,
+        "        self._sink = sink\n",
+        "        self._sink = sink\n        open('left-by-the-backend', 'w').close()\n",
+    ),
+    "a temporary file is left": Bug(
+        9,
+        "        self._sink = sink\n",
+        "        self._sink = sink\n        __import__('tempfile').mkstemp()\n",
+    ),
+    "lost, and no word why": Bug(
+        4,
+        "self._emit([Lost(id, NOT_BEGUN) for id in lost])",
+        "self._emit([Lost(id, None) for id in lost])",
+        5,
     ),
     "threads are left": Bug(9, "        self._stopping = True\n", ""),
     "a descriptor is left": Bug(
@@ -79,6 +102,18 @@ BUGS = {
     ),
     "a job is let go of without a word": Bug(
         10, 'self._emit([Note(None, "warning", said), ', "self._emit(["
+    ),
+    "followers of what has no value end without a word": Bug(
+        11,
+        "self._followers.ended(done)\n        if lost:",
+        "self._followers.ended(done)\n        if False:",
+    ),
+    "followers cannot be recalled": Bug(11, "        lost += self._followers.recall(ids)\n", ""),
+    "followers of what was recalled wait for ever": Bug(
+        11, "        lost += self._followers.gone(lost)\n", ""
+    ),
+    "a follower is told of before what it needs": Bug(
+        11, "            ended.append(done)\n", "            ended.appendleft(done)\n"
     ),
 }
 

@@ -12,9 +12,11 @@ from pathlib import Path
 import pytest
 
 from fancypipe_core._plugins import discovery
-from fancypipe_core.backend import BackendPlugin
+from fancypipe_core.backend import NOT_BEGUN, BackendPlugin, Lost, Started
+from fancypipe_core.testing import _pace
 from fancypipe_core.testing._jobs import same
-from fancypipe_core.testing._rig import Rig
+from fancypipe_core.testing._pace import slowdown
+from fancypipe_core.testing._rig import Recorder, Rig
 from fancypipe_core.testing._rules import rules
 from fancypipe_core.testing.pytest_plugin import KIT
 from tests.conformance_kit import deaths, planted
@@ -94,7 +96,8 @@ def test_sound_backends_pass(subject: str, part: str, tmp_path: Path) -> None:
     for line in over.stdout.splitlines():
         if line.startswith("SKIPPED"):
             assert f": {name} " in line, "a skip says what it is of this backend"
-            assert subject in IN_ONE_PROCESS or "driven" in line, "all can be asked of processes"
+            optional = "driven" in line or "is not Following" in line
+            assert subject in IN_ONE_PROCESS or optional, "all can be asked of processes"
     assert not list(tmp_path.iterdir())
 
 
@@ -150,7 +153,7 @@ def test_other_runs_of_pytest_may_have_such_options(tmp_path: Path) -> None:
 
 
 def test_each_rule_has_its_text_and_its_tests(tmp_path: Path) -> None:
-    assert sorted(rules()) == list(range(1, 11))
+    assert sorted(rules()) == list(range(1, 12))
     assert rules()[10].endswith("names what runs on in a note.")
     listed = kit(tmp_path, "--backend", "serial", "--collect-only", "-q").stdout
     for number in rules():
@@ -173,8 +176,50 @@ def is_told(rule: int, code: int, text: str) -> None:
 @pytest.mark.parametrize("name", planted.BUGS)
 def test_a_planted_bug_is_found(name: str, tmp_path: Path) -> None:
     bug = planted.BUGS[name]
-    found = planted_kit(tmp_path, planted.source(bug), "-x", "-k", f"rule_{bug.rule:02}")
+    found = planted_kit(
+        tmp_path, planted.source(bug), "-x", "-k", f"rule_{bug.tests or bug.rule:02}"
+    )
     is_told(bug.rule, *found)
+
+
+def test_what_a_vague_backend_knows_is_enough(tmp_path: Path) -> None:
+    """Of whom it is not known what they died of: whose fault it was is known all the same."""
+    text = "from tests.conformance_kit.deaths import vague as plugin\n"
+    code, said = planted_kit(tmp_path, text, "-k", "rule_06 or certified or user_is_told")
+    assert code == 0, said
+
+
+@pytest.mark.parametrize("number", [200])
+def test_the_kit_is_linear_in_the_number_of_events(number: int) -> None:
+    def calls(count: int) -> int:
+        made = 0
+
+        def look(_frame: object, _event: str, _argument: object) -> None:
+            nonlocal made
+            made += 1
+
+        recorder = Recorder()
+        recorder.submitted.update((n, 1) for n in range(count))
+        sys.setprofile(look)
+        try:
+            for n in range(count):
+                recorder.sink([Started((n, 1), "here")])
+                recorder.sink([Lost((n, 1), NOT_BEGUN)])
+                recorder.check()
+            recorder.check(last=True)
+        finally:
+            sys.setprofile(None)
+        return made
+
+    assert calls(4 * number) < 5 * calls(number)
+
+
+def test_limits_are_longer_where_the_machine_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert slowdown() >= 1.0
+    monkeypatch.setattr(_pace, "slowdown", lambda: 8.0)
+    assert not _pace.is_over(10.0, 9.0)
+    assert not _pace.is_over(10.0, 79.0)
+    assert _pace.is_over(10.0, 81.0)
 
 
 @pytest.mark.parametrize("name", deaths.BUGS)

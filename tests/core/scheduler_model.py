@@ -23,12 +23,14 @@ from fancypipe_core._engine.machine import states
 from fancypipe_core._engine.machine.states import (
     TRANSITIONS,
     Action,
+    CameBack,
     Cancel,
     Compute,
     Demand,
     Drop,
     Due,
     Event,
+    Extended,
     Failed,
     Grow,
     Grown,
@@ -36,6 +38,7 @@ from fancypipe_core._engine.machine.states import (
     Halt,
     Id,
     Level,
+    Paused,
     Release,
     Retried,
     Returned,
@@ -49,7 +52,8 @@ from fancypipe_core._engine.machine.states import (
 )
 
 SOURCE = Path(_scheduler.__file__).parent
-PARTS = ("records", "dependencies", "scheduler")  # in the order in which they import each other
+# In the order in which they import each other.
+PARTS = ("records", "dependencies", "followers", "scheduler")
 MOST_TASKS = 40
 
 
@@ -101,14 +105,21 @@ class Task:
         self.number = number
         self.inputs = tuple(inputs)
         self.local = rnd.random() < 0.4
-        self.retries = rnd.choice((0, 0, 1, 2))
-        self.delayed = rnd.random() < 0.4
+        self.gathers = self.local and number % 3 == 0  # it waits for nothing itself
+        self.retries = rnd.choice((0, 1, 1, 2))
+        self.delayed = rnd.random() < 0.6
         self.bad = rnd.random() < 0.03
         self.fate = rnd.choice((Unfolded, Failed, WorkerLost, None))  # how its attempts often end
         self.returned: tuple[int, ...] | None = None
-        self.known = self.grown = self.under_way = self.value = self.released = False
+        # Whether it is known from the start that it needs nothing.
+        self.at_once = not (inputs or self.local or self.bad) and rnd.random() < 0.5
+        self.grown = self.at_once
+        self.known = self.under_way = self.value = self.released = False
+        self.let_go: set[int] = set()  # of what it returned, since it is over
         self.waits = False  # for the time of its next attempt
         self.attempt = self.failures = self.losses = 0
+        self.priority = (0, 0, 2, 0, -1)[number % 5]
+        self.refused = False  # it was sent to follow, and came back though its needs did not
         self.end: State | None = None
 
     @property
@@ -134,13 +145,27 @@ class World:
         keep_going: As the scheduler's.
         max_losses: As the scheduler's.
         at_once: How many tasks the scheduler may grow at once.
+        follow: As the scheduler's.
     """
 
     def __init__(
-        self, watched: Watched, rnd: Random, keep_going: bool, max_losses: int, at_once: int
+        self,
+        watched: Watched,
+        rnd: Random,
+        keep_going: bool,
+        max_losses: int,
+        at_once: int,
+        follow: bool,
     ) -> None:
         vars(watched.module)["_GROW_AT_ONCE"] = self.at_once = at_once
-        self.scheduler = watched.module.Scheduler(max_losses=max_losses, keep_going=keep_going)
+        self.scheduler = watched.module.Scheduler(
+            max_losses=max_losses, keep_going=keep_going, make=self._record, follow=follow
+        )
+        self.follow = follow
+        self.most = 0  # followers in flight
+        self.early: set[Id] = set()  # these
+        self.new_record = watched.module.Record
+        self.new_gatherer = type("Gatherer", (self.new_record,), {"__slots__": (), "hidden": True})
         self.rnd = rnd
         self.keep_going = keep_going
         self.max_losses = max_losses
@@ -156,6 +181,14 @@ class World:
         self.computing: list[Id] = []  # what was to be computed, and is not over
         self.halted = False
         self.sound = True
+
+    def _record(self, number: int) -> Any:
+        task = self.tasks[number]
+        record = self.new_gatherer() if task.gathers else self.new_record()
+        record.priority = task.priority
+        if task.at_once:
+            record.state, record.retries, record.delayed = State.READY, task.retries, task.delayed
+        return record
 
     # ---- making tasks ----
 
@@ -193,6 +226,11 @@ class World:
                     todo += task.waits_on
         return found
 
+    @property
+    def extensible(self) -> list[Task]:
+        """The tasks that have unfolded and are not over."""
+        return [one for one in self.tasks.values() if one.returned is not None and not one.end]
+
     def is_ready(self, task: Task) -> bool:
         over = task.end is not None or task.value or task.returned is not None
         return (
@@ -209,6 +247,12 @@ class World:
     def running(self) -> Frame | None:
         """The module whose main goes on, if one does."""
         return self.frames[-1] if self.frames and self.frames[-1].root is None else None
+
+    @property
+    def can_wait(self) -> bool:
+        """Whether a module's main goes on that may wait for a result."""
+        running = self.running
+        return running is not None and not self.tasks[running.id[0]].gathers
 
     @property
     def level(self) -> int:
@@ -240,6 +284,7 @@ class World:
 
     def accepts(self, id: Id) -> Task | None:
         """Take an attempt off the list; return its task if its end counts."""
+        self.early.discard(id)
         if id in self.flying:
             self.flying.remove(id)
         elif self.frames and self.frames[-1].id == id:
@@ -261,6 +306,7 @@ class World:
             self.pins.subtract(number for number in event.tasks if self.pins[number])
         elif isinstance(event, Room):
             self.room = event.count and event.count + event.ahead
+            self.most = max(1, event.ahead // 2) if event.ahead else 0
         elif isinstance(event, Grown):
             for grown in event.tasks:
                 self._expect_grown(self.tasks[grown.task])
@@ -270,15 +316,36 @@ class World:
                     self.tasks[number].waits = False
         elif isinstance(event, Halt):
             self.halted = True
+        elif isinstance(event, Extended):
+            self._expect_more(self.tasks[event.task], event.needs)
+        elif isinstance(event, Paused):
+            task = self.accepts(event.id)
+            if task is not None:
+                task.waits = True
         elif isinstance(event, Returned):
             for id in event.ids:
                 task = self.accepts(id)
                 if task is not None:
                     task.value = True
+        elif isinstance(event, CameBack):
+            for id in event.ids:
+                if id in self.early and (task := self.accepts(id)) is not None:
+                    task.attempt -= 1
+                    needs = [n for n in task.inputs if self.tasks[n].end is not State.DONE]
+                    task.refused |= all(self.is_flying(n) for n in needs)
         elif isinstance(event, (Unfolded, Failed, WorkerLost)):
             task = self.accepts(event.id)
             if task is not None:
                 self._expect_end(task, event)
+
+    def is_flying(self, number: int) -> bool:
+        """Whether a task is with the backend."""
+        task = self.tasks[number]
+        return task.end is None and not task.local and (number, task.attempt) in self.flying
+
+    def can_run(self, id: Id) -> bool:
+        """Whether an attempt can end by itself: a follower only after what it needs."""
+        return all(self.tasks[n].end is State.DONE for n in self.tasks[id[0]].inputs)
 
     def _expect_grown(self, task: Task) -> None:
         if task.end is None:
@@ -287,6 +354,13 @@ class World:
                 self.roots.add(task.number)
             else:
                 self._learn(task, task.inputs)
+
+    def _expect_more(self, task: Task, needs: Sequence[int]) -> None:
+        assert task.returned is not None
+        assert task.end is None
+        task.let_go |= {n for n in task.returned if self.tasks[n].end is not None}
+        task.returned = (*(n for n in task.returned if n not in task.let_go), *needs)
+        self._learn(task, needs)
 
     def _expect_end(self, task: Task, event: Unfolded | Failed | WorkerLost) -> None:
         if isinstance(event, Unfolded):
@@ -325,7 +399,10 @@ class World:
                 if task.end is not None or task.number in ends or not task.known:
                     continue
                 of = [self.tasks[n].end or ends.get(n) for n in task.waits_on]
+                of += [self.tasks[n].end for n in task.let_go]
                 waits = task.grown and not task.value
+                if self.keep_going:
+                    waits = waits and None not in of
                 if task.number in self.roots or (waits and State.FAILED in of):
                     ends[task.number] = State.FAILED
                 elif task.value or (task.returned is not None and set(of) <= {State.DONE}):
@@ -344,13 +421,26 @@ class World:
             below, todo = set(), [number]
             while todo:
                 below.add(one := todo.pop())
-                todo += set(self.tasks[one].waits_on) - below
+                todo += (self.tasks[one].let_go | set(self.tasks[one].waits_on)) - below
             assert root in below, f"{number} failed because of {root}, which it does not need"
+            if self.keep_going and root != number:
+                self._see_culprits(number, below)
         elif state is State.CANCELLED and not self.halted:
             wanted = self.closure(n for n, pins in self.pins.items() if pins)
             assert number not in wanted, f"{number} is wanted, and cancelled"
-            assert not self.keep_going, f"{number} is cancelled in spite of keep_going"
         task.end = state
+
+    def _see_culprits(self, number: int, below: set[int]) -> None:
+        """All that failed because of others are led back to those that failed themselves."""
+        culprits = self.scheduler.culprits(number)
+        assert culprits <= below, f"{number} failed because of {culprits - below}"
+        failed, todo = set[int](), [number]
+        while todo:
+            failed.add(one := todo.pop())
+            needs = self.tasks[one].let_go | set(self.tasks[one].waits_on)
+            if one not in self.roots:
+                todo += {n for n in needs if self.tasks[n].end is State.FAILED} - failed
+        assert failed <= culprits, f"{number}: {failed} told as {culprits}"
 
     def _see_stuck(self, action: Stuck) -> None:
         assert not self.flying, "stuck, with jobs in flight"
@@ -367,7 +457,7 @@ class World:
             assert self.pins[culprit], f"{culprit} waits for a main, and nobody asked for it"
         self.roots.add(culprit)
 
-    def _see(self, action: Action) -> None:
+    def _see(self, action: Action) -> None:  # noqa: C901 - a branch for each action
         if isinstance(action, Stuck):
             self._see_stuck(action)
         elif isinstance(action, Grow):
@@ -375,7 +465,10 @@ class World:
                 assert not self.tasks[number].grown, f"{number} is grown again"
         elif isinstance(action, Submit):
             for id in action.ids:
-                self._see_attempt(id, local=False)
+                if id[0] in action.after:
+                    self._see_follower(id, action.after[id[0]])
+                else:
+                    self._see_attempt(id, local=False)
                 self.flying.append(id)
             assert len(self.flying) <= self.room, f"{self.flying} in flight, room for {self.room}"
         elif isinstance(action, Compute):
@@ -385,7 +478,10 @@ class World:
                 top = self.frames[-1]
                 assert top.root is not None
                 wanted = self.closure([top.root, *top.wanted])
-                assert action.id[0] in wanted, f"{action.id} on {top.id}, which does not want it"
+                free = self.tasks[action.id[0]].gathers
+                assert free or action.id[0] in wanted, (
+                    f"{action.id} on {top.id}, which does not want it"
+                )
             self.computing.append(action.id)
         elif isinstance(action, Retried):
             assert action.id in self.retried, f"{action.id} is tried again"
@@ -399,11 +495,30 @@ class World:
 
     def _see_attempt(self, id: Id, local: bool) -> None:
         task = self.tasks[id[0]]
+        task.refused = False
         assert self.is_ready(task), f"{id} has an attempt, and is not ready"
         assert task.local is local
         assert id[1] == task.attempt + 1, f"{id} after attempt {task.attempt}"
         gone = [number for number in task.inputs if self.tasks[number].released]
         assert not gone, f"{id} needs {gone}, which are released"
+        task.attempt += 1
+        task.under_way = True
+
+    def _see_follower(self, id: Id, after: Sequence[Id]) -> None:
+        task = self.tasks[id[0]]
+        assert self.follow, f"{id} follows, and the backend does not take that"
+        busy = task.under_way or task.waits or task.local
+        assert not busy, f"{id} cannot be sent"
+        assert not task.refused, f"{id} is sent again to follow what it was given back by"
+        assert not task.losses, f"{id} is a suspect, and follows"
+        assert id[1] == task.attempt + 1, f"{id} after attempt {task.attempt}"
+        needs = [n for n in task.inputs if self.tasks[n].end is not State.DONE]
+        assert list(after) == [(n, self.tasks[n].attempt) for n in needs], f"{id} follows {after}"
+        assert needs, f"{id} follows nobody"
+        assert all(self.is_flying(n) for n in needs), f"{id} follows who is not sent"
+        assert not any(self.tasks[n].released for n in task.inputs), f"{id} needs what is released"
+        self.early.add(id)
+        assert len(self.early) <= self.most or len(self.early) == 1, f"{self.early} follow at once"
         task.attempt += 1
         task.under_way = True
 
@@ -471,7 +586,7 @@ class World:
         held = {n for n, pins in self.pins.items() if pins}
         grown = [task for task in known if task.end is None and task.grown]
         held.update(n for task in grown for n in task.waits_on)
-        going = [t for t in known if t.end is None and (t.number in held or self.keep_going)]
+        going = [t for t in known if t.end is None and t.number in held]
         ready = [task for task in going if self.is_ready(task)]
         free = len(self.flying) < self.room
         assert not free or all(task.local for task in ready), (
@@ -484,7 +599,7 @@ class World:
             assert not new, f"{new} do not grow"
         if free or not self.flying:
             wanted = self.closure([self.frames[-1].root or 0]) if self.frames else set(self.tasks)
-            wait = [task.number for task in ready if task.local and task.number in wanted]
+            wait = [t.number for t in ready if t.local and (t.gathers or t.number in wanted)]
             assert not wait, f"{wait} are ready, and not computed"
         if not new:
             left = [t.number for t in known if t not in going and not t.released]
@@ -494,6 +609,12 @@ class World:
             roots = [self.frames[-1].root or 0] if self.frames else list(self.tasks)
             stay = [n for n in roots if self.tasks[n].known and self.tasks[n].end is None]
             assert not stay, f"{stay} wait for ever"
+
+    @property
+    def asked(self) -> list[int]:
+        """What was demanded from outside, and is not dropped: not what modules wait for."""
+        waits = Counter(frame.root for frame in self.frames)
+        return [n for n, pins in self.pins.items() if pins > waits[n]]
 
     @property
     def waiting(self) -> list[int]:
@@ -522,7 +643,8 @@ class World:
             elif self.has_its_result:
                 self.go_on()
             elif self.flying:
-                self.handle(Returned(list(self.flying)))
+                over = [id for id in self.flying if self.can_run(id)]
+                self.handle(Returned(over) if over else CameBack(list(self.flying)))
             elif self.waiting:
                 self.handle(Due(self.waiting))
             elif not self.room and not self.halted:

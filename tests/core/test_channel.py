@@ -146,3 +146,17 @@ def test_nonsense_is_refused(pair: tuple[SocketChannel, SocketChannel]) -> None:
     left._sock.send(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
     with pytest.raises(errors.ProtocolError):
         right.received()
+
+
+def test_what_is_here_already_comes_at_once(pair: tuple[SocketChannel, SocketChannel]) -> None:
+    left, right = pair
+    assert not right.comes_within(0)
+    left.send(b"one")
+    left.send(b"two")
+    assert right.comes_within(60)
+    assert right.receive()[0] == b"one"
+    assert right.comes_within(0), "it has been read with the first"
+    assert right.receive()[0] == b"two"
+    assert not right.comes_within(0)
+    left.close()
+    assert right.comes_within(60), "the end comes as well"

@@ -4,68 +4,27 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import pickle
+import select
 import signal
 import subprocess
 import sys
 import threading
-import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 
 from fancypipe_core import Session, errors, module, run
-from fancypipe_core._plugins import discovery
-from fancypipe_core.backend import (
-    BackendOptions,
-    BackendPlugin,
-    Call,
-    Done,
-    Event,
-    Job,
-    Live,
-    Lost,
-    Note,
-    Slots,
-)
-from fancypipe_core.toolkit import FuturesBackend, Runner
+from fancypipe_core.toolkit import batch
 from fancypipe_core.toolkit.batch import answer
-from fancypipe_core.toolkit.executor import Batch, Executor, close_pool
+from fancypipe_core.toolkit.executor import Executor, close_pool
 from tests.conformance import pipelines as p
+from tests.core.pools import POOLS, opened, wait_until
 from tests.procs import tasks as t
-
-MakePool = Callable[[int], Any]
-
-
-def processes(method: str) -> MakePool:
-    context = multiprocessing.get_context(method)
-    return lambda count: ProcessPoolExecutor(count, mp_context=context)
-
-
-POOLS: dict[str, MakePool] = {
-    "threads": ThreadPoolExecutor,
-    "spawn": processes("spawn"),
-    "forkserver": processes("forkserver"),
-}
-
-
-def plugin_for(make_pool: MakePool, shares_memory: bool) -> BackendPlugin:
-    return BackendPlugin(
-        "pool", ("X",), "for tests", lambda o: FuturesBackend(make_pool, o), shares_memory
-    )
-
-
-def opened(
-    make_pool: MakePool, workers: int, shares_memory: bool = False, **settings: Any
-) -> Session:
-    with pytest.MonkeyPatch.context() as patch:
-        plugin = plugin_for(make_pool, shares_memory)
-        patch.setattr(discovery, "find", lambda _name: plugin)
-        return Session("pool", workers, debug=True, **{"grace": 5.0, **settings})
 
 
 @pytest.fixture(scope="module", params=[*POOLS, "threads-encoded"])
@@ -79,13 +38,6 @@ def session(request: pytest.FixtureRequest) -> Iterator[Session]:
 def spawned() -> Iterator[Session]:
     with opened(POOLS["spawn"], 2) as made:
         yield made
-
-
-def wait_until(true: Callable[[], bool], limit: float = 60.0) -> None:
-    until = time.monotonic() + limit
-    while not true():
-        assert time.monotonic() < until, "it did not come true in time"
-        time.sleep(0.005)
 
 
 # ---- the same results ----------------------------------------------------------
@@ -194,7 +146,7 @@ def test_workers_end_with_the_client(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(
         "import os, time\n"
-        "from tests.core.test_futures import POOLS, opened\n"
+        "from tests.core.pools import POOLS, opened\n"
         "from tests.conformance import pipelines as p\n"
         "if __name__ == '__main__':\n"
         "    session = opened(POOLS['spawn'], 1)\n"
@@ -218,263 +170,6 @@ def _is_gone(pid: int) -> bool:
     except (FileNotFoundError, ProcessLookupError):
         return True
     return state == "Z"
-
-
-# ---- the contract, without an engine ---------------------------------------------
-
-
-class Heard:
-    """A sink that keeps what it hears."""
-
-    def __init__(self) -> None:
-        self.events: list[Event] = []
-
-    def __call__(self, events: Sequence[Event]) -> None:
-        self.events += events
-
-    def ends(self) -> Counter[tuple[int, int]]:
-        return Counter(e.id for e in self.events if isinstance(e, (Done, Lost)))
-
-    def lost(self) -> list[Lost]:
-        return [event for event in self.events if isinstance(event, Lost)]
-
-
-def job(number: int, call: Call, *args: Any, limit: float | None = None) -> Job:
-    return Job((number, 1), call, Live((args, {}, None)), limit)
-
-
-def call(function: Callable[..., Any]) -> Call:
-    return Call("test", Live(lambda args, _kwargs, _state: function(*args)))
-
-
-def backend_for(make_pool: MakePool, workers: int = 1) -> FuturesBackend:
-    options = BackendOptions(workers, "/nowhere", lambda: Runner("/nowhere", live=True))
-    return FuturesBackend(make_pool, options)
-
-
-@pytest.mark.fault(73)
-def test_cancelled_jobs_end_once_and_never_run() -> None:
-    begun, go = threading.Event(), threading.Event()
-    ran: list[int] = []
-
-    def block() -> None:
-        begun.set()
-        assert go.wait(60)
-
-    heard = Heard()
-    backend = backend_for(ThreadPoolExecutor)
-    backend.start(heard)
-    other = call(ran.append)
-    backend.submit([job(1, call(block)), *(job(n, other, n) for n in range(2, 21))])
-    assert begun.wait(60)
-    unwanted = [(n, 1) for n in range(2, 20)]
-    backend.cancel([*unwanted, (99, 1)])
-    backend.cancel(unwanted)
-    wait_until(lambda: len(heard.lost()) == 18)
-    go.set()
-    wait_until(lambda: len(heard.ends()) == 20)
-    backend.cancel([(1, 1)])
-    backend.stop(5.0)
-    assert set(heard.ends().values()) == {1}
-    assert ran == [20]
-    assert all(one.why.reason == "cancelled" and not one.why.guilty for one in heard.lost())
-
-
-class Lenient:
-    """A pool as those of dask, ray and parsl are: a future that runs accepts `cancel()` too."""
-
-    def __init__(self, workers: int) -> None:
-        self._threads = ThreadPoolExecutor(workers)
-        self.asked = 0
-
-    def submit(self, fn: Any, *args: Any) -> Future[Any]:
-        future: Future[Any] = Future()
-        future.runs = future.stopped = False  # type: ignore[attr-defined]
-
-        def work() -> None:
-            if not future.cancelled():
-                future.runs = True  # type: ignore[attr-defined]
-                result = fn(*args)
-                if not future.done():
-                    future.set_result(result)
-
-        def cancel() -> bool:
-            self.asked += 1
-            return Future.cancel(future)
-
-        future.cancel = cancel  # type: ignore[method-assign]
-        self._threads.submit(work)
-        return future
-
-    def shutdown(self) -> None:
-        self._threads.shutdown()
-
-
-@pytest.mark.fault(73)
-@pytest.mark.parametrize("adapter", ["says nothing", "running"])
-@pytest.mark.parametrize("word", ["cancel", "recall"])
-def test_an_accepted_cancel_is_not_taken_for_did_not_run(adapter: str, word: str) -> None:
-    begun, go, ran = threading.Event(), threading.Event(), []
-
-    def block() -> None:
-        begun.set()
-        assert go.wait(60)
-        ran.append(1)
-
-    pool = Lenient(1)
-    more = {"running": lambda future: future.runs} if adapter == "running" else {}
-    options = BackendOptions(2, "/nowhere", lambda: Runner("/nowhere", live=True))
-    backend = FuturesBackend(lambda _count: pool, options, **more)  # type: ignore[arg-type]
-    heard = Heard()
-    backend.start(heard)
-    backend.submit([job(1, call(block)), job(2, call(ran.append), 2)])
-    assert begun.wait(60)
-    getattr(backend, word)([(1, 1), (2, 1)])
-    if adapter == "running":
-        wait_until(lambda: len(heard.lost()) == 1)
-        assert heard.lost()[0].id == (2, 1), "it had not begun, and the adapter says so"
-        assert not heard.lost()[0].why.started
-    go.set()
-    wait_until(lambda: len(heard.ends()) == 2)
-    backend.stop(5.0)
-    ended = {event.id for event in heard.events if isinstance(event, Done)}
-    assert (1, 1) in ended, "what ran is told as it ended"
-    assert ran == ([1] if adapter == "running" else [1, 2])
-    assert pool.asked == (1 if adapter == "running" else 0)
-
-
-def test_what_an_adapter_can_kill_is_killed() -> None:
-    begun, killed = threading.Event(), threading.Event()
-
-    def block() -> None:
-        begun.set()
-        assert killed.wait(60)
-
-    def kill(future: Future[Any]) -> None:
-        future.set_exception(RuntimeError("the worker was killed"))
-        killed.set()
-
-    options = BackendOptions(1, "/nowhere", lambda: Runner("/nowhere", live=True))
-    backend = FuturesBackend(Lenient, options, running=lambda f: f.runs, kill=kill)
-    heard = Heard()
-    backend.start(heard)
-    backend.submit([job(1, call(block))])
-    assert begun.wait(60)
-    backend.cancel([(1, 1)])
-    wait_until(lambda: len(heard.ends()) == 1)
-    backend.submit([job(2, call(int))])
-    wait_until(lambda: len(heard.ends()) == 2)
-    backend.stop(5.0)
-    (lost,) = heard.lost()
-    assert (lost.why.reason, lost.why.started, lost.why.guilty) == ("cancelled", True, False)
-
-
-def test_a_pool_says_how_many_slots_it_has() -> None:
-    slots = [3]
-    options = BackendOptions(1, "/nowhere", lambda: Runner("/nowhere", live=True))
-    backend = FuturesBackend(ThreadPoolExecutor, options, slots=lambda _pool: slots[0])
-    heard = Heard()
-    backend.start(heard)
-
-    def told() -> list[int]:
-        return [event.count for event in heard.events if isinstance(event, Slots)]
-
-    wait_until(lambda: told()[-1:] == [3])
-    slots[0] = 5
-    wait_until(lambda: told()[-1:] == [5])
-    backend.submit([job(n, call(int)) for n in range(20)])
-    wait_until(lambda: len(heard.ends()) == 20)
-    backend.stop(5.0)
-
-
-def test_slots_come_first_and_time_limits_are_spoken_of_once() -> None:
-    heard = Heard()
-    backend = backend_for(ThreadPoolExecutor, 3)
-    backend.start(heard)
-    backend.submit([job(1, call(int), limit=1.0)])
-    backend.submit([job(2, call(int), limit=1.0)])
-    wait_until(lambda: len(heard.ends()) == 2)
-    backend.stop(5.0)
-    first = heard.events[0]
-    assert isinstance(first, Slots)
-    assert first.count == 3
-    warnings = [e for e in heard.events if isinstance(e, Note) and e.stream == "warning"]
-    assert len(warnings) == 1
-
-
-def test_a_pool_that_cannot_be_made_is_a_start_error() -> None:
-    def refuse(_count: int) -> Any:
-        raise OSError("no room")
-
-    backend = backend_for(refuse)
-    with pytest.raises(errors.BackendStartError, match="OSError: no room"):
-        backend.start(Heard())
-    backend.stop(0.0)
-
-
-class Refusing:
-    """Takes nothing."""
-
-    def submit(self, _fn: Any, *_args: Any) -> Any:
-        raise RuntimeError("closed")
-
-    def shutdown(self) -> None:
-        """Nothing to end."""
-
-
-@pytest.mark.fault(32)
-def test_a_pool_that_takes_nothing_is_not_tried_for_ever() -> None:
-    heard = Heard()
-    backend = backend_for(lambda _count: Refusing())
-    backend.start(heard)
-    backend.submit([job(n, call(int)) for n in range(5)])
-    wait_until(lambda: len(heard.ends()) == 5)
-    backend.stop(5.0)
-    assert {one.why.reason for one in heard.lost()} == {"start"}
-    assert "RuntimeError: closed" in heard.lost()[0].why.detail
-
-
-class Choosy:
-    """Runs a batch at once; one with a certain job in it fails as a whole."""
-
-    def __init__(self, bad: int) -> None:
-        self.bad = bad
-        self.sizes: list[int] = []
-
-    def submit(self, fn: Any, *args: Any) -> Future[Any]:
-        future: Future[Any] = Future()
-        jobs: list[Job] = args[0] or []  # none: it is only to show that it is up
-        self.sizes.append(len(jobs))
-        if any(isinstance(j.inputs, Live) and j.inputs.value[0] == (self.bad,) for j in jobs):
-            future.set_exception(RuntimeError("a bad batch"))
-        else:
-            future.set_result(fn(*args))
-        return future
-
-    def shutdown(self) -> None:
-        """Nothing to end."""
-
-
-@pytest.mark.fault(77)
-def test_of_a_batch_nobody_is_blamed_until_each_was_tried_alone() -> None:
-    pool = Choosy(-77)
-    with opened(lambda _count: pool, 2, shares_memory=True, max_losses=1, keep_going=True) as made:
-        made.run([p.square(i) for i in range(2000)])
-        assert max(pool.sizes) > 1, "short jobs travel together"
-        with pytest.raises(errors.RunFailed) as caught:
-            made.run([p.square(i - 500) for i in range(1000)])
-    (failure,) = caught.value.failures
-    assert isinstance(failure, errors.TaskLost)
-    assert "a bad batch" in failure.certificate.detail
-
-
-def test_a_long_job_lets_go_of_those_behind_it(tmp_path: Path) -> None:
-    """A batch was thought to be short, and one in it is not: others take the rest."""
-    file = tmp_path / "go"
-    with opened(POOLS["threads"], 2, shares_memory=True) as made:
-        made.run([p.exists(str(file)) for _ in range(2000)])
-        slow = p.late(0.05)
-        assert made.run([slow, *(p.exists(str(file)) for _ in range(500))])[1:] == [False] * 500
 
 
 # ---- the end -----------------------------------------------------------------------
@@ -560,20 +255,56 @@ def test_stop_kills_what_does_not_end(tmp_path: Path) -> None:
     # The gate sees what is left: processes, threads, descriptors.
 
 
-def test_a_pool_whose_process_was_killed_between_two_jobs_is_seen_to_be_dead() -> None:
-    """No future says so, since none is in it; and nothing more is put into it."""
-    pool = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
-    over = threading.Event()
-    one = Executor(1, pool, 1, None, close_pool, lambda _one: over.set())
-    batch = Batch([Job((1, 1), Call("task", ()), ())])
-    batch.future = one.submit(answer, None)
-    one.batches[batch] = None
-    batch.future.result(60)
-    batch.unwanted.add((1, 1))
-    one.kill_unwanted()
-    del one.batches[batch]  # its result had come already
-    assert one.is_full, "it is about to break"
-    wait_until(lambda: bool(one.fault()))
-    one.error = RuntimeError(one.fault())
-    one.end(kill=True)
-    assert over.wait(60)
+@pytest.mark.fault(31)
+def test_a_process_that_was_killed_while_idle_takes_no_job_with_it() -> None:
+    """Its pool may not know yet; what is put into it then would be held to be begun."""
+    one = Executor(1, POOLS["spawn"](1), 1, close_pool, None)
+    one.submit(answer, None).result(60)
+    child = one._child
+    child.kill()
+    child.join()
+    with pytest.raises(BrokenExecutor, match="its process is dead"):
+        one.submit(answer, None)
+    one.close(kill=True, error="it is dead")
+    why = one.bury(60.0)
+    assert why is not None
+    assert (why.reason, why.detail, why.pid) == ("signal", "SIGKILL", child.pid)
+
+
+class Late(ThreadPoolExecutor):
+    """The proof that it is up comes to nothing, but not before its jobs have shown that it is."""
+
+    made: ClassVar[list[Late]] = []
+
+    def __init__(self, count: int) -> None:
+        super().__init__(count)
+        self.made.append(self)
+        self.proof: Future[Any] = Future()
+
+    def submit(self, fn: Any, /, *args: Any, **more: Any) -> Future[Any]:
+        return self.proof if fn is answer else super().submit(fn, *args, **more)
+
+
+def test_a_proof_that_comes_late_and_fails_ends_no_pool() -> None:
+    """On an engine it may wait at a worker, and die there with a job of somebody else."""
+    with opened(Late, 1) as made:
+        assert made.run([p.square(i) for i in range(10)]) == [i * i for i in range(10)]
+        Late.made[0].proof.set_exception(OSError("its worker died"))
+        assert made.run(p.square(3)) == 9
+    assert len(Late.made) == 1
+
+
+def test_a_process_never_writes_more_than_at_once_into_its_pool(tmp_path: Path) -> None:
+    """The pool would wait for ever for the rest of what it was killed in the middle of."""
+    small, large = (b"head", [b"x" * 10]), (b"head", [os.urandom(100_000), b"", b"y"])
+    for frame in (small, large):
+        put = batch.put(frame, str(tmp_path))
+        # What the standard library puts around it is a few hundred bytes.
+        assert len(pickle.dumps(put)) < select.PIPE_BUF - 1000
+        head, buffers = batch.take(put)
+        assert (head, list(map(bytes, buffers))) == (frame[0], frame[1])
+        assert all(isinstance(buffer, bytearray) for buffer in buffers), "they are writable"
+    assert not list(tmp_path.iterdir())
+    assert not isinstance(batch.put(large, ""), str), "others carry all"
+    (tmp_path / "file").touch()
+    assert not isinstance(batch.put(large, str(tmp_path / "file")), str), "no file can be made"

@@ -400,6 +400,26 @@ def test_docstrings(docstring: str) -> None:
     }
 
 
+def test_a_line_that_cannot_be_read_costs_no_other_its_text() -> None:
+    doc = _docstring.read(
+        """Do it.
+
+        Args:
+            and these, too
+            a: The first,
+            which is not indented.
+            b: The second.
+
+        Parameters:
+
+        Inputs:
+            c: The third.
+        """
+    )
+    assert doc.text == "Do it."
+    assert doc.parameters == {"a": "The first,", "b": "The second.", "c": "The third."}
+
+
 def test_docstrings_that_are_only_prose() -> None:
     text = "It does three things:\n\n- one\n- two: more\n\nSee http://example.org: there."
     assert _docstring.read(text) == (text, {})

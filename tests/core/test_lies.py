@@ -102,6 +102,21 @@ def test_a_folder_is_the_tasks_own() -> None:
             read([7, 1, 0.0, b"N.", None, other])
 
 
+OK = ["ok", [[b"N.", 0, [], None]], []]
+ERR = ["err", "E", "text", "", "", None, "host", 1, False, ""]
+
+
+@pytest.mark.parametrize(
+    ("at", "done", "why"),
+    [(0, None, None), (0, OK, ERR), (3, None, ERR), (3, None, None), (-1, OK, ERR), (3, ERR, ERR)],
+)
+def test_a_span_that_was_cut_says_how(at: int, done: Any, why: Any) -> None:
+    assert read([7, 1, 0.0, b"", ["cut", 3, OK, ERR], ""])[0].reply.at == 3
+    assert read([7, 1, 0.0, b"", ["cut", 0, None, ERR], ""])[0].reply.at == 0
+    with pytest.raises(errors.ProtocolError):
+        read([7, 1, 0.0, b"", ["cut", at, done, why], ""])
+
+
 def test_what_is_true_is_read() -> None:
     payloads = [[b"a", 1, [], None], [b"b", 0, [[0, None]], None]]
     (done,) = read([1, 1, 0.0, b"", ["ok", payloads, []], ""], buffers=[b"x"])

@@ -52,7 +52,7 @@ NOT: list[Any] = [
 ]
 
 
-def written(value: Any) -> tuple[Payload, ...]:
+def written(value: Any) -> Any:
     body = pickler.Encoder().encode_result(value).body
     assert isinstance(body, tuple)
     return body

@@ -11,7 +11,7 @@ import pytest
 from tests.core.scheduler_model import Watched
 from tests.core.test_scheduler_machine import Machine, run
 
-SCHEDULER, NEEDS = "scheduler", "dependencies"
+SCHEDULER, NEEDS, FOLLOWERS, RECORDS = "scheduler", "dependencies", "followers", "records"
 EXAMPLES = 1500  # most are found within 50
 AT_ONCE = 30
 
@@ -19,13 +19,13 @@ AT_ONCE = 30
 BUGS: dict[str, tuple[str, str, str]] = {
     "an attempt that ended stays in flight": (
         SCHEDULER,
-        "            self._flying.remove(id)\n",
-        "            if id not in self._flying:\n                raise KeyError\n",
+        "                flying.remove(id)\n",
+        "                pass\n",
     ),
     "the end of an attempt that nobody wants any more counts": (
         SCHEDULER,
-        "return record if record is not None and record.state is RUNNING else None",
-        "return record",
+        "            if record is not None and record.state is RUNNING:\n",
+        "            if record is not None:\n",
     ),
     "one job more than there is room for": (
         SCHEDULER,
@@ -42,6 +42,11 @@ BUGS: dict[str, tuple[str, str, str]] = {
         "                record.state = then\n",
         "",
     ),
+    "what is known to need nothing waits to be looked at": (
+        NEEDS,
+        "                if record.state is NEW:\n",
+        "                if True:\n",
+    ),
     "a death without guilt is paid for": (
         SCHEDULER,
         "record.losses += event.guilty",
@@ -54,7 +59,7 @@ BUGS: dict[str, tuple[str, str, str]] = {
     ),
     "a task is tried again before its time": (
         SCHEDULER,
-        "            record.state = DELAYED\n",
+        "            record.state = DELAYED\n            self._delays.add(id[0])\n",
         "            self._dependencies.make_ready(id[0], record)\n",
     ),
     "what waits for its time is stuck": (
@@ -91,10 +96,10 @@ BUGS: dict[str, tuple[str, str, str]] = {
         SCHEDULER,
         (
             "        if needs.settled or needs.cancelled:\n            self._report(actions)\n"
-            "        if needs.ready:\n            self._submit(actions)\n"
+            "        if needs.ready or needs.followers:\n            self._submit(actions)\n"
         ),
         (
-            "        if needs.ready:\n            self._submit(actions)\n"
+            "        if needs.ready or needs.followers:\n            self._submit(actions)\n"
             "        if needs.settled or needs.cancelled:\n            self._report(actions)\n"
         ),
     ),
@@ -118,6 +123,11 @@ BUGS: dict[str, tuple[str, str, str]] = {
         "            if wait < self._waits[-1]:\n",
         "            if wait < 0:\n",
     ),
+    "what only gathers waits for a blocked module that does not need it": (
+        NEEDS,
+        "_ANY_WAIT if record.hidden else record.wait",
+        "record.wait",
+    ),
     "a module that a blocked one waits for has to wait its turn": (
         NEEDS,
         "                stack.extend(record.needs)\n",
@@ -133,6 +143,36 @@ BUGS: dict[str, tuple[str, str, str]] = {
         "                    ended.append((user, waiting))\n",
         "                    self.make_ready(user, waiting)\n",
     ),
+    "what a task waits for as well is not waited for": (
+        NEEDS,
+        "        record.missing += missing\n",
+        "        record.missing = record.missing or missing\n",
+    ),
+    "what is over is kept for the sake of a task that waits for more": (
+        NEEDS,
+        "        self.leave(over)\n",
+        "",
+    ),
+    "a patient task fails with the first that fails": (
+        NEEDS,
+        "                if not waiting.root:\n",
+        "                if waiting.root:\n",
+    ),
+    "a patient task is done in spite of what failed": (
+        NEEDS,
+        "                elif waiting.root > 0:\n",
+        "                elif waiting.root > 10**9:\n",
+    ),
+    "a patient task forgets what failed before it was told of it": (
+        NEEDS,
+        "        if root and record.root == PATIENT:\n            record.root = root\n",
+        "",
+    ),
+    "a module that pauses is ready at once": (
+        SCHEDULER,
+        "            record.state = DELAYED\n            self._delays.add(event.id[0])\n",
+        "            self._dependencies.make_ready(event.id[0], record)\n",
+    ),
     "a need that has failed before is waited for": (
         NEEDS,
         "root = root or known.root",
@@ -143,10 +183,25 @@ BUGS: dict[str, tuple[str, str, str]] = {
         "                continue  # by another of its needs\n",
         "                pass\n",
     ),
-    "what nobody wants is cancelled in spite of keep_going": (
+    "a task that goes on after failures is run in spite of them": (
         NEEDS,
-        "                if self.keep_going:\n                    continue\n",
+        "        if record.root > 0:\n",
+        "        if record.root > 0 and record.state is not WAITING:\n",
+    ),
+    "who follows is told of a failure only at its end": (
+        RECORDS,
+        "        and record.root <= 0\n",
         "",
+    ),
+    "a failure is not told to who waits until all is over": (
+        NEEDS,
+        "                if self._root:\n",
+        "                if not self._root:\n",
+    ),
+    "what nobody wants any more goes on": (
+        NEEDS,
+        "            if record.state not in SETTLED:\n                self.cancel(task, record)\n",
+        "            if record.state not in SETTLED:\n                continue\n",
     ),
     "a circle blames who only waits for it": (
         SCHEDULER,
@@ -167,6 +222,46 @@ BUGS: dict[str, tuple[str, str, str]] = {
         SCHEDULER,
         "        self._growing = 0\n        self._computing.clear()\n",
         "        self._computing.clear()\n",
+    ),
+    "a task follows what is not sent": (
+        RECORDS,
+        "        and not record.unsent\n",
+        "",
+    ),
+    "a task follows where it came back from": (
+        FOLLOWERS,
+        "            self._waits.add(task)\n",
+        "            pass\n",
+    ),
+    "more tasks follow than may": (
+        FOLLOWERS,
+        "few = most - len(self.sent)",
+        "few = most",
+    ),
+    "a suspect follows": (
+        FOLLOWERS,
+        " or record.losses:",
+        ":",
+    ),
+    "to come back counts as an attempt": (
+        SCHEDULER,
+        "                record.attempt -= 1\n",
+        "",
+    ),
+    "who follows what comes back is thought to be sent": (
+        NEEDS,
+        "                waiting.unsent += 1\n",
+        "                pass\n",
+    ),
+    "who follows what has failed goes on": (
+        NEEDS,
+        "waiting.state in SETTLED:\n                    continue\n",
+        "waiting.state in (RUNNING, *SETTLED):\n                    continue\n",
+    ),
+    "a follower that is lost begins before what it needs is done": (
+        NEEDS,
+        "        if not record.missing:\n            self.make_ready",
+        "        if True:\n            self.make_ready",
     ),
 }
 

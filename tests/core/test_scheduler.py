@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pytest
 
 from fancypipe_core._engine.machine.scheduler import Scheduler
@@ -31,7 +33,7 @@ from fancypipe_core._engine.machine.states import (
     WorkerLost,
 )
 
-Needs = dict[int, tuple[int, ...]]
+Needs = Mapping[int, tuple[int, ...]]
 
 
 class Story:

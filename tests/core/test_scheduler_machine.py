@@ -19,16 +19,34 @@ It finds each of these when it is planted (`test_planted_bugs`):
 - values go that a module's main may refer to
 - two modules at once
 - a module is computed on top of one that does not need it
+- what only gathers waits for a blocked module that does not need it
 - a module that a blocked one waits for has to wait its turn
 - an unfolded task keeps what it needed to run
 - a task is run again when what it returned is done
+- what a task waits for as well is not waited for
+- what is over is kept for the sake of a task that waits for more
+- a patient task fails with the first that fails
+- a patient task is done in spite of what failed
+- a patient task forgets what failed before it was told of it
+- a module that pauses is ready at once
 - a need that has failed before is waited for
 - a task fails twice because of two needs
-- what nobody wants is cancelled in spite of keep_going
+- a task that goes on after failures is run in spite of them
+- who follows is told of a failure only at its end
+- a failure is not told to who waits until all is over
+- what nobody wants any more goes on
 - a circle blames who only waits for it
 - stuck, though the blocked module has its result
 - a drop that comes twice counts twice
 - tasks are still to be grown after a halt
+- a task follows what is not sent
+- a task follows where it came back from
+- more tasks follow than may
+- a suspect follows
+- to come back counts as an attempt
+- who follows what comes back is thought to be sent
+- who follows what has failed goes on
+- a follower that is lost begins before what it needs is done
 """
 
 from __future__ import annotations
@@ -49,14 +67,17 @@ from hypothesis.stateful import (
 
 from fancypipe_core._engine.machine.states import (
     TRANSITIONS,
+    CameBack,
     Demand,
     Drop,
     Due,
     Event,
+    Extended,
     Failed,
     Grow,
     Halt,
     Id,
+    Paused,
     Returned,
     Room,
     Unfolded,
@@ -66,6 +87,7 @@ from tests.core.scheduler_model import MOST_TASKS, Watched, World
 
 chances = st.integers(0, 9999)
 composing = precondition(lambda self: self.world.running is not None)
+can_wait = precondition(lambda self: self.world.can_wait)
 under_way = precondition(lambda self: self.world.running is None and self.world.flying)
 alive = precondition(lambda self: not self.world.halted)
 
@@ -81,10 +103,20 @@ class Machine(RuleBasedStateMachine):
         max_losses=st.integers(1, 3),
         at_once=st.sampled_from((256, 1, 2, 1)),
         count=st.sampled_from((1, 2, 0)),
+        follow=st.sampled_from((True, False, True)),
+        ahead=st.sampled_from((6, 0, 2, 8)),
     )
-    def begin(self, keep_going: bool, max_losses: int, at_once: int, count: int) -> None:
-        self.world = World(self.watched, Random(0), keep_going, max_losses, at_once)
-        self.send(Room(count, 0))
+    def begin(
+        self,
+        keep_going: bool,
+        max_losses: int,
+        at_once: int,
+        count: int,
+        follow: bool,
+        ahead: int,
+    ) -> None:
+        self.world = World(self.watched, Random(0), keep_going, max_losses, at_once, follow)
+        self.send(Room(count, ahead))
 
     def send(self, *events: Event) -> None:
         for event in events:  # the driver may take several before it does what the first caused
@@ -95,21 +127,22 @@ class Machine(RuleBasedStateMachine):
         self.world.rnd.seed(chance)
         return self.world.rnd
 
-    # ---- the run's own ----
+    # ---- from outside, also while a module waits ----
 
     @alive
-    @precondition(lambda self: not self.world.frames and len(self.world.tasks) < MOST_TASKS)
+    @precondition(lambda self: len(self.world.tasks) < MOST_TASKS)
+    @precondition(lambda self: self.world.running is None)
     @rule(chance=chances)
     def demand(self, chance: int) -> None:
         self.random(chance)
         self.send(Demand(self.world.make()))
 
     @alive
-    @precondition(lambda self: not self.world.frames and self.world.pins.total())
+    @precondition(lambda self: self.world.running is None and self.world.asked)
     @rule(chance=chances)
     def drop(self, chance: int) -> None:
         rnd = self.random(chance)
-        self.send(Drop([rnd.choice([n for n, pins in self.world.pins.items() if pins])]))
+        self.send(Drop([rnd.choice(self.world.asked)]))
 
     @alive
     @precondition(lambda self: len(self.world.tasks) > 15 and self.world.running is None)
@@ -128,7 +161,7 @@ class Machine(RuleBasedStateMachine):
     @alive
     @precondition(lambda self: self.world.running is None)
     @precondition(lambda self: self.world.flying or not self.world.room)
-    @rule(count=st.sampled_from((1, 2, 0)), ahead=st.integers(0, 1))
+    @rule(count=st.sampled_from((1, 2, 0)), ahead=st.sampled_from((6, 0, 1)))
     def slots(self, count: int, ahead: int) -> None:
         self.send(Room(count, ahead))
 
@@ -137,8 +170,10 @@ class Machine(RuleBasedStateMachine):
     def done(self, chance: int) -> None:
         rnd = self.random(chance)
         ids = rnd.sample(self.world.flying, rnd.randint(1, len(self.world.flying)))
-        if rnd.random() < 0.3:
-            ids += rnd.choices([*self.world.ended, *ids], k=2)
+        ids = [id for id in ids if self.world.can_run(id)]
+        old = [*ids, *(id for id in self.world.ended if id not in self.world.flying)]
+        if old and rnd.random() < 0.3:
+            ids += rnd.choices(old, k=2)
         self.send(Returned(ids))
 
     @under_way
@@ -149,17 +184,40 @@ class Machine(RuleBasedStateMachine):
         # The driver may take several before it does what the first caused.
         for id in rnd.sample(self.world.flying, rnd.randint(1, most)):
             self.world.handle(self.some_end(id))
+            waits = self.world.tasks[id[0]].waits
+            if waits and rnd.random() < 0.4:
+                self.world.handle(Due(self.world.waiting))
+            followed = [n for n in self.world.tasks[id[0]].inputs if self.world.is_flying(n)]
+            if followed and rnd.random() < (0.8 if waits else 0.1):
+                need = (followed[0], self.world.tasks[followed[0]].attempt)
+                self.world.handle(Failed(need, final=True))
         self.world.carry_out()
 
     def some_end(self, id: Id) -> Event:
         rnd = self.world.rnd
         kind = self.world.tasks[id[0]].fate or rnd.choice((Unfolded, Failed, WorkerLost))
+        if not self.world.can_run(id):
+            # What it needs is not done: it has come back, or died with that.
+            if rnd.random() < 0.2:
+                return CameBack([id])
+            if rnd.random() < 0.8:
+                return Failed(id, again=True)
+            kind = WorkerLost
         if kind is Unfolded:
             return Unfolded(id, self.world.make(id[0]))
         if kind is WorkerLost:
             guilty = rnd.random() < 0.6
             return WorkerLost(id, guilty, begun=guilty or rnd.random() < 0.5)
         return Failed(id, final=rnd.random() < 0.2, again=rnd.random() < 0.2)
+
+    @under_way
+    @precondition(lambda self: self.world.early)
+    @rule(chance=chances)
+    def come_back(self, chance: int) -> None:
+        rnd = self.random(chance)
+        early = sorted(self.world.early)
+        ids = rnd.sample(early, rnd.randint(1, len(early)))
+        self.send(CameBack([*ids, *rnd.choices(self.world.ended or ids, k=1)]))
 
     @precondition(lambda self: self.world.running is None)
     @precondition(lambda self: any(task.waits for task in self.world.tasks.values()))
@@ -168,6 +226,16 @@ class Machine(RuleBasedStateMachine):
         rnd = self.random(chance)
         times = [number for number, task in self.world.tasks.items() if task.waits]
         self.send(Due(rnd.sample(times, rnd.randint(1, len(times)))))
+
+    @alive
+    @precondition(lambda self: len(self.world.tasks) < MOST_TASKS and self.world.extensible)
+    @rule(chance=chances)
+    def extend(self, chance: int) -> None:
+        """A task that has unfolded waits for more."""
+        rnd = self.random(chance)
+        task = rnd.choice(self.world.extensible)
+        needs = [n for n in self.world.make(task.number) if n not in task.waits_on]
+        self.send(Extended(task.number, needs))
 
     @rule(chance=chances)
     def stale(self, chance: int) -> None:
@@ -183,6 +251,8 @@ class Machine(RuleBasedStateMachine):
             Failed(id),
             WorkerLost(id, guilty=True),
             Unfolded(id, ()),
+            Paused(id),
+            CameBack([id]),
         ]
         if not (task in world.tasks and world.tasks[task].waits):
             ends.append(Due([task, 99]))
@@ -210,10 +280,12 @@ class Machine(RuleBasedStateMachine):
         id = self.world.computing[-1]
         if chance % 3:
             self.send(Unfolded(id, self.world.make(id[0])))
+        elif chance % 5 == 0:
+            self.send(Paused(id))
         else:
             self.send(Returned([id]) if chance % 4 else Failed(id))
 
-    @composing
+    @can_wait
     @alive
     @precondition(lambda self: self.world.level < 4 and len(self.world.tasks) < MOST_TASKS)
     @rule(chance=chances)

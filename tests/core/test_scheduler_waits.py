@@ -206,8 +206,8 @@ def test_what_a_blocked_module_waits_for_does_not_wait_for_room() -> None:
 
 def test_what_an_earlier_wait_has_left_is_not_computed_on_top_of_a_later_one() -> None:
     needs = {10: (11, 12), 12: (13,), 20: (22,)}
-    story = Steps(needs, local=(1, 2, 10, 12, 20), keep_going=True)
-    story.send(Room(4, 0), Demand([1]), Level(1), Demand([10], 1))
+    story = Steps(needs, local=(1, 2, 10, 12, 20))
+    story.send(Room(4, 0), Demand([12]), Demand([1]), Level(1), Demand([10], 1))
     assert settled(story.send(Failed((11, 1))))[10] is State.FAILED
     story.send(Level(0), Drop([10]), Demand([2]))
     assert computed(story.send(Returned([(1, 1)]))) == [2]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import socket
 import subprocess
 import sys
@@ -83,13 +84,41 @@ class Driven(Told):
         self.woken.set()
 
 
+class Selected(Driven):
+    """The same, and somebody else waits for its descriptor."""
+
+    due = None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ours, self.theirs = socket.socketpair()
+        self.ours.setblocking(False)
+
+    def fileno(self) -> int:
+        return self.ours.fileno()
+
+    def drive(self, timeout: float | None) -> None:
+        assert timeout == 0, "it is not to wait"
+        self.threads.add(threading.get_ident())
+        self.ours.recv(100)
+
+    def wake(self) -> None:
+        raise AssertionError("it does not sleep")
+
+    def stop(self, grace: float) -> None:
+        super().stop(grace)
+        self.ours.close()
+        self.theirs.close()
+
+
 class Served:
     """A backend that is being served, and the client's end of its channel."""
 
-    def __init__(self, backend: Told, waits: bool) -> None:
+    def __init__(self, backend: Told, waits: bool, selects: bool = False) -> None:
         ours, theirs = socket.socketpair()
         self.backend = backend
         self.waits = waits
+        self.selects = selects
         self.client = SocketChannel(ours, blocking=True)
         self.far = SocketChannel(theirs, blocking=True)
         self.raised: BaseException | None = None
@@ -99,9 +128,15 @@ class Served:
 
     def _serve(self) -> None:
         try:
-            Server(self.far, waits=self.waits).serve(self.backend)
+            wait = self._wait if self.selects else None
+            Server(self.far, waits=self.waits, wait=wait).serve(self.backend)
         except BaseException as error:  # noqa: BLE001 - the test looks at it
             self.raised = error
+
+    def _wait(self, seconds: float, descriptors: Sequence[int]) -> list[int]:
+        if threading.get_ident() != self.thread.ident:
+            raise AssertionError("a thread that listens")
+        return select.select([self.far.fileno(), *descriptors], [], [], seconds)[0]
 
     def tell(self, command: messages.Command) -> None:
         self.client.send(messages.encode_command(command))
@@ -114,10 +149,20 @@ class Served:
         assert not self.thread.is_alive(), "it does not end"
 
 
-@pytest.fixture(params=[(Told, True), (Told, False), (Driven, True), (Driven, False)])
+@pytest.fixture(
+    params=[
+        (Told, True, False),
+        (Told, False, False),
+        (Told, False, True),
+        (Driven, True, False),
+        (Driven, False, False),
+        (Driven, False, True),  # what it waits for, nobody knows: it waits itself
+        (Selected, False, True),
+    ]
+)
 def served(request: pytest.FixtureRequest) -> Iterator[Served]:
-    backend, waits = request.param
-    made = Served(backend(), waits)
+    backend, waits, selects = request.param
+    made = Served(backend(), waits, selects)
     yield made
     made.client.close()
     made.over()
@@ -169,7 +214,7 @@ def test_nonsense_ends_it_with_the_reason(served: Served) -> None:
     assert isinstance(served.raised, errors.ProtocolError)
 
 
-@pytest.mark.parametrize("served", [(Told, True), (Driven, True)], indirect=True)
+@pytest.mark.parametrize("served", [(Told, True, False), (Driven, True, False)], indirect=True)
 def test_a_client_that_does_not_read_holds_up_nothing(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -165,6 +165,9 @@ def test_a_bad_value_names_its_source(places: Places) -> None:
 def test_an_unknown_name_has_a_near_one(places: Places) -> None:
     with pytest.raises(errors.ConfigError, match=r"argument 'wokers' .* did you mean workers\?"):
         places.resolve({"wokers": 1})
+    # It has this name on the command line only.
+    with pytest.raises(errors.ConfigError, match=r"'numworkers' .* did you mean workers\?"):
+        places.resolve({"numworkers": 1})
     with pytest.raises(errors.ConfigError, match="'zzz' is not a setting; there are: back"):
         places.resolve({"zzz": 1})
     file = places.shared("keep-goin = true")

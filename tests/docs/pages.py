@@ -11,6 +11,8 @@ What stands right before a fenced block says what is to be done with it:
 - `<!-- raises: NAME -->`: the script ends with an exception of this class.
 - `<!-- exit: CODE -->`: the commands end with this code, and not with 0.
 - `<!-- in: root -->`: the commands run in the root of the repository.
+- `<!-- cell -->`: a cell of the page's notebook, run in a Jupyter kernel; an output block after it
+  is what the cell shows.  All are run when the page ends.
 - `<!-- skip: WHY -->`: it is not run.
 
 Below a command stands what it writes: on standard output, on standard error, or
@@ -21,6 +23,7 @@ nothing means that it is not compared.  All blocks of a page share one folder.
 from __future__ import annotations
 
 import doctest
+import json
 import os
 import re
 import subprocess
@@ -36,7 +39,7 @@ __all__ = ["Block", "Failure", "Runner", "blocks_of", "links_of", "pages", "slug
 
 _FENCE = re.compile(r"( *)(`{3,})(\w*)(.*)")
 _MARK = re.compile(r"\s*<!-- *([a-z]+)(?:: *(.*?))? *-->\s*")
-_MARKS = {"file", "continues", "output", "raises", "exit", "in", "skip", "command"}
+_MARKS = {"file", "continues", "output", "raises", "exit", "in", "skip", "command", "cell"}
 _NAME = re.compile(r"# ([\w/]+\.py)\b")
 _LINK = re.compile(
     r"(?<!\\)\[(?:[^\[\]]|\[[^\]]*\])*\]\(\s*<?([^()\s<>]+)>?(?:\s+\"[^\"]*\")?\s*\)"
@@ -157,6 +160,8 @@ class Runner:
         self._folder.mkdir()
         self._script = ""
         self._stdout = ""
+        self._cells: list[tuple[Block, str]] = []  # with what each is to show
+        self._after_cell = False
         kept = {
             name: value for name, value in os.environ.items() if not name.startswith("FANCYPIPE_")
         }
@@ -182,11 +187,35 @@ class Runner:
         except Failure as failure:
             raise Failure(f"the block in line {block.line}: {failure}") from None
 
+    def finish(self) -> None:
+        """Run the cells, all in one kernel.
+
+        Raises:
+            Failure: One of them is not so.
+        """
+        if not self._cells:
+            return
+        cells = self._keep("cells.json", json.dumps([block.text for block, _ in self._cells]))
+        over = self._call([sys.executable, "-m", "tests.docs.cells", str(cells)], ROOT)
+        if over.returncode:
+            raise Failure(f"the cells did not run:\n{over.stdout}{over.stderr}")
+        for (block, expected), shown in zip(self._cells, json.loads(over.stdout), strict=True):
+            try:
+                if expected:
+                    _compare(expected, shown)
+            except Failure as failure:
+                raise Failure(f"the cell in line {block.line}: {failure}") from None
+
     def _run(self, block: Block) -> None:
         marks = block.marks
         if "skip" in marks or "command" in marks:
             return
-        if "file" in marks:
+        after_cell, self._after_cell = self._after_cell, "cell" in marks
+        if "cell" in marks:
+            self._cells.append((block, ""))
+        elif "output" in marks and after_cell:
+            self._cells[-1] = self._cells[-1][0], block.text
+        elif "file" in marks:
             self._keep(marks["file"], block.text)
         elif "output" in marks:
             _compare(block.text, self._stdout)

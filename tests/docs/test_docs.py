@@ -21,6 +21,7 @@ def _run(text: str, folder: Path) -> None:
     runner = Runner(folder)
     for block in blocks_of(text):
         runner.run(block)
+    runner.finish()
 
 
 @pytest.mark.parametrize("page", pages(), ids=_name)
@@ -85,6 +86,13 @@ def _page(*parts: str) -> str:
         ),
         (_page("~~~python", "1"), "not closed"),
         (_page("<!-- raises: KeyError -->", "text"), "no block follows"),
+        (_page("<!-- cell -->", "~~~python", "1 / 0", "~~~"), "ZeroDivisionError"),
+        (
+            _page(
+                "<!-- cell -->", "~~~python", "1 + 1", "~~~", "<!-- output -->", "~~~", "3", "~~~"
+            ),
+            "the cell in line 2: the page says\n3\nand it was\n2",
+        ),
         (_page("<!-- file: ../x.py -->", "~~~python", "1", "~~~"), "not in the page's folder"),
     ],
 )

@@ -6,8 +6,6 @@ import multiprocessing
 import os
 import random
 import signal
-import struct
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -18,7 +16,7 @@ import pytest
 
 from fancypipe_core import Session, errors, module, task
 from fancypipe_core.toolkit import futures
-from tests.core.test_futures import POOLS, opened, wait_until
+from tests.core.pools import POOLS, opened, wait_until
 from tests.faults.conftest import Plan
 from tests.procs import tasks as t
 
@@ -144,26 +142,22 @@ def test_workers_that_never_come_up(plan_for_children: Plan) -> None:
 
 
 @task
-def die_in_a_report(mark: str) -> str:
-    """Write the beginning of a report, and die; the second time, work."""
-    if os.path.exists(mark):
-        return "done"
-    Path(mark).touch()
-    frame = sys._getframe()
-    while "result_queue" not in frame.f_locals:
-        assert frame.f_back is not None
-        frame = frame.f_back
-    writer = frame.f_locals["result_queue"]._writer
-    os.write(writer.fileno(), struct.pack("!i", 10_000) + b"the beginning")
-    os.kill(os.getpid(), signal.SIGKILL)
-    return "not reached"
+def large(x: int) -> bytes:
+    return bytes([x]) * 1_000_000
 
 
 @pytest.mark.fault(31)
-def test_a_death_in_the_middle_of_a_report(tmp_path: Path) -> None:
-    """The pool waits for the rest for ever; we do not."""
+@pytest.mark.parametrize("point", ["batch.put", "batch.report"])
+def test_a_death_in_the_middle_of_a_large_report(
+    point: str, plan_for_children: Plan, tmp_path: Path
+) -> None:
+    """Nobody waits for the rest: large reports do not go through the pool's pipe."""
+    plan_for_children(f"{point}=kill!{tmp_path / 'fault'}")
     with pool("spawn", grace=0.0) as session:
-        assert session.run(die_in_a_report(str(tmp_path / "mark"))) == "done"
+        assert session.run([large(i) for i in range(4)]) == [
+            bytes([i]) * 1_000_000 for i in range(4)
+        ]
+    assert (tmp_path / "fault").exists()
 
 
 @task

@@ -152,7 +152,7 @@ def test_a_task_that_takes_long_is_no_hang(monkeypatch: pytest.MonkeyPatch) -> N
             answer: str = check()
             return answer
 
-        monkeypatch.setattr(session._driver._watchdog, "_check", counted)
+        monkeypatch.setattr(session._driver._listener._watchdog, "_check", counted)
         assert session.run(wait_for(go)) == "done"
         assert looks >= 3, f"one in {watchdog.LOOK} s"
 

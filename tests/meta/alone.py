@@ -42,6 +42,9 @@ BACKENDS = {
     "threads": "fancypipe-threads",
     "procs": "fancypipe-procs",
     "remote": "fancypipe-remote",
+    "dask": "fancypipe-dask",
+    "ray": "fancypipe-ray",
+    "slurm": "fancypipe-slurm",
 }
 
 
@@ -83,7 +86,7 @@ def check(present: Sequence[str], where: Path) -> None:
             f"`fancypipe backends` is wrong about {name}:\n{listed}",
         )
         if name in present:
-            if name != "remote":  # it needs a manager and workers
+            if name not in ("remote", "slurm"):  # they need a manager and workers
                 out, _ = call(fancypipe, f"-workertype={name}", *ours, where=where)
                 must(out == "25.0\n", f"{name} printed {out!r}")
             files = [str(file) for file in metadata.files(distribution) or ()]

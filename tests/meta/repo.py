@@ -16,6 +16,11 @@ else:
 ROOT = Path(__file__).resolve().parents[2]
 CORE = "fancypipe_core"
 SIBLINGS = ("fancypipe_threads", "fancypipe_procs", "fancypipe_remote")
+ENGINES = (
+    "fancypipe_dask",
+    "fancypipe_ray",
+    "fancypipe_slurm",
+)  # each needs an engine of others, which may not be installed
 PACKAGES = (CORE, *SIBLINGS)
 META = "fancypipe"  # holds no code: what it needs is what it is for
 

@@ -33,6 +33,13 @@ def test_the_marked_block_is_run_at_the_root(tmp_path: Path, gap: str) -> None:
     assert over.stdout == f"cd . &&\n  pwd\n{tmp_path}\n"
 
 
+def test_what_nobody_imports_is_not_compiled(tmp_path: Path) -> None:
+    over = run_ci(
+        tmp_path, BLOCK.format(mark=MARK, command='echo "PIP_NO_COMPILE=$PIP_NO_COMPILE"')
+    )
+    assert over.stdout.endswith("\nPIP_NO_COMPILE=1\n")
+
+
 @pytest.mark.parametrize(
     "command", ["exit 3", "(exit 3)\necho on", "(exit 3) && echo on", "(exit 3) | cat"]
 )

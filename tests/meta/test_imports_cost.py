@@ -17,6 +17,7 @@ NOT_AT_START = {
     *("bz2", "email", "hashlib", "importlib.metadata", "ipaddress", "json", "logging", "lzma"),
     *("multiprocessing", "pathlib", "shutil", "tempfile", "tomllib", "urllib.parse"),
 }
+FOR_NEEDS = {"fancypipe_core._base.equipment", "fancypipe_core._base.grants"}
 NOT_IN_SERIAL = {"selectors", "socket", "subprocess", "fancypipe_procs", "fancypipe_threads"}
 
 # The modules that were imported before, by the interpreter and by what starts with it.
@@ -87,7 +88,7 @@ def test_a_serial_run_imports_only_what_it_needs() -> None:
     imported = imported_by(SERIAL)
     assert "fancypipe_core._worker.inline" in imported
     others = {name for name in ENGINE_ONLY if name != "msgspec"}
-    assert imported & (NOT_AT_START | NOT_IN_SERIAL | others) == set()
+    assert imported & (NOT_AT_START | NOT_IN_SERIAL | FOR_NEEDS | others) == set()
 
 
 def test_a_worker_process_imports_only_what_it_needs() -> None:
@@ -95,6 +96,14 @@ def test_a_worker_process_imports_only_what_it_needs() -> None:
     assert "fancypipe_procs._isolation.state" in imported
     of_the_client = {"fancypipe_core.session", "fancypipe_core._engine.driver", "subprocess"}
     assert imported & (NOT_AT_START | of_the_client | {"cloudpickle", "tblib"}) == set()
+
+
+def test_a_worker_that_imports_the_main_script_imports_no_engine() -> None:
+    """The script names what starts a run, and starts none."""
+    imported = imported_by("from fancypipe_core import Session, module, run, task")
+    assert "fancypipe_core.session" in imported
+    engine = {"_engine", "_engine.driver", "_settings.session", "_plugins.discovery"}
+    assert imported & {f"fancypipe_core.{name}" for name in engine} == set()
 
 
 def test_the_client_does_not_import_what_its_workers_do() -> None:

@@ -113,6 +113,12 @@ with Session("threads", workers=2) as session:
     u: tuple[float, str] = session.run(square(1), name(1))
     v: list[float] = session.run(refs)
     w: list[float] = session.run(Smooth([1.0]))
+    x: list[float] = session.run(square.map(range(3)))
+    for y in session.stream(name.map([1.0, 2.0])):
+        print(y.upper())
+    for index, z in session.as_completed(square.map([1.0])):
+        print(index.bit_length(), z.is_integer())
+aa: list[str] = run(name.map(square.map(x for x in (1.0, 2.0))))
 print(a.is_integer(), b.upper(), f[0].is_integer(), current())
 
 run(square(1)).upper()  # refused
@@ -123,6 +129,8 @@ run(Smooth([1.0])).upper()  # refused
 run(square(1), name(1))[0].upper()  # refused
 run(refs)[0].upper()  # refused
 session.run(square(1)).upper()  # refused
+run(square.map([1.0]))[0].upper()  # refused
+session.stream(square(1))  # refused
 square(1).result().upper()  # refused
 square(1).upper()  # refused
 float(square(1))  # refused

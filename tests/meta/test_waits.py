@@ -16,6 +16,7 @@ ALWAYS = {"accept", "recv", "recv_into", "sendall", "sendmsg", "wait4", "waitpid
 LOCKS = {"Condition", "Lock", "RLock", "Semaphore"}
 
 # (module, the call): why nobody waits there for ever.
+_ENDS = "whoever drives tells all that are left, however a run ends; see test_submit"
 _FEW = "held for a few statements that wait for nothing"
 _SOCKET = "ends when the other end of the socket is closed, at the latest with its process"
 SAFE: Mapping[tuple[str, str], str] = {
@@ -23,19 +24,23 @@ SAFE: Mapping[tuple[str, str], str] = {
         "fancypipe_core.toolkit.batch",
         "parent.join()",
     ): "a daemon thread whose task is to outlive its parent",
-    ("fancypipe_core._wire.channel", "self._sock.recv(asked, flags)"): _SOCKET,
     ("fancypipe_core._wire.channel", "self._sock.recv_into(room, 0, flags)"): _SOCKET,
     ("fancypipe_core._wire.channel", "self._sock.sendmsg(parts)"): _SOCKET,
+    (
+        "fancypipe_core._wire.passage",
+        "sock.sendmsg([b'.'], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])",
+    ): "its socket does not block",
+    (
+        "fancypipe_core._wire.value_folder",
+        "with self._using",
+    ): "held while a file is read or written, as long as its file system answers",
+    ("fancypipe_core._wire.local_socket", "self._socket.accept()"): "its socket does not block",
+    ("fancypipe_core._wire.passage", "self._listener.accept()"): "the same",
     ("fancypipe_core._model.context", "scope.get()"): "a context variable",
     ("fancypipe_core._model.ref", "scope.get()"): "a context variable",
     ("fancypipe_core._model.scope", "scope.get()"): "a context variable",
     ("fancypipe_core._cli.commands", "ending.wait()"): "a daemon thread that waits for the end",
     ("fancypipe_core._doctor.clean", "self._process.wait()"): "its group has just been killed",
-    (
-        "fancypipe_core._model.exec",
-        "process.wait()",
-    ): "the user's program; the task's `timeout` ends it",
-    ("fancypipe_core._model.exec", "selector.select()"): "the same",
     ("fancypipe_core._base.faults", "with _counting"): _FEW,
     ("fancypipe_core.toolkit.executor", "with _starting"): "held while a pool starts a process",
     ("fancypipe_core._base.main_module", "with _process.lock"): (
@@ -49,15 +54,38 @@ SAFE: Mapping[tuple[str, str], str] = {
         "fancypipe_core.toolkit.server",
         "self._inbox.get()",
     ): "the thread that listens says when it ends",
+    (
+        "fancypipe_core.toolkit.threaded",
+        "self.drive(None)",
+    ): "calls of others wake it, and `check` asks it for a sign of life",
     ("fancypipe_core.toolkit.server", "self._out.get()"): "a daemon thread; the end is put into it",
     ("fancypipe_core.toolkit.server", "with self._sending"): _SOCKET,
     ("fancypipe_core._base.isolation", "with self._lock"): _FEW,
     ("fancypipe_core._base.isolation", "self._lock.acquire()"): _FEW,
-    ("fancypipe_core.session", "with self._lock"): "the runs of a session, one after the other",
+    ("fancypipe_core.session", "scope.get()"): "a context variable",
+    ("fancypipe_core._engine.activity", "with self._lock"): _FEW,
+    ("fancypipe_core._engine.activity", "with self._idle"): _FEW,
+    ("fancypipe_core._engine.activity", "root.future.result()"): _ENDS,
+    ("fancypipe_core._engine.activity", "stream.wait()"): _ENDS,
+    (
+        "fancypipe_core._engine.activity",
+        "thread.join()",
+    ): "it was told to end, and has nothing left",
+    ("fancypipe_core._engine.background", "self._more.acquire()"): "it was released a moment ago",
+    ("fancypipe_core._engine.streams", "with self._changed"): _FEW,
+    (
+        "fancypipe_core.adapters.joblib",
+        "with self._lock",
+    ): "held while a session is opened or closed, and both have limits",
+    ("fancypipe_core.adapters.joblib", "out.result()"): "joblib asks when it is done",
+    ("fancypipe_core._engine.executor", "with self._lock"): _FEW,
     ("fancypipe_core.plugins.console", "with self._lock"): "held while a picture is drawn",
+    ("fancypipe_threads._followers", "with self._lock"): _FEW,
+    ("fancypipe_threads._gathering", "with self._lock"): _FEW,
     ("fancypipe_threads._limits", "with self._changed"): _FEW,
     ("fancypipe_threads._pool", "signal.acquire()"): (
-        "an idle thread; `submit` and `stop` wake it, and `check` sees jobs that wait beside it"
+        "an idle thread, or one that waits with others for a job with needs; `submit`, that job's "
+        "end and `stop` wake it, and `check` sees jobs that wait beside it"
     ),
     ("fancypipe_threads._pool", "with self._changing"): _FEW,
 }
@@ -86,6 +114,8 @@ def _is_endless(call: ast.Call) -> bool:
     if name in WITHOUT_TIMEOUT:
         whose = ast.unparse(call.func.value)
         return "timeout" not in keywords and (name == "communicate" or whose == "subprocess")
+    if name == "wait_for":  # of a condition
+        return len(call.args) == 1 and "timeout" not in keywords
     if name == "drive":
         return not call.args or ast.unparse(call.args[0]) == "None"
     return name in ALWAYS and "WNOHANG" not in ast.unparse(call)
@@ -149,6 +179,8 @@ def test_each_wait_has_a_limit_or_a_reason() -> None:
         ("backend.drive(None)", 1),
         ("backend.drive(1.0)", 0),
         ("sock.recv(1)", 1),
+        ("condition.wait_for(true)", 1),
+        ("condition.wait_for(true, 1.0)", 0),
     ],
 )
 def test_what_is_a_wait(code: str, waits: int) -> None:

@@ -10,11 +10,12 @@ import sys
 from random import Random
 from time import perf_counter
 
+from fancypipe_core.backend import Equipment, Needs
 from fancypipe_core.toolkit.pool.states import Spoilt
 from fancypipe_core.toolkit.pool.workers import Rules
 from tests.pool.world import Watched, World
 
-__all__ = ["act", "play", "rules"]
+__all__ = ["act", "needs", "play", "rules"]
 
 
 def rules(rnd: Random) -> Rules:
@@ -32,18 +33,31 @@ def rules(rnd: Random) -> Rules:
             first=rnd.choice((None, 30.0)),
             away=60.0,
             spared=rnd.choice((0, 2)),
+            equipment=lambda: Equipment(0),
         )
     if kind < 0.5:
         workers, slots = rnd.choice(((1, 0), (1, 1), (1, 2), (1, 4), (3, 1)))
         least = rnd.choice((0, 1))
         return Rules(workers, slots=slots, least_ahead=least, kills=False, in_order=False)
-    return Rules(rnd.choice((1, 2, 3, 8)))
+    workers = rnd.choice((1, 2, 3, 8))
+    machine = Equipment(workers, 100, ("0", "1"))
+    return Rules(workers, equipment=lambda: machine)
+
+
+def needs(rnd: Random, most: int) -> Needs | None:
+    """Return what a job needs; mostly nothing."""
+    if rnd.random() < 0.8:
+        return None
+    cpus = rnd.randint(1, most)
+    memory, gpu = rnd.choice((0, 0, 30, 70, 100)), rnd.choice((0, 0, 0, 1, 2))
+    return Needs(cpus, memory, gpu) if cpus > 1 or memory or gpu else None
 
 
 def play(watched: Watched, seed: int, steps: int = 300) -> World:
     """Let so many things happen, and then everything come to its end."""
     rnd = Random(seed)
     world = World(watched, rnd, rules(rnd))
+    world.has_needs = seed % 11 in _WITH_NEEDS
     for _ in range(steps):
         act(world, rnd)
     world.settle()
@@ -61,7 +75,10 @@ def act(world: World, rnd: Random) -> None:
     elif kind == "submit":
         if len(world.open_jobs) < 60:
             limit = rnd.choice((None, None, 0.5))
-            world.submit(rnd.choice((1, 1, 3, 20)), alone=rnd.random() < 0.15, limit=limit)
+            count, alone = rnd.choice((1, 1, 3, 20)), rnd.random() < 0.15
+            most = 1 if world.comes else world.rules.workers
+            needed = needs(rnd, most) if world.has_needs else None
+            world.submit(count, alone=alone, limit=limit, needs=needed)
     elif kind == "unwant":
         jobs = world.open_jobs
         if jobs:
@@ -102,6 +119,7 @@ def _worker(kind: str, world: World, rnd: Random) -> None:
         world.say(process, Spoilt(process.number, "junk"))
 
 
+_WITH_NEEDS = (0, 8, 10)  # so many of eleven seeds have jobs with needs
 _CHANCES = {
     "go on": 50,
     "read": 16,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from fancypipe_core.backend import (
@@ -55,9 +57,8 @@ def done(number: int, seconds: float = 0.1) -> Done:
     return Done((number, 1), Ok(Live(None)), seconds)
 
 
-def learn(pool: Pool, seconds: float) -> None:
-    for _ in range(40):
-        pool.queue.times.record(CALL, seconds)
+def learn(times: Times, seconds: float, call: Call = CALL, often: int = 40) -> None:
+    times.learn([(job(1, call=call), done(1, seconds))] * often)
 
 
 def sent(actions: list[Action]) -> list[tuple[int, list[int]]]:
@@ -84,10 +85,10 @@ def test_long_jobs_wait_in_the_queue_and_short_ones_at_the_workers() -> None:
     first = pool.ask(Submit([job(n) for n in range(1, 1001)]), 0.0)
     assert sent(first) == [(1, [1]), (2, [2])], "nothing is known of them yet"
     pool.handle([Up(1), Up(2)], 0.1)
-    learn(pool, 0.00001)
+    learn(pool.queue.times, 0.00001)
     (worker, numbers), *_ = sent(pool.handle([Ended(1, [done(1, 0.00001)])], 0.2))
     assert worker == 1
-    assert 400 < len(numbers) <= 499, "by the hundred, and no more than its share"
+    assert 400 < len(numbers) <= 500, "by the hundred, and no more than its share"
 
 
 def test_of_large_values_no_hundreds_wait_at_a_worker() -> None:
@@ -107,9 +108,9 @@ def test_of_large_values_no_hundreds_wait_at_a_worker() -> None:
 def test_a_definition_is_known_by_its_own_pace() -> None:
     times = Times()
     for _ in range(40):
-        times.record(CALL, 0.00001)
-        times.record(OTHER, 1.0)
-    times.record(CALL, 0.5)
+        learn(times, 0.00001, often=1)
+        learn(times, 1.0, OTHER, often=1)
+    learn(times, 0.5, often=1)
     assert times.expected(CALL) < 0.001, "one outlier makes no task long"
     assert times.expected(OTHER) == pytest.approx(1.0, rel=0.01)
 
@@ -145,7 +146,7 @@ def test_who_joins_has_jobs_when_it_is_up_and_not_before() -> None:
 def test_who_is_stopped_again_and_again_and_works_in_between_is_not_frozen() -> None:
     """As programs do that keep others from taking too much of a processor."""
     pool = a_pool(1, frozen=3.0)
-    learn(pool, 0.0001)
+    learn(pool.queue.times, 0.0001)
     pool.handle([Up(1)], 0.0)
     pool.ask(Submit([job(n) for n in range(1, 40)]), 0.0)
     seen = Seen(1, (39, 1), begun=True, works=True, stopped=True)
@@ -172,6 +173,24 @@ def test_who_returns_all_that_it_is_given_is_given_up(pool: Pool) -> None:
     pool.check()
 
 
+def test_who_returns_each_job_once_since_an_input_is_gone_is_not_given_up() -> None:
+    pool = hosts()
+    pool.handle([Up(1, 8)], 0.0)
+    pool.ask(Submit([job(n) for n in range(1, 9)]), 0.0)
+    gone = Certificate("gone", "an input is gone", "h", 1, False, False)
+    for turn in range(1, 9):
+        actions = pool.handle([Ended(1, [Lost((turn, 1), gone)])], 0.1 * turn)
+        assert sent(actions)[-1:] == [(1, [turn])]
+    actions = [
+        action
+        for turn in range(1, 6)
+        for action in pool.handle([Ended(1, [Lost((turn, 1), gone)])], 1.0 + 0.1 * turn)
+    ]
+    kill = next(action for action in actions if isinstance(action, Kill))
+    assert "returned jobs that were not recalled" in kill.why
+    pool.check()
+
+
 def test_what_is_recalled_is_no_refusal() -> None:
     pool = hosts()
     pool.handle([Up(1)], 0.0)
@@ -185,14 +204,14 @@ def test_what_is_recalled_is_no_refusal() -> None:
 
 def test_each_slot_has_one_job_ahead_however_long_they_take() -> None:
     pool = hosts()
-    learn(pool, 3600.0)
+    learn(pool.queue.times, 3600.0)
     pool.ask(Submit([job(n) for n in range(1, 20)]), 0.0)
     assert sent(pool.handle([Up(1, 2)], 0.0)) == [(1, [1, 2, 3, 4])]
 
 
 def test_who_is_far_away_has_more_ahead_than_who_is_near() -> None:
     pool = hosts()
-    learn(pool, 0.01)
+    learn(pool.queue.times, 0.01)
     pool.handle([Up(1), RoundTrip(1, 0.1), Up(2), RoundTrip(2, 0.001)], 0.0)
     found = sent(pool.ask(Submit([job(n) for n in range(1, 200)]), 0.0))
     assert {worker: len(numbers) for worker, numbers in found} == {1: 20, 2: 2}
@@ -253,6 +272,22 @@ def test_a_whole_workers_death_is_held_against_a_task_when_that_is_no_accident_a
         assert lost.why.guilty == (number == 3)
 
 
+@pytest.mark.parametrize("rules", [{}, {"fresh": False}])
+def test_a_worker_that_left_is_no_tasks_fault(rules: dict[str, Any]) -> None:
+    pool = Pool(Rules(0, kills=False, in_order=False, first=30.0, away=30.0)._replace(**rules))
+    for number in range(1, 12):
+        pool.handle([Up(number, 2)], 0.0)
+        pool.ask(Submit([job(1), job(2)]), 0.0)
+        why = Certificate("left", "preempted", "node1", 0)
+        actions = pool.handle([Died(number, why, all_begun=True)], 1.0)
+        assert not pool.queue.suspects, "both may go on beside others"
+        events = [event for one in actions if isinstance(one, Tell) for event in one.events]
+        lost = [event.why for event in events if isinstance(event, Lost)]
+        assert [(one.reason, one.started, one.guilty) for one in lost] == [
+            ("left", True, False)
+        ] * 2
+
+
 def test_nobody_comes() -> None:
     pool = hosts()
     assert pool.due == 30.0
@@ -280,7 +315,7 @@ def test_a_worker_far_away_has_work_ahead_though_jobs_are_long() -> None:
 def test_a_death_costs_what_ran_and_nothing_else() -> None:
     pool = a_pool(1)
     pool.handle([Up(1), Ended(1)], 0.1)
-    learn(pool, 0.00001)
+    learn(pool.queue.times, 0.00001)
     assert sent(pool.ask(Submit([job(n) for n in range(1, 5)]), 0.2)) == [(1, [1, 2, 3, 4])]
     actions = pool.handle([Died(1, CRASH, (2, 1))], 0.3)
     (tell,) = [action for action in actions if isinstance(action, Tell)]
@@ -291,11 +326,25 @@ def test_a_death_costs_what_ran_and_nothing_else() -> None:
     assert sent(actions) == [(2, [3, 4])], "these go to the next, as if never sent"
 
 
+@pytest.mark.parametrize("wish", [Recall, Cancel])
+def test_who_dies_of_what_was_recalled_too_late_is_held_against_it(
+    wish: type[Recall | Cancel],
+) -> None:
+    pool = a_pool(1)
+    pool.handle([Up(1), Ended(1)], 0.1)
+    pool.ask(Submit([job(1)]), 0.2)
+    pool.ask(wish([(1, 1)]), 0.3)
+    (tell,) = [a for a in pool.handle([Died(1, CRASH, (1, 1))], 0.4) if isinstance(a, Tell)]
+    (lost,) = [event for event in tell.events if isinstance(event, Lost)]
+    expected = ("signal", True) if wish is Recall else ("cancelled", False)
+    assert (lost.why.reason, lost.why.guilty) == expected
+
+
 def test_jobs_behind_a_busy_worker_go_to_the_idle_one() -> None:
     pool = a_pool()
-    learn(pool, 0.001)
+    learn(pool.queue.times, 0.001)
     sent_first = sent(pool.ask(Submit([job(1), job(2), job(3), job(4)]), 0.1))
-    assert sent_first == [(1, [1, 2]), (2, [3]), (2, [4])]
+    assert sent_first == [(1, [1, 2]), (2, [3, 4])]
     pool.handle([Up(1), Up(2), Ended(2, [done(3, 0.001), done(4, 0.001)])], 0.2)
     assert RecallJobs(1, [(2, 1)]) in pool.handle([], 0.203)
     # It is busy and does not answer: what stands behind the job that it runs has not begun.
@@ -306,7 +355,7 @@ def test_jobs_behind_a_busy_worker_go_to_the_idle_one() -> None:
 def test_who_does_not_answer_can_be_asked_for_more() -> None:
     """A cancelled job stands behind one that keeps the interpreter; so do others."""
     pool = a_pool()
-    learn(pool, 0.001)
+    learn(pool.queue.times, 0.001)
     pool.ask(Submit([job(n) for n in range(1, 7)]), 0.1)
     assert pool.jobs(1) == {(1, 1), (2, 1), (3, 1)}
     pool.handle([Up(1), Up(2), Ended(2, [done(n, 0.001) for n in (4, 5)])], 0.2)
@@ -323,7 +372,7 @@ def test_who_does_not_answer_can_be_asked_for_more() -> None:
 
 def test_what_was_not_begun_comes_first_again() -> None:
     pool = a_pool(1)
-    learn(pool, 0.00001)
+    learn(pool.queue.times, 0.00001)
     pool.handle([Up(1)], 0.1)
     pool.ask(Submit([job(1), job(2), job(3)]), 0.2)
     pool.handle([Ended(1, [Lost((number, 1), NOT_BEGUN) for number in (2, 3)])], 0.3)
@@ -407,8 +456,7 @@ def test_suspects_wait_apart_and_what_comes_back_comes_first() -> None:
 
 def test_short_jobs_travel_together_and_long_ones_singly() -> None:
     queue = Queue(fresh=True)
-    for _ in range(40):
-        queue.times.record(CALL, 0.0005)
+    learn(queue.times, 0.0005)
 
     def cut(slots: int, *jobs: Job) -> list[list[int]]:
         return [[job.id[0] for job in batch] for batch in queue.batches(list(jobs), slots)]
@@ -422,10 +470,17 @@ def test_short_jobs_travel_together_and_long_ones_singly() -> None:
     assert cut(6, *short) == [[0, 1, 2], [3, 4, 5]], "there is more for the others"
 
 
+def test_where_a_call_costs_much_more_travels_together() -> None:
+    queue = Queue(fresh=True, together=1.0)
+    learn(queue.times, 0.3)
+    jobs = [job(n) for n in range(8)]
+    assert [len(batch) for batch in queue.batches(jobs, 1)] == [3, 3, 2]
+    assert [len(batch) for batch in queue.batches(jobs, 4)] == [2, 2, 2, 2], "each has its share"
+
+
 def test_of_a_batch_that_came_to_nothing_each_travels_singly() -> None:
     queue = Queue(fresh=True)
-    for _ in range(40):
-        queue.times.record(CALL, 1e-5)
+    learn(queue.times, 1e-5)
     jobs = [job(n) for n in range(4)]
     queue.travelled([job.id for job in jobs], {jobs[0].id})
     assert [len(batch) for batch in queue.batches(jobs, 1)] == [1, 1, 1, 1]

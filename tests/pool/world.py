@@ -18,16 +18,20 @@ from typing import Any
 from unittest.mock import patch
 
 import pytest
+from msgspec.structs import replace
 
 from fancypipe_core.backend import (
     NOT_BEGUN,
     Call,
     Certificate,
     Done,
+    Equipment,
+    Err,
     Job,
     JobId,
     Live,
     Lost,
+    Needs,
     Ok,
     Slots,
 )
@@ -65,13 +69,15 @@ __all__ = ["Process", "Watched", "World"]
 SOURCE = Path(states.__file__).parents[1]
 # In the order in which they import each other.
 PARTS = (
-    "clock", "workers", "clocks", "queue", "start_backoff", "roster", "dispatcher", "blame",
-    "machine",
+    "account", "clock", "workers", "clocks", "queue", "start_backoff", "roster", "promises",
+    "dispatcher", "blame", "machine",
 )  # fmt: skip
 CALLS = [Call(f"task{n}", Live(None)) for n in range(3)]
 TYPICAL = (0.00001, 0.003, 0.2)  # seconds that jobs of these take
 OK = Ok(Live(None))
+BAD = Err("E", "it failed", "", "", None, "h", 1)
 SLACK = 1e-6
+MACHINE = Equipment(3, 100, ("0", "1"))  # of a worker that comes by itself
 
 
 class Watched:
@@ -88,7 +94,7 @@ class Watched:
         self.steps: set[tuple[State, State]] = set()
         parts: dict[str, ModuleType] = {}
         for name in PARTS:
-            where = name if name == "clock" else f"pool.{name}"
+            where = name if name in ("account", "clock") else f"pool.{name}"
             source = SOURCE.joinpath(*where.split(".")).with_suffix(".py").read_text("utf-8")
             for old, new in (changes or {}).get(name, ()):
                 assert source.count(old) == 1, f"{name} has {source.count(old)} times:\n{old}"
@@ -123,14 +129,16 @@ class Process:
         inbox: The jobs that it has and has not begun.
         cell: The job that it began last.
         running: The jobs that it runs.
+        made: The jobs whose values are there.
         ended: Jobs that are over and not reported.
         wire: What it has said and nobody has read.
         recalled: What was recalled from it, and it has not obeyed yet; it begins nothing before.
         hangs: Whether what it runs does not end.
     """
 
-    def __init__(self, number: int, slots: int, now: float) -> None:
+    def __init__(self, number: int, slots: int, now: float, in_order: bool) -> None:
         self.number = number
+        self.in_order = in_order
         self.slots = slots
         self.share = slots  # how many of them are for us, as far as the machine was told
         self.waits = True  # whether more may wait there
@@ -144,8 +152,9 @@ class Process:
         self.running: dict[JobId, Job] = {}
         self.cell: JobId | None = None
         self.begun = False
+        self.made: set[JobId] = set()
         self.unreported: list[JobId] = []
-        self.ended: list[Done] = []
+        self.ended: list[Done | Lost] = []
         self.wire: list[Event] = []
         self.woke = 0.0
         self.wrong = ""  # what the looks at it have shown, without a break, since when
@@ -153,6 +162,17 @@ class Process:
         self.single = False  # it was started for a suspect
         self.alone: JobId | None = None
         self.reason: tuple[str, str] | None = None
+        self._devices: tuple[str, ...] = ()
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """The devices of the job that it has, as far as anybody knows."""
+        waits = any(id not in self.recalled for id in self.waiting)
+        return self._devices if waits or self.unreported else ()
+
+    @devices.setter
+    def devices(self, names: tuple[str, ...]) -> None:
+        self._devices = names
 
     @property
     def is_ending(self) -> bool:
@@ -174,6 +194,20 @@ class Process:
     def last(self) -> JobId | None:
         """What a look at the cell tells: the last that began, if nobody has read of its end."""
         return self.cell if self.cell in self.unreported else None
+
+    @property
+    def unread(self) -> list[JobId]:
+        """The jobs of whose end it has said something that nobody has read."""
+        said = [event for event in self.wire if isinstance(event, Ended)]
+        return [end.id for event in said for end in event.events if isinstance(end, (Done, Lost))]
+
+    @property
+    def next(self) -> Job | None:
+        """What it begins next, or gives back; a follower waits for what it needs."""
+        if self.in_order:
+            return self.inbox[0] if self.inbox else None
+        here = {*self.waiting, *self.running}
+        return next((job for job in self.inbox if here.isdisjoint(job.after)), None)
 
 
 class World:
@@ -208,6 +242,9 @@ class World:
         # A pool of workers that dies as a whole, and nobody can tell which job it was.
         self.is_whole = bool(rules.workers) and not rules.in_order
         self.comes = not rules.workers  # workers come by themselves
+        self.followed = self.returned = 0  # followers that began, and that came back
+        self.has_needs = False
+        self.machine = rules.equipment() if rules.equipment and rules.workers else None
         self.suspects: set[int] = set()
         self.losses: dict[int, int] = {}  # deaths of workers under a task
         self.again: list[Job] = []  # what the engine tries again
@@ -245,7 +282,10 @@ class World:
             if not (process.waits or process.is_ending):
                 most = max(0, process.share - len(process.unreported))
                 assert len(process.inbox) <= most, "others wait for slots, and jobs wait there"
-        if self.again:
+        self._submit_again()
+
+    def _submit_again(self) -> None:
+        while self.again:
             jobs, self.again = self.again, []
             self.do(self.pool.ask(Submit(jobs), self.now))
             self.pool.check()
@@ -309,7 +349,7 @@ class World:
         number = action.worker
         assert self.rules.workers, "started who comes by himself"
         slots = action.slots or self.rnd.randint(1, 3)
-        process = self.processes[number] = Process(number, slots, self.lived)
+        process = self.processes[number] = Process(number, slots, self.lived, self.rules.in_order)
         process.single = slots == 1
         if not self.startable:
             process.told_dead = True
@@ -358,6 +398,13 @@ class World:
             assert job.id not in self.ended, f"{job.id} is sent, and has ended"
             assert not process.has_suspect, "a suspect gets company"
             assert job.id not in process.waiting, f"{job.id} is sent again, and was not answered"
+            here = {*process.waiting, *process.unreported, *process.unread}
+            assert process.told_dead or here.issuperset(job.after), f"{job.id} follows nobody here"
+            if job.needs is not None:
+                self._promised(process, job)
+            elif self.machine is not None and not self._having(process):
+                process.devices = ()
+                self._one_more(process)
             if (job.alone or job.id[0] in self.suspects) and self.rules.fresh:
                 assert not (job.alone and process.begun), "a suspect's worker is not fresh"
                 assert process.single, "a suspect's worker may be killed by others"
@@ -366,6 +413,44 @@ class World:
                 process.alone = job.id
             if not process.told_dead:
                 process.inbox.append(job)
+
+    def _having(self, process: Process) -> list[Job]:
+        """Return what a worker has, as far as the machine can know."""
+        waiting = [id for id in process.waiting if id not in process.recalled]
+        ids = [*waiting, *process.unreported]
+        return [self.jobs[id] for id in dict.fromkeys(ids)]
+
+    def _promised(self, process: Process, job: Job) -> None:
+        """A job with needs is sent: there is all that it needs, and nothing beside it."""
+        needs = job.needs
+        assert needs is not None
+        if self.machine is None:
+            if self.comes:
+                assert not MACHINE._replace(cpus=process.slots).lacks(needs), "never to be met"
+                mine = [one.needs for one in self._having(process) if one.needs]
+                assert needs.memory + sum(one.memory for one in mine) <= MACHINE.memory
+                assert needs.gpu + sum(one.gpu for one in mine) <= len(MACHINE.devices)
+            return
+        assert not self._having(process), "a job with needs has another before it"
+        devices = [name for one in self.alive for name in one.devices]
+        assert len(job.devices) == needs.gpu, f"{job.devices} for {needs}"
+        assert not set(devices) & set(job.devices), f"{job.devices} are another's"
+        process.devices = job.devices
+        mine = [one.needs for other in self.alive for one in self._having(other) if one.needs]
+        assert needs.memory + sum(one.memory for one in mine) <= self.machine.memory, "memory"
+        assert needs.cpus + self._cpus() <= self.machine.cpus, "more cores than there are"
+
+    def _cpus(self) -> int:
+        """Return how many cores the jobs of all workers have."""
+        mine = [[job.needs for job in self._having(process)] for process in self.alive]
+        return sum(max([one.cpus if one else 1 for one in needs], default=0) for needs in mine)
+
+    def _one_more(self, process: Process) -> None:
+        """An idle worker is sent plain jobs."""
+        assert self.machine is not None
+        if any(job.needs for other in self.alive for job in self._having(other)):
+            dying = sum(bool(self._having(one)) for one in self.alive if one.is_ending)
+            assert self._cpus() < self.machine.cpus + dying, "more cores than there are"
 
     def _kill(self, process: Process, action: Kill, answers: list[Event]) -> None:
         reason = action.reason
@@ -398,13 +483,18 @@ class World:
         self.ended[id] = event
         if isinstance(event, Done):
             assert self.begun.get(id), f"{id} is done, and never began"
+            needs = [need for need in self.jobs[id].after if need not in self.ended]
+            assert not needs, f"{id} is told before {needs}, which it needs"
             self.suspects.discard(id[0])
             self.losses.pop(id[0], None)
         elif event.why.detail == "cancelled before it began":
-            assert id in self.cancelled, f"{id} is recalled, and nobody wanted that"
             assert not self.begun.get(id), f"{id} is told as not begun, and it was"
+            if id not in self.cancelled:
+                self._send_again(id)
         else:
             assert self.begun.get(id) or not self.rules.in_order, f"{id} is lost, not begun"
+            if event.why.reason == "cancelled" and event.why.detail == "SIGSEGV":
+                assert self.cancelled.get(id), f"{id} died by itself, and is told as cancelled"
             if event.why.guilty:
                 assert not self.cancelled.get(id), f"{id} is guilty, and nobody wanted it"
                 own = self.comes or event.why.peak_memory == id[0]
@@ -415,6 +505,15 @@ class World:
             if (self.is_whole or self.comes) and id not in self.cancelled:
                 self._try_again(id, event.why.guilty)
 
+    def _send_again(self, id: JobId) -> None:
+        """A follower has come back: the engine sends it with all that it needs."""
+        job = self.jobs[id]
+        assert job.after, f"{id} is recalled, and nobody wanted that"
+        del self.ended[id]
+        self.returned += 1
+        self.jobs[id] = replace(job, after=())
+        self.again.append(self.jobs[id])
+
     def _try_again(self, id: JobId, guilty: bool) -> None:
         if not guilty and self.is_whole:
             self.suspects.add(id[0])
@@ -422,7 +521,7 @@ class World:
             return
         job = self.jobs[id]
         alone = guilty and self.is_whole
-        again = Job((id[0], id[1] + 1), job.call, job.inputs, job.time_limit, alone)
+        again = replace(job, id=(id[0], id[1] + 1), alone=alone, after=())
         self.jobs[again.id] = again
         self.again.append(again)
 
@@ -436,11 +535,19 @@ class World:
 
     def come_up(self, process: Process) -> None:
         process.up = True
-        process.wire.append(Up(process.number, process.slots))
+        machine = MACHINE._replace(cpus=process.slots) if self.comes else None
+        process.wire.append(Up(process.number, process.slots, equipment=machine))
 
     def begin(self, process: Process) -> None:
-        """Begin the next job."""
-        job = process.inbox.popleft()
+        """Begin the next job; a follower only if what it needs has values here."""
+        job = process.next
+        assert job is not None
+        process.inbox.remove(job)
+        if not process.made.issuperset(job.after):
+            process.ended.append(Lost(job.id, NOT_BEGUN))
+            self.report(process)
+            return
+        self.followed += bool(job.after)
         self.begun[job.id] = self.begun.get(job.id, 0) + 1
         self.begun_at[job.id] = self.lived
         assert self.begun[job.id] == 1, f"{job.id} runs twice"
@@ -458,7 +565,10 @@ class World:
             if self.cancelled.get(job.id):
                 assert min(ran, self.lived - self.cancelled_at[job.id]) < 2.0, "and ran on"
         seconds = TYPICAL[CALLS.index(job.call)] * self.rnd.choice((0.5, 1.0, 1.0, 20.0))
-        process.ended.append(Done(job.id, OK, seconds))
+        reply = BAD if self.rnd.random() < 0.05 else OK
+        if reply is OK:
+            process.made.add(job.id)
+        process.ended.append(Done(job.id, reply, seconds))
 
     def report(self, process: Process) -> None:
         """Tell what has ended; now and then once more what was told before."""
@@ -527,16 +637,33 @@ class World:
 
     # ---- what the engine does ----
 
-    def submit(self, count: int, *, alone: bool = False, limit: float | None = None) -> None:
+    def submit(
+        self,
+        count: int,
+        *,
+        alone: bool = False,
+        limit: float | None = None,
+        needs: Needs | None = None,
+    ) -> None:
         jobs = []
+        there = self.open_jobs
         for _ in range(count):
             self.next_job += 1
             id = (self.next_job, 1)
-            job = Job(id, self.rnd.choice(CALLS), Live(None), limit, alone)
+            after = () if self.is_whole or alone else self._some_needs(there)
+            job = Job(id, self.rnd.choice(CALLS), Live(None), limit, alone, after, needs)
             self.jobs[id] = job
             jobs.append(job)
+            there.append(id)
         self.do(self.pool.ask(Submit(jobs), self.now))
         self.pool.check()
+        self._submit_again()
+
+    def _some_needs(self, jobs: Sequence[JobId]) -> tuple[JobId, ...]:
+        """Return what a job follows."""
+        if not jobs or self.rnd.random() < 0.6:
+            return ()
+        return tuple(dict.fromkeys(self.rnd.choices(jobs[-5:], k=self.rnd.choice((1, 1, 2)))))
 
     def unwant(self, ids: Sequence[JobId], *, stop: bool) -> None:
         for id in ids:
@@ -545,11 +672,12 @@ class World:
                 self.cancelled_at.setdefault(id, self.lived)
         self.do(self.pool.ask(Cancel(ids) if stop else Recall(ids), self.now))
         self.pool.check()
+        self._submit_again()
 
     def join(self) -> None:
         """A worker comes by itself."""
         self.next_worker += 1
-        process = Process(self.next_worker, self.rnd.randint(1, 3), self.lived)
+        process = Process(self.next_worker, self.rnd.randint(1, 3), self.lived, in_order=False)
         self.processes[process.number] = process
         if self.rnd.random() < 0.5:
             process.wire.append(Joined(process.number, self.rules.start))
@@ -594,7 +722,7 @@ class World:
             self.come_up(process)
         elif process.recalled and not process.deaf:
             self.answer(process)
-        elif process.inbox and len(process.running) < process.slots and not process.recalled:
+        elif process.next and len(process.running) < process.slots and not process.recalled:
             self.begin(process)
         elif process.running and not (process.hangs and patient):
             self.finish(process)

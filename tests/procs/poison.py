@@ -179,6 +179,20 @@ def leave_thread(count: int) -> int:
     return os.getpid()
 
 
+@task
+def leave_poisoner(go: str, done: str) -> None:
+    """Leave a thread that changes something when the worker has nothing to do."""
+
+    def change() -> None:
+        while not os.path.exists(go):
+            time.sleep(0.005)
+        faulthandler.disable()
+        time.sleep(0.01)  # within a millisecond of the last look nobody looks again
+        os.mkdir(done)
+
+    threading.Thread(target=change, daemon=True).start()
+
+
 _open: list[Any] = []
 
 

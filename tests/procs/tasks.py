@@ -152,3 +152,34 @@ def prints_at_exit() -> None:
 def eat(megabytes: int) -> int:
     eaten = [bytearray(b"x" * 1_000_000) for _ in range(megabytes)]
     return len(eaten)
+
+
+@task
+def deadly(x: int, at: int, how: str) -> int:
+    if x == at:
+        if how == "segfault":
+            ctypes.string_at(0)
+        if how == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        os._exit(3)
+    return x
+
+
+@task
+def notes_down(x: int, folder: str, at: int) -> int:
+    with open(os.path.join(folder, f"{x}-{os.urandom(4).hex()}"), "x"):
+        pass
+    if x == at:
+        os._exit(3)
+    return x
+
+
+@task(timeout=1.0)
+def takes_its_time(seconds: float) -> float:
+    time.sleep(seconds)
+    return seconds
+
+
+@task
+def pid_of(x: int) -> int:
+    return os.getpid()

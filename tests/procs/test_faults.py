@@ -15,10 +15,12 @@ from pathlib import Path
 import pytest
 
 from fancypipe_core import Session, errors, run
-from fancypipe_core.backend import BackendOptions
+from fancypipe_core._engine import driver
+from fancypipe_core.backend import BackendOptions, JobRunner
 from fancypipe_core.hooks import TaskEvent, hookimpl
 from fancypipe_core.toolkit.pool import Rules
 from fancypipe_procs import _pool
+from fancypipe_procs._pool import ProcsBackend
 from fancypipe_procs._process import Process
 from tests.procs import storm as s
 from tests.procs import tasks as t
@@ -192,6 +194,42 @@ def test_what_a_broken_interpreter_says_is_told(
         errors.BackendStartError, match=r"no worker process could be started: .*nothing"
     ):
         run(t.fine(1), backend="procs", workers=1)
+
+
+@pytest.mark.fault(32)
+def test_the_first_worker_comes_up_before_the_backend_is_started(tmp_path: Path) -> None:
+    """While the engine is imported; and it ends with the backend, also if that never starts."""
+    backend = ProcsBackend(BackendOptions(2, str(tmp_path), not_here))
+    (process,) = backend._processes.values()
+    backend.start(lambda _: None)
+    assert list(backend._processes.values()) == [process], "the machine uses it, and no other"
+    backend.stop(0.0)
+    assert gone(process.pid)
+    backend = ProcsBackend(BackendOptions(2, str(tmp_path), not_here))
+    (process,) = backend._processes.values()
+    backend.stop(0.0)
+    assert gone(process.pid)
+
+
+@pytest.mark.fault(32)
+def test_a_session_that_comes_to_nothing_leaves_no_worker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its first worker has been started when something else goes wrong."""
+    before = children_of("self")
+
+    def broken(*_: object, **__: object) -> None:
+        assert children_of("self") - before, "nothing was started before"
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(driver, "Driver", broken)
+    with pytest.raises(ZeroDivisionError):
+        Session("procs", 1, tempdir=str(tmp_path))
+    assert children_of("self") <= before
+
+
+def not_here() -> JobRunner:
+    raise AssertionError("jobs do not run in the client")
 
 
 @pytest.mark.fault(32)

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fancypipe_core import Session, errors, run
@@ -138,6 +138,7 @@ def test_what_comes_late_comes_all_the_same(
     st.lists(st.binary(max_size=200) | st.sampled_from([b"x\n" * 3000, b"y" * 70_000]), max_size=8),
     st.integers(1, 40),
 )
+@example([b"y" * 119_999, b"\r", b"y" * 10], 2)  # a piece of a long line ends with it
 def test_lines_are_put_together(pieces: Sequence[bytes], reads: int) -> None:
     """Whatever the pieces in which it comes: below the cut, all of it is passed on."""
     data = b"".join(pieces)

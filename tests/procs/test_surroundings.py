@@ -25,6 +25,18 @@ def test_a_task_finds_its_process_as_the_first_one_did(kind: str, tmp_path: Path
 
 
 @pytest.mark.fault(15)
+def test_what_a_thread_changes_while_the_worker_is_idle_is_put_back(tmp_path: Path) -> None:
+    """Else nothing runs there, and nobody looks again before the next task."""
+    go, done = tmp_path / "go", tmp_path / "done"
+    with Session("procs", 1) as session:
+        before = session.run(p.probe())
+        session.run(p.leave_poisoner(str(go), str(done)))
+        go.touch()
+        wait_until(done.exists)
+        assert session.run(p.probe()) == before
+
+
+@pytest.mark.fault(15)
 @pytest.mark.parametrize(
     "kind",
     [

@@ -12,7 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic, sleep
 
-__all__ = ["Cluster", "Party", "cluster", "eventually"]
+import pytest
+
+__all__ = ["Cluster", "Party", "cluster", "eventually", "in_force"]
 
 LIMIT = 60.0  # seconds in which anything that must happen has happened, on a slow machine
 
@@ -153,3 +155,13 @@ def cluster(folder: Path, workers: int = 2, slots: int = 2) -> Iterator[Cluster]
         yield made
     finally:
         made.close()
+
+
+@contextmanager
+def in_force(folder: Path, workers: int = 1, slots: int = 2) -> Iterator[Cluster]:
+    """Start a manager and workers, with which sessions of this process find each other."""
+    with pytest.MonkeyPatch.context() as patch, cluster(folder, workers, slots) as made:
+        patch.delenv("FANCYPIPE_REMOTE_JOBAUTH", raising=False)
+        patch.setenv("XDG_CONFIG_HOME", made.env["XDG_CONFIG_HOME"])
+        patch.setenv("FANCYPIPE_REMOTE_JOBMANAGER", made.address)
+        yield made

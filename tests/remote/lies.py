@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -21,17 +22,24 @@ from fancypipe_core.backend import JobId, Slots
 from fancypipe_core.toolkit import SocketChannel
 from fancypipe_remote._address import Address
 from fancypipe_remote._auth.keys import PeerKeys
-from fancypipe_remote._protocol import messages
+from fancypipe_remote._protocol import greeting, messages
 from fancypipe_remote._protocol.endpoint import HostSide
 from fancypipe_remote._protocol.messages import Parts
 from fancypipe_remote._protocol.supervisor import Key, Wanted, WorkerSide
-from fancypipe_remote._shipping import greeting
 from fancypipe_remote._transport import Dialer
 from fancypipe_remote._transport._dialer import _dealer
 from fancypipe_remote._transport.loop import Loop
 from fancypipe_remote._worker.host_socket import HostSocket
 
-__all__ = ["NASTY", "Liar", "LyingWorker", "hello", "lying_worker", "mutated", "plain", "raw"]
+__all__ = [
+    "ADDRESS", "FUZZ", "LIES", "NASTY", "Liar", "LyingWorker", "a_lie", "for_a_while", "hello",
+    "lying_worker", "mutated", "plain", "raw",
+]  # fmt: skip
+
+# Seconds for each fuzzer; `nox -s fuzz` sets it.
+FUZZ = float(os.environ.get("FUZZ", "4"))
+ADDRESS = bytes(range(16))
+
 
 PATIENCE = 30.0  # seconds
 
@@ -239,3 +247,55 @@ def lying_worker(address: Address, keys: PeerKeys, host: str, lie: Lie) -> Itera
         yield made
     finally:
         made.close()
+
+
+LIES: dict[str, Any] = {
+    "nothing": b"",
+    "no msgpack": b"\xc1 this is no message",
+    "no record": [],
+    "nobody says that": ["hullo"],
+    "too deep": b"\x91" * 10_000,
+    "text that is no UTF-8": b"\x92\xa5hello\xa2\xff\xfe",
+    "a list without an end": b"\xdd\xff\xff\xff\xff",
+    "negative slots": ["w", -1, 0.0],
+    "more slots than it has": ["w", 5, 0.0],
+    "more slots than there can be": ["w", 2**62, 0.0],
+    "a load that is no number": ["w", 1, float("nan")],
+    "a load without an end": ["w", 1, float("inf")],
+    "a negative load": ["w", 1, -1.0],
+    "what clients say": ["c", 1, {}],
+    "what the manager says": ["workers", [], 1],
+    "somebody else": ["hello", "worker", list(messages.PROTOCOL), "0", "3", "h", 7, 4, b"other"],
+    "a new line in a name": ["hello", "worker", list(messages.PROTOCOL), "0", "3", "a\nb", 7, 4],
+    "an escape in a version": ["hello", "worker", list(messages.PROTOCOL), "\x1b[2J", "3", "h", 7],
+    "a long name": ["hello", "worker", list(messages.PROTOCOL), "0", "3", "h" * 101, 7, 4],
+    "a negative process": ["hello", "worker", list(messages.PROTOCOL), "0", "3", "h", -7, 4],
+    "a million slots": ["hello", "worker", list(messages.PROTOCOL), "0", "3", "h", 7, 10**6],
+    "another role": ["hello", "client", list(messages.PROTOCOL), "0", "3", "h", 7, 0],
+    "no role": ["hello", "king", list(messages.PROTOCOL), "0", "3", "h", 7, 0],
+}
+
+VALID: list[Parts] = [
+    hello("worker", slots=2), hello("client"), raw(["w", 2, 0.5]), raw(["c", 3, {ADDRESS: 1}]),
+    raw(["bye"]), raw(["who"]), raw(["workers", [], 1]), raw(["open", 1, 2], ADDRESS),
+    raw(["opened", 1, ADDRESS], ADDRESS), raw(["look", 1, "/", "proof"], ADDRESS),
+    raw(["seen", 1, True], ADDRESS), raw(["h"]), hello("host"), raw(["close", 1, "why"], ADDRESS),
+    raw(["s", 1, 0, 0, 0, 4 << 20], ADDRESS, b"data"),
+    raw(["s", 1, 0, 0, 4, 4 << 20, 0, True, True], ADDRESS),
+]  # fmt: skip
+
+
+def a_lie(rnd: Random, addresses: list[bytes]) -> Parts:
+    """Return a message that nobody honest sends."""
+    parts = rnd.choice(VALID)
+    to = rnd.choice([*addresses, rnd.choice([b"", ADDRESS, b"x", b"y" * 17])])
+    made = [to, mutated(rnd, plain(parts)), *parts[2:]]
+    if rnd.random() < 0.1:
+        made += [rnd.randbytes(rnd.randrange(20))] * rnd.choice([1, 5, 62, 63])
+    return made[: rnd.randrange(1, len(made) + 1)] if rnd.random() < 0.05 else made
+
+
+def for_a_while(test: Callable[[], None]) -> None:
+    until = monotonic() + FUZZ
+    while monotonic() < until:
+        test()

@@ -27,6 +27,7 @@ __all__ = ["Direction", "Proxy"]
 
 Direction = Literal["up", "down"]
 _PIECE = 64 * 1024
+_BEHIND = 0.2  # seconds of what it could have carried that a link makes up for
 
 
 class Proxy:
@@ -42,6 +43,7 @@ class Proxy:
         address: Where it listens.
         stalled: While true nothing passes, and nothing is lost; not even that one has hung up.
         connections: How many there were.
+        late: For how many seconds it was not run at most, though it had something to do.
         carried: How many bytes have passed in each direction.
         passed: What has passed in each direction, of all connections together.
     """
@@ -59,6 +61,7 @@ class Proxy:
         self.rate = rate
         self.stalled = False
         self.connections = 0
+        self.late = 0.0
         self.carried: dict[Direction, int] = {"up": 0, "down": 0}
         self.passed: dict[Direction, bytearray] = {"up": bytearray(), "down": bytearray()}
         self._record = record
@@ -176,9 +179,10 @@ class Proxy:
         writer: asyncio.StreamWriter,
     ) -> None:
         passed = 0
+        free = 0.0  # when the link can take the next byte
         while True:
             due, data = await queue.get()
-            await asyncio.sleep(max(0.0, due - self._loop.time()))
+            await self._until(due)
             while self.stalled:  # noqa: ASYNC110  # set by other threads
                 await asyncio.sleep(0.005)
             if not data:
@@ -187,7 +191,9 @@ class Proxy:
             for begin in range(0, len(data), piece):
                 part = data[begin : begin + piece]
                 if self.rate is not None:
-                    await asyncio.sleep(len(part) / self.rate)
+                    # By the clock: where each sleep takes longer than it should, the rate holds.
+                    free = max(free, due, self._loop.time() - _BEHIND) + len(part) / self.rate
+                    await self._until(free)
                 limit = self._cut_at[direction]
                 cut = limit is not None and passed + len(part) >= limit
                 if cut:
@@ -202,6 +208,12 @@ class Proxy:
                 await writer.drain()
                 if cut:
                     return
+
+    async def _until(self, due: float) -> None:
+        """Wait for a time, and see how much later it is then."""
+        due = max(due, self._loop.time())
+        await asyncio.sleep(due - self._loop.time())
+        self.late = max(self.late, self._loop.time() - due)
 
     def _spoil(self, direction: Direction, part: bytes) -> bytes:
         skip = self._flip[direction]

@@ -25,6 +25,42 @@ def hello(role: messages.Role, host: str, slots: int = 0) -> messages.Hello:
     return messages.Hello(role, messages.PROTOCOL, "0.1.0", "3.11", host, 1, slots, ticket)
 
 
+class Direct:
+    """A direct link between a client and a host process; what is under way is lost with it."""
+
+    def __init__(self, world: World, client: Talker, host: EchoHost) -> None:
+        self.world = world
+        self.is_up = True
+        self.ends = {client.address: host.address, host.address: client.address}
+        self.parties = {client.address: host.key[0], host.address: host.party}
+        self.carried = 0  # bytes
+        self._last = dict.fromkeys(self.ends, 0.0)
+        for one, other in self.ends.items():
+            world.direct[one, self.parties[other]] = self
+
+    def send(self, sender: bytes, parts: messages.Parts) -> None:
+        world, to = self.world, self.ends[sender]
+        self.carried += sum(map(len, parts))
+        when = max(world.now + world.rnd.random() * world.delay / 4, self._last[sender])
+        self._last[sender] = when
+        said = [self.parties[sender], *parts[1:]]
+
+        def arrive() -> None:
+            if self.is_up:
+                world.take_directly(to, said)
+
+        world.at(when, arrive)
+
+    def cut(self) -> None:
+        if self.is_up:
+            self.is_up = False
+            world = self.world
+            world.direct = {at: one for at, one in world.direct.items() if one is not self}
+            for end in self.ends:
+                if end in world.sides:
+                    world.sides[end].hurry(world.time(end))
+
+
 class World:
     """The time, and what is under way.
 
@@ -46,6 +82,7 @@ class World:
         self.cut: set[bytes] = set()  # machines that cannot be reached now
         self.frozen: set[bytes] = set()
         self.act: dict[bytes, Callable[[], None]] = {}
+        self.direct: dict[tuple[bytes, bytes], Direct] = {}  # by who speaks, and to which party
         self._slept: dict[bytes, float] = {}  # seconds, of parties; of the manager as b""
         self._line: list[tuple[float, int, bytes, bytes, messages.Parts, int]] = []
         self._numbers = count()
@@ -141,7 +178,16 @@ class World:
         self.act[address]()
         if address in self.sides:
             for parts in self.sides[address].tick(max(due, self.time(address))):
-                self._send(address, b"", parts)
+                link = self.direct.get((address, parts[0]))
+                if link is None:
+                    self._send(address, b"", parts)
+                else:
+                    link.send(address, parts)
+
+    def take_directly(self, to: bytes, parts: messages.Parts) -> None:
+        if to in self.sides and to not in self.frozen:
+            self.sides[to].take(parts, self.time(to), direct=True)
+            self._turn(to)
 
     # ---- time ----
 

@@ -14,9 +14,11 @@ from time import monotonic
 
 import pytest
 
+from fancypipe_core import Session, errors
 from fancypipe_remote._address import Address
 from tests.remote.cluster import LIMIT, Cluster, cluster, eventually
 from tests.remote.proxy import Proxy
+from tests.remote.work import FAR
 
 WORK = Path(__file__).with_name("work.py")
 
@@ -71,8 +73,13 @@ def client(made: Cluster, *arguments: str) -> subprocess.Popen[str]:
 
 
 def hosts(made: Cluster) -> list[int]:
-    """Return the host processes, and the processes that they have started."""
+    """Return the host processes that clients have, and the processes that they have started."""
     found = []
+    used = {
+        int(pid)
+        for party in made.parties
+        for pid in re.findall(r"a client connected: host process (\d+)", party.text)
+    }
     for entry in Path("/proc").iterdir():
         if entry.name.isdecimal():
             try:
@@ -81,7 +88,7 @@ def hosts(made: Cluster) -> list[int]:
             except OSError:
                 continue
             ours = f"XDG_CONFIG_HOME={made.env['XDG_CONFIG_HOME']}".encode() in environ
-            if ours and (b"fancypipe_remote.host" in command or b"procs.child" in command):
+            if ours and (int(entry.name) in used or b"procs.child" in command):
                 found.append(int(entry.name))
     return found
 
@@ -199,6 +206,11 @@ def test_nobody_is_there(tmp_path: Path) -> None:
     assert over.returncode == 1
     assert "nothing listens at 127.0.0.1:1: is the manager running there" in over.stderr
     assert "Traceback" not in over.stderr
+
+
+def test_nobody_is_there_while_a_session_waits_for_its_first_slots() -> None:
+    with pytest.raises(errors.ConnectionLost, match=r"nothing listens at 127\.0\.0\.1:1: is the"):
+        Session("remote", 2, jobmanager="127.0.0.1:1", jobauth="a secret, and a long one", wait=0.1)
 
 
 def test_a_wrong_secret(two: Cluster, tmp_path: Path) -> None:
@@ -438,20 +450,35 @@ def test_a_worker_whose_processes_cannot_start_is_left_out(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("action", "said"),
+    ("action", "work", "said"),
     [
-        ("raise@40", "the thread for the network has failed: InjectedFault("),
-        ("freeze@40", "the thread fancypipe-network stands still; it is at"),
+        ("raise@40", "many", "the thread for the network has failed: InjectedFault("),
+        ("freeze@10", "slow", "the thread fancypipe-network stands still; it is at"),
     ],
 )
-def test_a_network_thread_that_fails_ends_the_run(two: Cluster, action: str, said: str) -> None:
+def test_a_network_thread_that_fails_ends_the_run(
+    two: Cluster, action: str, work: str, said: str
+) -> None:
     two.env["FANCYPIPE_FAULTS"] = f"remote.network={action}"
+    tasks = {
+        "many": ("--count", "2000", "--seconds", "0.02"),
+        "slow": ("--number", "1", "--seconds", "600"),
+    }
     over = two.run(
         *("-q", f"-jobmanager={two.address}", "-freeze-limit=2"),
-        *(f"{WORK}:many", "--count", "2000", "--seconds", "0.02"),
+        *(f"{WORK}:{work}", *tasks[work]),
     )
     assert over.returncode not in (0, 2)
     assert said in over.stderr
+
+
+def test_a_network_thread_that_stands_still_costs_a_run_nothing_that_goes_on(two: Cluster) -> None:
+    two.env["FANCYPIPE_FAULTS"] = "remote.network=freeze@10"
+    over = two.run(
+        *("-q", f"-jobmanager={two.address}", f"{WORK}:many"),
+        *("--count", "300", "--seconds", "0.02"),
+    )
+    assert over.returncode == 0, over.stderr
 
 
 def test_several_clients_share(two: Cluster) -> None:
@@ -463,7 +490,10 @@ def test_several_clients_share(two: Cluster) -> None:
         assert json.loads(out) == list(range(150))
 
 
-def test_large_values_pass(two: Cluster) -> None:
+@pytest.mark.parametrize("far", [True, False])
+def test_large_values_pass(two: Cluster, far: bool) -> None:
+    if far:
+        two.env[FAR] = "1"
     over = two.run("-q", f"-jobmanager={two.address}", f"{WORK}:large", "--megabytes", "64")
     assert over.stdout == f"{128 << 20}\n", over.stderr
 
@@ -472,6 +502,7 @@ def test_large_values_pass(two: Cluster) -> None:
 def test_what_many_tasks_are_given_is_sent_once_to_each_worker(tmp_path: Path, local: str) -> None:
     with cluster(tmp_path, workers=0) as made:
         made.worker(2, f"-workertype={local}")
+        made.env[FAR] = "1"
         with Proxy(Address("127.0.0.1", made.port), record=True) as proxy:
             over = made.run(
                 *("-q", f"-jobmanager={proxy.address}"),

@@ -7,7 +7,6 @@ import re
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,16 +14,20 @@ from time import monotonic
 
 import pytest
 
+from fancypipe_core.backend import BackendOptions
 from fancypipe_remote._address import Address, parse
 from fancypipe_remote._auth import secret as _secret
 from fancypipe_remote._auth import token
 from fancypipe_remote._auth.keys import CLIENT, PeerKeys
+from fancypipe_remote._client.backend import RemoteBackend
 from fancypipe_remote._client.network import Network, News
-from fancypipe_remote._protocol.messages import hello
+from fancypipe_remote._protocol.messages import Worker, hello
+from fancypipe_remote._protocol.parties import Times
 from fancypipe_remote._transport import Dialer
 from tests.remote.cluster import LIMIT, Cluster, cluster, eventually
 from tests.remote.proxy import Proxy
 from tests.remote.test_cluster import client, hosts
+from tests.remote.work import FAR
 
 WORK = Path(__file__).with_name("work.py")
 
@@ -32,18 +35,17 @@ WORK = Path(__file__).with_name("work.py")
 class Talk:
     """A client that only talks with the network."""
 
-    def __init__(self, network: Network, told: threading.Event) -> None:
+    def __init__(self, network: Network) -> None:
         self.network = network
         self.closed: dict[int, str] = {}
-        self._told = told
         self._news: News | None = None
 
     def until(self, true: Callable[[News], bool], what: str) -> News:
         end = monotonic() + LIMIT
         while self._news is None or not true(self._news):
             assert monotonic() < end, what
-            self._told.wait(0.1)
-            self._told.clear()
+            self.network.turn(0.1)
+            self.network.heard()
             self._news = self.network.news() or self._news
             if self._news is not None:
                 self.closed.update(self._news.closed)
@@ -53,11 +55,11 @@ class Talk:
 @contextmanager
 def talk(made: Cluster) -> Iterator[Talk]:
     secret = _secret.Secret((made.folder / "config/fancypipe/jobauth").read_text().strip(), "")
-    keys, told = PeerKeys(secret, CLIENT), threading.Event()
-    network = Network(lambda _: Dialer(parse(made.address), keys), hello("client"), LIMIT, told.set)
+    keys = PeerKeys(secret, CLIENT)
+    network = Network(lambda _: Dialer(parse(made.address), keys), hello("client"), LIMIT)
     network.start()
     try:
-        yield Talk(network, told)
+        yield Talk(network)
     finally:
         network.stop()
 
@@ -93,6 +95,42 @@ def test_a_client_that_leaves_ends_its_host_process_also_if_that_does_not_listen
         eventually(lambda: not hosts(made), "it is killed")
 
 
+def test_a_client_that_is_busy_is_there_all_the_same(tmp_path: Path) -> None:
+    with cluster(tmp_path, workers=1) as made, talk(made) as here:
+        (worker,) = here.until(lambda news: bool(news.workers), "the worker is there").workers
+        number, _ = here.network.open(worker, 1)
+        here.network.flush()
+        made.parties[1].says(r"host process (\d+)")
+        # Longer than the manager waits for somebody who says nothing.
+        until = monotonic() + 2 * Times().silent
+        eventually(lambda: monotonic() > until, "the engine's thread is back")
+        assert "is gone" not in made.parties[0].text
+        assert hosts(made)
+        assert number not in here.closed
+
+
+def test_nobody_waits_for_hosts_over_a_link_that_has_failed(tmp_path: Path) -> None:
+    turns = []
+
+    class Failed(Network):
+        def turn(self, seconds: float | None) -> bool:
+            turns.append(seconds)
+            return super().turn(seconds)
+
+    def no_link(_over: Callable[[], bool]) -> Dialer:
+        raise OSError("no link")
+
+    network = Failed(no_link, hello("client"), LIMIT)
+    options = BackendOptions(1, str(tmp_path), lambda: NotImplemented)
+    backend = RemoteBackend(options, network, LIMIT, LIMIT)
+    backend.start(lambda _: None)
+    eventually(lambda: network.has_failed, "it has failed")
+    info = Worker(b"w" * 16, "h", 1, "3.11", "0.1.0", 1, 0.0)
+    backend._hosts._connect(info)
+    backend.stop(0.0)
+    assert not turns, "it waits, and does not even sleep"
+
+
 def sockets(pid: int) -> set[str]:
     """Return which sockets a process has open."""
     found = set()
@@ -116,6 +154,9 @@ def test_a_host_process_has_a_workers_key_that_nobody_can_read_off_it(tmp_path: 
         host = int(worker.says(r"host process (\d+)")[1])
         eventually(lambda: len(hosts(made)) > 1, "it has a child")
         (child,) = set(hosts(made)) - {host}
+        program = Path(f"/proc/{child}/cmdline")
+        # Between fork and exec it is a copy of the host process, with all that this has.
+        eventually(lambda: b"fancypipe_procs.child" in program.read_bytes(), "it is a program")
         for pid in (host, child):
             for name in ("cmdline", "environ"):
                 said = Path(f"/proc/{pid}/{name}").read_bytes()
@@ -172,7 +213,7 @@ def test_what_is_done_is_delivered_before_a_worker_leaves(tmp_path: Path) -> Non
             worker = made.worker(1, "-grace=0.1")
             made.port = manager
             running = subprocess.Popen(
-                [sys.executable, "-c", code, made.address], env=made.env,
+                [sys.executable, "-c", code, made.address], env=made.env | {FAR: "1"},
                 cwd=Path(__file__).parents[2], stdout=subprocess.PIPE, text=True,
             )  # fmt: skip
             eventually(lambda: len(proxy.passed["up"]) > 1 << 20, "it is under way")

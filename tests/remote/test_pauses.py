@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from fancypipe_core.toolkit.clock import SteadyClock
 from tests.remote.cluster import LIMIT, Cluster, cluster, eventually
 from tests.remote.simulation import Echo, Talker, World
+from tests.remote.work import FAR
 
 W1, W2, C1 = (name.ljust(16, b".") for name in (b"w1", b"w2", b"c1"))
 MANAGER = b""
@@ -114,7 +115,9 @@ def test_who_is_dead_when_the_manager_wakes_is_found_out_all_the_same() -> None:
 
 
 @contextmanager
-def running(folder: Path, seconds: float) -> Iterator[tuple[Cluster, subprocess.Popen[str], Path]]:
+def running(
+    folder: Path, seconds: float, *, far: bool = False
+) -> Iterator[tuple[Cluster, subprocess.Popen[str], Path]]:
     """Two tasks are under way, one at each worker, and none may be lost."""
     ran = folder / "ran"
     ran.mkdir()
@@ -122,7 +125,8 @@ def running(folder: Path, seconds: float) -> Iterator[tuple[Cluster, subprocess.
     with cluster(folder, workers=2, slots=1) as made:
         client = subprocess.Popen(
             made.command("-q", "--max-losses=1", f"-jobmanager={made.address}", *many),
-            env=made.env, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            env=made.env | ({FAR: "1"} if far else {}), cwd=folder,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             stderr=subprocess.PIPE, text=True, start_new_session=True,
         )  # fmt: skip
         try:
@@ -152,12 +156,15 @@ def test_a_manager_that_is_stopped_costs_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.fault(83)
-def test_a_client_that_is_stopped_costs_nothing(tmp_path: Path) -> None:
-    with running(tmp_path, 4) as (made, client, _):
+@pytest.mark.parametrize("far", [True, False])
+def test_a_client_that_is_stopped_costs_nothing(tmp_path: Path, far: bool) -> None:
+    with running(tmp_path, 4, far=far) as (made, client, _):
         client.send_signal(signal.SIGSTOP)
         sleep(6)  # the manager has taken it for gone, and the results wait
         client.send_signal(signal.SIGCONT)
-        eventually(lambda: made.parties[0].text.count(f"pid {client.pid}) joined") == 2, "again")
+        joined = f"pid {client.pid}) joined"
+        if far:  # else the results are there before it has to
+            eventually(lambda: made.parties[0].text.count(joined) == 2, "again")
 
 
 @pytest.mark.fault(83)

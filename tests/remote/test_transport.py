@@ -184,6 +184,7 @@ def test_a_name_that_is_taken_is_not_given_again() -> None:
         with dialer(echo.address, keys(of, WORKER)) as thief:
             thief._socket.close(0)
             thief._socket = zmq_socket = _dealer(thief._context, keys(of, WORKER))
+            thief._descriptor = int(zmq_socket.getsockopt(zmq.FD))
             zmq_socket.setsockopt(zmq.ROUTING_ID, name)
             zmq_socket.connect(f"tcp://{echo.address}")
             assert ask(thief, b"mine now", seconds=0.5) is None
@@ -294,7 +295,6 @@ def test_a_waiter_takes_descriptors() -> None:
         os.write(write, b"x")
         assert waiter.wait(None, [read]) == [read]
         assert waiter.wait(None, [read]) == [read], "until it is read"
-        assert waiter.wait(None, [read], [write]) == [read, write]
         assert waiter.wait(0) == []
     finally:
         os.close(read)

@@ -8,6 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from fancypipe_core import module, task
+from fancypipe_core.toolkit import LocalListener
+
+FAR = "TESTS_FAR_AWAY"
+"""A variable of the environment: be as on a machine of your own, with no way past the manager."""
+
+if FAR in os.environ:
+
+    def _nobody(_: LocalListener) -> None:
+        return None
+
+    LocalListener.accept = _nobody  # type: ignore[assignment,method-assign]
 
 
 @task

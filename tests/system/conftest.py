@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fancypipe_core import Session
-from tests.remote.cluster import cluster
+from tests.remote.cluster import in_force
 from tests.system.place import Place
 
 
@@ -22,14 +22,10 @@ def session(
             yield opened
         return
     with (
-        pytest.MonkeyPatch.context() as patch,
-        cluster(tmp_path_factory.mktemp("cluster"), workers=1) as made,
+        in_force(tmp_path_factory.mktemp("cluster")),
+        Session("remote", tempdir=folder) as opened,
     ):
-        for name in ("XDG_CONFIG_HOME", "FANCYPIPE_REMOTE_JOBAUTH"):
-            if name in made.env:
-                patch.setenv(name, made.env[name])
-        with Session("remote", jobmanager=made.address, tempdir=folder) as opened:
-            yield opened
+        yield opened
 
 
 @pytest.fixture

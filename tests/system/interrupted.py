@@ -15,6 +15,7 @@ BACKENDS = ["S", "T", "P"]
 # Each task says that it began; `slow` has a temporary file, and ends when the gate is opened.
 PIPELINE = '''\
 import os
+import subprocess
 import sys
 import threading
 import time
@@ -33,6 +34,16 @@ def nap(mark):
 
 if os.environ.get("SLOW_IMPORT") == ("child" if IN_CHILD else "client"):
     nap("import")
+
+
+class SlowToStart(subprocess.Popen):
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        nap("start")
+
+
+if os.environ.get("SLOW_START"):
+    subprocess.Popen = SlowToStart
 
 
 class SlowToWrite:

@@ -88,7 +88,7 @@ def test_debug_shows_everything(place: Place) -> None:
     place.write("failing.py", FAILING)
     over = place.fancypipe("-workertype=T failing.py --debug")
     assert over.returncode == 1
-    assert "driver.py" in over.stderr
+    assert "activity.py" in over.stderr
 
 
 def test_an_error_of_ours_asks_for_a_report(place: Place) -> None:

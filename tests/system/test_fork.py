@@ -83,7 +83,7 @@ def test_a_fork_is_told_and_the_parent_goes_on(session: Session) -> None:
 
 def _uses(session: Session) -> None:
     with session:
-        session.interrupt()
+        session.cancel()
         repr(session)
     session.close()
     session.close(0.0)

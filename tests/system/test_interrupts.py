@@ -44,7 +44,7 @@ def test_a_run_in_another_thread_is_interrupted_by_a_call(
         thread = threading.Thread(target=work)
         thread.start()
         wait_until(begun.exists)
-        session.interrupt()
+        session.cancel()
         told = ""
 
         def has_told() -> bool:
@@ -59,7 +59,7 @@ def test_a_run_in_another_thread_is_interrupted_by_a_call(
         assert not thread.is_alive()
         assert str(ends[0]) == "cancelled: 1 task done, 4 not"
         assert session.run(wait_for(str(gate), str(begun))) == 1
-        session.interrupt()  # nothing is under way
+        session.cancel()  # nothing is under way
         assert session.run(wait_for(str(gate), str(begun))) == 1
 
 
@@ -70,8 +70,8 @@ def test_late_results_of_an_interrupted_run_change_nothing(tmp_path: Path, backe
 
     def interrupt() -> None:
         wait_until(begun.exists)
-        session.interrupt()
-        session.interrupt()
+        session.cancel()
+        session.cancel()
 
     with Session(backend, 2, grace=300.0) as session:
         thread = threading.Thread(target=interrupt)
@@ -101,7 +101,7 @@ def test_a_backend_from_which_nothing_can_be_recalled_is_waited_for(
 
     def interrupt() -> None:
         wait_until(begun.exists)
-        session.interrupt()
+        session.cancel()
         wait_until(has_told)
         gate.touch()
 
@@ -113,7 +113,7 @@ def test_a_backend_from_which_nothing_can_be_recalled_is_waited_for(
         thread.join()
     assert told == (
         "fancypipe: cancelled: waiting up to 300 s for 2 tasks that the backend did not return, "
-        "started or not: wait_for, wait_for[2]; call interrupt() again to stop now\n"
+        "started or not: wait_for, wait_for[2]; call cancel() again to stop now\n"
     )
 
 
@@ -197,7 +197,7 @@ def test_a_script_ends_as_the_command_does(tmp_path: Path, how: list[str], backe
         assert terminal.end() == 130
     shown = [line for line in said(terminal).replace("^C", "").splitlines() if line]
     goes_on = [line for line in shown if "keep running, since this backend" in line]
-    assert (len(goes_on) == 1) == (backend == "threads")
+    assert (len(goes_on) == 1) == (backend == "threads"), shown
     assert [line for line in shown if line not in goes_on] == [LINE]
 
 
@@ -240,7 +240,7 @@ def slow(gate):
 
 async def other(session):
     while not os.path.exists("slow-0.begun"): await asyncio.sleep(0.005)
-    session.interrupt()
+    session.cancel()
     return "others go on"
 
 async def main(session):
@@ -272,7 +272,7 @@ def test_the_main_thread_may_be_cancelled_by_another(tmp_path: Path, backend: st
 
     def interrupt() -> None:
         wait_until(begun.exists)
-        session.interrupt()
+        session.cancel()
         gate.touch()
 
     with Session(backend, 1, grace=300.0) as session:

@@ -21,9 +21,9 @@ from fancypipe_core.toolkit import InlineBackend
 
 @dataclass(frozen=True)
 class FarSettings:
-    jobmanager: str = setting("localhost:51423", help="Where the manager is.",
-                              also=("jobserver",), value="HOST[:PORT]", implies=True)
-    jobauth: str | None = setting(None, help="What both sides know.", secret=True)
+    farhost: str = setting("localhost:51423", help="Where the manager is.",
+                              also=("farserver",), value="HOST[:PORT]", implies=True)
+    farauth: str | None = setting(None, help="What both sides know.", secret=True)
     wait: float = setting(10.0, help="Seconds to wait for a worker.", least=0)
     way: Literal["fast", "safe"] = setting("fast", help="How.")
     eager: bool = setting(False, help="Do not wait.")
@@ -55,10 +55,10 @@ plugin = BackendPlugin(
 COMMANDS = """\
 from fancypipe_core.errors import UsageError
 def status(settings, words):
-    print("status of", settings.jobmanager)
+    print("status of", settings.farhost)
     return 3
 def hand(settings, words):
-    print(settings.jobmanager, settings.numworkers, settings.jobauth)
+    print(settings.farhost, settings.numworkers, settings.farauth)
 def notes(settings, words):
     print(settings.file)
 def token(settings, words):
@@ -219,24 +219,24 @@ def test_later_sources_beat_earlier_ones(place: Place) -> None:
 @pytest.mark.parametrize(
     "line",
     [
-        "-workertype=far -jobmanager=h:1 pipeline.py:square",
-        "-jobmanager h:1 pipeline.py:square",
-        "pipeline.py:square --jobmanager=h:1",
-        "pipeline.py:square --jobserver h:1 --x 3",
-        "-wait=10 -jobmanager=h:1 pipeline.py:square",  # which the backend near has, too
+        "-workertype=far -farhost=h:1 pipeline.py:square",
+        "-farhost h:1 pipeline.py:square",
+        "pipeline.py:square --farhost=h:1",
+        "pipeline.py:square --farserver h:1 --x 3",
+        "-wait=10 -farhost=h:1 pipeline.py:square",  # which the backend near has, too
     ],
 )
 def test_a_setting_is_an_option_and_may_choose_its_backend(place: Place, line: str) -> None:
-    assert place.ran(line).startswith("FarSettings(jobmanager='h:1', wait=10.0, way='fast'")
+    assert place.ran(line).startswith("FarSettings(farhost='h:1', wait=10.0, way='fast'")
 
 
 def test_an_argument_beats_the_backend_of_a_file_but_not_another_argument(place: Place) -> None:
     (place.folder / "fancypipe.toml").write_text('backend = "threads"\n[far]\nwait = 1\n')
-    assert "FarSettings" in place.ran("-jobmanager=h pipeline.py:square")
-    assert place.ran("pipeline.py:square", FANCYPIPE_FAR_JOBMANAGER="h") == ""
-    assert "'h', wait=1.0" in place.ran("pipeline.py:square -jobmanager=h", FANCYPIPE_BACKEND="S")
-    assert place.refused("-q -workertype=S pipeline.py:square -jobmanager=h") == (
-        "argument -jobmanager belongs to the backend 'far', and the backend is 'serial' "
+    assert "FarSettings" in place.ran("-farhost=h pipeline.py:square")
+    assert place.ran("pipeline.py:square", FANCYPIPE_FAR_FARHOST="h") == ""
+    assert "'h', wait=1.0" in place.ran("pipeline.py:square -farhost=h", FANCYPIPE_BACKEND="S")
+    assert place.refused("-q -workertype=S pipeline.py:square -farhost=h") == (
+        "argument -farhost belongs to the backend 'far', and the backend is 'serial' "
         "(argument: -workertype); choose the other by -workertype=far"
     )
 
@@ -267,9 +267,9 @@ def test_what_is_wrong_names_its_source(place: Place) -> None:
     file = place.folder / "fancypipe.toml"
     file.write_text("[far]\nwait = 'long'\n")
     assert place.refused(run) == f"{file}: far.wait must be a number from 0, not 'long'"
-    file.write_text("[far]\njobmanger = 'h'\n")
+    file.write_text("[far]\nfarhst = 'h'\n")
     assert place.refused(run) == (
-        f"{file}: key 'far.jobmanger' is not a setting; did you mean jobmanager?"
+        f"{file}: key 'far.farhst' is not a setting; did you mean farhost?"
     )
     file.write_text("far = 3\n")
     assert "'far' is not a setting" in place.refused(run)
@@ -282,8 +282,8 @@ def test_what_is_wrong_names_its_source(place: Place) -> None:
 
 def test_a_setting_of_another_backend_is_said_to_be_its(place: Place) -> None:
     chosen = "default: procs if installed, else threads, else serial"
-    assert place.refused("-q pipeline.py:square -jobauth=x") == (
-        f"argument -jobauth belongs to the backend 'far', and the backend is 'procs' ({chosen}); "
+    assert place.refused("-q pipeline.py:square -farauth=x") == (
+        f"argument -farauth belongs to the backend 'far', and the backend is 'procs' ({chosen}); "
         "choose the other by -workertype=far"
     )
     assert "belongs to the backend 'far'" in place.refused("config -workertype=near -way=fast")
@@ -300,10 +300,10 @@ def test_a_task_that_takes_any_option_comes_before_other_backends(place: Place) 
 
 
 def test_a_variable_that_looks_like_one_is_remarked(place: Place) -> None:
-    over = place.fancypipe("-workertype=far config", FANCYPIPE_FAR_JOBMANAGR="h")
+    over = place.fancypipe("-workertype=far config", FANCYPIPE_FAR_FARHST="h")
     assert over.stderr == (
-        "fancypipe: FANCYPIPE_FAR_JOBMANAGR in the environment is no setting; "
-        "did you mean FANCYPIPE_FAR_JOBMANAGER?\n"
+        "fancypipe: FANCYPIPE_FAR_FARHST in the environment is no setting; "
+        "did you mean FANCYPIPE_FAR_FARHOST?\n"
     )
     assert place.fancypipe("-workertype=S config", FANCYPIPE_NEAR_WAIT="3").stderr == ""
 
@@ -312,19 +312,19 @@ def test_a_secret_is_not_shown(place: Place) -> None:
     lines = ["config", "config --explain", "--help", "pipeline.py:square --help"]
     lines += ["-q pipeline.py:square", "-q pipeline.py:square --x=many", "-q nosuch.py"]
     for line in lines:
-        over = place.fancypipe(f"-workertype=far {line}", FANCYPIPE_FAR_JOBAUTH=SECRET)
+        over = place.fancypipe(f"-workertype=far {line}", FANCYPIPE_FAR_FARAUTH=SECRET)
         assert SECRET not in over.stdout + over.stderr
-    assert "# jobauth is set; it is a secret" in place.said(
-        f"config -workertype=far -jobauth={SECRET}"
+    assert "# farauth is set; it is a secret" in place.said(
+        f"config -workertype=far -farauth={SECRET}"
     )
-    (place.folder / "fancypipe.toml").write_text("[far]\njobauth = 31337\n")
+    (place.folder / "fancypipe.toml").write_text("[far]\nfarauth = 31337\n")
     said = place.refused("-workertype=far pipeline.py:square")
-    assert said.endswith("far.jobauth must be a text, not what was given, which is a secret")
+    assert said.endswith("far.farauth must be a text, not what was given, which is a secret")
 
 
 def test_config_can_be_used_as_a_file(place: Place) -> None:
     text = place.said("config -workertype=far -way=safe -wait=2 --notes-file=n")
-    assert "[far]\njobmanager =" in text
+    assert "[far]\nfarhost =" in text
     assert '[notes]\nfile = "n"\n' in text
     (place.folder / "fancypipe.toml").write_text(text)
     assert place.said("config") == text
@@ -334,9 +334,9 @@ def test_help_shows_the_options_of_the_backend_that_is_asked_for(place: Place) -
     text = place.said("--help")
     assert "All options of a backend: fancypipe -workertype=NAME --help" in text
     assert "--wait" not in text
-    for line in ("-workertype=F --help", "-jobmanager=h pipeline.py:square --help"):
+    for line in ("-workertype=F --help", "-farhost=h pipeline.py:square --help"):
         text = " ".join(place.said(line).split())
-        assert "Options of the backend far: --jobmanager, --jobserver HOST[:PORT]" in text
+        assert "Options of the backend far: --farhost, --farserver HOST[:PORT]" in text
         assert "--wait FLOAT Seconds to wait for a worker. [default: 10.0]" in text
     text = place.said("-workertype=S --help")
     assert "Options of the backend serial:\n  none" in text
@@ -348,9 +348,9 @@ SCRIPT = """\
 from fancypipe_core import run, errors
 from pipeline import square
 import pathlib
-assert run(square(3), jobmanager="h", home=pathlib.Path("~"), no_plugins=True) == 9
-assert run(square(3), backend="far", jobserver="h", way="safe", notes_file="n") == 9
-for wrong in ({"jobmanager": 3}, {"backend": "S", "wait": 1}, {"wate": 1, "backend": "far"}):
+assert run(square(3), farhost="h", home=pathlib.Path("~"), no_plugins=True) == 9
+assert run(square(3), backend="far", farserver="h", way="safe", notes_file="n") == 9
+for wrong in ({"farhost": 3}, {"backend": "S", "wait": 1}, {"wate": 1, "backend": "far"}):
     try:
         run(square(3), **wrong)
     except errors.ConfigError as error:
@@ -362,17 +362,20 @@ def test_a_setting_is_an_argument(place: Place) -> None:
     (place.folder / "script.py").write_text(SCRIPT)
     over = place.python("script.py")
     assert over.returncode == 0, over.stderr
-    assert over.stdout.splitlines() == [
-        "argument jobmanager must be a text, not 3",
+    # Of the packages that may be installed beside these, one has a setting of that name.
+    said = over.stdout.replace("'remote', 'slurm'", "'remote'").replace(" or backend=slurm", "")
+    assert said.splitlines() == [
+        "argument farhost must be a text, not 3",
         (
-            "argument wait belongs to the backend 'far', and the backend is 'serial' "
-            "(argument: backend); choose the other by backend=far"
+            "argument wait belongs to the backends 'far', 'near', 'remote', and the backend is "
+            "'serial' (argument: backend); choose the other by backend=far or backend=near or "
+            "backend=remote"
         ),
         "argument 'wate' is not a setting; did you mean wait?",
     ]
     first, second, notes = over.stderr.splitlines()
     assert f"home=PosixPath('{Path('~').expanduser()}')" in first
-    assert "jobmanager='h'" in second
+    assert "farhost='h'" in second
     assert notes == "notes are in n"
 
 
@@ -412,8 +415,8 @@ def test_an_option_of_an_observer_that_is_left_out(place: Place) -> None:
 
 def test_a_command_reads_its_line_as_the_engine_does(place: Place) -> None:
     assert place.said("hand") == "localhost:51423 1 None\n"
-    assert place.said("hand -jobmanager=h:2 --numworkers 4") == "h:2 4 None\n"
-    (place.folder / "fancypipe.toml").write_text("[far]\njobserver = 'file'\nnumworkers = 3\n")
+    assert place.said("hand -farhost=h:2 --numworkers 4") == "h:2 4 None\n"
+    (place.folder / "fancypipe.toml").write_text("[far]\nfarserver = 'file'\nnumworkers = 3\n")
     assert place.said("hand", FANCYPIPE_FAR_NUMWORKERS="5") == "file 5 None\n"
     assert place.refused("hand -numworkers=0") == (
         "argument -numworkers must be a whole number from 1, not '0'"
@@ -430,7 +433,7 @@ def test_commands_have_words_help_and_exit_codes(place: Place) -> None:
     assert place.refused("token old") == "no ['old']"
     text = place.said("token --help")
     assert text.startswith("Usage: fancypipe token [options] new|show\n")
-    text = place.said("hand --help", FANCYPIPE_FAR_JOBAUTH=SECRET)
+    text = place.said("hand --help", FANCYPIPE_FAR_FARAUTH=SECRET)
     assert "--numworkers INTEGER" in text
     assert SECRET not in text
 
@@ -439,12 +442,12 @@ def test_commands_are_listed_without_importing_what_they_do(place: Place) -> Non
     (place.site / "far_commands.py").write_text("1 / 0")
     text = place.said("--help")
     assert re.search(r"\n  hand +Run jobs\. \(far\)\n", text)
-    assert re.search(r"\n  status +Say what is there\. \(far\)\n", text)
+    assert re.search(r"\n  far status +Say what is there\. \(far\)\n", text)
 
 
 def test_a_backend_without_a_pipeline_says_what_is_there(place: Place) -> None:
-    assert place.said("--workertype far -jobmanager=h:9", 3) == "status of h:9\n"
-    assert place.said("-jobmanager=h:9", 3) == "status of h:9\n"
+    assert place.said("--workertype far -farhost=h:9", 3) == "status of h:9\n"
+    assert place.said("-farhost=h:9", 3) == "status of h:9\n"
     assert place.refused("-workertype=near").startswith("there is no pipeline to run")
     assert place.refused("-workertype=S").startswith("there is no pipeline to run")
 
@@ -454,17 +457,41 @@ def test_what_is_wrong_with_a_command(place: Place) -> None:
         "the command 'nowhere' of 'far' (no_such_module:main) cannot be loaded: "
         "ModuleNotFoundError: No module named 'no_such_module'"
     )
-    # The engine's own comes first, and two that clash are both named.
+    # The engine's own comes first, and of two that clash each has a name of its own.
     assert place.said("config").startswith("backend = ")
     (row,) = (row for row in place.said("backends").splitlines() if row.startswith("far "))
     assert row.endswith("ok: far away (fancypipe has a command of its own for its config)")
     assert "Hidden by one" not in place.said("--help")
-    said = place.refused("both", 1)
-    assert said == "the command 'both' is brought by 'near' and 'taken'; uninstall one of them"
+    said = place.refused("both")
+    ways = "write fancypipe near both or fancypipe taken both"
+    assert said == f"the command 'both' is brought by 'near' and 'taken': {ways}"
+    assert re.search(r"\n  near both .*\(near\)\n", place.said("--help"))
+    assert place.refused("near both", 1).startswith("the command 'both' of 'near' (x:y) cannot")
     # What is broken may be what was meant.
     said = place.refused("captain", 1)
     assert said.startswith("there is no file and no command 'captain', unless by a plugin that is")
     assert "backend 'odd'" in said
+
+
+def test_all_commands_of_a_plugin_are_below_its_name(place: Place) -> None:
+    assert place.said("far token new") == "made\n"
+    assert place.said("far status -farhost=h:9", 3) == "status of h:9\n"
+    text = place.said("far --help")
+    assert text.startswith("Usage: fancypipe far COMMAND [options]\n")
+    assert re.search(r"\n  status +Say what is there\.\n", text)
+    assert re.search(r"\n  config +Hidden by one of the engine\.\n", text)
+    there = "there are: config, hand, nowhere, status, token"
+    assert place.refused("far sing") == f"far has no command 'sing'; {there}"
+    assert place.refused("far") == f"far needs a command; {there}"
+    assert place.said("far status --help").startswith("Usage: fancypipe far status [options]\n")
+
+
+def test_what_a_command_raises_is_told_as_its_plugins(place: Place) -> None:
+    (place.site / "far_commands.py").write_text("def status(settings, words):\n    1 / 0\n")
+    said = place.refused("far status", 1)
+    failed = "its command 'status' failed: ZeroDivisionError: division by zero (at "
+    assert said.startswith(f"backend 'far' (strangers 1.0): {failed}")
+    assert "far_commands.py:2)" in said
 
 
 def test_an_observer_may_bring_a_command(place: Place) -> None:
@@ -475,7 +502,7 @@ def test_an_observer_may_bring_a_command(place: Place) -> None:
 def test_a_local_backend_has_its_settings_from_variables_and_files(place: Place) -> None:
     (place.folder / "worker.py").write_text(
         "from fancypipe_core.toolkit import local_backend\n"
-        "print(type(local_backend('F', 2, '.')).__name__)\n"
+        "print(type(local_backend('F', 2, '.')()).__name__)\n"
     )
     (place.folder / "fancypipe.toml").write_text("[far]\nwait = 2\n")
     over = place.python("worker.py", FANCYPIPE_FAR_WAY="safe")
@@ -493,7 +520,7 @@ def test_a_command_as_a_program_of_its_own(place: Place) -> None:
         "from far import plugin\nfrom fancypipe_core.toolkit import run_command\n"
         "run_command(plugin, 'hand')\n"
     )
-    over = place.python("farworker.py", "-jobserver=h", "-numworkers=2")
+    over = place.python("farworker.py", "-farserver=h", "-numworkers=2")
     assert (over.returncode, over.stdout) == (0, "h 2 None\n"), over.stderr
     over = place.python("farworker.py", "-h")
     assert over.stdout.startswith("Usage: farworker.py [options]\n")
@@ -520,3 +547,48 @@ def test_settings_that_cannot_be_are_the_plugins_fault(place: Place) -> None:
         "fancypipe: plugin 'notes' (notes:Notes) is left out: its settings must be a dataclass "
         "of which each field has a default, not 3\n"
     )
+
+
+RIVAL = """\
+from dataclasses import dataclass
+from fancypipe_core.backend import BackendPlugin, setting
+from fancypipe_core.toolkit import InlineBackend
+@dataclass(frozen=True)
+class RivalSettings:
+    farhost: str = setting("here", help="Also called so elsewhere.", implies=True)
+    speed: int = setting(1, help="How fast.")
+    notes_file: str = setting("", help="Called as what an observer has.")
+plugin = BackendPlugin("rival", ("Far", "T", "F", "R2"), "as far as that",
+                       lambda o: InlineBackend(o.runner()), True, settings=RivalSettings)
+"""
+
+
+def test_what_two_plugins_bring_names_both(place: Place) -> None:
+    """Options, and aliases, of which the later one loses those that are taken."""
+    (place.site / "rival.py").write_text(RIVAL)
+    info = place.site / "rival-2.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: rival\nVersion: 2.0\n")
+    (info / "entry_points.txt").write_text("[fancypipe.backends]\nrival = rival:plugin\n")
+    both = "is brought by the backends 'far' and 'rival'; say which: "
+    assert place.refused("pipeline.py:square -farhost=h") == (
+        f"argument -farhost {both}-workertype=far or -workertype=rival"
+    )
+    assert "FarSettings" in place.ran("pipeline.py:square -farhost=h -way=safe"), (
+        "only one has these"
+    )
+    assert place.ran("pipeline.py:square -farhost=h -speed=2") == "", "and only the other these"
+    assert place.ran("-workertype=R2 pipeline.py:square -farhost=h") == ""
+    assert place.refused("-workertype=S pipeline.py:square -farhost=h").startswith(
+        "argument -farhost belongs to the backends 'far', 'rival', and the backend is 'serial' "
+    )
+    assert place.refused("-workertype=rival pipeline.py:square -notes-file=x") == (
+        "argument -notes-file is brought by the plugins 'rival' and 'notes', and both are in "
+        "force: set it by their variables or in a file, where each has its own"
+    )
+    (row,) = (row for row in place.said("backends").splitlines() if row.startswith("rival "))
+    assert row.split()[1] == "R2"
+    for alias, owner in (("Far", "far"), ("T", "threads"), ("F", "far")):
+        assert f" (its alias {alias} is that of {owner})" in row
+    assert "FarSettings" in place.ran("-workertype=F pipeline.py:square")
+    assert "FarSettings" in place.ran("-workertype=Far pipeline.py:square")

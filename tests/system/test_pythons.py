@@ -22,7 +22,12 @@ from packaging.requirements import Requirement
 
 from tests.meta.repo import CORE, ROOT
 
-FILES = ["tests/system/test_signals.py", "tests/system/test_interrupts.py"]
+_HERE = Path(__file__)
+FILES = sorted(
+    str(path.relative_to(ROOT))
+    for path in _HERE.parent.glob("test_*.py")
+    if path != _HERE and "mark.every_python" in path.read_text("utf-8")
+)
 PACKAGES = ["fancypipe-core", "fancypipe-threads", "fancypipe-procs"]
 OURS = ".".join(map(str, sys.version_info[:2]))
 CLASSIFIERS = re.findall(r"Python :: (3\.\d+)\"", (ROOT / CORE / "pyproject.toml").read_text())

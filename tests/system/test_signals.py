@@ -137,12 +137,17 @@ def test_once_while_the_workers_import_the_pipeline(folder: Path) -> None:
 @pytest.mark.fault(25, 73)
 @pytest.mark.parametrize("comes_up", [False, True])
 def test_once_while_the_pool_starts(folder: Path, comes_up: bool) -> None:
-    # The first thing that a child does is to wait.
+    # The first thing that a child does is to wait: until it was sent jobs, and so the run is under
+    # way, since the first one is started before; and then for us.
     site = folder / "site"
     site.mkdir()
     (site / "sitecustomize.py").write_text(
         "import os, sys, time\n"
         "if 'fancypipe_procs.child' in sys.orig_argv:\n"
+        "    import socket\n"
+        "    first = sys.orig_argv[sys.orig_argv.index('fancypipe_procs.child') + 1]\n"
+        "    channel = socket.socket(fileno=os.dup(int(first)))\n"
+        "    while b'jobs' not in channel.recv(65536, socket.MSG_PEEK): time.sleep(0.005)\n"
         f"    open({str(folder / 'start.begun')!r}, 'w').close()\n"
         f"    while not os.path.exists({str(folder / 'up')!r}): time.sleep(0.005)\n",
         encoding="utf-8",
@@ -231,6 +236,15 @@ def test_programs_that_tasks_run_end_with_them(folder: Path, backend: str) -> No
             terminal.press()
         assert terminal.end() == 130
     assert "keep running" not in said(terminal)
+
+
+@pytest.mark.fault(25)
+def test_a_program_that_is_being_started_ends_too(folder: Path) -> None:
+    with begin(folder, "S", "program", SLOW_START="1") as terminal:
+        reached(folder, "start", terminal)
+        terminal.press()
+        (folder / "gate").touch()
+        assert terminal.end() == 130
 
 
 # ---- other signals -------------------------------------------------------------

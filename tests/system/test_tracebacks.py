@@ -82,10 +82,8 @@ def test_few_frames_are_the_engines(backend: str) -> None:
 def test_debug_shows_all_frames() -> None:
     with pytest.raises(ZeroDivisionError) as caught:
         run(divide(0), backend="serial", debug=True)
-    assert (
-        len([name for name in frames(caught.value.__traceback__) if name.startswith("engine: ")])
-        > 3
-    )
+    shown = frames(caught.value.__traceback__)
+    assert len([name for name in shown if name.startswith("engine: ")]) > 2  # see above
 
 
 CELL = """

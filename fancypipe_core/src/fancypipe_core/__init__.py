@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from fancypipe_core._model.exec import Exec
     from fancypipe_core._model.ref import Outputs, Ref
     from fancypipe_core._model.task import Module, Task, module, task
-    from fancypipe_core.session import Session, run
+    from fancypipe_core._run import run
+    from fancypipe_core.session import Session
 
 __all__ = [
     "Backoff",
@@ -46,7 +47,7 @@ _HOMES = {
     "Outputs": "_model.ref",
     "Ref": "_model.ref",
     "Session": "session",
-    "run": "session",
+    "run": "_run",
     "current": "_model.context",
 }
 

@@ -38,6 +38,7 @@ __all__ = [
     "TaskError",
     "TaskLost",
     "TaskTimeout",
+    "UnmetNeeds",
     "UsageError",
     "VersionMismatch",
 ]
@@ -71,6 +72,10 @@ class GraphError(UsageError):
     """References are used in a way that no graph can be made of."""
 
 
+class UnmetNeeds(GraphError):
+    """A task needs what no worker can ever have."""
+
+
 class ReferenceAttributeError(GraphError, AttributeError):
     """An attribute was asked of a reference, which stands for an output that is not there yet.
 
@@ -93,7 +98,7 @@ class BackendNotFound(UsageError):
 
 
 class Cancelled(FancyPipeError):
-    """The program ended the run before its results were there, by `Session.interrupt()`.
+    """The program ended the run before its results were there, by `Session.cancel()`.
 
     Ctrl-C is none of these: it raises Python's own `KeyboardInterrupt`.
     """
@@ -114,6 +119,7 @@ class TaskError(FancyPipeError):
         pid: The process that ran it.
         traceback: The formatted traceback as it was where the task ran.
         inputs: Its inputs in a few words, such as `i=17`; empty if it has none.
+        index: Which element of a map it is, from 0; None for any other task.
     """
 
     # Also where the user's exception is one of ours that has another.
@@ -130,6 +136,7 @@ class TaskError(FancyPipeError):
         pid: int = 0,
         traceback: str = "",
         inputs: str = "",
+        index: int | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -140,6 +147,7 @@ class TaskError(FancyPipeError):
         self.pid = pid
         self.traceback = traceback
         self.inputs = inputs
+        self.index = index
 
     def __str__(self) -> str:
         # The classes that are mixed in (OSError, KeyError) have ideas of their own.
@@ -274,7 +282,9 @@ class ProtocolError(ChannelError):
 
 
 class PluginError(FancyPipeError):
-    """A plugin that decides something raised an exception.
+    """A plugin is broken, or raised an exception: a backend, an observer that decides, a command.
+
+    Its message names the plugin and the distribution that brought it.
 
     Attributes:
         plugin: The plugin's name.

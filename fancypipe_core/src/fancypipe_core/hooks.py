@@ -8,7 +8,8 @@ Most hooks observe.  Observers cannot break a run: an exception in one is
 reported once, and that observer is not called again in the session.  A few
 hooks decide (`fancypipe_configure`, `fancypipe_retry`): what they raise ends the
 run with a `PluginError`, since nobody knows what they would have decided.  All
-are called in the thread that called `run()`, so a slow one slows the run.
+are called in the thread that drives the run, so a slow one slows it: that is the one
+that called `run()`, or the session's own where something was submitted.
 
 A class that an entry point names may bring settings: an attribute `settings`,
 the record that `setting` describes.  It is then called with one of them.
@@ -41,7 +42,7 @@ hookspec = pluggy.HookspecMarker("fancypipe")
 hookimpl = pluggy.HookimplMarker("fancypipe")
 
 EventKind = Literal[
-    "added", "submitted", "progress", "unfolded", "retried", "lost",
+    "added", "submitted", "started", "progress", "unfolded", "retried", "lost",
     "done", "failed", "skipped", "cancelled",
 ]  # fmt: skip
 ENDS: tuple[EventKind, ...] = ("done", "failed", "skipped", "cancelled")
@@ -50,7 +51,7 @@ ENDS: tuple[EventKind, ...] = ("done", "failed", "skipped", "cancelled")
 
 @dataclass(frozen=True)
 class RunInfo:
-    """One run: what `run()` or `Session.run()` was asked to do.
+    """One run: all that a session was asked for until nothing was left.
 
     Attributes:
         id: Unique, short, fit for a file name.
@@ -73,17 +74,19 @@ class TaskEvent(NamedTuple):
     Attributes:
         kind: `added` when the graph meets the task, `submitted` when an attempt
             goes to the backend (a module runs in the client and goes nowhere),
-            `progress` when a running task says how far it is, `unfolded` when an
-            attempt returned references and the task waits for them, `retried`
-            when an attempt failed and another will be made, `lost` when the
-            worker of an attempt died; and once at the end `done`, `failed`,
-            `skipped` (it needs a task that failed, so it did not run) or
-            `cancelled` (nobody wants it any more).  Further kinds may be added:
-            ignore those that you do not know.
+            `started` when it has begun, from backends that say so, `progress` when a
+            running task says how far it is, `unfolded` when an attempt returned
+            references and the task waits for them, `retried` when an attempt failed
+            and another will be made, `lost` when the worker of an attempt died; and
+            once at the end `done`, `failed`, `skipped` (it needs a task that failed, so
+            it did not run) or `cancelled` (nobody wants it any more).  Further kinds may be added:
+            ignore those that you do not know.  A map is one task: it is `submitted`
+            when it begins, and its `progress` counts elements; of these only such
+            as failed, or were tried again, are tasks of their own.
         name: The task's name: what kind of task it is.
         task: Its number, unique in the session.
-        path: Its path in the graph; empty for `added`, `submitted`, `unfolded`
-            and `done`, where hardly anybody wants the price of making it.
+        path: Its path in the graph; empty for `added`, `submitted`, `started`,
+            `unfolded` and `done`, where hardly anybody wants the price of making it.
         attempt: Which attempt it is about, at the end the last one; counted from
             1, 0 before the first.
         at: When the client learned of it, in seconds of `time.monotonic()`.
@@ -95,6 +98,8 @@ class TaskEvent(NamedTuple):
         total: For `progress`: all there is to do; None if the task does not know.
         inputs: The task's inputs in a few words, such as `i=17`, where its path is
             told; empty if it has none, or if a worker made the task.
+        worker: Who runs the attempt, or ran it last, as the backend calls its worker,
+            such as host and process; empty from a backend that does not say.
     """
 
     kind: EventKind
@@ -108,6 +113,7 @@ class TaskEvent(NamedTuple):
     done: float | None = None
     total: float | None = None
     inputs: str = ""
+    worker: str = ""
 
 
 class TaskFailure(NamedTuple):
@@ -135,7 +141,7 @@ class Outcome:
     """How a run ended.
 
     Attributes:
-        ok: Whether all requested outputs are there.
+        ok: Whether all outputs that were asked for are there.
         seconds: Wall time of the run.
         counts: Number of tasks by how they ended: `done`, `failed`, `skipped` and
             `cancelled`, as in `TaskEvent.kind`.  All four keys are always there.
@@ -170,7 +176,11 @@ def fancypipe_retry(failure: TaskFailure) -> bool | None:
 
 @hookspec
 def fancypipe_run_started(run: RunInfo) -> None:
-    """A run begins.  The backend is up."""
+    """A run begins.  The backend is up.
+
+    A run lasts from the first thing that a session is asked for until nothing is left: a call of
+    `run()`, or many of `Session.submit()` and `run()` that overlap.
+    """
 
 
 @hookspec

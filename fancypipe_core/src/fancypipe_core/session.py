@@ -1,14 +1,19 @@
-"""`run()` and `Session`: what a user calls."""
+"""`Session`: a backend that stays up between runs.
+
+The engine is imported when a session is made: each worker imports the main script, which
+names `run` and calls it nowhere.
+"""
 
 from __future__ import annotations
 
+import atexit
 import os
-import threading
 import weakref
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from time import monotonic
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing, suppress
+from functools import partial
+from threading import get_ident
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, overload
 
 from fancypipe_core import errors
 from fancypipe_core._base import resources
@@ -17,29 +22,31 @@ from fancypipe_core._base.main_module import look_for_runner
 from fancypipe_core._base.option_names import several
 from fancypipe_core._base.signals import Interrupts, at_once
 from fancypipe_core._codec.failure import without_engine
+from fancypipe_core._codec.sharing import sharer_of
 from fancypipe_core._codec.values import EncodedValues, LiveValues
-from fancypipe_core._engine import orphans
-from fancypipe_core._engine.driver import Driver
-from fancypipe_core._engine.machine.scheduler import Scheduler
-from fancypipe_core._engine.report import Report
-from fancypipe_core._model.ref import Ref
+from fancypipe_core._model.mapping import Mapped
+from fancypipe_core._model.ref import Instance, Ref
+from fancypipe_core._model.scope import Scope, scope
+from fancypipe_core._model.task import is_definition, task
 from fancypipe_core._model.temp_paths import Keeper
-from fancypipe_core._plugins import discovery
-from fancypipe_core._settings import session as _session
 from fancypipe_core._worker.environment import Caller
 from fancypipe_core._worker.runner import Runner, refuse_in_worker
-from fancypipe_core.backend import Adapting, BackendOptions, Forked
+from fancypipe_core.backend import Adapting, Backend, BackendOptions, Forked
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     from typing_extensions import Self
 
+    from fancypipe_core._engine.executor import SessionExecutor
+    from fancypipe_core._engine.futures import Submission, TaskFuture
+    from fancypipe_core._engine.streams import Stream
     from fancypipe_core._model.result_types import HasResult
     from fancypipe_core._plugins.observers import Observers
     from fancypipe_core._settings.session import Configured
+    from fancypipe_core.hooks import RunInfo
 
-__all__ = ["Session", "run"]
+__all__ = ["Session"]
 
 T = TypeVar("T")
 K = TypeVar("K")
@@ -80,7 +87,9 @@ class Session:
         refuse_in_worker()
         given = {"backend": backend, "workers": workers, **settings}
         given = {name: value for name, value in given.items() if value is not None}
-        self._set_up(_session.configure(_session.Given(given), observers))
+        from fancypipe_core._settings.session import Given, configure
+
+        self._set_up(configure(Given(given), observers))
 
     @classmethod
     def of(cls, configured: Configured) -> Self:
@@ -90,6 +99,9 @@ class Session:
         return session
 
     def _set_up(self, configured: Configured) -> None:
+        from fancypipe_core._engine.orphans import owned_prefix
+        from fancypipe_core._plugins.blame import make_backend
+
         look_for_runner()
         plugin = configured.plugin
         self.settings = configured.core.settings
@@ -98,7 +110,7 @@ class Session:
         self.id = os.urandom(6).hex()
         tempdir = self.settings.tempdir
         base = os.path.abspath(tempdir) if tempdir else resources.temporary_folder()
-        self.directory = os.path.join(base, orphans.owned_prefix() + self.id)
+        self.directory = os.path.join(base, owned_prefix() + self.id)
         self._interrupts = Interrupts.here()
         live = plugin.shares_memory
         options = BackendOptions(
@@ -106,31 +118,66 @@ class Session:
             self.directory,
             lambda: Runner(self.directory, live=live, interrupted=self._interrupts.in_this_task),
             configured.own,
+            workers_given=configured.core.origins["workers"].kind != "default",
+            name=plugin.name,
+            session=self.id,
+            value_disk=self.settings.value_disk,
         )
-        self._shares = live
-        self._values = LiveValues() if live else EncodedValues()
+        with self._interrupts.watched():
+            backend = make_backend(plugin, options)
+            try:
+                self._equip(backend, configured)
+            except BaseException:
+                with suppress(Exception):
+                    backend.stop(0.0)  # it may have begun to come up
+                raise
+            self._start()
+
+    def _equip(self, backend: Backend, configured: Configured) -> None:
+        # A backend may have begun to come up: this is imported meanwhile.
+        from fancypipe_core._engine.activity import Activity
+        from fancypipe_core._engine.driver import Driver
+        from fancypipe_core._engine.machine.scheduler import Scheduler
+        from fancypipe_core._engine.needs import NeedsCheck
+        from fancypipe_core._engine.observed_runs import ObservedRuns
+        from fancypipe_core._engine.report import Report
+        from fancypipe_core._plugins.blame import Owner
+
+        plugin = configured.plugin
+        self._shares = plugin.shares_memory
+        sharer = sharer_of(plugin, backend)
+        self._values = LiveValues(sharer) if self._shares else EncodedValues(sharer)
         self._observers = self._watch(configured.observers)
         self._files = Keeper(self.directory)
         self._report = Report(self._observers, self._values.open)
         self._driver = Driver(
-            discovery.make_backend(plugin, options),
+            backend,
             self._values,
-            self._make_scheduler,
+            partial(
+                Scheduler,
+                max_losses=self.settings.max_losses,
+                keep_going=self.settings.keep_going,
+            ),
             self._report,
             self._files,
             self._interrupts,
             self.settings.debug,
+            owner=Owner("backend", plugin.name),
         )
+        self._driver.check_needs(NeedsCheck(backend, plugin, self._report.warn))
+        self._adapting = backend if isinstance(backend, Adapting) else None
         self._caller = Caller()
-        self._lock = threading.Lock()
+        beside = self._shares
+        self._activity = Activity(
+            self._driver,
+            self._interrupts,
+            ObservedRuns(self._observers, self._report, self._prepare, self._describe),
+            lambda: ambient.lent(beside and self._driver.slots > 1),
+            self.settings.grace,
+        )
         self._process = os.getpid()
         _sessions.add(self)
-        self._owner: int | None = None
         self._open = False
-        self._start()
-
-    def _make_scheduler(self) -> Scheduler:
-        return Scheduler(max_losses=self.settings.max_losses, keep_going=self.settings.keep_going)
 
     def _watch(self, observers: Observers | None) -> Observers | None:
         if not self.settings.progress:
@@ -143,19 +190,33 @@ class Session:
         return observers
 
     def _start(self) -> None:
-        with self._interrupts.watched(), self._interrupts.only_counted():
-            try:
-                self._driver.start(self.settings.backend_start_limit, self.settings.freeze_limit)
-            except BaseException:
-                self._driver.stop(0.0)
-                raise
-            self._open = True
-            orphans.sweep_orphans(os.path.dirname(self.directory))
-            if isinstance(self._values, EncodedValues):
-                # While the workers come up.
-                folder = os.path.dirname(self.directory)
-                for warning in resources.forewarnings(folder, self.settings.workers):
-                    self._report.warn(warning)
+        from fancypipe_core._engine import orphans
+
+        try:
+            self._driver.start(self.settings.backend_start_limit, self.settings.freeze_limit)
+        except BaseException:
+            self._driver.stop(0.0)
+            raise
+        self._open = True
+        orphans.sweep_orphans(os.path.dirname(self.directory))
+        if isinstance(self._values, EncodedValues):
+            # While the workers come up.
+            folder = os.path.dirname(self.directory)
+            for warning in resources.forewarnings(folder, self.settings.workers):
+                self._report.warn(warning)
+            self._limit_values()
+
+    def _limit_values(self) -> None:
+        from fancypipe_core._engine.value_budget import ValueBudget
+
+        memory, disk = resources.free_memory(), resources.free_space(self.directory)
+        self._driver.limit_values(
+            ValueBudget(
+                None if memory is None else memory * self.settings.value_memory,
+                None if disk is None else disk * self.settings.value_disk,
+                self._report.warn,
+            )
+        )
 
     @overload
     def run(self, target: HasResult[T], /) -> T: ...
@@ -190,66 +251,203 @@ class Session:
                 exception, which is its `__cause__`.
             RunFailed: Tasks failed in a run with `keep_going`.
             KeyboardInterrupt: The user pressed Ctrl-C.
-            Cancelled: `interrupt()` was called.
+            Cancelled: `cancel()` was called.
             BackendClosed: The session has ended.
             UsageError: The session was opened in another process, of which this one
                 is a fork.
         """
-        if self._process != os.getpid():
-            raise errors.UsageError(
-                f"this session belongs to process {self._process}, and this is a fork of it "
-                f"(process {os.getpid()}): open a session of its own here"
-            )
-        if not self._open:
-            raise errors.BackendClosed("this session has ended; open another")
-        if self._owner == threading.get_ident():
-            raise errors.UsageError(
-                "run() was called on a session from inside a run of the same session; "
-                "return the reference, or write .result()"
-            )
+        self._check_outside()
+        target = targets[0] if len(targets) == 1 else targets
         try:
-            with self._lock, self._interrupts.watched(), self._interrupts.only_counted():
-                self._owner = threading.get_ident()
-                try:
-                    with ambient.lent(self._driver.slots > 1 and self._shares):
-                        return self._run(targets[0] if len(targets) == 1 else targets)
-                finally:
-                    self._owner = None
+            with self._interrupts.watched():
+                return self._activity.run(target)
         except (errors.FancyPipeError, KeyboardInterrupt) as error:
             if self.settings.debug:
                 raise
             raise error.with_traceback(without_engine(error))  # noqa: B904 - the same error
 
-    def _adapt(self) -> None:
-        backend = self._driver.backend
-        if isinstance(backend, Adapting) and (environment := self._caller.changed()) is not None:
-            backend.adapt(environment)
+    def executor(self) -> SessionExecutor:
+        """Return an executor as of `concurrent.futures`, for code that takes one.
 
-    def _run(self, target: Any) -> Any:
-        self._adapt()
-        self._values.forget()
-        self._report.run_started()
-        begin = monotonic()
-        if self._observers is None:
-            return self._driver.run(target, self.settings.grace)
-        from fancypipe_core.hooks import ENDS, Outcome, RunInfo
+        It takes any function, also a lambda or closure, and each call is a task of this session.
+        Its futures are those of the standard library: an error is the exception that the function
+        raised, and what runs is not cancelled. `map` yields results in their order, with
+        `timeout`; `chunksize` changes nothing, since short calls travel together anyway.
+        `shutdown`, or the end of its `with`, ends the executor and waits for what was submitted to
+        it; the session goes on. There may be several.
+        """
+        from fancypipe_core._engine.executor import SessionExecutor
 
-        info = RunInfo(
-            os.urandom(6).hex(), self._name, self._driver.slots, self.directory, self._unit
+        self._check()
+        return SessionExecutor(self._enter, self._activity)
+
+    def submit(self, *targets: Any) -> TaskFuture[Any]:
+        """Have the targets run beside all else that is under way, and return at once.
+
+        May be called from any thread, also while others run or submit. What is under way in the
+        session is one graph: an instance that two have asked for runs once. What fails or is
+        cancelled takes with it what only it needs. What was submitted first begins first, as far
+        as it is not held up by what it needs itself.
+
+        The session's own thread sees to it. It is a daemon, but a program that ends waits for what
+        it has submitted, as it does with `concurrent.futures`.
+
+        Args:
+            *targets: As for `run`. Inputs are written down when a task is about to run: change
+                none before that.
+
+        Returns:
+            A `concurrent.futures.Future` of what `run` would return. `cancel()` works until it
+            is done. It ends in any case: when the session is closed, with `BackendClosed`.
+
+        Raises:
+            BackendClosed: The session has ended.
+            UsageError: It is called inside a task or module of this session, which return
+                references instead; or as for `run`.
+        """
+        return self._enter(targets[0] if len(targets) == 1 else targets).future
+
+    def _enter(self, target: Any, kind: type[TaskFuture[Any]] | None = None) -> Submission:
+        """Submit a target, with a future of this kind."""
+        self._check()
+        here = scope.get()
+        if here is not None and self._is_around(here):
+            raise errors.UsageError(
+                "submit() was called inside a task of the same session; return the reference, "
+                "or write .result()"
+            )
+        return self._activity.submit(target, self._adaptation(), kind)
+
+    def _adaptation(self) -> Callable[[], None]:
+        """Return what is to be done right before something runs that is submitted now."""
+        environment = self._caller.changed() if self._adapting is not None else None
+
+        def adapt() -> None:
+            self._values.forget()
+            if environment is not None and self._adapting is not None:
+                self._adapting.adapt(environment)
+
+        return adapt
+
+    def _check_outside(self) -> None:
+        self._check()
+        here = scope.get()
+        if self._activity.drives == get_ident() or (here is not None and self._is_around(here)):
+            raise errors.UsageError(
+                "run() was called on a session from inside a run of the same session; return the "
+                "reference, or write .result()"
+            )
+
+    def _is_around(self, here: Scope) -> bool:
+        """Whether the code of a task or module is part of what this session runs."""
+        return self._activity.is_driven_here or here.directory == self.directory
+
+    def _check(self) -> None:
+        if self._process != os.getpid():
+            raise self._elsewhere()
+        if not self._open:
+            raise errors.BackendClosed(_OVER)
+
+    def _elsewhere(self) -> errors.UsageError:
+        return errors.UsageError(
+            f"this session belongs to process {self._process}, and this is a fork of it "
+            f"(process {os.getpid()}): open a session of its own here"
         )
-        self._observers.run_started(info)
-        message = "ended by an exception of the engine"
-        ok = False
+
+    def stream(self, mapped: Ref[list[T]]) -> Iterator[T]:
+        """Run a map, and yield the results of its elements in their order, while others run.
+
+        What was yielded is let go of, so a generator may be mapped that never fits into
+        memory. Between two results nothing is done but what workers have to do already.
+        When the iterator is closed the map is given up. What others submit meanwhile runs beside
+        it, and then it also goes on between two results.
+
+        Args:
+            mapped: What `task.map()` returned.
+
+        Yields:
+            The result of each element; with `keep_going` the error of one that failed.
+
+        Raises:
+            TaskError: An element failed.
+            RunFailed: Elements failed in a run with `keep_going`; raised at the end.
+            UsageError: It is no map, or as for `run`.
+        """
+        waiting: dict[int, list[Any]] = {}
+        at = 0
+        stream = self._stream_of(mapped)
+        with closing(self._pieces(stream)) as pieces:
+            for start, values in pieces:
+                waiting[start] = values
+                while at in waiting:
+                    for value in waiting.pop(at):
+                        at += 1
+                        yield value
+                    stream.handed = at
+
+    def map(self, function: Callable[..., T], /, *iterables: Any) -> Iterator[T]:
+        """Call a function for each element, and yield the results in their order: see `stream`.
+
+        Args:
+            function: A task, or any function.
+            *iterables: Its inputs by position, as `task.map()` takes them: of equal lengths.
+
+        Yields:
+            The result of each element.
+
+        Raises:
+            TaskError: As for `stream`.
+            RunFailed: As for `stream`.
+            UsageError: As for `stream`.
+        """
+        each: Any = function if is_definition(function) else task(function)
+        return self.stream(each.map(*iterables))
+
+    def as_completed(self, mapped: Ref[list[T]]) -> Iterator[tuple[int, T]]:
+        """Run a map, and yield the results of its elements as they come.
+
+        Args:
+            mapped: As for `stream`.
+
+        Yields:
+            The index of an element and its result; all else as for `stream`.
+
+        Raises:
+            TaskError: As for `stream`.
+            RunFailed: As for `stream`.
+            UsageError: As for `stream`.
+        """
+        stream = self._stream_of(mapped)
+        with closing(self._pieces(stream)) as pieces:
+            for start, values in pieces:
+                yield from enumerate(values, start)
+                stream.handed += len(values)
+
+    def _stream_of(self, mapped: Any) -> Stream:
+        definition = mapped._definition if isinstance(mapped, Instance) else None
+        if definition is None or type(definition.target) is not Mapped:
+            raise errors.UsageError(f"{mapped!r} is no map: give what task.map() returned")
+        self._check_outside()
+        return self._activity.stream(mapped)
+
+    def _pieces(self, stream: Stream) -> Generator[tuple[int, list[Any]], None, None]:
+        """Run a map; yield lists of results, each with the index of its first."""
         try:
-            value = self._driver.run(target, self.settings.grace)
-            ok, message = True, ""
-            return value
-        except BaseException as error:
-            message = str(error).split("\n", 1)[0]
-            raise
-        finally:
-            counts: dict[str, int] = {end: self._report.counts[end] for end in ENDS}
-            self._observers.run_over(info, Outcome(ok, monotonic() - begin, counts, message))
+            yield from self._activity.pieces(stream)
+        except (errors.FancyPipeError, KeyboardInterrupt) as error:
+            if self.settings.debug:
+                raise
+            raise error.with_traceback(without_engine(error))  # noqa: B904 - the same error
+
+    def _prepare(self) -> None:
+        if self._adapting is not None and (environment := self._caller.changed()) is not None:
+            self._adapting.adapt(environment)
+        self._values.forget()
+
+    def _describe(self, id: str) -> RunInfo:
+        from fancypipe_core.hooks import RunInfo
+
+        return RunInfo(id, self._name, self._driver.slots, self.directory, self._unit)
 
     def close(self, grace: float | None = None) -> None:
         """End the session and its workers.  May be called twice.
@@ -261,28 +459,32 @@ class Session:
         """
         if self._open:
             self._open = False
-            with self._interrupts.watched(), self._interrupts.only_counted():
+            grace = self.settings.grace if grace is None else grace
+            with self._interrupts.watched():
                 try:
-                    self._driver.stop(self.settings.grace if grace is None else grace)
+                    self._activity.close(grace, _OVER)
+                    self._driver.stop(grace)
                 finally:
                     self._files.close()
 
-    def interrupt(self) -> None:
-        """End the run that is under way, as Ctrl-C does.  Called from any thread.
+    def cancel(self, grace: float | None = None) -> None:
+        """End all that is under way, as Ctrl-C does.  Called from any thread.
 
-        Who waits for the run gets `errors.Cancelled`, an ordinary exception.  What
-        runs may finish within `grace`; a second call ends it at once.  Without a run
-        nothing happens.
+        Who waits for it, in `run()` or for a future, gets `errors.Cancelled`, an ordinary
+        exception. What runs may finish within `grace`; a second call ends it at once. If nothing
+        is under way nothing happens. The session goes on.
+
+        Args:
+            grace: Seconds that running tasks have; by default the setting.
         """
-        if self._owner is not None:
-            self._interrupts.count += 1
-            self._driver.wake()
+        if self._open:
+            self._activity.cancel_all(grace)
 
     def _forget(self) -> None:
         """This process is a fork: what the session has is its parent's, who must not notice."""
         self._open = False
-        self._owner = None
         self._files.forget()
+        self._activity.forget(self._elsewhere)
         self._interrupts.reaction = at_once
         backend = self._driver.backend
         if isinstance(backend, Forked):
@@ -301,6 +503,9 @@ class Session:
         # After a failure nobody waits for what still runs.
         self.close(None if kind is None else 0.0)
 
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a session stays in its process; tasks return references instead")
+
     def __repr__(self) -> str:
         state = "open" if self._open else "closed"
         state = state if self._process == os.getpid() else f"of process {self._process}"
@@ -308,7 +513,22 @@ class Session:
         return f"<Session {self.id} on {self._name}, {several(count, self._unit)}, {state}>"
 
 
+_OVER = "this session has ended; open another"
 _sessions: weakref.WeakSet[Session] = weakref.WeakSet()
+
+
+def _at_exit() -> None:
+    """The program ends: what was submitted is still done, as with `concurrent.futures`."""
+    if not _sessions:
+        return
+    from fancypipe_core._engine.activity import end_of_program
+
+    end_of_program()
+    for session in list(_sessions):
+        if session._open and session._process == os.getpid():
+            session._activity.wait_until_idle()
+            if not session._activity.is_live:  # a daemon thread may run something
+                session._files.close()
 
 
 def _after_fork() -> None:
@@ -317,124 +537,6 @@ def _after_fork() -> None:
             session._forget()
 
 
+atexit.register(_at_exit)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
-
-
-@overload
-def run(
-    target: HasResult[T],
-    /,
-    *,
-    backend: str | None = None,
-    workers: int | None = None,
-    observers: Sequence[object] = (),
-    **settings: Any,
-) -> T: ...
-@overload
-def run(
-    target: HasResult[A],
-    second: HasResult[B],
-    /,
-    *,
-    backend: str | None = None,
-    workers: int | None = None,
-    observers: Sequence[object] = (),
-    **settings: Any,
-) -> tuple[A, B]: ...
-@overload
-def run(
-    target: HasResult[A],
-    second: HasResult[B],
-    third: HasResult[C],
-    /,
-    *,
-    backend: str | None = None,
-    workers: int | None = None,
-    observers: Sequence[object] = (),
-    **settings: Any,
-) -> tuple[A, B, C]: ...
-@overload
-def run(
-    target: tuple[Ref[A], Ref[B]],
-    /,
-    *,
-    backend: str | None = None,
-    workers: int | None = None,
-    observers: Sequence[object] = (),
-    **settings: Any,
-) -> tuple[A, B]: ...
-@overload
-def run(
-    target: tuple[Ref[T], ...],
-    /,
-    *,
-    backend: str | None = None,
-    workers: int | None = None,
-    observers: Sequence[object] = (),
-    **settings: Any,
-) -> tuple[T, ...]: ...
-@overload
-def run(
-    target: Sequence[Ref[T]],
-    /,
-    *,
-    backend: str | None = None,
-    workers: int | None = None,
-    observers: Sequence[object] = (),
-    **settings: Any,
-) -> list[T]: ...
-@overload
-def run(
-    target: Mapping[K, Ref[T]],
-    /,
-    *,
-    backend: str | None = None,
-    workers: int | None = None,
-    observers: Sequence[object] = (),
-    **settings: Any,
-) -> dict[K, T]: ...
-@overload
-def run(
-    *targets: Any,
-    backend: str | None = None,
-    workers: int | None = None,
-    observers: Sequence[object] = (),
-    **settings: Any,
-) -> Any: ...
-def run(
-    *targets: Any,
-    backend: str | None = None,
-    workers: int | None = None,
-    observers: Sequence[object] = (),
-    **settings: Any,
-) -> Any:
-    """Run what the targets need, and return their values.
-
-    Args:
-        *targets: References, or any values with references in them; of several the
-            result is a tuple.
-        backend: As for `Session`.
-        workers: As for `Session`.
-        observers: As for `Session`.
-        **settings: As for `Session`.
-
-    Raises:
-        TaskError: A task failed; also of the original exception's class.
-        RunFailed: Tasks failed in a run with `keep_going`.
-        UsageError: A setting or the target is not possible.
-        KeyboardInterrupt: The user pressed Ctrl-C.
-    """
-    interrupts = Interrupts.here()
-    session: Session | None = None
-    try:
-        with (
-            interrupts.watched(),
-            interrupts.only_counted(),
-            Session(backend, workers, observers=observers, **settings) as session,
-        ):
-            return session.run(*targets)
-    except (errors.FancyPipeError, KeyboardInterrupt) as error:
-        if session is not None and session.settings.debug:
-            raise
-        raise error.with_traceback(without_engine(error))  # noqa: B904 - the same error

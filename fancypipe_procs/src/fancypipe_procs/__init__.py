@@ -25,4 +25,6 @@ plugin = BackendPlugin(
     make=_make,
     kills=True,
     settings=ProcsSettings,
+    handles=True,
+    understands=frozenset({"cpus", "memory", "gpu"}),
 )

@@ -71,15 +71,18 @@ class Output:
             self._hold(data)
         return notes, True
 
+    @property
+    def is_unsettled(self) -> bool:
+        """Whether something has come that was not passed on."""
+        return bool(self._line or self._tail)
+
     def settle(self, running: Job | None) -> list[Note]:
         """The worker has reported, and `running` runs now: return what others left unsaid."""
-        if self._job is running or not (self._line or self._tail):
-            return []
-        return self.turn_to(running)
+        return [] if self._job is running else self.turn_to(running)
 
     def turn_to(self, job: Job | None) -> list[Note]:
         """Another job begins, or none: return what is still to be said of the last."""
-        notes = self._pass([self._line]) if self._line else []
+        notes = self._pass([_bare(self._line)]) if self._line else []
         self._line = b""
         if self._tail:
             before, lines = self._last_of_tail()
@@ -92,6 +95,7 @@ class Output:
 
     def _take(self, data: bytes) -> list[Note]:
         *lines, self._line = (self._line + data).split(b"\n")
+        lines = list(map(_bare, lines))
         if len(self._line) > _LONGEST_LINE:
             whole = _whole_characters(self._line)
             lines.append(self._line[:whole])
@@ -117,7 +121,7 @@ class Output:
         if lines and len(lines[0]) > _LONGEST_LINE:
             lines[0] = lines[0][-_LONGEST_LINE:]
         shown = sum(map(len, lines)) + len(lines) - (not tail.endswith(b"\n"))
-        return len(tail) - shown, lines
+        return len(tail) - shown, list(map(_bare, lines))
 
     def _pass(self, lines: list[bytes]) -> list[Note]:
         notes = []
@@ -142,7 +146,12 @@ class Output:
 
 def _text(line: bytes) -> str:
     # What is no UTF-8 comes out as it was printed.
-    return line.decode(errors="surrogateescape").rstrip("\r")
+    return line.decode(errors="surrogateescape")
+
+
+def _bare(line: bytes) -> bytes:
+    """Return a line without the carriage return at its end; a piece of a line keeps its own."""
+    return line.rstrip(b"\r")
 
 
 def _whole_characters(data: bytes) -> int:

@@ -12,6 +12,7 @@ import os
 import selectors
 from collections.abc import Iterable
 from contextlib import suppress
+from functools import partial
 from time import monotonic
 from typing import NamedTuple
 
@@ -24,6 +25,7 @@ from fancypipe_core.backend import (
     Sink,
 )
 from fancypipe_core.errors import BackendStartError, ConnectionLost, ProtocolError
+from fancypipe_core.toolkit import this_machine
 from fancypipe_core.toolkit.driven import DrivenShell
 from fancypipe_core.toolkit.pool import Rules
 from fancypipe_core.toolkit.pool import states as to
@@ -60,6 +62,7 @@ class ProcsBackend(DrivenShell):
         self._count = options.workers
         self._directory = options.directory
         self._processes: dict[int, Process] = {}
+        self._untold: list[Process] = []  # whose death no sentinel tells
         self._selector = selectors.DefaultSelector()
         self._environment: Environment | None = None  # of the run; None before the first
         self._mark = os.urandom(8).hex()
@@ -67,13 +70,21 @@ class ProcsBackend(DrivenShell):
         self._wake_in, self._wake_out = os.pipe()
         os.set_blocking(self._wake_in, False)
         os.set_blocking(self._wake_out, False)
+        # The first worker comes up while the engine is imported and the graph composed; what
+        # keeps it from being made is told when it is made again.
+        with suppress(Exception):
+            self._processes[1] = self._make(1)
 
     # ---- the contract ----
+
+    @property
+    def follows(self) -> bool:
+        return True
 
     def start(self, sink: Sink) -> None:
         self._sink = sink
         self._selector.register(self._wake_in, selectors.EVENT_READ, None)
-        # One worker, while the client composes its graph; the others when they are needed.
+        # One worker; the others when they are needed.
         self._do(self._pool.open(monotonic()))
         if not self._processes:
             why = self._pool.last_failure.removeprefix("it could not be started: ")
@@ -105,6 +116,10 @@ class ProcsBackend(DrivenShell):
             os.close(descriptor)
         self._wake_in = self._wake_out = -1
 
+    def fileno(self) -> int:
+        """As in `fancypipe_core.backend.Selectable`."""
+        return self._selector.fileno()
+
     def wake(self) -> None:
         try:
             os.write(self._wake_out, b"x")
@@ -112,8 +127,9 @@ class ProcsBackend(DrivenShell):
             return  # it is full of wake-ups, or closed
 
     def _alarms(self) -> Iterable[float]:
-        if any(process.sentinel < 0 and process.is_ending for process in self._processes.values()):
-            yield monotonic() + _NO_SENTINEL
+        if self._untold and any(process.is_ending for process in self._untold):
+            return (monotonic() + _NO_SENTINEL,)
+        return ()
 
     # ---- what the machine wants ----
 
@@ -149,14 +165,19 @@ class ProcsBackend(DrivenShell):
         except ConnectionLost:
             answers.append(self._hung_up(process))
 
-    def _start(self, number: int, answers: list[to.Event]) -> None:
+    def _make(self, number: int) -> Process:
         mark = f"{self._mark}.{number}"
+        return Process(number, self._directory, self._count, mark, self._environment)
+
+    def _start(self, number: int, answers: list[to.Event]) -> None:
         try:
-            process = Process(number, self._directory, self._count, mark, self._environment)
+            process = self._processes.get(number) or self._make(number)
         except OSError as error:
             answers.append(to.NotStarted(number, str(error)))
             return
         self._processes[number] = process
+        if process.sentinel < 0:
+            self._untold.append(process)
         self._watch(process.connection.channel.fileno(), process)
         self._watch(process.sentinel, process)
         for output in process.outputs:
@@ -175,19 +196,20 @@ class ProcsBackend(DrivenShell):
 
     def _watch_writes(self, process: Process) -> None:
         """Ask the selector for room in the socket only while something waits for it."""
-        if process.has_hung_up:
-            return
         channel = process.connection.channel
-        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if channel.pending else 0)
-        if self._selector.get_key(channel).events != events:
-            self._selector.modify(channel, events, process)
+        if channel.pending is not process.wants_room and not process.has_hung_up:
+            process.wants_room = channel.pending
+            more = selectors.EVENT_WRITE if process.wants_room else 0
+            self._selector.modify(channel, selectors.EVENT_READ | more, process)
 
     def _listen(self, seconds: float | None) -> tuple[bool, list[to.Event]]:
         ready = self._selector.select(seconds)
         woken = False
         events: list[to.Event] = []
-        # First what was printed: it was written before the report that is there as well.
-        for key, mask in sorted(ready, key=lambda event: not isinstance(event[0].data, _Reader)):
+        if len(ready) > 1:
+            # First what was printed: it was written before the report that is there as well.
+            ready.sort(key=lambda event: not isinstance(event[0].data, _Reader))
+        for key, mask in ready:
             data = key.data
             if data is None:
                 woken = True
@@ -199,9 +221,8 @@ class ProcsBackend(DrivenShell):
                 events += self._died(data)
             elif not data.has_hung_up:
                 events += self._hear(data, mask)
-        for process in list(self._processes.values()):
-            if process.sentinel < 0 and process.is_ending and process.is_dead():
-                events += self._died(process)
+        for process in [one for one in self._untold if one.is_ending and one.is_dead()]:
+            events += self._died(process)
         return woken, events
 
     def _hear(self, process: Process, mask: int) -> list[to.Event]:
@@ -214,7 +235,8 @@ class ProcsBackend(DrivenShell):
             if mask & selectors.EVENT_READ:
                 process.take_reports(events)
                 for output in process.outputs:
-                    self._tell(output.settle(self._running(process)))
+                    if output.is_unsettled:
+                        self._tell(output.settle(self._running(process)))
         except ConnectionLost:
             events.append(self._hung_up(process))
         except ProtocolError:
@@ -266,6 +288,8 @@ class ProcsBackend(DrivenShell):
         last, begun = process.last, process.has_begun
         why = process.bury()
         del self._processes[process.number]
+        if process in self._untold:
+            self._untold.remove(process)
         self._let_go(process)
         return [*events, to.Died(process.number, why, last, begun)]
 
@@ -334,4 +358,9 @@ class ProcsBackend(DrivenShell):
 
 def _rules(options: BackendOptions) -> Rules:
     settings = options.settings or ProcsSettings()
-    return Rules(options.workers, start=settings.start_limit, frozen=settings.frozen_limit)
+    return Rules(
+        options.workers,
+        start=settings.start_limit,
+        frozen=settings.frozen_limit,
+        equipment=partial(this_machine, options.workers),
+    )

@@ -13,7 +13,14 @@ from collections.abc import Sequence
 
 from fancypipe_core.backend import Certificate, Done, Environment, JobId
 from fancypipe_core.errors import ConnectionLost
-from fancypipe_core.toolkit import Connection, SocketChannel, interpreter, setup_of, usable_cores
+from fancypipe_core.toolkit import (
+    Connection,
+    Passage,
+    SocketChannel,
+    interpreter,
+    setup_of,
+    usable_cores,
+)
 from fancypipe_core.toolkit.death import cause_of_death, memory_kills
 from fancypipe_core.toolkit.pool import states
 from fancypipe_procs import _spawn
@@ -42,6 +49,7 @@ class Process:
         is_ending: Whether its death is to be expected.
         reported: The job whose end it told last.
         has_hung_up: Whether nothing is read from its channel any more.
+        wants_room: Whether something waits for room in its channel, as the selector knows.
 
     Raises:
         OSError: It cannot be started.
@@ -58,6 +66,7 @@ class Process:
         self.number = number
         ours, theirs = socket.socketpair()
         our_control, their_control = socket.socketpair()
+        our_passage, their_passage = socket.socketpair()
         watch, self._lifeline = os.pipe()
         self.mark = mark
         self._threads = max(1, usable_cores() // workers)
@@ -67,7 +76,7 @@ class Process:
         self.since_boot = boot_clock()
         cell = _spawn.shared_memory(CELL_SIZE)
         self._cell = mmap.mmap(cell, CELL_SIZE)
-        passed = (theirs.fileno(), their_control.fileno(), cell, watch)
+        passed = (theirs.fileno(), their_control.fileno(), cell, watch, their_passage.fileno())
         read_out, write_out = os.pipe()
         read_err, write_err = os.pipe()
         self._folder = folder or _here()
@@ -86,7 +95,7 @@ class Process:
                 cwd=_there(folder, os.path.dirname(directory)),
             )
         except BaseException:
-            for end in (ours, our_control, *self.outputs):
+            for end in (ours, our_control, our_passage, *self.outputs):
                 end.close()
             os.close(self._lifeline)
             self._cell.close()
@@ -94,18 +103,20 @@ class Process:
         finally:
             theirs.close()
             their_control.close()
+            their_passage.close()
             for descriptor in (cell, watch, write_out, write_err):
                 os.close(descriptor)
         self.pid = self.process.pid
         self._memory_kills = memory_kills()
         self.sentinel = _spawn.sentinel(self.pid)
-        self.is_up = self.is_ending = self.has_hung_up = False
+        self.is_up = self.is_ending = self.has_hung_up = self.wants_room = False
         self.reported: JobId = (0, 0)
         self._moved = 0  # bytes on its channel at the last look
         self._killed_for = self._killed_why = ""
         self._recalls = 0
         self.connection = Connection(
-            SocketChannel(ours, blocking=False), SocketChannel(our_control, blocking=False)
+            SocketChannel(ours, blocking=False, passage=Passage(our_passage)),
+            SocketChannel(our_control, blocking=False),
         )
         with contextlib.suppress(ConnectionLost):  # its death is seen by its sentinel
             self.connection.setup(setup_of(directory))
@@ -140,8 +151,10 @@ class Process:
                 self.is_up = True
                 events.append(states.Up(self.number))
                 continue  # of its one slot, which is one of the client's many
-            ended = (event.id for event in reversed(reports) if isinstance(event, Done))
-            self.reported = next(ended, self.reported)
+            for event in reversed(reports):
+                if isinstance(event, Done):
+                    self.reported = event.id
+                    break
             events.append(states.Ended(self.number, reports))
 
     def is_stopped(self) -> bool:

@@ -5,18 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
+from fancypipe_core.toolkit import THREAD_VARIABLES
 from fancypipe_procs._orphans import VARIABLE
 
-__all__ = ["environment", "sentinel", "shared_memory"]
+__all__ = ["OURS", "environment", "sentinel", "shared_memory"]
 
-_THREAD_VARIABLES = (
-    "OMP_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "BLIS_NUM_THREADS",
-    "VECLIB_MAXIMUM_THREADS",
-    "NUMEXPR_NUM_THREADS",
-)
+OURS = "FANCYPIPE_THREADS_OF"
+"""In a worker's environment: the variables for numerical libraries that we have set."""
 
 
 def shared_memory(size: int) -> int:
@@ -55,7 +50,8 @@ def environment(threads: int, mark: str, variables: Mapping[str, str]) -> dict[s
         variables: The caller's.
     """
     made = dict(variables)
-    for name in _THREAD_VARIABLES:
-        made.setdefault(name, str(threads))
+    ours = [name for name in THREAD_VARIABLES if name not in made]
+    made.update(dict.fromkeys(ours, str(threads)))
+    made[OURS] = " ".join(ours)
     made[VARIABLE] = mark
     return made

@@ -17,6 +17,7 @@ from fancypipe_core.backend import Job, Note
 from fancypipe_core.errors import ChannelError
 from fancypipe_core.toolkit import (
     InlineBackend,
+    Passage,
     Runner,
     Server,
     Setup,
@@ -27,6 +28,7 @@ from fancypipe_core.toolkit import (
     set_main_script,
 )
 from fancypipe_procs._cell import BUSY, CELL, CELL_SIZE, CHANNEL_LOST, RECALLS, RECALLS_AT
+from fancypipe_procs._granting import Granting
 from fancypipe_procs._isolation.reset import Isolation
 
 __all__ = ["main"]
@@ -83,6 +85,7 @@ class _Work:
         self._cell = cell
         self._runner = runner
         self._isolation: Isolation | None = None
+        self._granting: Granting | None = None  # once there was a task with needs
         self._is_due: Callable[[], bool] = lambda: False
         self._label = ""  # of the job that began last
         self._is_over = False  # whether this process is to be replaced
@@ -103,8 +106,14 @@ class _Work:
             self._isolation.clear()
 
     def _begin(self, job: Job) -> bool:
-        if self._is_due() and not self._is_in_order(idle=False):
+        # A follower finds all as if its needs had come to the client and back.
+        if (job.after or self._is_due()) and not self._is_in_order(idle=False):
             return False
+        if self._granting is not None:
+            self._granting.take_back()
+        if job.needs is not None:
+            self._granting = self._granting or Granting()
+            self._granting.give(job)
         self._label = job.call.label
         cell = self._cell
         cell[BUSY] = 1
@@ -127,6 +136,7 @@ class _Work:
         fault("child.idle")
         if not self._is_over and self._is_in_order(idle=True):
             self._server.hear()
+            self._isolation.rested()
 
     def _adapt(self, variables: dict[str, str | None], folder: str) -> None:
         """The jobs that come from now on are to find this."""
@@ -155,15 +165,16 @@ def main(argv: list[str]) -> None:
     """Serve jobs until told to stop.
 
     Args:
-        argv: The numbers of four inherited descriptors: channel, control,
-            cell, lifeline.
+        argv: The numbers of five inherited descriptors: channel, control,
+            cell, lifeline, passage.
     """
     descriptors = [int(number) for number in argv]
     for number in descriptors:
         os.set_inheritable(number, False)  # they are not for what tasks start
     _die_with_parent(descriptors[3])
     fault("child.start")
-    channel = SocketChannel(socket.socket(fileno=descriptors[0]), blocking=True)
+    passage = Passage(socket.socket(fileno=descriptors[4]))
+    channel = SocketChannel(socket.socket(fileno=descriptors[0]), blocking=True, passage=passage)
     control = SocketChannel(socket.socket(fileno=descriptors[1]), blocking=True)
     cell = _map_cell(descriptors[2])
     # The stack of a crash goes to stderr, and from there into the death certificate.
@@ -180,7 +191,7 @@ def main(argv: list[str]) -> None:
         sys.path[:] = setup.path
         sys.argv[:] = setup.argv
         set_main_script(setup.main)
-        _Work(cell, Runner(setup.directory, live=False), channel, control).serve()
+        _Work(cell, Runner(setup.directory, live=False, shares=True), channel, control).serve()
     except ChannelError:
         # The client is gone, and there is nobody to tell; or a task has done it.
         os._exit(CHANNEL_LOST)
@@ -194,6 +205,7 @@ def main(argv: list[str]) -> None:
 def _flush() -> None:
     """Write out what tasks have printed."""
     for stream in (sys.stdout, sys.stderr):
-        # The user may have closed or replaced it.
-        with suppress(OSError, ValueError, AttributeError):
+        try:  # a `suppress` takes longer than that, and this is done for each lone task
             stream.flush()
+        except (OSError, ValueError, AttributeError):
+            continue  # the user has closed or replaced it

@@ -33,6 +33,8 @@ plugin = BackendPlugin(
     make=_make,
     kills=True,
     unit="slot",
+    handles=True,
+    understands=frozenset({"cpus", "memory", "gpu"}),
     settings=ClientSettings,
     commands={
         "manager": Command(

@@ -25,14 +25,23 @@ _CLUSTER = "A name, to keep managers with the same secret apart."
 
 
 @dataclass(frozen=True)
-class ClientSettings:
+class _Party:
+    """Of everybody who meets at a manager."""
+
+    jobmanager: str = setting(
+        _DEFAULT, help="Where the manager is.", also=("jobserver",), value=_ADDRESS
+    )
+    jobauth: str | None = setting(None, help=_AUTH, value=_SECRET, secret=True)
+    cluster: str = setting("", help=_CLUSTER)
+
+
+@dataclass(frozen=True)
+class ClientSettings(_Party):
     """Of a pipeline's run."""
 
     jobmanager: str = setting(
         _DEFAULT, help="Where the manager is.", also=("jobserver",), value=_ADDRESS, implies=True
     )
-    jobauth: str | None = setting(None, help=_AUTH, value=_SECRET, secret=True)
-    cluster: str = setting("", help=_CLUSTER)
     wait: float = setting(
         30.0, help="Seconds to wait for the manager and the first worker.", least=0.0
     )
@@ -44,14 +53,9 @@ class ClientSettings:
 
 
 @dataclass(frozen=True)
-class StatusSettings:
+class StatusSettings(_Party):
     """Of `fancypipe status`."""
 
-    jobmanager: str = setting(
-        _DEFAULT, help="Where the manager is.", also=("jobserver",), value=_ADDRESS
-    )
-    jobauth: str | None = setting(None, help=_AUTH, value=_SECRET, secret=True)
-    cluster: str = setting("", help=_CLUSTER)
     wait: float = setting(0.0, help="Seconds to wait for the manager.", least=0.0)
     tempdir: str | None = setting(
         None,
@@ -61,7 +65,7 @@ class StatusSettings:
 
 
 @dataclass(frozen=True)
-class ManagerSettings:
+class ManagerSettings(_Party):
     """Of `fancypipe manager`."""
 
     jobmanager: str = setting(
@@ -70,8 +74,6 @@ class ManagerSettings:
         also=("jobserver",),
         value=_ADDRESS,
     )
-    jobauth: str | None = setting(None, help=_AUTH, value=_SECRET, secret=True)
-    cluster: str = setting("", help=_CLUSTER)
 
 
 @dataclass(frozen=True)
@@ -86,14 +88,9 @@ class SecretSettings:
 
 
 @dataclass(frozen=True)
-class WorkerSettings:
+class WorkerSettings(_Party):
     """Of `fancypipe worker`."""
 
-    jobmanager: str = setting(
-        _DEFAULT, help="Where the manager is.", also=("jobserver",), value=_ADDRESS
-    )
-    jobauth: str | None = setting(None, help=_AUTH, value=_SECRET, secret=True)
-    cluster: str = setting("", help=_CLUSTER)
     numworkers: int | None = setting(
         None, help="How many jobs run at the same time; by default one for each core.", least=1
     )
@@ -102,6 +99,17 @@ class WorkerSettings:
         help="The local backend that runs them; by default procs if installed, else threads, "
         "else serial.",
         value="NAME",
+    )
+    memory: str | None = setting(
+        None,
+        help="What tasks that say what they need may have together, such as 64G; by default all "
+        "that the machine has.",
+        value="SIZE",
+    )
+    devices: str | None = setting(
+        None,
+        help="Names of the devices for tasks, such as 0,1; by default all that this process sees.",
+        value="NAMES",
     )
     tempdir: str | None = setting(
         None, help="The folder for temporary files; by default the system's.", value="DIR"
@@ -112,3 +120,4 @@ class WorkerSettings:
     grace: float = setting(
         30.0, help="Seconds that running jobs have when the worker is told to stop.", least=0.0
     )
+    once: bool = setting(False, help="Serve one client, and leave when it does.")

@@ -24,24 +24,32 @@ from fancypipe_core.toolkit import (
     Server,
     Setup,
     SocketChannel,
+    connect_passage,
     decode_command,
     fault,
     ignore_ctrl_c,
     local_backend,
     owned_prefix,
-    set_main_script,
     sweep_orphans,
+)
+from fancypipe_core.toolkit.shipping import (
+    FolderPassage,
+    Keeping,
+    Place,
+    ValueFolder,
+    has_code,
+    this_platform,
+    unpack,
 )
 from fancypipe_remote._address import Address
 from fancypipe_remote._auth.keys import WORKER, PeerKeys
 from fancypipe_remote._auth.secret import Secret
+from fancypipe_remote._protocol import greeting as _greeting
 from fancypipe_remote._protocol import messages
 from fancypipe_remote._protocol.endpoint import HostSide
-from fancypipe_remote._shipping import bundle
-from fancypipe_remote._shipping import greeting as _greeting
-from fancypipe_remote._shipping.greeting import Answer, Greeting
-from fancypipe_remote._shipping.shared_buffers import Keeping
+from fancypipe_remote._protocol.greeting import Answer, Folder, Greeting
 from fancypipe_remote._transport import Dialer
+from fancypipe_remote._transport.direct import connect_directly
 from fancypipe_remote._worker import lifeline as _lifeline
 from fancypipe_remote._worker.host_socket import HostSocket
 from fancypipe_remote._worker.lifeline import Assignment
@@ -69,11 +77,12 @@ def main(argv: list[str]) -> None:
         assignment = _lifeline.receive(lifeline)
     except ChannelError:
         return  # the worker is gone
-    channel = _dial(assignment, lifeline)
+    link = _dial(assignment, lifeline)
+    channel = Keeping(cast(socket.socket, link), blocking=True)
     sweep_orphans(assignment.base)  # of host processes that were killed
     own = tempfile.mkdtemp(prefix=owned_prefix("host"), dir=assignment.base)
     try:
-        _serve(channel, assignment.backend, assignment.slots, own)
+        _serve(channel, link, assignment, own)
     except ProtocolError as error:
         sys.exit(f"host process {os.getpid()}: its client broke the protocol: {error}")
     except VersionMismatch as error:
@@ -85,13 +94,13 @@ def main(argv: list[str]) -> None:
         channel.close()
 
 
-def _dial(assignment: Assignment, lifeline: socket.socket) -> SocketChannel:
-    """Return the channel to the client, over a link that is about to be made."""
+def _dial(assignment: Assignment, lifeline: socket.socket) -> HostSocket:
+    """Return the connection to the client, over a link that is about to be made."""
     keys = PeerKeys(Secret(assignment.key, "the worker"), WORKER)
     dialer = Dialer(Address(assignment.host, assignment.port), keys)
     hello = replace(assignment.hello, protocol=messages.PROTOCOL, pid=os.getpid())
     side = HostSide(hello, assignment.client, assignment.connection, monotonic())
-    return Keeping(cast(socket.socket, HostSocket(dialer, side, lifeline)), blocking=True)
+    return HostSocket(dialer, side, lifeline)
 
 
 def _die_with(parent: int) -> None:
@@ -105,40 +114,53 @@ def _die_with(parent: int) -> None:
         os._exit(0)
 
 
-def _serve(channel: SocketChannel, name: str, workers: int, own: str) -> None:
+def _serve(channel: SocketChannel, link: HostSocket, assignment: Assignment, own: str) -> None:
     greeting = _greeting.decode(channel.receive()[0], Greeting)
+    channel.passage = connect_passage(greeting.passage)
+    link.join(connect_directly(greeting.direct, greeting.token, assignment.client))
     shares = _greeting.sees(greeting.directory, greeting.proof)
     directory = greeting.directory if shares else own
-    platform = bundle.this_platform()
+    platform = this_platform()
     try:
-        backend = local_backend(name, workers, directory)
+        make = local_backend(assignment.backend, assignment.slots, directory)
     except FancyPipeError as error:
         answer = Answer(wants_code=False, shares=shares, platform=platform, problem=str(error))
         channel.send(_greeting.encode(answer))
         return
-    sees_code = bundle.settle(greeting.code)
-    answer = Answer(wants_code=not sees_code, shares=shares, platform=platform)
+    sees_code = has_code(greeting.code)
+    values = _sign(greeting) if shares and channel.passage is None else None
+    answer = Answer(
+        wants_code=not sees_code, shares=shares, platform=platform, has_signed=values is not None
+    )
     channel.send(_greeting.encode(answer))
-    place = bundle.Place()
+    place = Place()
     if not sees_code:
         _, buffers = channel.receive()
         if len(buffers) != 1:
             raise ProtocolError(f"{len(buffers)} archives of code came")
         try:
-            place = bundle.unpack(bytes(buffers[0]), os.path.join(own, "code"))
+            place = unpack(bytes(buffers[0]), os.path.join(own, "code"))
         except ValueError as error:
             raise ProtocolError(str(error)) from error
+    if values is not None:
+        if _greeting.decode(channel.receive()[0], Folder).is_used:
+            channel.passage = FolderPassage(values)
+        else:
+            values.unsign()
     setup = decode_command(channel.receive())
     if not isinstance(setup, Setup):
         raise ProtocolError(f"after the greeting came {type(setup).__name__}")
-    sys.path[:] = place.search(greeting.code, sys.path)
-    sys.argv[:] = [place.of(setup.argv[0]), *setup.argv[1:]] if setup.argv else []
-    main_script = setup.main
-    if main_script is not None and main_script[0] == "file":
-        main_script = ("file", place.of(main_script[1]))
-    set_main_script(main_script)
+    place.enter(greeting.code, setup.argv, setup.main)
     os.chdir(greeting.cwd if os.path.isdir(greeting.cwd) else own)
-    Server(channel, waits=False).serve(backend)
+    Server(channel, waits=False, wait=link.turn).serve(make())
+
+
+def _sign(greeting: Greeting) -> ValueFolder | None:
+    """Return the client's folder of values, signed; None if there is none, or we cannot write."""
+    if not greeting.writer or not greeting.part:
+        return None
+    values = ValueFolder(_greeting.values_in(greeting.directory), greeting.writer, greeting.part)
+    return values if values.sign(greeting.proof) else None
 
 
 if __name__ == "__main__":

@@ -23,4 +23,5 @@ plugin = BackendPlugin(
     help="threads of this process; for tasks that wait or release the GIL",
     make=_make,
     shares_memory=True,
+    understands=frozenset({"cpus", "memory", "gpu"}),
 )

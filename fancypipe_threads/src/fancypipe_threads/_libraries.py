@@ -13,18 +13,10 @@ import sys
 from contextlib import suppress
 from typing import Any
 
-from fancypipe_core.toolkit import usable_cores
+from fancypipe_core.toolkit import THREAD_VARIABLES, own_variables, usable_cores
 
 __all__ = ["Libraries"]
 
-_VARIABLES = (
-    "OMP_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "BLIS_NUM_THREADS",
-    "VECLIB_MAXIMUM_THREADS",
-    "NUMEXPR_NUM_THREADS",
-)
 _BRING_LIBRARIES = ("numpy", "torch", "mkl")
 
 
@@ -44,28 +36,30 @@ class Libraries:
 
     def limit(self) -> None:
         """From now on each may use its share."""
-        if self._share == usable_cores() or any(name in os.environ for name in _VARIABLES):
+        if self._share == usable_cores() or any(name in os.environ for name in THREAD_VARIABLES):
             return
         self._limits = True
-        for name in _VARIABLES:
+        for name in THREAD_VARIABLES:
             os.environ[name] = str(self._share)
             self._variables.append(name)
+        own_variables.update(self._variables)  # programs of tasks with needs get others
         for library in _loaded():
             self._before[library.filepath] = library.num_threads
             if library.user_api == "openmp":
                 self._each_thread.append(library)
             _set(library, min(self._share, library.num_threads or self._share))
 
-    def limit_thread(self) -> None:
-        """A thread for tasks begins, and calls this."""
+    def limit_thread(self, cores: int | None = None) -> None:
+        """Limit the thread that calls this: to so many cores, or to its share."""
         for library in self._each_thread:
-            _set(library, self._share)
+            _set(library, cores or self._share)
 
     def restore(self) -> None:
         """From now on each may use what it could before."""
         if not self._limits:
             return
         self._limits = False
+        own_variables.difference_update(self._variables)
         for name in self._variables:
             if os.environ.get(name) == str(self._share):  # else somebody has set it since
                 del os.environ[name]

@@ -25,9 +25,10 @@ class Worker:
         job: What it has in its hands; None between two jobs.
         until: When that job's time is up, on the monotonic clock; None without a limit.
         leaked: It was let go of: what it still does counts for nothing.
+        is_seated: It waits for others, so that a job has as many cores as it needs.
     """
 
-    __slots__ = ("job", "leaked", "signal", "thread", "until")
+    __slots__ = ("is_seated", "job", "leaked", "signal", "thread", "until")
 
     def __init__(self, name: str, target: Callable[[Worker], None]) -> None:
         self.thread = threading.Thread(target=target, args=(self,), name=name, daemon=True)
@@ -35,7 +36,7 @@ class Worker:
         self.signal.acquire(blocking=False)
         self.job: Job | None = None
         self.until: float | None = None
-        self.leaked = False
+        self.leaked = self.is_seated = False
 
 
 class Limits:

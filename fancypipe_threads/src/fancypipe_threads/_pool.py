@@ -4,7 +4,12 @@ Taking a job from a deque costs 30 ns and no lock, so there is nothing to gain
 from dealing them out in batches, and no worker idles while another has work.
 What costs is waking the engine's thread: so results are collected, and passed
 on when a thread finds no more work, or when the oldest has waited for long
-enough that a wake-up is cheap beside it.
+enough that a wake-up is cheap beside it; and before a job that may take long.
+
+A job with needs is run while other threads wait beside it, as many as it needs cores.
+
+A follower waits for what it needs, and is then the next job of the thread that has
+made the last of it.
 
 A thread cannot be killed.  One whose job takes longer than it may is let go of:
 the job is reported, the thread is named to the user, and another takes its
@@ -28,12 +33,14 @@ from types import FrameType
 from fancypipe_core.backend import (
     NOT_BEGUN,
     BackendOptions,
+    Call,
     Certificate,
     Done,
     Event,
     Job,
     JobId,
     Lost,
+    Needs,
     Note,
     Sink,
     Slots,
@@ -41,6 +48,8 @@ from fancypipe_core.backend import (
 from fancypipe_core.errors import BackendClosed, BackendStartError, InternalError
 from fancypipe_core.toolkit import Runner, fault
 from fancypipe_core.toolkit.times import Times
+from fancypipe_threads._followers import Followers
+from fancypipe_threads._gathering import SEAT, Gathering
 from fancypipe_threads._libraries import Libraries
 from fancypipe_threads._limits import Limits, Worker
 
@@ -49,6 +58,8 @@ __all__ = ["ThreadsBackend"]
 _WORK_AHEAD = 0.002  # seconds of work that hide the engine's latency
 _REPORT_AFTER = 0.0005  # seconds that a result may wait for company
 _REPORT_AT = 256  # results
+_MOST_BESIDE = 1000  # jobs that wait for memory or devices while more are sent
+_SHORT = 0.0002  # seconds; a job that usually takes longer does not keep results waiting
 _MOST_DEATHS = 10  # of threads, without a result in between
 _END = 1.0  # seconds that a thread without a job has to end
 _IN_A_JOB = 0.05  # seconds that one with a job has at least
@@ -66,7 +77,10 @@ class ThreadsBackend:
         self._count = options.workers
         self._make_runner = options.runner
         self._jobs: deque[Job] = deque()
-        self._ended: deque[Done] = deque()
+        self._followers = Followers()
+        self._gathering = Gathering(options.workers, self._call_to_seats)
+        self._ended: deque[Done | Lost] = deque()
+        self._typical: dict[Call, float] = {}  # seconds
         self._idle: deque[threading.Lock] = deque()
         self._workers: list[Worker] = []
         self._numbers = count(1)
@@ -76,11 +90,20 @@ class ThreadsBackend:
         self._sink: Sink | None = None
         self._stopping = False
         self._times = Times()
-        self._ahead = 0
+        self._ahead = self._beside = 0
         self._reported = 0.0
         self._flushing = threading.Lock()
         self._deaths = 0
         self._broken: Exception | None = None
+
+    @property
+    def follows(self) -> bool:
+        """See `fancypipe_core.backend.Following`."""
+        return True
+
+    def lacks(self, needs: Needs) -> str:
+        """See `fancypipe_core.backend.Equipped`."""
+        return self._gathering.lacks(needs)
 
     def start(self, sink: Sink) -> None:
         self._sink = sink
@@ -107,11 +130,16 @@ class ThreadsBackend:
             raise
 
     def _say_slots(self) -> None:
-        """Report the capacity if what is wanted ahead has changed much."""
+        """Report the capacity if what is wanted ahead has changed much.
+
+        Jobs that wait for memory or a device take no place of those that could run meanwhile.
+        """
         ahead = self._times.ahead(_WORK_AHEAD) * self._count
-        if not self._ahead or not self._ahead / 2 < ahead < self._ahead * 2:
-            self._ahead = ahead
-            self._emit([Slots(self._count, ahead)])
+        waiting = min(self._gathering.waiting, _MOST_BESIDE)
+        full = waiting > self._beside or (self._beside and not waiting)
+        if full or not self._ahead or not self._ahead / 2 < ahead < self._ahead * 2:
+            self._ahead, self._beside = ahead, 2 * waiting
+            self._emit([Slots(self._count, ahead + self._beside)])
 
     def _emit(self, events: Sequence[Event]) -> None:
         sink = self._sink
@@ -119,16 +147,29 @@ class ThreadsBackend:
             sink(events)
 
     def submit(self, jobs: Sequence[Job]) -> None:
+        begin, lost = self._followers.come(jobs)
+        if lost:
+            self._ended.extend([Lost(id, NOT_BEGUN) for id in lost])
+            self._report()
+        jobs = [*begin, *[job for job in jobs if not job.after]]
         self._jobs.extend(jobs)
-        for _ in jobs:
+        self._call_idle(len(jobs))
+
+    def _call_idle(self, count: int) -> None:
+        """Have so many jobs begun by threads that are idle, if there are any."""
+        for _ in range(count):
             try:
                 self._idle.popleft().release()
             except IndexError:
                 return  # all are at work, and look for more when they are done
 
+    def _call_to_seats(self, count: int) -> None:
+        self._jobs.extendleft([SEAT] * count)
+        self._call_idle(count)
+
     def cancel(self, ids: Sequence[JobId]) -> None:
         unwanted = set(ids)
-        lost: list[Event] = []
+        lost: list[JobId] = []
         kept: list[Job] = []
         while self._jobs:
             try:
@@ -136,13 +177,17 @@ class ThreadsBackend:
             except IndexError:
                 break
             if job.id in unwanted:
-                lost.append(Lost(job.id, NOT_BEGUN))
+                lost.append(job.id)
             else:
                 kept.append(job)
         if kept:
-            self.submit(kept)
+            self._jobs.extend(kept)
+            self._call_idle(len(kept))
+        lost += self._gathering.recall(ids)
+        lost += self._followers.gone(lost)
+        lost += self._followers.recall(ids)
         if lost:
-            self._emit(lost)
+            self._emit([Lost(id, NOT_BEGUN) for id in lost])
 
     def check(self) -> str:
         """See whether our threads are where they should be; see `fancypipe_core.backend`."""
@@ -155,11 +200,13 @@ class ThreadsBackend:
             frame = frames.get(worker.thread.ident or 0)
             if frame is None:
                 return f"{worker.thread.name} died without an error"
-            if worker.signal not in self._idle and not _runs_a_job(frame):
+            rests = worker.is_seated or worker.signal in self._idle
+            if not rests and not _runs_a_job(frame):
                 stack = "".join(traceback.format_stack(frame)[-8:])
                 return f"{worker.thread.name} does not come back to its work; it is at\n{stack}"
-        if self._jobs and len(self._idle) == len(workers):
-            return f"{len(self._jobs)} jobs wait, and all threads are idle"
+        waiting = len(self._jobs) + self._gathering.pending
+        if waiting and len(self._idle) + sum(one.is_seated for one in workers) == len(workers):
+            return f"{waiting} jobs wait, and all threads are idle"
         return self._limits.check()
 
     recall = cancel  # nothing that runs can be stopped
@@ -168,6 +215,8 @@ class ThreadsBackend:
         self._stopping = True
         self._sink = None
         self._jobs.clear()
+        self._followers.clear()
+        self._gathering.stop()
         until = monotonic() + max(grace, 0.0)
         while self._idle:
             self._idle.popleft().release()
@@ -189,13 +238,14 @@ class ThreadsBackend:
         except BaseException as error:  # noqa: BLE001 - not the task's: the runner takes those
             self._died(worker, error)
 
-    def _work(self, worker: Worker) -> None:
+    def _work(self, worker: Worker) -> None:  # noqa: C901 - no call for each job
         fault("threads.begin")
         self._libraries.limit_thread()
         runner = self._make_runner()
         runner.connect(partial(self._note, worker))
         token = runner.enter()
         jobs, ended, idle = self._jobs, self._ended, self._idle
+        followers, typical = self._followers, self._typical
         signal = worker.signal
         while not self._stopping:
             try:
@@ -210,6 +260,20 @@ class ThreadsBackend:
                 token = runner.enter()
                 continue
             fault("threads.taken")
+            if job.needs is not None:
+                taken = self._take_with_needs(worker, job)
+                if taken is None:
+                    continue
+                if taken is SEAT:
+                    runner.leave(token)
+                    self._report()
+                    signal.acquire()
+                    token = runner.enter()
+                    continue
+                worker.job, job, taken = taken, taken, None
+            usual = typical.get(job.call, 1.0)
+            if usual > _SHORT and ended:
+                self._report()  # nobody must wait for what is done already
             if job.time_limit is None:
                 done = runner.run(job)
             else:
@@ -217,11 +281,39 @@ class ThreadsBackend:
                 done = runner.run(job)
                 if not self._limits.end(worker):
                     return  # nobody waits for it any more, and another has our place
+            if job.needs is not None:
+                self._gathering.over(job.id)
+                self._libraries.limit_thread()
             ended.append(done)
             worker.job = None
+            typical[job.call] = usual + 0.2 * (done.seconds - usual)
+            if followers.is_used and (begin := self._led(done)):
+                try:
+                    runner.between()  # what they need must leave them nothing but its value
+                finally:
+                    jobs.extendleft(reversed(begin))
+                    self._call_idle(len(begin) - 1)
+                    del begin
             del job, done  # they hold values, and the next may be long in coming
             if len(ended) >= _REPORT_AT or perf_counter() - self._reported > _REPORT_AFTER:
                 self._report()
+
+    def _take_with_needs(self, worker: Worker, job: Job) -> Job | None:
+        """As `Gathering.take`; what the libraries of this thread may take is set, too."""
+        taken = self._gathering.take(worker, job)
+        if taken is None or taken is SEAT:
+            worker.job = None
+            self._say_slots()  # others may begin while it waits
+        elif taken.needs is not None:
+            self._libraries.limit_thread(taken.needs.cpus)
+        return taken
+
+    def _led(self, done: Done) -> list[Job]:
+        """Return the followers that may begin now that a job has ended."""
+        begin, lost = self._followers.ended(done)
+        if lost:
+            self._ended.extend([Lost(id, NOT_BEGUN) for id in lost])
+        return begin
 
     def _leave_idle(self, signal: threading.Lock) -> bool:
         """Leave the queue of the idle; False if somebody has already called us."""
@@ -234,14 +326,15 @@ class ThreadsBackend:
     def _report(self) -> None:
         if not self._ended or not self._flushing.acquire(blocking=False):
             return
-        events: list[Done] = []
+        events: list[Done | Lost] = []
         try:
             self._reported = perf_counter()
             seconds = 0.0
             while self._ended:
-                done = self._ended.popleft()
-                seconds += done.seconds
-                events.append(done)
+                event = self._ended.popleft()
+                if type(event) is Done:
+                    seconds += event.seconds
+                events.append(event)
             fault("threads.report")
             sink = self._sink
             if events and sink is not None:
@@ -277,7 +370,14 @@ class ThreadsBackend:
             "or this process ends; on procs it would be killed"
         )
         self._replace(worker)
-        self._emit([Note(None, "warning", said), Lost(job.id, why)])
+        self._emit([Note(None, "warning", said), *self._lost(job, why)])
+
+    def _lost(self, job: Job, why: Certificate) -> list[Event]:
+        """Return the end of a job that is lost, and those of its followers."""
+        if job.needs is not None:
+            self._gathering.over(job.id)
+        followers = self._followers.gone([job.id])
+        return [Lost(job.id, why), *(Lost(id, NOT_BEGUN) for id in followers)]
 
     def _died(self, worker: Worker, error: BaseException) -> None:
         """A worker has ended by a mistake of ours, or by what a task did to its thread."""
@@ -294,9 +394,11 @@ class ThreadsBackend:
             )
         else:
             self._replace(worker)
-        if job is not None:
+        self._gathering.lost(worker)
+        if job is not None and job is not SEAT:
             output = tuple(stack.splitlines())
-            self._emit([Lost(job.id, Certificate("exit", what, _HOST, os.getpid(), output=output))])
+            why = Certificate("exit", what, _HOST, os.getpid(), output=output)
+            self._emit(self._lost(job, why))
 
     def _replace(self, worker: Worker) -> None:
         """Put another in the place of one that is gone."""
@@ -315,6 +417,7 @@ class ThreadsBackend:
                     return
                 self._count -= 1
                 self._ahead = 0
+                self._gathering.shrink(self._count)
         self._say_slots()
 
 

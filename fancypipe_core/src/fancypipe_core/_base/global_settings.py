@@ -6,7 +6,10 @@ import operator
 import os
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
+
+from fancypipe_core._base.folder import folder, swift_folder
 
 __all__ = ["MODULES", "Setting", "caller_settings", "library_settings"]
 
@@ -29,7 +32,7 @@ class Setting(NamedTuple):
 
 
 def _attribute(owner: Any, name: str) -> Setting:
-    return Setting(lambda: getattr(owner, name), lambda value: setattr(owner, name, value))
+    return Setting(partial(getattr, owner, name), partial(setattr, owner, name))
 
 
 def library_settings(name: str, module: Any) -> list[Setting]:
@@ -82,7 +85,7 @@ def _of_decimal(module: Any) -> list[Setting]:
             setattr(default, name, value)
         traps.update(before[1])
 
-    return [Setting(lambda: (of(default), traps.copy()), write)]
+    return [Setting(lambda: (of(default), traps.copy()), write, lambda: (of(default), traps))]
 
 
 def _of_logging(module: Any) -> list[Setting]:
@@ -160,10 +163,16 @@ MODULES = tuple(_OF_MODULE)
 
 def caller_settings() -> list[Setting]:
     """Return those that worker processes look after in other ways."""
-    found = [Setting(_folder, _enter), Setting(_path, _set_path)]
+    import _locale
+
+    found = [
+        Setting(folder, _enter, swift_folder()),
+        Setting(_path, _set_path, lambda: (sys.path, sys.path)),
+    ]
     if hasattr(os, "umask"):
         found.append(Setting(_mask, os.umask))
-    return [*found, Setting(_locale_of, _set_locale)]
+    locale_of = partial(_locale.setlocale, _locale.LC_ALL, None)
+    return [*found, Setting(locale_of, partial(_locale.setlocale, _locale.LC_ALL))]
 
 
 def _mask() -> int:
@@ -172,28 +181,9 @@ def _mask() -> int:
     return mask
 
 
-def _locale_of() -> str:
-    import _locale
-
-    return _locale.setlocale(_locale.LC_ALL, None)
-
-
-def _set_locale(before: str) -> None:
-    import _locale
-
-    _locale.setlocale(_locale.LC_ALL, before)
-
-
-def _folder() -> str | None:
-    try:
-        return os.getcwd()
-    except OSError:
-        return None  # it was removed
-
-
-def _enter(folder: str | None) -> None:
-    if folder is not None:
-        os.chdir(folder)
+def _enter(before: bytes | None) -> None:
+    if before is not None:
+        os.chdir(before)
 
 
 def _path() -> tuple[list[str], list[str]]:

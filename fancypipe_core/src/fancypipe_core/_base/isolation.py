@@ -17,8 +17,8 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from fancypipe_core._base.global_settings import MODULES, Setting, caller_settings, library_settings
@@ -89,9 +89,12 @@ class Ambient:
         self._moved: list[Callable[[], bool]] = []
         self._give_back: list[Callable[[], None]] | None = None  # what is the caller's
         self._kept: list[_Kept] = []
+        self._views: list[Callable[[], Any]] = []  # theirs, and how they have to be: what nobody
+        self._befores: list[Any] = []  # has touched is seen by one comparison
         self._known: set[str] = set()  # modules whose settings these are
         self._settled = self._noted = False
-        self._environ: dict[Any, Any] | None = None
+        self._looked = False  # whether nothing has run since it was looked at
+        self._environ: dict[Any, Any] | None = None  # the process's own
         self._numpy1: _NumPy1 | None = None
         self._note()
         self._noted = False
@@ -100,11 +103,10 @@ class Ambient:
         """How it is now is how it has to be."""
         self._noted = True
         self._list: Any = warnings.filters
-        self._filters = list(self._list)
-        self._recursion = sys.getrecursionlimit()
-        self._collects = gc.isenabled()
         if self._runs:
-            self._environ = dict(_variables())
+            self._environ = _variables()
+        variables = None if self._environ is None else dict(self._environ)
+        self._before = list(self._list), sys.getrecursionlimit(), gc.isenabled(), variables
 
     # ---- around a call ----
 
@@ -117,6 +119,7 @@ class Ambient:
                 self._refresh()
                 self._note()
             self._calls[call] = None if self._numpy1 is None else self._numpy1.begin()
+            self._looked = False
         finally:
             self._lock.release()
         return call
@@ -142,24 +145,46 @@ class Ambient:
                 if moved():
                     self._renew()
             filters = warnings.filters
-            if filters is not self._list or filters != self._filters:
-                self._put_back_filters()
-            if sys.getrecursionlimit() != self._recursion:
-                with suppress(RecursionError):
-                    sys.setrecursionlimit(self._recursion)
-            if gc.isenabled() != self._collects:
-                (gc.enable if self._collects else gc.disable)()
-            if self._environ is not None and self._environ != _variables():
-                _set_variables(self._environ, self._has_imported)
+            now = filters, sys.getrecursionlimit(), gc.isenabled(), self._environ
+            if now != self._before or filters is not self._list:
+                self._put_back()
         finally:
             self._lock.release()
+
+    def between(self, call: object) -> object:
+        """As `end` and then `begin`, between two short calls of one thread; costs a third."""
+        if not (seeders or self._numpy1) and len(sys.modules) == self._modules:
+            if len(self._calls) > 1:
+                return call  # `end` would leave to the last of them what is to be put back
+            for moved in self._moved:
+                if moved():
+                    break
+            else:
+                filters = warnings.filters
+                now = filters, sys.getrecursionlimit(), gc.isenabled(), self._environ
+                if filters is self._list and now == self._before:
+                    return call
+        self.end(call)
+        return self.begin()
+
+    def _put_back(self) -> None:
+        """Something is not as it was noted."""
+        filters, recursion, collects, variables = self._before
+        if warnings.filters is not self._list or warnings.filters != filters:
+            self._put_back_filters()
+        if sys.getrecursionlimit() != recursion:
+            with suppress(RecursionError):
+                sys.setrecursionlimit(recursion)
+        (gc.enable if collects else gc.disable)()
+        if variables is not None and self._environ is not None and variables != self._environ:
+            _set_variables(variables, self._has_imported)
 
     def refresh(self) -> None:
         """The caller's own code runs, and draws random numbers of its own; if no call does."""
         with self._lock:
             if not self._calls:
                 self._refresh()
-                self._noted = self._settled = False
+                self._noted = self._settled = self._looked = False
 
     def _refresh(self) -> None:
         if self._runs and self._give_back is None:
@@ -177,9 +202,7 @@ class Ambient:
         """Modules have been imported: see which are of interest."""
         self._modules = len(sys.modules)
         if self._beside:
-            watch_seeding()
-            for generator in self._generators:
-                generator.prepare()
+            self._watch()
         known = {type(one) for one in self._generators}
         for generator in generators():
             if type(generator) not in known:
@@ -194,18 +217,38 @@ class Ambient:
         for name in MODULES:
             if name not in self._known and (module := sys.modules.get(name)) is not None:
                 self._known.add(name)
-                self._kept += map(_Kept, library_settings(name, module))
+                self._keep(library_settings(name, module))
+
+    def _watch(self) -> None:
+        """Calls run beside each other: note which threads seed."""
+        watch_seeding()
+        for generator in self._generators:
+            generator.prepare()
+
+    def _keep(self, settings: list[Setting]) -> None:
+        """Look after these, too."""
+        self._kept += map(_Kept, settings)
+        self._views = [kept.view for kept in self._kept]
+        self._befores = [kept.before for kept in self._kept]
+
+    def _changed(self) -> list[_Kept]:
+        """Return those that are not as they have to be."""
+        now = [view() for view in self._views]
+        if now == self._befores:
+            return []
+        return [kept for kept, value in zip(self._kept, now, strict=True) if value != kept.before]
 
     @property
     def _has_imported(self) -> bool:
         return len(sys.modules) != self._modules
 
     def _put_back_filters(self) -> None:
-        before = self._filters
+        before = self._before[0]
         if self._has_imported:
             # What a module filters when it is imported is of one kind, not all warnings.
             new = [one for one in warnings.filters if one not in before and (one[1] or one[3])]
-            before = self._filters = new + before
+            before = new + before
+            self._before = (before, *self._before[1:])
         self._list[:] = before
         warnings.filters = self._list
         with warnings.catch_warnings():
@@ -218,52 +261,129 @@ class Ambient:
         with self._lock:
             if self._runs and not self._calls and not self._settled:
                 self._settled = True
-                for kept in self._kept:
-                    if kept.view() != kept.before:
-                        kept.before = kept.setting.read()
+                for kept in self._changed():
+                    kept.before = kept.setting.read()
+                    self._befores = [one.before for one in self._kept]
 
-    def look(self) -> None:
-        """Put back the rest, if no call runs."""
+    def look(self, goes_on: bool = False) -> None:
+        """Put back the rest, if no call runs.
+
+        Args:
+            goes_on: Whether more calls follow, and no code of the caller before them.
+        """
         with self._lock:
-            if not self._calls and (self._runs or not self._is_callers):
-                self._noted = not self._runs
-                for kept in self._kept:
-                    if kept.view() != kept.before:
-                        kept.put_back(self._has_imported)
+            if not (self._calls or self._looked) and (self._runs or not self._is_callers):
+                self._looked = bool(self._runs)
+                if not goes_on:
+                    self._noted = not self._runs
+                for kept in self._changed():
+                    kept.put_back(self._has_imported)
+                    self._befores = [one.before for one in self._kept]
 
-    @contextmanager
-    def lent(self, beside: bool = False) -> Iterator[None]:
-        """Lend this process to calls: at the end the caller finds what was there before.
+    def lent(self, beside: bool = False) -> _Lent:
+        """Return a context manager that lends this process to calls.
+
+        At the end the caller finds what was there before.
 
         Args:
             beside: Whether calls may run beside each other here.
         """
+        return _Lent(self, beside)
+
+    def shared(self) -> _Shared:
+        """Return a context manager for calls beside the caller's own code, which goes on.
+
+        The caller's code is then a call like others: what calls change that run beside each
+        other cannot be kept apart, so nothing is put back that may be the caller's.
+        """
+        return _Shared(self)
+
+    def _share(self) -> object:
+        caller = _Caller()
+        with self._lock:
+            self._is_callers = True
+            if not self._beside:
+                before, self._give_back = self._give_back, [one.save() for one in self._generators]
+                self._beside = True
+                self._find()
+                watch_seeding()
+                for give_back in self._give_back:
+                    give_back()
+                self._give_back = before
+            self._calls[caller] = None
+        return caller
+
+    def _share_no_more(self, caller: object) -> None:
+        with self._lock:
+            self._calls.pop(caller, None)
+            if not self._runs and all(type(one) is not _Caller for one in self._calls):
+                watch_no_more()
+                self._beside = False
+                self._noted = False
+
+    def _lend(self, beside: bool) -> set[object]:
+        """A run begins; return the calls that are around it, and begin runs of their own."""
         with self._lock:
             self._runs += 1
-            self._modules = 0  # so that all is looked at
-            around = set(self._calls)  # calls that begin a run of their own
-            self._beside = self._beside or beside
-            self._is_callers = self._is_callers or not around
+            if beside and not self._beside:
+                self._beside = True
+                self._watch()
+            self._is_callers = self._is_callers or not self._calls
             if "" not in self._known:
                 self._known.add("")
-                self._kept += map(_Kept, caller_settings())
-            self._settled = self._noted = False
+                self._keep(caller_settings())
+            self._settled = self._noted = self._looked = False
+            around = set(self._calls)
         self.settle()
-        self._settled = False
-        try:
-            yield
-        finally:
-            self.look()
-            with self._lock:
-                self._runs -= 1
-                if not self._runs:
-                    for give_back in self._give_back or ():
-                        give_back()
-                    self._give_back = self._environ = None
-                    watch_no_more()
-                    self._beside = False
-                    # What runs on in a thread has no say any more: the caller goes on.
-                    self._calls = {one: own for one, own in self._calls.items() if one in around}
+        return around
+
+    def _take_back(self, around: set[object]) -> None:
+        self.look()
+        with self._lock:
+            self._runs -= 1
+            if not self._runs:
+                for give_back in self._give_back or ():
+                    give_back()
+                self._give_back = self._environ = None
+                watch_no_more()
+                self._beside = False
+                # What runs on in a thread has no say any more: the caller goes on.
+                self._calls = {one: own for one, own in self._calls.items() if one in around}
+
+
+class _Lent:
+    """A block in which the process is lent to calls."""
+
+    __slots__ = ("_ambient", "_around", "_beside")
+
+    def __init__(self, ambient: Ambient, beside: bool) -> None:
+        self._ambient = ambient
+        self._beside = beside
+
+    def __enter__(self) -> None:
+        self._around = self._ambient._lend(self._beside)
+
+    def __exit__(self, *_: object) -> None:
+        self._ambient._take_back(self._around)
+
+
+class _Caller:
+    """The caller's own code, which is a call like others while it runs beside them."""
+
+
+class _Shared:
+    """A block in which calls run beside the caller's own code."""
+
+    __slots__ = ("_ambient", "_caller")
+
+    def __init__(self, ambient: Ambient) -> None:
+        self._ambient = ambient
+
+    def __enter__(self) -> None:
+        self._caller = self._ambient._share()
+
+    def __exit__(self, *_: object) -> None:
+        self._ambient._share_no_more(self._caller)
 
 
 def _variables() -> dict[Any, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-__all__ = ["dashed", "near", "plain", "several"]
+__all__ = ["closest", "dashed", "near", "plain", "several"]
 
 
 def plain(name: str) -> str:
@@ -12,13 +12,19 @@ def plain(name: str) -> str:
     return name.replace("-", "_")
 
 
-def near(name: str, known: Iterable[str]) -> str:
-    """Return `; did you mean ...?` for a name that resembles a known one, else nothing."""
+def closest(name: str, known: Iterable[str]) -> str:
+    """Return the known name that a name resembles most; empty if it resembles none."""
     import difflib
 
     shown = {plain(other).strip("_").lower(): other for other in known}
     found = difflib.get_close_matches(plain(name).strip("_").lower(), shown, n=1, cutoff=0.6)
-    return f"; did you mean {shown[found[0]]}?" if found else ""
+    return shown[found[0]] if found else ""
+
+
+def near(name: str, known: Iterable[str]) -> str:
+    """Return `; did you mean ...?` for a name that resembles a known one, else nothing."""
+    meant = closest(name, known)
+    return f"; did you mean {meant}?" if meant else ""
 
 
 def dashed(name: str) -> str:

@@ -11,9 +11,10 @@ from __future__ import annotations
 import functools
 import os
 import random
+import struct
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 __all__ = ["Generator", "generators", "seeders", "watch_no_more", "watch_seeding"]
@@ -61,41 +62,46 @@ class _NoWord:
     value = -1
 
 
-def _word(address: int) -> _Word:
-    # Not the whole package, which takes milliseconds to import.
-    from _ctypes import _SimpleCData
+def _in_memory(kind: str, address: int, count: int = 0) -> Any:
+    """Return what gives access to memory: to one item of a kind of C, or to an array of so many."""
+    # Not the whole of `ctypes`, which takes milliseconds to import.
+    from _ctypes import Array, _SimpleCData
 
-    kind: Any = type("_Bits", (_SimpleCData,), {"_type_": "I"})
-    word: _Word = kind.from_address(address)
-    return word
+    one: Any = type("_One", (_SimpleCData,), {"_type_": kind})
+    many: Any = type("_Many", (Array,), {"_type_": one, "_length_": count}) if count else one
+    return many.from_address(address)
 
 
 class _Python:
     """That of `random`."""
 
     def __init__(self) -> None:
-        self._generator: random.Random = random._inst
-        self._word = self._second_word()
+        self._generator: Any = random._inst
+        self._word: _Word = _NoWord()
+        self._memory: Any = None  # the index of the next word, and the words
+        self._find()
         self._seen = -2
         self._ready: list[Any] = []
 
-    def _second_word(self) -> _Word:
+    def _find(self) -> None:
+        """See where in memory it is: to have its state as a tuple takes 20 times as long."""
         if sys.implementation.name != "cpython":
-            return _NoWord()
+            return
+        address = id(self._generator) + object.__basicsize__
         try:
-            # The object's head, the index of the next word, and then the words.
-            word = _word(id(self._generator) + object.__basicsize__ + 8)
+            memory = _in_memory("c", address, 4 * (_WORDS + 1))
+            _, words, _ = self._generator.getstate()
+            if memory.raw == _raw(words[-1], words[:-1]):
+                self._memory, self._word = memory, _in_memory("I", address + 8)
         except ImportError:
-            return _NoWord()
-        return word if word.value == self._generator.getstate()[1][1] else _NoWord()
+            return
 
     def moved(self) -> bool:
         return self._word.value != self._seen
 
     def renew(self) -> None:
         # `seed()` lets other threads go on while it asks for entropy, and they would draw.
-        state = self._ready.pop() if self._ready else self._fresh()
-        self._generator.setstate(state)
+        self._put(self._ready.pop() if self._ready else self._fresh())
         self._generator.random()  # all words are made anew now, and then not for long
         if not isinstance(self._word, _NoWord):
             self._seen = self._word.value
@@ -104,13 +110,40 @@ class _Python:
         if not self._ready:
             self._ready.append(self._fresh())
 
-    @staticmethod
-    def _fresh() -> Any:
-        return 3, (*memoryview(os.urandom(4 * _WORDS)).cast("I"), _WORDS), None
+    def _fresh(self) -> Any:
+        words = os.urandom(4 * _WORDS)
+        if self._memory is None:
+            return 3, (*memoryview(words).cast("I"), _WORDS), None
+        return _raw(_WORDS, ()) + words, None
+
+    def _put(self, state: Any) -> None:
+        if self._memory is None:
+            self._generator.setstate(state)
+        else:
+            self._memory.raw, self._generator.gauss_next = state
+
+    def _state(self) -> Any:
+        if self._memory is None:
+            return self._generator.getstate()
+        return self._memory.raw, self._generator.gauss_next
 
     def save(self) -> Callable[[], None]:
-        state = self._generator.getstate()
-        return lambda: self._generator.setstate(state)
+        callers = self._state()
+
+        def give_back() -> None:
+            if not (self._ready or self.moved()):
+                self._ready.append(self._state())  # the next run goes on with these numbers
+            self._put(callers)
+
+        return give_back
+
+    def forget(self) -> None:
+        """This process is a fork: what is ready is its parent's."""
+        self._ready.clear()
+
+
+def _raw(index: int, words: Sequence[int]) -> bytes:
+    return struct.pack(f"{len(words) + 1}I", index, *words)
 
 
 class _NumPy:
@@ -139,7 +172,7 @@ class _NumPy:
             self._mtrand.set_bit_generator(bits)
         if bits is not self._bits:
             self._bits = bits
-            self._word = _word(bits.ctypes.state_address + 4)
+            self._word = _in_memory("I", bits.ctypes.state_address + 4)
         state = self._ready.pop() if self._ready else self._fresh()
         generator.set_state(state)
         generator.random_sample()
@@ -167,6 +200,9 @@ class _NumPy:
 
 
 _PYTHON = _Python()
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_PYTHON.forget)
 
 
 # ---- who seeds, where calls run beside each other ----
@@ -196,6 +232,7 @@ def watch_no_more() -> None:
     seeders.clear()
 
 
+@functools.lru_cache(maxsize=8)  # to make one takes microseconds, and each run needs them
 def _noting(original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     def seed(*args: Any, **kwargs: Any) -> Any:

@@ -17,6 +17,7 @@ __all__ = [
     "memory_kills",
     "size",
     "temporary_folder",
+    "total_memory",
     "writable",
 ]
 
@@ -107,14 +108,28 @@ def free_memory(root: str = "/") -> int | None:
     Args:
         root: Where `proc` and `sys` are; for tests.
     """
-    left = [_available(root), *_left_by_groups(root)]
+    left = [_meminfo(root, "MemAvailable"), *_left_by_groups(root)]
     return min((one for one in left if one is not None), default=None)
 
 
-def _available(root: str) -> int | None:
+def total_memory(root: str = "/") -> int | None:
+    """Return the bytes that this system has, or its control groups allow; None if unknown.
+
+    Args:
+        root: Where `proc` and `sys` are; for tests.
+    """
+    limits = [
+        _number(os.path.join(base, folder, _FILES[version][0]))
+        for base, folder, version in _cores.groups(root, "memory")
+    ]
+    known = [one for one in (_meminfo(root, "MemTotal"), *limits) if one is not None]
+    return min(known, default=None)
+
+
+def _meminfo(root: str, wanted: str) -> int | None:
     for line in _cores.read(os.path.join(root, "proc/meminfo")).splitlines():
         name, _, rest = line.partition(":")
-        if name == "MemAvailable":
+        if name == wanted:
             return int(rest.split()[0]) * 1024
     return None
 

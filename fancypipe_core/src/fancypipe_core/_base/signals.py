@@ -9,23 +9,30 @@ long, and where nobody works.
 
 from __future__ import annotations
 
+# What `signal` is made of.  Its own functions look each handler up in an enumeration first, which
+# takes more than all else that a run does with signals.
+import _signal  # type: ignore[import-not-found]
 import os
 import signal
 import sys
 import threading
 from collections.abc import Callable, Container, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
+from threading import get_ident
 from time import monotonic
 from types import CodeType, FrameType, TracebackType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from fancypipe_core.errors import Cancelled
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 __all__ = [
-    "ENDING", "Interrupts", "Reaction", "again", "at_once", "how", "ignore_ctrl_c", "in_imports",
-    "in_users_code", "interruptible", "quietly",
+    "ENDING", "Interrupts", "Reaction", "Shelter", "again", "at_once", "how", "ignore_ctrl_c",
+    "in_imports", "in_users_code", "interruptible", "quietly",
 ]  # fmt: skip
 
 _TOLD = "_fancypipe_told"  # an attribute of our exceptions: their text is for the user
@@ -69,43 +76,42 @@ class Interrupts:
         """Return those that are watched in this thread; if none are, new ones."""
         if threading.current_thread() is threading.main_thread():
             for number in ENDING:
-                owner = getattr(signal.getsignal(number), "__self__", None)
+                owner = getattr(_signal.getsignal(number), "__self__", None)
                 if isinstance(owner, cls):
                     return owner
         return cls()
 
-    @contextmanager
     def watched(
         self,
         numbers: Sequence[int] = (signal.SIGINT,),
         instead: Sequence[Any] = (signal.default_int_handler,),
-    ) -> Iterator[None]:
-        """Take these signals during the block, as far as nobody has a way of his own with them.
+        reaction: Reaction | None = None,
+    ) -> _Watched:
+        """Return a context manager: in its block these signals are taken.
+
+        As far as nobody has a way of his own with them.  At its end it raises
+        `KeyboardInterrupt` if one came, and the block ended as if none had.
 
         Args:
             numbers: The signals.
             instead: The handlers that are nobody's own.
-
-        Raises:
-            KeyboardInterrupt: One came, and the block ended as if none had.
+            reaction: What one calls; by default it is counted, as with `only_counted`.
         """
-        before = {}
+        return _Watched(self, numbers, instead, reaction or self._only_count)
+
+    def forget(self) -> None:
+        """What has come was heeded: a run has ended by it, and what comes now is for the next."""
+        self.count, self.signal, self._second = 0, 0, 0.0
+
+    def hold(self) -> None:
+        """As `watched`, for a run that goes on in a thread to which no signal comes."""
         if not self._depth:
-            self.count, self.signal, self._second = 0, 0, 0.0
-        if threading.current_thread() is threading.main_thread():
-            handlers = {number: signal.getsignal(number) for number in numbers}
-            before = {one: handler for one, handler in handlers.items() if handler in instead}
+            self.forget()
         self._depth += 1
-        try:
-            for number in before:
-                signal.signal(number, self._take)
-            yield
-        finally:
-            self._depth -= 1
-            for number, handler in before.items():
-                signal.signal(number, handler)
-        if self.signal and before:
-            raise self.error(f"{how(self.signal)} after the result was complete")
+
+    def let_go(self) -> None:
+        """The end of what `hold` has begun."""
+        self._depth -= 1
 
     def told_to(self, reaction: Reaction) -> _ToldTo:
         """Return a context manager: during its block a signal calls this."""
@@ -124,7 +130,10 @@ class Interrupts:
             wake()
             return self.is_stuck()
 
-        return self.told_to(react)
+        return _ToldTo(self, react)
+
+    def _only_count(self, _frame: FrameType | None) -> bool:
+        return self.is_stuck()
 
     def error(self, text: str) -> BaseException:
         """Return what is raised by a run that was asked to end.
@@ -140,6 +149,11 @@ class Interrupts:
         setattr(error, _TOLD, True)
         return error
 
+    def raise_if_any(self) -> None:
+        """Raise what a run is ended by, if any has come."""
+        if self.count:
+            raise self.error(how(self.signal))
+
     def is_stuck(self) -> bool:
         """Tell whether so much time has gone since the second signal that one more must do."""
         # One may come while the handler of the second has not noted the time.
@@ -151,24 +165,126 @@ class Interrupts:
         if self.count > 1 and not self._second:
             self._second = monotonic()
         if self.reaction(frame):
+            if _shelters:
+                _shelters[-1].came = True
+                return
             raise KeyboardInterrupt
 
 
+class _Watched:
+    """A block in which signals are taken."""
+
+    __slots__ = ("_before", "_instead", "_interrupts", "_numbers", "_reaction", "_told")
+
+    def __init__(
+        self,
+        interrupts: Interrupts,
+        numbers: Sequence[int],
+        instead: Sequence[Any],
+        reaction: Reaction,
+    ) -> None:
+        self._interrupts = interrupts
+        self._numbers = numbers
+        self._instead = instead
+        self._reaction = reaction
+        self._before: list[tuple[int, Any]] = []
+        self._told: Reaction | None = None
+
+    def __enter__(self) -> None:
+        mine = self._interrupts
+        if not mine._depth:
+            mine.forget()
+        mine._depth += 1
+        if get_ident() != _main[0]:
+            return  # signals come to the main thread
+        try:
+            self._told, mine.reaction = mine.reaction, self._reaction
+            for number in self._numbers:
+                handler = _signal.getsignal(number)
+                if handler in self._instead:
+                    self._before.append((number, handler))
+                    _signal.signal(number, mine._take)
+        except BaseException:  # one came at once
+            self._leave()
+            raise
+
+    def _leave(self) -> None:
+        mine = self._interrupts
+        mine._depth -= 1
+        try:
+            for number, handler in self._before:
+                _signal.signal(number, handler)
+        finally:
+            if self._told is not None:
+                mine.reaction = self._told
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        mine = self._interrupts
+        self._leave()
+        if kind is None and mine.signal and self._before:
+            raise mine.error(f"{how(mine.signal)} after the result was complete")
+
+
+_main = [threading.main_thread().ident]  # a call for each look would cost as much as all else
+
+
+def _find_main() -> None:
+    _main[0] = threading.main_thread().ident
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_find_main)
+
+
 class _ToldTo:
-    """A block in which signals call something else; a class, since each run has six of these."""
+    """A block in which signals call something else; a class, since each run has four of these."""
 
     __slots__ = ("_before", "_interrupts", "_reaction")
 
     def __init__(self, interrupts: Interrupts, reaction: Reaction) -> None:
         self._interrupts = interrupts
         self._reaction = reaction
+        self._before: Reaction | None = None
 
     def __enter__(self) -> None:
-        self._before = self._interrupts.reaction
-        self._interrupts.reaction = self._reaction
+        # Signals come to the main thread: what others do is not broken off by them.
+        self._before = None
+        if get_ident() == _main[0]:
+            self._before = self._interrupts.reaction
+            self._interrupts.reaction = self._reaction
 
     def __exit__(self, *_: object) -> None:
-        self._interrupts.reaction = self._before
+        if self._before is not None:
+            self._interrupts.reaction = self._before
+
+
+_shelters: list[Shelter] = []  # those that the main thread is in
+
+
+class Shelter:
+    """A block in which no signal raises anything, until it is opened or ends.
+
+    For what must not be left half way in code that may be interrupted otherwise, and is short.
+    """
+
+    def __init__(self) -> None:
+        self.came = False
+
+    def __enter__(self) -> Self:
+        if get_ident() == _main[0]:
+            _shelters.append(self)
+        return self
+
+    def open(self) -> None:
+        """From here on signals raise again, and one that has come does now."""
+        if self in _shelters:
+            _shelters.remove(self)
+            if self.came:
+                raise KeyboardInterrupt
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        with suppress(KeyboardInterrupt) if kind is not None else nullcontext():
+            self.open()
 
 
 @contextmanager
@@ -276,5 +392,5 @@ def how(number: int) -> str:
 def again(number: int) -> str:
     """Say how to ask once more, as it was asked before: `Ctrl-C again`."""
     if not number:
-        return "call interrupt() again"
+        return "call cancel() again"
     return "Ctrl-C again" if number == signal.SIGINT else f"{signal.Signals(number).name} again"

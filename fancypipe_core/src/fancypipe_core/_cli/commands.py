@@ -146,6 +146,8 @@ def backends(taken: Container[str]) -> None:
         else:
             api, state = str(entry.plugin.api), f"ok: {' '.join(entry.plugin.help.split())}"
             hidden = [name for name in entry.plugin.commands if name in taken]
+            for alias, owner in entry.refused.items():
+                state += f" (its alias {alias} is that of {owner})"
             if hidden:
                 state += f" (fancypipe has a command of its own for its {', '.join(hidden)})"
             rows.append((*head, api, _abilities(entry.plugin), state))
@@ -299,8 +301,7 @@ def ended(call: Callable[[], Any]) -> int:
     with (
         # One that came during a run whose result was there all the same changes nothing.
         contextlib.suppress(KeyboardInterrupt),
-        interrupts.told_to(leave),
-        interrupts.watched(ENDING, (signal.SIG_DFL, signal.default_int_handler)),
+        interrupts.watched(ENDING, (signal.SIG_DFL, signal.default_int_handler), leave),
     ):
         code = _ended(call, interrupts)
     _hurry_at_the_end(code, interrupts.count)

@@ -78,9 +78,7 @@ def complete(
         choices = [*_settings_of(commands[target]), _HELP]
         words = _words_of(target)
     elif _load.may_be_command(target):
-        with suppress(errors.FancyPipeError):
-            command = _plugged.find_command(target)
-            choices = [*map(_of_setting, getattr(command, "lines", ())), _HELP]
+        choices, words, at = _brought(target, before, at)
     else:
         inputs, words = _inputs(target)
         taken = {name for one in inputs for name in one.names}
@@ -213,8 +211,23 @@ def _targets(commands: Mapping[str, click.Command], word: str) -> Iterator[Candi
     for name, command in commands.items():
         yield Candidate(name, command.get_short_help_str(80))
     for name, text in _plugged.listed():
-        yield Candidate(name, text)
+        if " " not in name:
+            yield Candidate(name, text)
+    for owner in sorted({name.split()[0] for name, _ in _plugged.listed() if " " in name}):
+        yield Candidate(owner)
     yield from _files(word, ".py", names=True)
+
+
+def _brought(target: str, before: Sequence[str], at: int) -> tuple[list[_Choice], _Values, int]:
+    """Return the options of a plugin's command, its words, and where its line begins."""
+    with suppress(errors.FancyPipeError):
+        command = _plugged.find_command(target)
+        if isinstance(command, _plugged.OfPlugin):
+            if at >= len(before):
+                return [_HELP], _of(tuple(sorted(command.commands))), at
+            command, at = command.commands.get(before[at]), at + 1
+        return [*map(_of_setting, getattr(command, "lines", ())), _HELP], _nothing, at
+    return [_HELP], _nothing, at
 
 
 def _words_of(command: str) -> _Values:

@@ -6,6 +6,8 @@ not understood is text.
 
 from __future__ import annotations
 
+import inspect
+import re
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -18,6 +20,9 @@ _OTHERS = (
     "Attributes", "Example", "Examples", "Note", "Notes", "Outputs", "Raises", "References",
     "Return", "Returns", "See Also", "Warning", "Warnings", "Warns", "Yield", "Yields",
 )  # fmt: skip
+
+
+_EMPTY = re.compile(rf"^(?:{'|'.join(_INPUTS)}):\s*?\n(?=\s*\Z|(?:\s*\n)?\S)", re.MULTILINE)
 
 
 class Doc(NamedTuple):
@@ -39,17 +44,27 @@ class Doc(NamedTuple):
 
 def read(docstring: str) -> Doc:
     """Read a docstring."""
-    from docstring_parser import ParseError, google, numpydoc, rest
+    from docstring_parser import DocstringMeta, ParseError, google, numpydoc, rest
 
-    # Its own list knows fewer sections, and one line that it cannot read in any of them is an
-    # error: only what is in those of inputs is read.
+    class Google(google.GoogleParser):
+        """Takes what it cannot read for text: one such line would cost all others theirs."""
+
+        def _build_meta(self, text: str, title: str) -> DocstringMeta:
+            try:
+                return super()._build_meta(text, title)
+            except ParseError:
+                return DocstringMeta(["other"], text)
+
+    # Its own list knows fewer sections; only what is in those of inputs is read.
     sections = [google.Section(one, "param", google.SectionType.MULTIPLE) for one in _INPUTS]
     sections += [google.Section(one, "other", google.SectionType.SINGULAR) for one in _OTHERS]
+    # An empty section is an error, too.
+    whole = _EMPTY.sub("", inspect.cleandoc(docstring))
     found = []
-    for parse in (google.GoogleParser(sections).parse, numpydoc.parse, rest.parse):
+    for parse in (Google(sections).parse, numpydoc.parse, rest.parse):
         with suppress(ParseError):
-            found.append(parse(docstring))
-    best = max(found, key=lambda one: len(one.meta))
+            found.append(parse(whole))
+    best = max(found, key=lambda one: (len(one.params), len(one.meta)))
     texts = {
         name.strip(" *"): " ".join((one.description or "").split())
         for one in best.params

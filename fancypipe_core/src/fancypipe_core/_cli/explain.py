@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from fancypipe_core import errors
 from fancypipe_core._codec import failure as _failure
-from fancypipe_core._engine.report import alike, too
+from fancypipe_core._engine.failures import alike, too
 
 __all__ = ["explain", "explain_load"]
 

@@ -28,7 +28,7 @@ from fancypipe_core._model.ref import Ref
 from fancypipe_core._model.task import TaskFunction
 from fancypipe_core.backend import Live, Payload
 
-__all__ = ["Carried", "LiveEncoder", "Shape"]
+__all__ = ["Carried", "LiveEncoder", "Shape", "refers"]
 
 _SHARED = (
     type,
@@ -76,7 +76,7 @@ class _Pickler(_pickler.Pickler):
             if obj is unpickler.fill:
                 return NotImplemented
             return self._share(obj)
-        if kind.__module__ != "numpy":
+        if kind.__module__ not in _pickler.NUMPY:
             self.odd = True
         elif kind.__name__ == "ufunc":
             return self._share(obj)
@@ -123,7 +123,7 @@ class _Piecewise(_Pickler):
         except KeyboardInterrupt:
             raise
         except BaseException:
-            if trial.reached or _refers(obj):
+            if trial.reached or refers(obj):
                 return NotImplemented  # what is in it has its own trial
             if trial.is_read_once and not self._lenient:
                 raise
@@ -189,7 +189,7 @@ class LiveEncoder(Encoder):
         return packed
 
 
-def _refers(obj: Any) -> bool:
+def refers(obj: Any) -> bool:
     """Whether there is a reference in an object, as far as can be seen."""
     waiting = [obj]
     seen: set[int] = set()
@@ -223,7 +223,7 @@ class Shape:
     def __init__(self, value: Any, lenient: bool = False) -> None:
         self._value = value
         self._rows: Callable[[Iterable[Any]], Any] | None = None
-        if type(value) in (list, tuple) and all(isinstance(one, Ref) for one in value):
+        if type(value) in (list, tuple) and _are_references(value):
             # The usual case, which needs no pickle.
             self._rows = type(value)
             self.refs: list[Ref[Any]] = list(value)
@@ -234,16 +234,21 @@ class Shape:
             raise
         except BaseException as error:
             raise _pickler.explain(value, "target", _apart, error) from error
-        self.refs = [one for one in self._found if isinstance(one, Ref)]
+        self.refs = [one for one in self._found if issubclass(type(one), Ref)]
 
-    def filled(self, look_up: Callable[[Ref[Any]], Any]) -> Any:
-        """Return the value with what `look_up` says in the places of references."""
+    def filled(self, values: Iterable[Any]) -> Any:
+        """Return the value with these in the places of references, in the order of `refs`."""
         if not self.refs:
             return self._value
         if self._rows is not None:
-            return self._rows(map(look_up, self.refs))
-        found = [look_up(one) if issubclass(type(one), Ref) else one for one in self._found]
+            return self._rows(values)
+        rest = iter(values)
+        found = [next(rest) if issubclass(type(one), Ref) else one for one in self._found]
         return unpickler.loads(self._head, (), found)
+
+
+def _are_references(values: Sequence[Any]) -> bool:
+    return all(issubclass(kind, Ref) for kind in set(map(type, values)))
 
 
 def _apart(value: Any, lenient: bool = False) -> tuple[bytes, list[Any]]:

@@ -20,20 +20,34 @@ from typing import Any, TypeVar
 
 from fancypipe_core import errors
 from fancypipe_core._base import code_names, main_module
-from fancypipe_core._codec import by_value, unencodable
+from fancypipe_core._codec import by_value, tracebacks, unencodable
 from fancypipe_core._codec.plain import NOT_PLAIN, is_plain
-from fancypipe_core._codec.unpickler import decode, fill, said
+from fancypipe_core._codec.unpickler import Hole, decode, fill, said
 from fancypipe_core._model.ref import Instance, Item, Outputs, Ref
-from fancypipe_core.backend import Encoded, Hole, Live, Payload
+from fancypipe_core.backend import Encoded, Live, Payload
+from fancypipe_core.backend import Hole as Place
 
-__all__ = ["PLAIN", "Encoder", "P", "Packed", "Pickler", "explain", "shift"]
+__all__ = [
+    "NUMPY",
+    "PLAIN",
+    "PROTOCOL",
+    "Encoder",
+    "P",
+    "Packed",
+    "Pickler",
+    "explain",
+    "shift",
+]
 
 PLAIN = frozenset({int, float, str, bytes, bool, type(None), complex})
 """Types that hold neither references nor surprises."""
 
+NUMPY = frozenset({"numpy", "numpy.dtypes"})
+"""Modules of the classes of arrays and numbers, and of what says their type."""
+
 P = TypeVar("P", bound=Payload | Live)
 
-_PROTOCOL = 5
+PROTOCOL = 5
 _PLAIN_REDUCE: Any = object.__reduce__
 _SMALL_BUFFER = 4096  # bytes; below this a buffer of its own costs more than the copy
 _SPECIAL = (Ref, type, FunctionType, BaseException, TracebackType, ModuleType)
@@ -82,10 +96,10 @@ class Pickler(pickle.Pickler):
 
     def __init__(self, file: io.BytesIO, cache: by_value.Cache) -> None:
         self.buffers: list[PickleBuffer] = []
-        super().__init__(file, _PROTOCOL, buffer_callback=_keeper(self.buffers))
+        super().__init__(file, PROTOCOL, buffer_callback=_keeper(self.buffers))
         self.cache = cache
         self.wants: dict[tuple[int, str | None], int] = {}
-        self.holes: list[Hole] = []
+        self.holes: list[Place] = []
         self.reached: list[Instance[Any]] = []
         self.odd = False
         self.plain = True
@@ -111,17 +125,17 @@ class Pickler(pickle.Pickler):
         self.odd = True
         if issubclass(kind, ModuleType):
             return (_import, (obj.__name__,))
+        if issubclass(kind, TracebackType):
+            return tracebacks.reduce_traceback(obj)
         from tblib import pickling_support
 
-        if issubclass(kind, TracebackType):
-            return pickling_support.pickle_traceback(obj)
         reduced = pickling_support.pickle_exception(obj)
         fields = unencodable.fields_of(obj)
         return (_with_fields, (*reduced[:2], fields)) if fields else reduced
 
     def _object(self, obj: Any) -> Any:
         kind = type(obj)
-        if kind.__module__ == "numpy":
+        if kind.__module__ in NUMPY:
             return by_value.reduce_ufunc(obj, self) if kind.__name__ == "ufunc" else NotImplemented
         self.odd = True
         if kind in by_value.NAMED:
@@ -203,7 +217,7 @@ class Encoder:
                 if type(arg) not in PLAIN:
                     break
             else:
-                return Packed((Payload(pickle.dumps((args, kwargs, None), _PROTOCOL)),))
+                return Packed((Payload(pickle.dumps((args, kwargs, None), PROTOCOL)),))
         return self._encode(
             (args, kwargs, state), lambda: _named(args, kwargs, state, names()), "inputs"
         )
@@ -257,7 +271,7 @@ class Encoder:
         """
         kind = type(value)
         if kind in PLAIN:
-            return Packed((Payload(pickle.dumps(value, _PROTOCOL)),))
+            return Packed((Payload(pickle.dumps(value, PROTOCOL)),))
         if kind is Outputs:
             return self._encode_outputs(value, what)
         if isinstance(value, Ref):
@@ -272,7 +286,7 @@ class Encoder:
         parts = [self.encode_result(part, f"{what}[{name!r}]") for name, part in outputs.items()]
         wants = [instance for part in parts for instance in part.wants]
         payloads: list[Payload] = []
-        roots: list[Hole] = []
+        roots: list[Place] = []
         offset = 0
         for part in parts:
             assert not isinstance(part.body, Live)
@@ -280,8 +294,8 @@ class Encoder:
             payloads += [shift(p, len(part.wants), offset, inner) for p in part.body]
             offset += len(part.wants)
             roots.append((len(wants) + len(payloads) - 1, None))
-        frame = Outputs(**{name: _Hole(index) for index, name in enumerate(outputs)})
-        head = pickle.dumps(frame, _PROTOCOL)
+        frame = Outputs(**{name: Hole(index) for index, name in enumerate(outputs)})
+        head = pickle.dumps(frame, PROTOCOL)
         payloads.append(Payload(head, (), tuple(roots), tuple(outputs)))
         return Packed(tuple(payloads), wants, any(part.odd for part in parts))
 
@@ -376,16 +390,6 @@ def shift(payload: P, wants: int, outer: int, inner: int) -> P:
         for index, name in payload.holes
     )
     return Payload(payload.head, payload.buffers, holes, payload.names)  # type: ignore[return-value]
-
-
-class _Hole:
-    """Pickles as the filling of a hole."""
-
-    def __init__(self, index: int) -> None:
-        self.index = index
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return (fill, (self.index, ()))
 
 
 def _with_fields(make: Callable[..., Any], args: tuple[Any, ...], fields: dict[str, Any]) -> Any:

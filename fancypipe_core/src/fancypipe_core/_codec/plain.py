@@ -15,11 +15,11 @@ import os
 import pickle
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from types import BuiltinFunctionType, FunctionType
 from typing import Any
 
-__all__ = ["NOT_PLAIN", "is_plain", "load"]
+__all__ = ["NOT_PLAIN", "is_plain", "load", "load_all"]
 
 NOT_PLAIN = b"!"
 """Behind the pickle of what is not plain.  A pickle's own end is a dot."""
@@ -35,6 +35,7 @@ _PATH = "WindowsPath" if os.name == "nt" else "PosixPath"
 _NAMES = _NUMPY | {
     ("builtins", "complex"),
     ("fancypipe_core._codec.unpickler", "fill"),
+    ("fancypipe_core._codec.unpickler", "joined"),
     ("fancypipe_core._model.ref", "_make_outputs"),
     *((module, _PATH) for module in ("pathlib", "pathlib._local")),
 }
@@ -62,16 +63,58 @@ def is_plain(obj: Any) -> bool:
     )
 
 
-def load(head: bytes, buffers: Iterable[Any]) -> Any:
+def load(head: bytes | memoryview, buffers: Iterable[Any]) -> Any:
     """Read a pickle: as plain, unless it is marked as not plain.
 
     Raises:
         UnpicklingError: It is said to be plain and is not.
         BaseException: Whatever the user's objects raise when they are made.
     """
-    if head.endswith(NOT_PLAIN) or (len(head) < _SMALL and not _NAMING.search(head)):
+    if head[-1:] == NOT_PLAIN or (len(head) < _SMALL and not _NAMING.search(head)):
         return pickle.loads(head, buffers=buffers)
-    return _PlainReader(io.BytesIO(head), buffers=buffers).load()
+    file: Any = _View(head) if isinstance(head, memoryview) else io.BytesIO(head)
+    return _PlainReader(file, buffers=buffers).load()
+
+
+def load_all(heads: Iterable[Any], other: Callable[[Any], Any], made: list[Any]) -> None:
+    """Read many pickles as `load` does, without a call for each.
+
+    Args:
+        heads: The pickles, as bytes; what is no bytes is for `other`.
+        other: Reads what is not small, or names anything.
+        made: Where to write down the values: as many as could be read.
+
+    Raises:
+        BaseException: As for `load`, and what `other` raises.
+    """
+    loads, names, add = pickle.loads, _NAMING.search, made.append
+    for head in heads:
+        easy = type(head) is bytes and len(head) < _SMALL and not names(head)
+        add(loads(head) if easy else other(head))
+
+
+class _View:
+    """A file over memory, whose large parts are copied once: into the value."""
+
+    def __init__(self, view: memoryview) -> None:
+        self._view = view
+        self._at = 0
+
+    def _next(self, count: int) -> memoryview:
+        begin, self._at = self._at, self._at + count
+        return self._view[begin : self._at]
+
+    def read(self, count: int) -> bytes:
+        return bytes(self._next(count))
+
+    def readinto(self, room: Any) -> int:
+        part = self._next(len(room))
+        room[: len(part)] = part
+        return len(part)
+
+    def readline(self) -> bytes:
+        rest = bytes(self._view[self._at :])
+        return self.read(rest.find(b"\n") + 1 or len(rest))
 
 
 class _PlainReader(pickle.Unpickler):

@@ -7,7 +7,9 @@ not know which one the backend wants.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+import pickle
+from collections.abc import Callable, Iterable, Sequence
+from pickle import PickleBuffer
 from types import FunctionType, ModuleType
 from typing import Any, Protocol
 
@@ -15,18 +17,33 @@ from fancypipe_core import errors
 from fancypipe_core._base import code_names
 from fancypipe_core._codec import pickler, plain, unpickler
 from fancypipe_core._codec.in_process import Carried, LiveEncoder
-from fancypipe_core._codec.pickler import PLAIN, P, Packed
+from fancypipe_core._codec.pickler import PLAIN, PROTOCOL, P, Packed
+from fancypipe_core._codec.row import Coming, Row, row_of, written_row_of
+from fancypipe_core._codec.rows import Results, Rows, encode_rows, join, read_rows
+from fancypipe_core._codec.sharing import Sharer
 from fancypipe_core._model.definition import Definition
-from fancypipe_core._model.ref import Instance
+from fancypipe_core._model.ref import Instance, Reference
 from fancypipe_core._model.task import TaskFunction, entry
 from fancypipe_core._model.temp_paths import mentions
-from fancypipe_core.backend import Call, Encoded, Live, Payload
+from fancypipe_core.backend import Call, Encoded, Handle, Live, Payload
 
-__all__ = ["EncodedValues", "LiveValues", "Values", "assemble"]
+__all__ = [
+    "Coming",
+    "EncodedValues",
+    "LiveValues",
+    "Values",
+    "assemble",
+    "fill_in",
+    "is_plain",
+    "own_copy",
+]
 
 
 class Values(Protocol):
     """Carries values one way."""
+
+    def forget_contents(self) -> None:
+        """The user's code has run in this process: what objects hold may have changed."""
 
     def call(self, definition: Definition) -> Call:
         """Return what stands for a definition in jobs; always the same one."""
@@ -34,8 +51,20 @@ class Values(Protocol):
     def pack_inputs(self, instance: Instance[Any]) -> Packed:
         """Take the inputs of an instance apart from the references in them."""
 
+    def plain_inputs(self, instances: Iterable[Instance[Any]]) -> Sequence[Encoded | Live]:
+        """Return bodies of inputs that are plain, see `is_plain`; the same as by `pack_inputs`."""
+
     def pack_result(self, value: Any) -> Packed:
         """Take what a task returned apart from the references in it."""
+
+    def write_result(self, value: Any, /) -> Packed:
+        """The first half of `pack_result`: what is large is still where it was."""
+
+    def share(self, packed: Packed, /) -> Packed:
+        """The second half: put it where it is to be.
+
+        What nobody refers to any more is not there afterwards.
+        """
 
     def read_back(self, value: Any, encoded: Encoded) -> None:
         """See that a packed result can be read; raises `EncodeError`."""
@@ -43,21 +72,78 @@ class Values(Protocol):
     def unreadable(self, instance: Instance[Any]) -> str:
         """Return a phrase that names what in an instance's inputs cannot be read back."""
 
-    def fill(self, packed: Packed, given: Sequence[Any]) -> Any:
-        """Put values where references were; `given` is in the order of `packed.wants`."""
+    def pack_fixed(self, kwargs: dict[str, Any]) -> Packed:
+        """Take the inputs that all elements of a map have apart from the references in them."""
+
+    def pack_rows(
+        self,
+        start: int,
+        columns: Sequence[Sequence[Any]],
+        fixed: Packed | None,
+        names: Callable[[], Sequence[str]],
+    ) -> Packed:
+        """Take the inputs of a span of elements apart from the references in them."""
+
+    def rows(self, value: Any) -> Rows:
+        """Return the elements of a span, in a worker."""
+
+    def results(self) -> Results:
+        """Return what takes the results of a span."""
+
+    def pack_results(self, results: Results) -> Packed:
+        """Take the results of a span apart from the references in them."""
+
+    def join(self, lists: Sequence[Any], singly: bool) -> Any:
+        """Return the list of the elements of all these lists; `singly`: of all these."""
+
+    def fill(self, packed: Packed, given: Sequence[Any], coming: int = 0) -> Any:
+        """Put values where references were.
+
+        Args:
+            packed: What the references were in.
+            given: The values, in the order of `packed.wants`; some may be `Coming`.
+            coming: How many different ones these are.
+        """
 
     def open(self, value: Any) -> Any:
         """Return the object."""
+
+    def open_all(self, values: Iterable[Any], made: list[Any]) -> None:
+        """Add the objects to a list: as many as can be made, if that raises."""
 
     def named(self, value: Any, folders: Iterable[str]) -> set[str]:
         """Return those of these folders that the value names, or may name."""
 
 
-class EncodedValues:
-    """Values are payloads from the task that made them to the task that uses them."""
+def is_plain(instance: Instance[Any]) -> bool:
+    """Tell whether an instance's inputs hold neither references nor surprises.
 
-    def __init__(self) -> None:
+    They need not be written down before they are sent: it cannot fail, and keeps nothing.
+    """
+    for arg in instance._args:
+        if type(arg) not in PLAIN:
+            return False
+    for arg in instance._kwargs.values():
+        if type(arg) not in PLAIN:
+            return False
+    return type(instance) is Reference or instance._state() is None
+
+
+_SMALL = {bytes}  # types of values of which only the head is kept
+
+
+class EncodedValues:
+    """Values are payloads from the task that made them to the task that uses them.
+
+    Args:
+        sharer: Puts what is large into shared memory; None where payloads leave the machine.
+    """
+
+    def __init__(self, sharer: Sharer | None = None) -> None:
         self._encoder = pickler.Encoder()
+        self._sharer = sharer
+        self.write_result = self._encoder.encode_result
+        self.share = _as_it_is if sharer is None else sharer.shared
         self._calls: dict[int, tuple[Definition, Call]] = {}
         self._nameless: list[int] = []
 
@@ -67,8 +153,14 @@ class EncodedValues:
         for key in self._nameless:
             del self._calls[key]
         self._nameless.clear()
+        self.forget_contents()
+
+    def forget_contents(self) -> None:
+        if self._sharer is not None:
+            self._sharer.forget()
 
     def call(self, definition: Definition) -> Call:
+        definition = definition.origin  # with other options it is called the same
         known = self._calls.get(id(definition))
         if known is None:
             packed = self._encoder.encode_code(definition.target, definition.main, definition.name)
@@ -79,12 +171,26 @@ class EncodedValues:
         return known[1]
 
     def pack_inputs(self, instance: Instance[Any]) -> Packed:
-        return self._encoder.encode_inputs(
-            instance._args, instance._kwargs, instance._state(), instance._definition.positions
+        packed = written_row_of(instance)
+        if packed is None:
+            return self.pack_whole_inputs(instance)
+        return self.share(packed) if len(packed.body) > 1 else packed  # type: ignore[arg-type]
+
+    def pack_whole_inputs(self, instance: Instance[Any]) -> Packed:
+        """As `pack_inputs`, as one payload."""
+        return self.share(
+            self._encoder.encode_inputs(
+                instance._args, instance._kwargs, instance._state(), instance._definition.positions
+            )
         )
 
+    def plain_inputs(self, instances: Iterable[Instance[Any]]) -> Sequence[Encoded | Live]:
+        return [
+            (Payload(pickle.dumps((one._args, one._kwargs, None), PROTOCOL)),) for one in instances
+        ]
+
     def pack_result(self, value: Any) -> Packed:
-        return self._encoder.encode_result(value)
+        return self.share(self._encoder.encode_result(value))
 
     def read_back(self, value: Any, encoded: Encoded) -> None:
         self._encoder.read_back(value, encoded)
@@ -94,15 +200,68 @@ class EncodedValues:
             instance._args, instance._kwargs, instance._state(), instance._definition.positions
         )
 
-    def fill(self, packed: Packed, given: Sequence[Encoded]) -> Encoded:
+    def pack_fixed(self, kwargs: dict[str, Any]) -> Packed:
+        return self.share(self._encoder.encode_inputs((), kwargs, None))
+
+    def pack_rows(
+        self,
+        start: int,
+        columns: Sequence[Sequence[Any]],
+        fixed: Packed | None,
+        names: Callable[[], Sequence[str]],
+    ) -> Packed:
+        return encode_rows(self._encoder, start, columns, fixed, names, self.share)
+
+    def rows(self, value: Encoded) -> Rows:
+        return read_rows(value, plain.load)
+
+    def results(self) -> Results:
+        return Results(self._encoder, checks=True, share=self.share)
+
+    def pack_results(self, results: Results) -> Packed:
+        return results.packed()
+
+    def join(self, lists: Sequence[Encoded], singly: bool) -> Encoded:
+        packed = join(len(lists), singly)
         assert not isinstance(packed.body, Live)
-        return assemble(packed.body, given)
+        return assemble(packed.body, _payloads(lists))
 
-    def open(self, value: Encoded) -> Any:
-        return unpickler.decode(value, plain.load)
+    def fill(
+        self, packed: Packed, given: Sequence[Encoded | bytes | Coming], coming: int = 0
+    ) -> Encoded:
+        body = packed.body
+        assert not isinstance(body, Live)
+        if (
+            body[-1].head in unpickler.ROWS
+            and set(map(type, given)) == _SMALL
+            and len(set(map(id, given))) == len(given)
+        ):
+            # The holes point where they are to: first the values come, then what is in the body.
+            return (*map(Payload, given), *body)  # type: ignore[arg-type]
+        return assemble(body, _payloads(given), coming)
 
-    def named(self, value: Encoded, folders: Iterable[str]) -> set[str]:
-        return {folder for folder in folders if _names_folder(value, folder)}
+    def open(self, value: Encoded | bytes) -> Any:
+        if type(value) is bytes:
+            return plain.load(value, ())
+        return unpickler.decode(value, plain.load)  # type: ignore[arg-type]
+
+    def open_all(self, values: Iterable[Encoded | bytes], made: list[Any]) -> None:
+        plain.load_all(values, self.open, made)
+
+    def named(self, value: Encoded | bytes, folders: Iterable[str]) -> set[str]:
+        (payloads,) = _payloads((value,))
+        return {folder for folder in folders if _names_folder(payloads, folder)}
+
+
+def _payloads(values: Iterable[Any]) -> list[Any]:
+    """Return encoded values as payloads, also those of which only the head is kept."""
+    made: dict[int, Encoded] = {}  # one for each, which may stand there more than once
+    return [
+        (made.get(id(one)) or made.setdefault(id(one), (Payload(one),)))
+        if type(one) is bytes
+        else one
+        for one in values
+    ]
 
 
 def _names_folder(value: Sequence[Payload | Live], folder: str) -> bool:
@@ -111,9 +270,13 @@ def _names_folder(value: Sequence[Payload | Live], folder: str) -> bool:
         if isinstance(part, Live):
             if _may_name(part.value, folder):
                 return True
-        elif mentions(part.head, folder) or any(mentions(b, folder) for b in part.buffers):
+        elif any(mentions(_bytes(one), folder) for one in (part.head, *part.buffers)):
             return True
     return False
+
+
+def _bytes(part: Any) -> Any:
+    return part.map() if type(part) is Handle else part
 
 
 def _may_name(value: Any, folder: str) -> bool:
@@ -125,17 +288,27 @@ def _may_name(value: Any, folder: str) -> bool:
     return type(value) not in PLAIN and not isinstance(value, (type, ModuleType, TaskFunction))
 
 
-def assemble(payloads: Sequence[P], given: Sequence[Sequence[P]]) -> tuple[P, ...]:
+def assemble(
+    payloads: Sequence[P], given: Sequence[Sequence[P] | Coming], coming: int = 0
+) -> tuple[P, ...]:
     """Make one encoded value of payloads whose holes point into `given`, then into themselves.
+
+    Args:
+        payloads: The value itself is the last.
+        given: What goes into the holes.
+        coming: How many values of `given` come later: so many of the holes that are left
+            point to those, and the others behind them into the value itself.
 
     Raises:
         GraphError: A named output is asked for that a value does not have.
     """
-    out: list[Any] = []
+    out: list[Any] = [None] * coming
     placed: dict[int, int] = {}
     places: list[tuple[int, str | None]] = []
 
-    def place(value: Sequence[P]) -> int:
+    def place(value: Sequence[P] | Coming) -> int:
+        if isinstance(value, Coming):
+            return value.index
         root = value[-1]
         at = placed.get(id(root))
         if at is None:
@@ -153,7 +326,8 @@ def assemble(payloads: Sequence[P], given: Sequence[Sequence[P]]) -> tuple[P, ..
         for index, name in payload.holes:
             if index < len(given):
                 value, rest = _pick(given[index], name)
-                if not payload.head and rest is None and len(payloads) == 1:
+                alone = not payload.head and rest is None and len(payloads) == 1
+                if alone and not isinstance(value, Coming):
                     return tuple(value)
                 holes.append((place(value), rest))
             else:
@@ -170,11 +344,38 @@ def assemble(payloads: Sequence[P], given: Sequence[Sequence[P]]) -> tuple[P, ..
     at, name = places[-1]
     if name is not None or at != len(out) - 1:
         out.append(Payload(b"", (), ((at, name),)))
-    return tuple(out)
+    return tuple(out[coming:] if coming else out)
 
 
-def _pick(value: Sequence[P], name: str | None) -> tuple[Sequence[P], str | None]:
+def fill_in(inputs: Encoded | Live, given: Sequence[Encoded | Live]) -> Encoded | Live:
+    """Return a job's inputs with the values that it came after.
+
+    Raises:
+        GraphError: A named output is asked for that a value does not have.
+    """
+    if isinstance(inputs, Live):
+        values = [value.value if isinstance(value, Live) else value for value in given]
+        body = inputs.value
+        return Live(body.arrived(values) if type(body) is Row else _filled_live(body, values))
+    return assemble(inputs, given)  # type: ignore[arg-type]  # all values travel in one way
+
+
+def own_copy(value: Encoded | Live) -> Encoded | Live:
+    """Return a value whose buffers are its own; a handle is mapped anew by each reader."""
+    if type(value) is not tuple or not any(payload.buffers for payload in value):
+        return value
+    made = []
+    for one in value:
+        parts = [part.raw() if type(part) is PickleBuffer else part for part in one.buffers]
+        buffers = [part if type(part) is Handle else bytearray(part) for part in parts]
+        made.append(Payload(one.head, tuple(buffers), one.holes, one.names))
+    return tuple(made)
+
+
+def _pick(value: Sequence[P] | Coming, name: str | None) -> tuple[Sequence[P] | Coming, str | None]:
     """Return an output of an encoded value, and the name that is still to be applied."""
+    if isinstance(value, Coming):
+        return value, name
     root = value[-1]
     if name is None or isinstance(root, Live) or root.names is None:
         return value, name
@@ -186,20 +387,42 @@ def _pick(value: Sequence[P], name: str | None) -> tuple[Sequence[P], str | None
     return ((part,) if alone else value[: at + 1]), rest
 
 
+def _filled_live(body: Any, given: Sequence[Any], coming: int = 0) -> Any:
+    if type(body) is Row:
+        return body.filled(given)
+    if type(body) is not Carried:
+        return body
+    parts = [
+        v.payloads if type(v) is Carried else v if type(v) is Coming else (Live(v),) for v in given
+    ]
+    filled = assemble(body.payloads, parts, coming)
+    root = filled[-1]
+    return root.value if type(root) is Live else Carried(filled)
+
+
+_TO_OPEN = (Carried, Row)
+
+
 class LiveValues:
     """Values stay in this process, for backends that share memory.
 
     What is plain is handed on as it is; everything else is a `Carried`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, sharer: Sharer | None = None) -> None:
         self._encoder = LiveEncoder()
+        self._sharer = sharer
         self._calls: dict[int, tuple[Definition, Call]] = {}
 
     def forget(self) -> None:
-        """Nothing is kept that could be out of date."""
+        """Drop what is kept of what objects hold; it may be out of date."""
+        if self._sharer is not None:
+            self._sharer.forget()
+
+    forget_contents = forget
 
     def call(self, definition: Definition) -> Call:
+        definition = definition.origin  # with other options it is called the same
         known = self._calls.get(id(definition))
         if known is None:
             call = Call(definition.name, Live(entry(definition.target)))
@@ -207,20 +430,31 @@ class LiveValues:
         return known[1]
 
     def pack_inputs(self, instance: Instance[Any]) -> Packed:
+        row = row_of(instance)
+        if row is not None:
+            return row if row.wants else Packed(self.plain_inputs((instance,))[0])
         args, kwargs, state = instance._args, instance._kwargs, instance._state()
-        if not kwargs and state is None:
-            for arg in args:
-                if type(arg) not in PLAIN:
-                    break
-            else:
-                return Packed(Live((args, kwargs, None)))
         positions = instance._definition.positions
-        return self._live(self._encoder.encode_inputs(args, kwargs, state, positions))
+        return self.share(self._live(self._encoder.encode_inputs(args, kwargs, state, positions)))
+
+    def plain_inputs(self, instances: Iterable[Instance[Any]]) -> Sequence[Encoded | Live]:
+        return [Live((one._args, one._kwargs, None)) for one in instances]
 
     def pack_result(self, value: Any) -> Packed:
+        return self.share(self.write_result(value))
+
+    def write_result(self, value: Any, /) -> Packed:
         if type(value) in PLAIN:
             return Packed(Live(value))
         return self._live(self._encoder.encode_result(value))
+
+    def share(self, packed: Packed, /) -> Packed:
+        body = packed.body
+        if self._sharer is None or type(body) is not Live or type(body.value) is not Carried:
+            return packed
+        written = Packed(body.value.payloads, packed.wants, packed.odd)  # type: ignore[arg-type]
+        shared = self._sharer.shared(written)
+        return packed if shared is written else self._live(shared)
 
     @staticmethod
     def _live(packed: Packed) -> Packed:
@@ -234,19 +468,52 @@ class LiveValues:
         """What cannot be read back was handed on as it is."""
         return ""
 
-    def fill(self, packed: Packed, given: Sequence[Any]) -> Any:
+    def pack_fixed(self, kwargs: dict[str, Any]) -> Packed:
+        return self._encoder.encode_inputs((), kwargs, None)
+
+    def pack_rows(
+        self,
+        start: int,
+        columns: Sequence[Sequence[Any]],
+        fixed: Packed | None,
+        names: Callable[[], Sequence[str]],
+    ) -> Packed:
+        return self._live(encode_rows(self._encoder, start, columns, fixed, names, _as_it_is))
+
+    def rows(self, value: Any) -> Rows:
+        return read_rows(value.payloads, pickle.loads)
+
+    def results(self) -> Results:
+        return Results(self._encoder, checks=False, share=_as_it_is)
+
+    def pack_results(self, results: Results) -> Packed:
+        return self._live(results.packed())
+
+    def join(self, lists: Sequence[Any], singly: bool) -> Carried:
+        packed = join(len(lists), singly)
+        assert not isinstance(packed.body, Live)
+        return Carried(assemble(packed.body, [_parts_of(one) for one in lists]))
+
+    def fill(self, packed: Packed, given: Sequence[Any], coming: int = 0) -> Any:
         assert isinstance(packed.body, Live)
         body = packed.body.value
-        if type(body) is not Carried:
-            return body
-        parts = [v.payloads if type(v) is Carried else (Live(v),) for v in given]
-        filled = assemble(body.payloads, parts)
-        root = filled[-1]
-        return root.value if type(root) is Live else Carried(filled)
+        return body.filled(given) if type(body) is Row else _filled_live(body, given, coming)
 
     def open(self, value: Any) -> Any:
-        return value.open() if type(value) is Carried else value
+        return value.open() if type(value) in _TO_OPEN else value
+
+    def open_all(self, values: Iterable[Any], made: list[Any]) -> None:
+        # What raises in the middle leaves those before it in the list.
+        made.extend(value.open() if type(value) in _TO_OPEN else value for value in values)
 
     def named(self, value: Any, folders: Iterable[str]) -> set[str]:
-        parts = value.payloads if type(value) is Carried else (Live(value),)
+        parts = _parts_of(value)
         return {folder for folder in folders if _names_folder(parts, folder)}
+
+
+def _as_it_is(packed: Packed) -> Packed:
+    return packed
+
+
+def _parts_of(value: Any) -> Sequence[Payload | Live]:
+    return value.payloads if type(value) is Carried else (Live(value),)

@@ -9,6 +9,7 @@ from fancypipe_core import errors
 from fancypipe_core._codec import failure
 from fancypipe_core._codec.in_process import Shape
 from fancypipe_core._codec.values import Values
+from fancypipe_core._model.mapping import Mapped
 from fancypipe_core._model.ref import Instance, Ref
 from fancypipe_core._model.scope import scope
 from fancypipe_core._model.task import entry
@@ -24,7 +25,7 @@ class Met(NamedTuple):
 
     Attributes:
         instance: The instance.
-        inputs: Its inputs, with holes; None if they cannot be written down.
+        inputs: Its inputs, with holes; None if they cannot be written down, or for a map.
         wants: Whose values go into the holes.
         error: Why they cannot be written down.
     """
@@ -98,6 +99,10 @@ def compose(root: Instance[Any], values: Values) -> Composed:
 
 
 def _meet(instance: Instance[Any], values: Values) -> Met:
+    if type(instance._definition.target) is Mapped:
+        # Its elements may be many, or there only once: only what it refers to is looked at.
+        given = (*instance._args, *instance._kwargs.values())
+        return Met(instance, None, [one._origin() for one in given if isinstance(one, Ref)])
     try:
         packed = values.pack_inputs(instance)
     except errors.FancyPipeError as error:

@@ -9,33 +9,37 @@ settles it and what waited for it.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
-from queue import Empty, SimpleQueue
-from time import monotonic
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from types import FrameType
 from typing import Any
 
 from fancypipe_core import errors
 from fancypipe_core._base.faults import fault
-from fancypipe_core._base.signals import Interrupts, how, in_users_code
+from fancypipe_core._base.signals import Interrupts, in_users_code
+from fancypipe_core._base.slices import SLICE
 from fancypipe_core._codec.values import LiveValues, Values
 from fancypipe_core._engine.gc_threshold import calm_collector
-from fancypipe_core._engine.graph import Node
+from fancypipe_core._engine.intake import Intake
+from fancypipe_core._engine.listener import FREEZE_LIMIT, Listener
 from fancypipe_core._engine.machine import states as table
 from fancypipe_core._engine.machine.scheduler import Scheduler
+from fancypipe_core._engine.maps import Maps
+from fancypipe_core._engine.needs import NeedsCheck
+from fancypipe_core._engine.node import Node
 from fancypipe_core._engine.reactor import Reactor
 from fancypipe_core._engine.report import Report
+from fancypipe_core._engine.roots import Root, Roots, Unopened, gatherer, opened
 from fancypipe_core._engine.shutdown import Shutdown
-from fancypipe_core._engine.watchdog import Watchdog
-from fancypipe_core._model.definition import Definition, Options
+from fancypipe_core._engine.streams import Stream
+from fancypipe_core._engine.value_budget import ValueBudget
 from fancypipe_core._model.ref import Instance, Ref
 from fancypipe_core._model.temp_paths import Keeper
-from fancypipe_core.backend import Backend, Driven, Event, Note, Patient
+from fancypipe_core._plugins.blame import Owner
+from fancypipe_core.backend import Backend, Driven, Following
 
 __all__ = ["Driver"]
-
-_TICK = 0.2  # seconds; a signal that comes right before a wait does not end it
-FREEZE_LIMIT = 60.0  # seconds; the default of the setting
 
 
 class Driver:
@@ -44,31 +48,36 @@ class Driver:
     Args:
         backend: Where jobs run.
         values: How values are carried.
-        scheduler: Makes a scheduler for a run.
+        scheduler: Makes a scheduler for a run; it takes `make`.
         report: Takes the events of the run.
         files: Keeps temporary files as long as their values.
         interrupts: What the user has asked for by signals; by default nothing ever.
         check: Verify the scheduler's invariants after every event (slow).
+        owner: Who is to blame for what the backend raises.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a loop is made of
         self,
         backend: Backend,
         values: Values,
-        scheduler: Callable[[], Scheduler],
+        scheduler: Callable[..., Scheduler],
         report: Report,
         files: Keeper,
         interrupts: Interrupts | None = None,
         check: bool = False,
+        *,
+        owner: Owner | None = None,
     ) -> None:
         self.backend = backend
+        self._owner = owner or Owner("backend", type(backend).__name__)
         self.interrupts = interrupts or Interrupts()
         self._make_scheduler = scheduler
         self._report = report
-        self._files = files
-        self._inbox: SimpleQueue[Sequence[Event]] = SimpleQueue()
+        self.files = files
         self._level = 0
-        self._thread = 0  # the one that runs the loop
+        self.orders: deque[Callable[[], object]] = deque()  # what is to be done in this thread
+        self.left: list[Root] = []  # who was not over when the run was
+        self.streams: list[Stream] = []
         self._reactor = reactor = Reactor(
             backend,
             values,
@@ -76,60 +85,47 @@ class Driver:
             files,
             check=check,
             resolve=self.resolve,
-            stop_if_interrupted=self._stop_if_interrupted,
+            stop_if_interrupted=self.interrupts.raise_if_any,
+            owner=self._owner,
         )
         self.graph = reactor.graph
+        self.asked: deque[Root] = reactor.asked  # by others, in their order
+        self._intake = Intake(reactor)
+        self.roots = Roots(reactor, report, files, self.interrupts.raise_if_any)
         self.handle, self.finish_up = reactor.handle, reactor.finish_up
-        self._watchdog = Watchdog(backend, FREEZE_LIMIT, reactor.story)
-        self._driven = backend if isinstance(backend, Driven) else None
+        self.recall = partial(reactor.wish, backend.recall)
         # Serial: the user's tasks run in this thread, and Ctrl-C must reach them.
-        self._inline = self._driven is not None and isinstance(values, LiveValues)
+        self._inline = isinstance(backend, Driven) and isinstance(values, LiveValues)
+        self._listener = listener = Listener(
+            backend, reactor, report, self.interrupts, self._inline, self._owner
+        )
+        self.wake, self.wait, self.stop = listener.wake, listener.wait, listener.stop
+        # Where tasks run in this thread there is no way to them, and nothing to be saved.
+        self._follow = isinstance(backend, Following) and backend.follows and not self._inline
 
     # ---- for the session ----
 
     def start(self, limit: float, freeze_limit: float = FREEZE_LIMIT) -> None:
-        """Start the backend and wait for its first `Slots`.
-
-        Args:
-            limit: Seconds in which it must report them.
-            freeze_limit: Seconds for which a part of it may stand still, from now on.
-
-        Raises:
-            BackendStartError: It did not come up in time.
-            InternalError: A part of it has died, or stands still.
-        """
-        self._watchdog = Watchdog(self.backend, freeze_limit, self._reactor.story)
-        # What is driven from here comes up at once; a pool of others may take its time,
-        # and what it does then is its own.
-        with self.interrupts.told_to(lambda _frame: self._driven is None):
-            self.backend.start(self._sink)
-        with self.interrupts.told_to(self._interrupted):
-            if isinstance(self.backend, Patient):
-                limit = max(limit, self.backend.start_limit)
-            until = monotonic() + limit
-            while not self._reactor.slots.count:
-                late = monotonic() > until
-                self._stop_if_interrupted()
-                self._listen(max(min(_TICK, until - monotonic()), 0.0))
-                if late and not self._reactor.slots.count:
-                    raise errors.BackendStartError(
-                        f"the backend reported no worker within {limit:g} seconds; if it only "
-                        "needs more time, give it more with the setting backend_start_limit"
-                    )
-
-    def stop(self, grace: float) -> None:
-        """Stop the backend, and pass on what it still has to say."""
-        with self.interrupts.only_counted():
-            self.backend.stop(grace)
-        while not self._inbox.empty():
-            for event in self._inbox.get_nowait():
-                if isinstance(event, Note):
-                    self._reactor.told(event)
+        """Start the backend and wait for its first `Slots`; see `Listener`."""
+        self._listener.start(limit, freeze_limit, self._interrupted)
 
     @property
     def scheduler(self) -> Scheduler:
         """The run's scheduler."""
         return self._reactor.scheduler
+
+    def check_needs(self, check: NeedsCheck) -> None:
+        """From now on see whether what tasks need can be met."""
+        self._reactor.needs = check
+
+    def limit_values(self, budget: ValueBudget) -> None:
+        """Send less while the values that are held take more than this."""
+        self._reactor.budget = budget
+
+    @property
+    def maps(self) -> Maps:
+        """The session's maps."""
+        return self._reactor.maps
 
     @property
     def slots(self) -> int:
@@ -137,7 +133,7 @@ class Driver:
         return self._reactor.slots.count
 
     def run(self, target: Any, grace: float) -> Any:
-        """Run what a target needs.
+        """Run what a target needs, and nothing else meanwhile.
 
         Args:
             target: Any value with references in it.
@@ -152,70 +148,182 @@ class Driver:
             KeyboardInterrupt: The user pressed Ctrl-C.
             Cancelled: The program has asked for the end.
         """
-        self._thread = threading.get_ident()
-        self._reactor.begin(self._make_scheduler())
-        shutdown = Shutdown(self, self._report, grace, self._files.directory, self._inline)
+        root = Root(target)
+        self.begin(grace)
+        self.lead(root)
+        return root.outcome()
+
+    # ---- a run: from the first that is asked for until nothing is left ----
+
+    def begin(self, grace: float) -> None:
+        """Begin a run; `lead` or `serve` must follow."""
+        self._listener.begin()
+        self._reactor.begin(
+            self._make_scheduler(make=self.graph.nodes.__getitem__, follow=self._follow)
+        )
+        self._shutdown = Shutdown(self, self._report, grace, self.files.directory, self._inline)
+
+    def limit_grace(self, grace: float) -> None:
+        """When the run is ended, let running jobs have so many seconds."""
+        self._shutdown.grace = grace
+
+    def lead(self, root: Root) -> bool:
+        """Drive until this is over, or others have asked for more.
+
+        Args:
+            root: What the caller wants; it may have been led before.
+
+        Returns:
+            Whether the run is over.  If not, `serve` must follow, in any thread.
+
+        Raises:
+            KeyboardInterrupt: The user pressed Ctrl-C, and the run is over.
+            Cancelled: The program has asked for the end, and the run is over.
+            InternalError: The engine or the backend failed, and the run is over.
+            PluginError: A plugin could not decide, and the run is over.
+        """
+        return self._guarded(partial(self._lead, root))
+
+    def _lead(self, root: Root) -> bool:
+        scheduler, roots = self._reactor.scheduler, self.roots
+        if root.number:
+            del roots.watched[root.number]
+        else:
+            self._demand_roots([root])
+        # What is demanded keeps its node.
+        node = self.graph.nodes[root.number]
+        asked, watched = self.asked, roots.watched
+        if isinstance(root, Stream):
+            stream = root
+            self._loop(
+                lambda: (
+                    stream.has_come
+                    or stream.is_told
+                    or node.state in table.SETTLED
+                    or bool(asked or watched)
+                )
+            )
+            if stream.is_told:
+                return not self._has_others
+            if stream.has_come and not self._has_others:
+                roots.watch([root])
+                return False  # the caller takes it, and comes again
+        else:
+            self._loop(lambda: node.state in table.SETTLED or bool(asked or watched))
+        if node.state not in table.SETTLED:
+            roots.watch([root])
+            return False
+        while not roots.settle(root):
+            self._loop(lambda: root.is_over(scheduler))
+        root.tell(root)  # whoever drives from now on does not know of it
+        # What the run holds at its end is the affair of its `Shutdown`.
+        others = bool(asked or watched)
+        if others or scheduler.unsettled:
+            self.handle(table.Drop(root.pins))
+        return not others
+
+    @property
+    def _has_others(self) -> bool:
+        return bool(self.asked or self.roots.watched)
+
+    def serve(self) -> None:
+        """Drive until nothing is left.
+
+        Raises:
+            BaseException: As for `lead`; whoever `left` is not over, and never will be.
+        """
+        self._guarded(self._serve)
+
+    def _serve(self) -> bool:
+        self._loop(self._is_idle)
+        return True
+
+    def _is_idle(self) -> bool:
+        return not (self._has_others or self.scheduler.in_flight)
+
+    def _guarded(self, what: Callable[[], bool]) -> bool:
+        """Do a part of a run, which tells whether it was the last; end the run if so."""
+        shutdown, over = self._shutdown, True
+        self._listener.thread = threading.get_ident()
         with calm_collector(), self.interrupts.told_to(self._interrupted):
             try:
-                if self.scheduler.keep_going:
-                    return self._run_all(self._gatherer(target, None))
-                return self._value_of(target, 0, None)
+                over = what()
+                return over
             except (KeyboardInterrupt, errors.Cancelled):
                 if not self.interrupts.count:
                     raise
-            except errors.FancyPipeError:
+            except errors.FancyPipeError as error:
+                if isinstance(error, errors.PluginError) and error.plugin == self._owner.name:
+                    shutdown.hurry()
                 raise
             except Exception as error:
                 shutdown.hurry()
                 if isinstance(error, errors.InternalError):
                     raise
-                what = f"the engine's loop failed, {type(error).__name__}: {error}"
-                raise errors.InternalError(f"{what}\n{self._reactor.story()}") from error
+                said = f"the engine's loop failed, {type(error).__name__}: {error}"
+                raise errors.InternalError(f"{said}\n{self._reactor.story()}") from error
             finally:
-                with self.interrupts.only_counted(self.wake):
-                    self._end(shutdown)
+                if over:
+                    with self.interrupts.only_counted(self.wake):
+                        self._end(shutdown)
         raise self.interrupts.error(shutdown.story())
 
     def _end(self, shutdown: Shutdown) -> None:
         self._reactor.closing = True
         try:
             shutdown.end()
+            if self._reactor.ended:
+                self.roots.deliver()
+        except errors.PluginError:
+            if not shutdown.is_hurried:
+                raise  # else the same was raised before
         finally:
+            if self.roots.watched:
+                self.left += self.roots.leave()
+            self.streams.clear()
             self._report.run_over()
-            self._files.end_run()
+            self.files.end_run()
             self._reactor.end()
             self._level = 0
 
-    def _run_all(self, root: int) -> Any:
-        """Go on after failures; what was asked for is kept until it is handed out."""
-        scheduler = self.scheduler
-        try:
-            wanted = self.graph.grow(root)
-        except Exception:  # noqa: BLE001 - it is told below, when the scheduler asks the same
-            wanted = ()
-        self.handle(table.Demand([*wanted, root]))
-        try:
-            value = self._demand(root, 0, None)
-        except (errors.TaskError, errors.CodecError, errors.UsageError):
-            self._loop(lambda: not scheduler.unsettled)
-            if not self._report.counts["failed"]:
-                raise  # all have their values, which cannot be handed out
-            node = self.graph.nodes[root]
-            failed: dict[int, Exception] = {}
-            for need in wanted:
-                if scheduler.state(need) is table.State.DONE:
-                    self._files.keep(need)
-                else:
-                    failed[need] = self._report.failure(self.graph.nodes[need])
-            raise self._report.run_failed(self.graph.gather_partly(node, failed)) from None
-        self._loop(lambda: not scheduler.unsettled)
-        return value
+    def close_run(self) -> None:
+        """End a run that was led, and is not over, at once."""
+        self._guarded(lambda: True)
 
-    def wake(self) -> None:
-        """Make the loop look around; from a signal handler or another thread."""
-        self._inbox.put(())
-        if self._driven is not None:
-            self._driven.wake()
+    def _take_what_is_asked(self) -> bool:
+        """Demand what others ask for, and do what they order; tell whether there was anything."""
+        batch = self._intake.take()
+        if batch:
+            self._demand_roots(batch)
+            self.roots.watch(batch)
+            self._intake.watch(batch)
+            self._reactor.perform()
+        any_order = bool(self.orders)
+        while self.orders:
+            self.orders.popleft()()
+        return any_order or bool(batch)
+
+    def _demand_roots(self, roots: Sequence[Root]) -> None:
+        self.roots.demand(roots)
+        for one in roots:
+            if isinstance(one, Stream):
+                self.streams.append(one)
+
+    def _streamed(self) -> Iterator[int]:
+        return (one.number for one in self.streams)
+
+    def _pass_on(self) -> None:
+        """Hand out what has come of maps whose results are taken one by one."""
+        self.streams = [one for one in self.streams if not one.is_told]
+        for stream in self.streams:
+            try:
+                stream.pass_on()
+            except errors.DecodeError as error:
+                stream.error = error
+                self.roots.drop(stream)
+                stream.over()
+            for event in self._reactor.maps.handed(stream.number, stream.handed):
+                self.handle(event)
 
     def resolve(self, ref: Ref[Any], parent: Node) -> Any:
         """Run what a reference needs, for a module that waits for it inside its main."""
@@ -227,123 +335,63 @@ class Driver:
             self._level -= 1
             self.handle(table.Level(self._level))
             # Whoever goes on may go on for long.
-            self._stop_if_interrupted()
+            self.interrupts.raise_if_any()
 
     # ---- the loop ----
 
-    def _gatherer(self, target: Any, parent: Node | None) -> int:
-        number = self.graph.number(Instance(_GATHER, (target,), {}, _CODE, 0), parent)
-        self.graph.nodes[number].hidden = True
-        return number
-
-    def _value_of(self, target: Any, level: int, parent: Node | None) -> Any:
+    def _value_of(self, target: Any, level: int, parent: Node) -> Any:
         if not isinstance(target, Instance):
-            return self._demand(self._gatherer(target, parent), level, parent)
+            return self._demand(gatherer(self.graph, target, parent), level, parent)
         try:
             # The output of one task needs no gatherer.
             return self._demand(self.graph.number(target, parent), level, parent)
-        except _Unopened:
+        except Unopened:
             # Let it be told as of everything that is asked for.
-            return self._demand(self._gatherer(target, parent), level, parent)
+            return self._demand(gatherer(self.graph, target, parent), level, parent)
 
-    def _demand(self, number: int, level: int, parent: Node | None) -> Any:
+    def _demand(self, number: int, level: int, parent: Node) -> Any:
         scheduler = self.scheduler
         self.handle(table.Demand([number], level))
         try:
             self._loop(lambda: scheduler.state(number) in table.SETTLED)
             node = self.graph.nodes[number]
             if scheduler.state(number) is not table.State.DONE:
-                self._stop_if_interrupted()  # what has failed may have failed by that
+                self.interrupts.raise_if_any()  # what has failed may have failed by that
                 raise self._report.error(number)
-            if parent is None:
-                self._files.keep(number)
-            else:
-                self._files.pass_on(number, parent.id)
-            if node.hidden:
-                return node.value
-            try:
-                return self.graph.opened(node)
-            except (errors.TaskError, KeyboardInterrupt):
-                raise
-            except BaseException as error:
-                raise _Unopened from error
+            self.files.pass_on(number, parent.id)
+            return opened(self.graph, node)
         finally:
             # After a Ctrl-C what is under way may end; `Shutdown` sees to it.
             if not self.interrupts.count:
                 self.handle(table.Drop([number]))
 
     def _loop(self, over: Callable[[], bool]) -> None:
+        scheduler, maps, listener = self._reactor.scheduler, self._reactor.maps, self._listener
         while True:
             self._reactor.perform()
+            if self._reactor.ended:
+                self.roots.deliver()
+                continue
+            if self.streams:
+                self._pass_on()
             if over():
                 return
-            self._stop_if_interrupted()
-            scheduler = self.scheduler
-            if not (scheduler.in_flight or self._inbox.qsize() or scheduler.delayed):
-                raise errors.InternalError(
-                    "the engine has nothing under way and nothing to do:\n" + self._reactor.story()
-                )
-            if self._report.observed and self._inbox.empty():
+            self.interrupts.raise_if_any()
+            if (self.asked or self.orders) and self._take_what_is_asked():
+                continue
+            if not scheduler.in_flight and listener.is_empty and listener.has_slots():
+                if self._reactor.wake_maps():
+                    continue
+                if not (scheduler.delayed or any(map(maps.is_to_be_taken, self._streamed()))):
+                    raise errors.InternalError(
+                        "the engine has nothing under way and nothing to do:\n"
+                        + self._reactor.story()
+                    )
+            if self._report.observed and listener.is_empty:
                 self._report.flush()  # nobody knows how long the wait will be
             fault("driver.turn")
-            self._listen(self._reactor.until_due(_TICK))
+            listener.listen(self._reactor.until_due(SLICE))
             self._reactor.take_due()
-
-    def _listen(self, timeout: float) -> None:
-        """Wait for the backend; if it says nothing, see that it lives."""
-        if self.wait(timeout):
-            self._watchdog.heard()
-        else:
-            self._watchdog.silent(timeout)
-
-    def wait(self, timeout: float) -> bool:
-        """Take what the backend reports; wait for it if there is nothing yet.
-
-        Returns:
-            Whether there was anything.
-        """
-        inbox = self._inbox
-        come: list[Event] = []
-        heard = False
-        # Where tasks run in this thread, and none is to run, the backend has nothing to wait for.
-        if self._driven is not None and not (self._inline and not self.scheduler.in_flight):
-            if inbox.empty():
-                self._driven.drive(timeout)
-        else:
-            try:
-                come += inbox.get(timeout=timeout)
-            except Empty:
-                return False
-            heard = True
-        # All that has come is one turn: the scheduler is told once, and submits once.
-        while not inbox.empty():
-            come += inbox.get_nowait()
-            heard = True
-        if come:
-            self._reactor.take(come)
-        return heard
-
-    def _sink(self, events: Sequence[Event]) -> None:
-        if (
-            self._inline
-            and all(type(event) is Note for event in events)  # the first of many is Done
-            and threading.get_ident() == self._thread
-        ):
-            self._tell_now(events)
-        else:
-            self._inbox.put(events)
-
-    def _tell_now(self, events: Sequence[Event]) -> None:
-        """Pass on what a task says that runs in the loop's own thread, and so holds it up."""
-        for event in events:
-            self._reactor.told(event)
-        self._report.flush()
-        if self.interrupts.count:
-            raise KeyboardInterrupt  # it came while we were at this, and was only counted
-
-    def _stop_if_interrupted(self) -> None:
-        if self.interrupts.count:
-            raise self.interrupts.error(how(self.interrupts.signal))
 
     def _interrupted(self, frame: FrameType | None) -> bool:
         """A signal has come: tell whether to raise, or whether the loop will look at the count."""
@@ -352,16 +400,6 @@ class Driver:
         return in_users_code(frame, _OURS) or self.interrupts.is_stuck()
 
 
-_OURS = {one.__code__ for one in (Driver.run, Driver._loop, Driver.resolve, Driver._tell_now)}
-
-
-class _Unopened(Exception):
-    """The value of a task cannot be made in the client."""
-
-
-def _gather(target: Any) -> Any:
-    return target
-
-
-_CODE = _gather.__code__
-_GATHER = Definition(_gather, _gather, Options("run"), is_module=True)
+_OURS = {
+    one.__code__ for one in (Driver._guarded, Driver._loop, Driver.resolve, Listener._tell_now)
+}

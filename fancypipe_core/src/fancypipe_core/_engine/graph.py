@@ -7,105 +7,38 @@ scheduler releases it.  What a value looks like is the business of `Values`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from operator import itemgetter
+from typing import Any, TypeVar
 
 import msgspec
 
 from fancypipe_core import errors
-from fancypipe_core._base.backoff import Backoff
 from fancypipe_core._base.signals import interruptible
 from fancypipe_core._codec import failure, unpickler
 from fancypipe_core._codec.in_process import Shape
-from fancypipe_core._codec.pickler import Packed
-from fancypipe_core._codec.values import Values
-from fancypipe_core._model.definition import Definition
-from fancypipe_core._model.input_summary import brief_of
-from fancypipe_core._model.ref import Instance, Item, Ref
-from fancypipe_core.backend import Call, Err, Job, Live, More, Payload
+from fancypipe_core._codec.pickler import PLAIN, Packed
+from fancypipe_core._codec.values import Coming, Values, is_plain
+from fancypipe_core._engine.machine.records import READY
+from fancypipe_core._engine.node import Broken, Node, Pieces, RemoteNode
+from fancypipe_core._model.definition import Definition, Mapped
+from fancypipe_core._model.options import Options
+from fancypipe_core._model.ref import Instance, Item, Ref, Reference
+from fancypipe_core.backend import Call, Encoded, Err, Job, JobId, Live, More, Payload
 
-__all__ = ["Broken", "Graph", "Node", "parent_of"]
+__all__ = ["Graph"]
 
-
-class Node:
-    """One task of a session.
-
-    Attributes:
-        id: Its number.
-        parent: The node whose main made it; None for what the caller of `run` made.
-        name: The task's name.
-        ordinal: Which one of that name it is below its parent, from 1.
-        instance: What it was made of; None for what a worker made.
-        call: What to call.
-        packed: Its inputs, once grown.
-        returned: What it returned, while it waits for the references in that.
-        needs: The nodes that fill the holes of `packed` or `returned`, hole by hole.
-        value: Its value, while it has one.
-        kinds: How many tasks of each name are below it.
-        hidden: Whether it only gathers what was asked for, and is nobody's task.
-    """
-
-    __slots__ = (
-        "call", "delay", "hidden", "id", "instance", "is_module", "kinds", "name", "needs",
-        "ordinal", "packed", "parent", "retries", "returned", "site", "timeout", "value",
-    )  # fmt: skip
-
-    def __init__(self, id: int, parent: Node | None, name: str, ordinal: int) -> None:
-        self.id = id
-        self.parent = parent
-        self.name = name
-        self.ordinal = ordinal
-        self.instance: Instance[Any] | None = None
-        self.call: Call | None = None
-        self.packed: Packed | None = None
-        self.returned: Packed | None = None
-        self.needs: Sequence[int] = ()
-        self.value: Any = None
-        self.kinds: dict[str, int] | None = None
-        self.hidden = False
-        self.is_module = False
-        self.retries = 0
-        self.timeout: float | None = None
-        self.delay: Backoff | None = None
-        self.site = ""
-
-    @property
-    def path(self) -> str:
-        """Its path from the outermost module, such as `study/volume[2]/denoise`."""
-        steps = []
-        node: Node | None = self
-        while node is not None:
-            steps.append(node.name if node.ordinal == 1 else f"{node.name}[{node.ordinal}]")
-            node = node.parent
-        if len(steps) > 12:  # a recursion
-            steps = [*steps[:6], f"...{len(steps) - 12}...", *steps[-6:]]
-        return "/".join(reversed(steps))
-
-    @property
-    def where(self) -> str:
-        """Where the instance was made: `file:line`."""
-        return self.instance._site() if self.instance is not None else self.site
+N = TypeVar("N", bound=Node)
 
 
 _MOST_NAMED = 5  # tasks in a message
-
-
-def parent_of(node: Node) -> int:
-    """Return the number of the node that made this one; 0 for none."""
-    return node.parent.id if node.parent is not None else 0
+_marking = threading.Lock()  # held by the graph that marks instances
+_mark = Instance.__dict__["_node"].__set__  # nothing can be set on most of them
 
 
 def _said(error: BaseException) -> str:
     return f"{failure.name_of(error)}: {failure.text_of(error)}"
-
-
-class Broken:
-    """A value that could not be put together; whoever asks for it gets the error."""
-
-    __slots__ = ("error",)
-
-    def __init__(self, error: BaseException) -> None:
-        self.error = error
 
 
 class Graph:
@@ -113,48 +46,109 @@ class Graph:
 
     Args:
         values: How values are carried.
+        at_once: Let tasks with plain inputs be ready from the start, and never grow.
     """
 
-    def __init__(self, values: Values) -> None:
+    def __init__(self, values: Values, at_once: bool = True) -> None:
         self.values = values
+        self._at_once = at_once
+        self._calls: dict[Definition, Call] = {}
         self.nodes: dict[int, Node] = {}
         self._of_instance: dict[int, Node] = {}
-        self._kinds: dict[str, int] = {}
+        self._kinds: dict[int, dict[str, int]] = {}  # how many of each name a node has made
         self._next = 1
+        self._marks = False  # else `_of_instance` tells whose node is whose
+
+    def begin(self) -> None:
+        """A run begins.  One run of a process at a time marks instances with their nodes."""
+        self._marks = _marking.acquire(blocking=False)
 
     def clear(self) -> None:
         """Forget all nodes; numbers go on, so that late messages find nobody."""
+        if self._marks:
+            for node in self.nodes.values():
+                instance = node.instance
+                if instance is not None and instance._node is node:
+                    _mark(instance, None)
+            self._marks = False
+            _marking.release()
         self.nodes.clear()
         self._of_instance.clear()
         self._kinds.clear()
+        self._calls.clear()
 
     def number(self, instance: Instance[Any], parent: Node | None) -> int:
         """Return the number of an instance's node; the node is made if there is none."""
-        node = self._of_instance.get(id(instance))
-        if node is None:
-            definition = instance._definition
-            node = self._make(definition.name, parent)
-            node.instance = instance
-            options = definition.options
-            node.is_module = definition.is_module
-            node.retries = options.retries
-            node.timeout = options.timeout
-            node.delay = options.retry_delay
-            self._of_instance[id(instance)] = node
-        return node.id
+        return self._numbers((instance,), parent)[0]
 
-    def _make(self, name: str, parent: Node | None) -> Node:
-        if parent is None:
-            kinds = self._kinds
-        elif parent.kinds is not None:
-            kinds = parent.kinds
-        else:
-            kinds = parent.kinds = {}
+    def _numbers(self, instances: Iterable[Instance[Any]], parent: Node | None) -> list[int]:
+        """Return the numbers of the nodes of instances, as `number` does."""
+        marks, of_instance = self._marks, self._of_instance
+        numbers = []
+        node: Node | None
+        for instance in instances:
+            node = instance._node if marks else of_instance.get(id(instance))
+            if node is None or node.held < 0:
+                node = self._new(instance, parent)
+            numbers.append(node.id)
+        return numbers
+
+    def _new(self, instance: Instance[Any], parent: Node | None) -> Node:
+        """Make the node of an instance."""
+        definition = instance._definition
+        maker = 0 if parent is None else parent.id
+        name, is_module = definition.name, definition.is_module
+        kinds = self._kinds.get(maker) or self._kinds.setdefault(maker, {})
         ordinal = kinds[name] = kinds.get(name, 0) + 1
         number = self._next
         self._next = number + 1
-        node = self.nodes[number] = Node(number, parent, name, ordinal)
+        node = Node(number, parent, ordinal, instance, definition.options, is_module)
+        self.nodes[number] = node
+        if self._marks:
+            _mark(instance, node)
+        else:
+            self._of_instance[id(instance)] = node
+        if self._at_once and not is_module:
+            # Most instances are seen to be plain without a call.
+            easy = type(instance) is Reference and not instance._kwargs
+            if PLAIN.issuperset(map(type, instance._args)) if easy else is_plain(instance):
+                call = self._calls.get(definition) or self._known(definition)
+                if call is not None:
+                    node.call = call
+                    node.state = READY
         return node
+
+    @interruptible
+    def _known(self, definition: Definition) -> Call | None:
+        """Return what stands for a definition; None if it cannot be had, which `grow` will tell."""
+        try:
+            call = self._calls[definition] = self.values.call(definition)
+        except KeyboardInterrupt:
+            raise
+        except BaseException:  # noqa: BLE001 - the user's objects may raise anything
+            return None
+        return call
+
+    def _made_elsewhere(
+        self, name: str, parent: Node, options: Options, is_module: bool
+    ) -> RemoteNode:
+        """Make a node of what a worker has made."""
+        kinds = self._kinds.setdefault(parent.id, {})
+        ordinal = kinds[name] = kinds.get(name, 0) + 1
+        return self.add(
+            lambda number: RemoteNode(number, parent, ordinal, None, options, is_module)
+        )
+
+    def _forget(self, node: Node) -> None:
+        """A node is not its instance's any more; another may have taken its place already."""
+        instance = node.instance
+        if instance is None:
+            return
+        if self._marks:
+            if instance._node is node:
+                _mark(instance, None)
+        elif self._of_instance.get(id(instance)) is node:
+            del self._of_instance[id(instance)]
 
     @interruptible
     def grow(self, number: int) -> Sequence[int]:
@@ -169,26 +163,46 @@ class Graph:
         """
         node = self.nodes[number]
         instance = node.instance
-        if instance is None:  # a worker made it: all is there
-            return tuple(dict.fromkeys(node.needs))
+        if instance is None:  # a worker or a map made it: all is there
+            if node.broken is not None:
+                raise node.broken
+            return tuple(dict.fromkeys(node.filled_by))
         if node.hidden:
             # What was asked for stays here: there is nothing to encode.
             shape = Shape(instance._args[0])
-            packed = Packed(
-                Live(shape),
-                [ref if isinstance(ref, Instance) else ref._origin() for ref in shape.refs],
-            )
+            node.packed = Packed(Live(shape))
+            wants = [one if isinstance(one, Instance) else one._origin() for one in shape.refs]
+            return self.refer(node, wants, node.parent)
+        definition = instance._definition
+        call = self._calls.get(definition)
+        if call is None:
+            call = self._calls[definition] = self.values.call(definition)
+        node.call = call
+        if type(definition.target) is Mapped:
+            # Its elements are looked at when it is their turn.
+            iterables = [one for one in instance._args if isinstance(one, Ref)]
+            packed = Packed(Live(None), [one._origin() for one in iterables])
+        elif (definition.is_module or not self._at_once) and is_plain(instance):
+            return ()  # others were seen to be plain when their node was made
         else:
-            node.call = self.values.call(instance._definition)
             packed = self.values.pack_inputs(instance)
         node.packed = packed
-        if not packed.wants:
-            return ()
-        return self._refer(node, packed, node.parent)
+        return self.refer(node, packed.wants, node.parent) if packed.wants else ()
 
-    def _refer(self, node: Node, packed: Packed, parent: Node | None) -> Sequence[int]:
-        node.needs = [self.number(instance, parent) for instance in packed.wants]
-        return tuple(dict.fromkeys(node.needs))
+    def add(self, make: Callable[[int], N]) -> N:
+        """Add a node that a map has made, given its number; return it."""
+        number = self._next
+        self._next = number + 1
+        node = self.nodes[number] = make(number)
+        return node
+
+    def refer(
+        self, node: Node, wants: Iterable[Instance[Any]], parent: Node | None
+    ) -> Sequence[int]:
+        """Have a node need what was found in something; return those nodes, each once."""
+        node.filled_by = numbers = self._numbers(wants, parent)
+        unique = dict.fromkeys(numbers)
+        return numbers if len(unique) == len(numbers) else tuple(unique)
 
     def inputs(self, node: Node) -> Any:
         """Return a grown node's inputs with all values filled in.
@@ -198,11 +212,17 @@ class Graph:
             Exception: An item is asked for that a live value does not have.
         """
         packed = node.packed
-        assert packed is not None
-        if not node.needs:
-            body = packed.body
+        if packed is None or not node.filled_by:
+            body = self._body(node)
             return body if type(body) is tuple else body.value  # type: ignore[union-attr]
         return self._fill(node, packed)
+
+    def _body(self, node: Node) -> Encoded | Live:
+        """Return what a grown node's inputs came to, holes and all."""
+        if node.packed is not None:
+            return node.packed.body
+        assert node.instance is not None
+        return self.values.plain_inputs((node.instance,))[0]
 
     def read_inputs(self, node: Node) -> Any:
         """Return a grown node's inputs as objects of this process.
@@ -223,7 +243,7 @@ class Graph:
 
     def makers(self, node: Node) -> str:
         """Return a phrase that names the tasks whose results are in a node's inputs."""
-        paths = dict.fromkeys(self.nodes[n].path for n in node.needs if n in self.nodes)
+        paths = dict.fromkeys(self.nodes[n].path for n in node.filled_by if n in self.nodes)
         if not paths:
             return ""
         named = ", ".join(list(paths)[:_MOST_NAMED]) + (", ..." if len(paths) > _MOST_NAMED else "")
@@ -236,20 +256,25 @@ class Graph:
         message = what + named + self.makers(node) + line_end + advice
         return msgspec.structs.replace(why, message=message)
 
-    def _fill(self, node: Node, packed: Packed) -> Any:
-        given = self._given(node)
+    def _fill(self, node: Node, packed: Packed, after: Sequence[JobId] = ()) -> Any:
+        given = self._given(node, after)
         try:
-            return self.values.fill(packed, given)
+            return self.values.fill(packed, given, len(after))
         except errors.GraphError as error:
             asked = ", ".join(
-                dict.fromkeys(self.nodes[n].path for n in node.needs[:5] if n in self.nodes)
+                dict.fromkeys(self.nodes[n].path for n in node.filled_by[:5] if n in self.nodes)
             )
             raise errors.GraphError(f"{error} (asked of: {asked})") from error
 
-    def _given(self, node: Node) -> list[Any]:
-        given = []
-        for need in node.needs:
-            found = self.nodes.get(need)
+    def _given(self, node: Node, after: Sequence[JobId] = ()) -> list[Any]:
+        coming = {task: Coming(at) for at, (task, _) in enumerate(after)} if after else {}
+        nodes = self.nodes
+        given: list[Any] = []
+        for need in node.filled_by:
+            if need in coming:
+                given.append(coming[need])
+                continue
+            found = nodes.get(need)
             # A task that a worker made and that no output refers to may be gone.
             value = None if found is None else found.value
             if type(value) is Broken:
@@ -267,7 +292,7 @@ class Graph:
         """
         if type(node.value) is Broken:
             raise node.value.error
-        return self._open([(node.id, node.value)])[node.id]
+        return self._open((node.id,), (node.value,))[0]
 
     def gather(self, node: Node) -> Any:
         """Return what was asked for, with objects where references were.
@@ -275,77 +300,78 @@ class Graph:
         Raises:
             BaseException: Whatever the user's objects raise when they are made.
         """
-        packed = node.packed
-        assert packed is not None
-        given = zip(node.needs, self._given(node), strict=True)
-        return self._filled(node, self._open(given))
+        numbers, given = node.filled_by, self._given(node)
+        if len(node.needs) == len(numbers):
+            return self._filled(node, self._open(numbers, given))
+        # Some are asked for twice: there is one object of each.
+        values = dict(zip(numbers, given, strict=True))
+        opened = dict(zip(values, self._open(list(values), values.values()), strict=True))
+        return self._filled(node, map(opened.__getitem__, numbers))
 
-    def _open(self, values: Iterable[tuple[int, Any]]) -> dict[int, Any]:
-        """Make the values of nodes, each once, by their numbers."""
-        opened: dict[int, Any] = {}
-        open_value = self.values.open
-        number = 0
+    def _open(self, numbers: Sequence[int], values: Iterable[Any]) -> list[Any]:
+        """Make the values of nodes."""
+        return next(self._opening(numbers, values))
+
+    def _opening(self, numbers: Sequence[int], values: Iterable[Any]) -> Iterator[list[Any]]:
+        # A generator, since its frame, which an error knows, lets go of those that called it.  They
+        # will have the error: in that circle what is in shared memory would live on.
+        made: list[Any] = []
         try:
-            for number, value in values:
-                if number not in opened:
-                    opened[number] = open_value(value)
+            self.values.open_all(values, made)
         except (errors.GraphError, KeyboardInterrupt):
             raise
         except BaseException as error:
-            raise self._unreadable(self.nodes[number], error) from error
-        return opened
+            raise self._unreadable(self.nodes[numbers[len(made)]], error) from error
+        yield made
 
     def _unreadable(self, node: Node, error: BaseException) -> errors.TaskError:
         """The error for a result that this process cannot read, though the worker could."""
         cause = errors.DecodeError(f"its result cannot be read in the client: {_said(error)}")
         cause.__cause__ = error
-        inputs = brief_of(node.instance)
+        inputs = node.brief
         who = f"task {node.path}" + (f" ({inputs})" if inputs else "")
         text = f"{who} failed: DecodeError: {cause} (made at {node.where})"
         error = errors.TaskError(text, task=node.path, where=node.where, inputs=inputs)
         return errors.with_cause(error, cause)
 
-    def gather_partly(self, node: Node, failed: Mapping[int, Exception]) -> Any:
+    def gather_partly(self, node: Node, failed: Mapping[int, Any]) -> Any:
         """Return what was asked for, with exceptions where values are missing.
 
         Args:
             node: As for `gather`.
             failed: The nodes that have no value, with what to put in its place.
         """
-        packed = node.packed
-        assert packed is not None
-        there = [need for need in dict.fromkeys(node.needs) if need not in failed]
         values: dict[int, Any] = dict(failed)
-        for need in there:
-            try:
-                values |= self._open([(need, self.nodes[need].value)])
-            except Exception as error:  # noqa: BLE001 - the user's objects may raise anything
-                values[need] = error
-        return self._filled(node, values, partly=True)
+        for need in node.filled_by:
+            if need not in values:
+                try:
+                    values[need] = self._open((need,), (self.nodes[need].value,))[0]
+                except Exception as error:  # noqa: BLE001 - the user's objects may raise anything
+                    values[need] = error
+        return self._filled(node, map(values.__getitem__, node.filled_by), partly=True)
 
     @staticmethod
-    def _filled(node: Node, values: Mapping[int, Any], partly: bool = False) -> Any:
-        """Return what was asked for, with these values of nodes.
+    def _filled(node: Node, values: Iterable[Any], partly: bool = False) -> Any:
+        """Return what was asked for, with the values of what it refers to.
 
         Args:
             node: The node that stands for what was asked for.
-            values: By number; with `partly` an exception stands for what failed.
+            values: In the order of the references; with `partly` an exception stands for what
+                failed.
             partly: Let an item that is not there be its exception.
         """
         packed = node.packed
         assert packed is not None
         assert isinstance(packed.body, Live)
-        place = {
-            id(instance): need for instance, need in zip(packed.wants, node.needs, strict=True)
-        }
+        shape: Shape = packed.body.value
+        if Item not in set(map(type, shape.refs)):
+            return shape.filled(values)
 
-        def look_up(ref: Ref[Any]) -> Any:
-            item = type(ref) is Item
-            value = values[place[id(ref._origin() if item else ref)]]
-            if partly and isinstance(value, Exception):
+        def item(ref: Ref[Any], value: Any) -> Any:
+            if type(ref) is not Item or (partly and isinstance(value, Exception)):
                 return value  # nothing has items that is not there
             try:
-                for key in ref._keys() if item else ():
+                for key in ref._keys():
                     value = unpickler.item(value, key)
             except errors.GraphError as error:
                 if not partly:
@@ -353,37 +379,83 @@ class Graph:
                 return error
             return value
 
-        shape: Shape = packed.body.value
-        return shape.filled(look_up)
+        if Item not in set(map(type, shape.refs)):
+            return shape.filled(values)
+        return shape.filled(map(item, shape.refs, values))
 
-    def job(self, node: Node, attempt: int, live: type | None, alone: bool = False) -> Job:
-        """Return the job for an attempt at a node; `alone` as in `Job`."""
+    def plain_jobs(self, ids: Sequence[JobId]) -> list[Job] | None:
+        """Return the jobs for first attempts with plain inputs and no needs; None if others are."""
+        nodes = [self.nodes[task] for task, attempt in ids if attempt == 1]
+        plain = [
+            node.instance
+            for node in nodes
+            if node.packed is None and node.instance is not None and node.options.needs is None
+        ]
+        if len(plain) != len(ids):
+            return None
+        bodies = self.values.plain_inputs(plain)
+        return [
+            Job(id, node.call, body, node.options.timeout)
+            for id, node, body in zip(ids, nodes, bodies, strict=True)
+        ]
+
+    def job(
+        self,
+        node: Node,
+        attempt: int,
+        live: type | None,
+        alone: bool = False,
+        after: tuple[JobId, ...] = (),
+    ) -> Job:
+        """Return the job for an attempt at a node; `alone` and `after` as in `Job`."""
         packed = node.packed
-        assert node.call is not None
-        assert packed is not None
-        body: Any = packed.body  # as it is for most jobs, which need nothing
-        if node.needs:
-            filled = self._fill(node, packed)
+        body: Any
+        if packed is None:  # as it is for most jobs
+            if node.instance is None:
+                assert node.broken is not None
+                raise node.broken
+            body = self.values.plain_inputs((node.instance,))[0]
+        elif not node.filled_by:
+            body = packed.body
+        else:
+            filled = self._fill(node, packed, after)
             body = filled if live is None else live(filled)
-        return Job((node.id, attempt), node.call, body, node.timeout, alone)
+        options = node.options
+        return Job(
+            (node.id, attempt), node.call, body, options.timeout, alone, after, options.needs
+        )
 
     def unfold(self, node: Node, returned: Packed) -> Sequence[int]:
         """A node returned references that are instances of this process."""
         node.returned = returned
-        return self._refer(node, returned, node)
+        return self.refer(node, returned.wants, node)
+
+    def unfold_any(self, node: Node, more: More) -> Sequence[int]:
+        """A node returned references, wherever their tasks were made."""
+        if isinstance(more.outputs, Live):
+            return self.unfold(node, more.outputs.value)
+        return self.unfold_remote(node, more)
 
     def unfold_remote(self, node: Node, more: More) -> Sequence[int]:
         """A node returned references to tasks that a worker made."""
-        made = [self._make(more.calls[task.call].label, node) for task in more.tasks]
-        for new, task in zip(made, more.tasks, strict=False):
-            holes = task.inputs.holes
-            new.call = more.calls[task.call]
-            new.is_module = task.is_module
-            new.retries = task.retries
-            new.timeout = task.timeout
-            new.delay = task.retry_delay
+        made = []
+        for task in more.tasks:
+            call = more.calls[task.call]
+            options = Options(
+                call.label,
+                task.retries,
+                task.timeout,
+                task.retry_delay,
+                task.needs,
+                task.priority,
+            )
+            new = self._made_elsewhere(call.label, node, options, task.is_module)
+            new.call = call
             new.site = task.where
-            new.needs = [made[index].id for index, _ in holes]
+            made.append(new)
+        for new, task in zip(made, more.tasks, strict=True):
+            holes = task.inputs.holes
+            new.filled_by = [made[index].id for index, _ in holes]
             inputs = task.inputs
             if holes:
                 numbered = tuple((at, name) for at, (_, name) in enumerate(holes))
@@ -391,7 +463,7 @@ class Graph:
             new.packed = Packed((inputs,))
         assert isinstance(more.outputs, tuple)
         node.returned = Packed(more.outputs)
-        node.needs = [new.id for new in made]
+        node.filled_by = [new.id for new in made]
         return self._wanted(more, made)
 
     @staticmethod
@@ -412,6 +484,10 @@ class Graph:
         """
         returned, node.returned = node.returned, None
         assert returned is not None
+        if isinstance(returned, Pieces):
+            values = [value for _, value in sorted(returned.values, key=itemgetter(0))]
+            node.value = self.values.join(values, returned.singly)
+            return
         node.value = self._fill(node, returned)
 
     def definition(self, node: Node) -> Definition | None:
@@ -420,9 +496,16 @@ class Graph:
 
     def release(self, numbers: Iterable[int]) -> None:
         """Forget nodes and their values."""
+        nodes, kinds, marks = self.nodes, self._kinds, self._marks
         for number in numbers:
-            node = self.nodes.pop(number, None)
-            if node is not None:
-                node.value = node.packed = node.returned = None
-                if node.instance is not None:
-                    self._of_instance.pop(id(node.instance), None)
+            node = nodes.pop(number, None)
+            if node is None:
+                continue
+            node.value = node.packed = node.returned = None
+            if number in kinds:
+                del kinds[number]
+            instance = node.instance
+            if not marks:
+                self._forget(node)
+            elif instance is not None and instance._node is node:
+                _mark(instance, None)

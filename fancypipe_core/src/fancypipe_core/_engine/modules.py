@@ -6,19 +6,22 @@ import traceback
 from collections.abc import Callable
 from contextvars import Context
 from time import monotonic
-from typing import Any
+from typing import Any, TypeVar
 
 from fancypipe_core._base.isolation import ambient
 from fancypipe_core._base.signals import interruptible
 from fancypipe_core._codec.values import Values
-from fancypipe_core._engine.graph import Broken, Graph, Node, parent_of
+from fancypipe_core._engine.graph import Graph
 from fancypipe_core._engine.machine import states as table
+from fancypipe_core._engine.node import Broken, Node, parent_of
 from fancypipe_core._engine.report import Report
 from fancypipe_core._model.ref import Ref
 from fancypipe_core._model.scope import end_fork, scope
 from fancypipe_core._model.task import entry
 from fancypipe_core._model.temp_paths import Keeper
 from fancypipe_core.backend import JobId, Live
+
+T = TypeVar("T")
 
 __all__ = ["Composer"]
 
@@ -56,24 +59,11 @@ class Composer:
             BaseException: Whatever the user's code raises.
         """
         begin = monotonic()
-        ambient.refresh()
-        here = _ModuleScope(self._resolve, node)
         files = self._files
-        known = files.known(node.id, parent_of(node), node.needs) if files.holders else ()
+        known = files.known(node.id, parent_of(node), node.filled_by) if files.holders else ()
         if known:
             files.hold_until_settled(node.id, known)
-        try:
-            value = Context().run(self._call, node, here)
-        except BaseException as error:
-            if here.in_fork:
-                code = error.code if isinstance(error, SystemExit) else 1
-                said = "" if isinstance(error, SystemExit) else traceback.format_exc()
-                end_fork(code if isinstance(code, int) else 1, said)
-            raise
-        finally:
-            if here.in_fork:
-                end_fork()
-            ambient.refresh()
+        value = self.call(node, lambda: self._call(node))
         packed = self._values.pack_result(value)
         needs = self._graph.unfold(node, packed)
         self._report.finished(node, id[1], monotonic() - begin)
@@ -84,10 +74,32 @@ class Composer:
         self.sort_files(node)
         return table.Returned([id])
 
-    def _call(self, node: Node, here: _ModuleScope) -> Any:
-        scope.set(here)
+    def _call(self, node: Node) -> Any:
         args, kwargs, state = self._graph.read_inputs(node)
-        return self._main_of(node)(args, kwargs, state)
+        return self.main_of(node)(args, kwargs, state)
+
+    @interruptible
+    def call(self, node: Node, what: Callable[[], T]) -> T:
+        """Run the user's code in the client, for a node; return what it returns.
+
+        Raises:
+            BaseException: Whatever it raises.
+        """
+        ambient.refresh()
+        here = _ModuleScope(self._resolve, node, self._values.forget_contents)
+        try:
+            return Context().run(_within, here, what)
+        except BaseException as error:
+            if here.in_fork:
+                code = error.code if isinstance(error, SystemExit) else 1
+                said = "" if isinstance(error, SystemExit) else traceback.format_exc()
+                end_fork(code if isinstance(code, int) else 1, said)
+            raise
+        finally:
+            if here.in_fork:
+                end_fork()
+            ambient.refresh()
+            self._values.forget_contents()
 
     def sort_files(self, node: Node, made: str = "") -> None:
         """A node has its value: hold the folders that it names, and no others.
@@ -99,7 +111,7 @@ class Composer:
         files = self._files
         if not (files.holders or made):
             return
-        known = files.known(node.id, parent_of(node), node.needs)
+        known = files.known(node.id, parent_of(node), node.filled_by)
         if made:
             known.add(made)
         if known and type(node.value) is not Broken:
@@ -116,30 +128,41 @@ class Composer:
             BaseException: Whatever the user's objects raise when they are made.
         """
         node.value = self._graph.gather(node)
-        self._files.inherit(node.id, node.needs)
+        self._files.inherit(node.id, node.filled_by)
         return table.Returned([id])
 
-    def _main_of(self, node: Node) -> Callable[..., Any]:
+    def main_of(self, node: Node) -> Any:
+        """Return what a node calls, as an object of this process."""
         if node.instance is not None:
             return entry(node.instance._definition.target)
-        assert node.call is not None
         body = node.call.body
         if isinstance(body, Live):
-            main: Callable[..., Any] = body.value
-            return main
+            return body.value
         return entry(self._values.open(body))
+
+
+def _within(here: _ModuleScope, what: Callable[[], T]) -> T:
+    scope.set(here)
+    return what()
 
 
 class _ModuleScope:
     """Where a module's main runs."""
 
-    def __init__(self, resolve: Callable[[Ref[Any], Node], Any], node: Node) -> None:
+    def __init__(
+        self,
+        resolve: Callable[[Ref[Any], Node], Any],
+        node: Node,
+        changed: Callable[[], None],
+    ) -> None:
         self._resolve = resolve
         self._node = node
+        self._changed = changed
         self.directory = ""
         self.in_fork = False
 
     def resolve(self, ref: Ref[Any]) -> Any:
+        self._changed()
         return self._resolve(ref, self._node)
 
     def context(self) -> None:

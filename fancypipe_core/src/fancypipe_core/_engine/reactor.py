@@ -8,36 +8,53 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from heapq import heappop, heappush
 from time import monotonic
-from typing import Any, cast
+from typing import Any
+
+from msgspec.structs import replace
 
 from fancypipe_core import errors
 from fancypipe_core._codec import failure
 from fancypipe_core._codec.values import LiveValues, Values
-from fancypipe_core._engine.graph import Broken, Graph, Node, parent_of
+from fancypipe_core._engine.graph import Graph
 from fancypipe_core._engine.machine import states as table
 from fancypipe_core._engine.machine.scheduler import Scheduler
+from fancypipe_core._engine.maps import Maps
 from fancypipe_core._engine.modules import Composer
+from fancypipe_core._engine.needs import NeedsCheck
+from fancypipe_core._engine.node import Broken, Node, parent_of
+from fancypipe_core._engine.parts import Elements, Feeder
 from fancypipe_core._engine.report import Report
+from fancypipe_core._engine.value_budget import ValueBudget
 from fancypipe_core._model.ref import Ref
 from fancypipe_core._model.temp_paths import Keeper
+from fancypipe_core._plugins.blame import Owner, blamed
 from fancypipe_core.backend import (
     Backend,
+    Cut,
     Done,
     Err,
     Event,
+    Job,
     JobId,
     Live,
     Lost,
     More,
     Note,
     Ok,
+    Scaling,
     Slots,
     Started,
 )
 
 __all__ = ["Reactor"]
+
+RUNNING = table.State.RUNNING  # an attribute of an Enum costs ten times as much
+
+# As GrownTask itself, in half the time.
+_grown_task = partial(tuple.__new__, table.GrownTask)
 
 
 class Reactor:
@@ -51,17 +68,24 @@ class Reactor:
         check: Verify the scheduler's invariants after every event (slow).
         resolve: Runs what a module waits for inside its main.
         stop_if_interrupted: Raises if the user has asked for the end.
+        owner: Who is to blame for what the backend raises.
 
     Attributes:
         graph: The run's nodes.
         scheduler: The run's scheduler; `begin` gives it one.
         actions: What it wants done.
         slots: What the backend reported last.
+        is_up: Whether it has reported any.
+        budget: What values may take; None for no limit.
+        needs: Sees whether what tasks need can be met; None if nobody asks.
         closing: Whether the run is being ended, so that nothing new begins.
+        asked: What others ask for, that waits until it may be demanded.
+        watched: The tasks that somebody has asked for, and is to be told of.
+        ended: Those of them that have come to their end.
         undecided: Why a plugin could not decide; the loop raises it.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a loop is made of
         self,
         backend: Backend,
         values: Values,
@@ -71,16 +95,31 @@ class Reactor:
         check: bool,
         resolve: Callable[[Ref[Any], Node], Any],
         stop_if_interrupted: Callable[[], None],
+        owner: Owner,
     ) -> None:
-        self.graph = Graph(values)
-        self.scheduler = Scheduler()
+        self.graph = Graph(values, at_once=not report.observed)
+        self.scheduler = self._no_run = Scheduler()
         self.actions: deque[table.Action] = deque()
         self.slots = table.Room(0, 0)
+        self.is_up = False
+        self.run = 0  # how many have begun
+        self.budget: ValueBudget | None = None
+        self.needs: NeedsCheck | None = None
         self.closing = False
+        self.asked: deque[Any] = deque()
+        self.watched: dict[int, Any] = {}
+        self.ended: list[int] = []
         self.undecided: errors.PluginError | None = None
+        self._recalled: dict[JobId, Any] = {}  # for whom
         self._delays: list[tuple[float, int]] = []  # when a task's next attempt may be made
         self.composer = Composer(self.graph, values, report, files, resolve)
+        self.maps = Maps(self.graph, values, self.composer, report, files)
         self._backend = backend
+        self._owner = owner
+        self._strays: set[JobId] = set()  # jobs of earlier runs that could not be ended
+        self._warned = False  # of ends that nobody waits for
+        self._scaling = backend if isinstance(backend, Scaling) else None
+        self._backlog = 0  # as it was told
         self._values = values
         self._report = report
         self._files = files
@@ -98,18 +137,33 @@ class Reactor:
             table.Stuck: self._stuck,
         }
 
+    @property
+    def done(self) -> int:
+        """How many tasks of the run are done."""
+        return self._report.counts["done"]
+
     def begin(self, scheduler: Scheduler) -> None:
         """Begin a run with a new scheduler."""
+        self.run += 1
         self.undecided = None
         self.scheduler = scheduler
         self.actions.clear()
-        self.handle(self.slots)
+        self.graph.begin()
+        self.handle(self._room())
 
     def end(self) -> None:
         """Forget a run."""
+        self._strays.update(self.scheduler.under_way())
+        self.scheduler = self._no_run  # the other one has the nodes
         self.graph.clear()
+        if self.maps.under_way or self.maps.sinks:
+            self.maps.clear()
         self.actions.clear()
+        self.ended.clear()
+        self._recalled.clear()
         self._delays.clear()
+        if self._scaling is not None:
+            self._say_backlog(self._scaling)
         self.closing = False
 
     def handle(self, event: table.Event) -> None:
@@ -130,6 +184,19 @@ class Reactor:
             perform[type(action)](action)
         if self.undecided is not None:
             raise self.undecided
+        if self.scheduler.strays:
+            self._heed_strays()
+        if self._scaling is not None:
+            self._say_backlog(self._scaling)
+
+    def _say_backlog(self, scaling: Scaling) -> None:
+        """Tell a backend that scales how much waits, if that has changed."""
+        count = self.scheduler.backlog + self.maps.backlog + len(self.asked)
+        count = 0 if self.closing else count
+        if count != self._backlog:
+            self._backlog = count
+            with self._owner.blaming("backlog()"):
+                scaling.backlog(count)
 
     def until_due(self, most: float) -> float:
         """Return the seconds until a delay is over, or `most` if that is less."""
@@ -142,6 +209,13 @@ class Reactor:
             due.append(heappop(self._delays)[1])
         if due:
             self.handle(table.Due(due))
+
+    def wake_maps(self) -> bool:
+        """With no job under way, have maps that pause go on; tell whether there are any."""
+        events = self.maps.wake() if self.maps.under_way else ()
+        for event in events:
+            self.handle(event)
+        return bool(events)
 
     def finish_up(self) -> None:
         """Do what the scheduler wants done, as far as that begins nothing new."""
@@ -156,61 +230,115 @@ class Reactor:
 
     # ---- events of the backend ----
 
-    def take(self, events: Sequence[Event]) -> None:
+    def heed_memory(self) -> None:
+        """Let the scheduler send less, or more again, if values have come or gone."""
+        if self.budget is not None and self.budget.changes() and not self.closing:
+            self.handle(self._room())
+
+    def _room(self) -> table.Room:
+        if self.budget is not None and self.budget.is_used_up:
+            return table.Room(min(1, self.slots.count), 0)
+        return self.slots
+
+    def take(self, events: Sequence[Event]) -> None:  # noqa: C901, PLR0912 - no call for each event
         """Take what the backend reports."""
         nodes = self.graph.nodes
         observed = self._report.observed
         done: list[JobId] = []
+        back: list[JobId] = []
+        node: Node | None = None
         for event in events:
             kind = type(event)
-            if kind is Done:
-                ended = cast("Done", event)
-                id, reply = ended.id, ended.reply
+            if type(event) is Done:
+                id, reply = event.id, event.reply
                 node = nodes.get(id[0])
-                if node is None or not self.scheduler.expects(id):
+                if node is None or node.state is not RUNNING or node.attempt != id[1]:
                     self.handle(table.Failed(id))  # stale, but out of flight
                     continue
-                if isinstance(reply, Ok):
+                if node.part is not None:
+                    self.maps.ran(node, reply, event.seconds)
+                if type(reply) is Ok:
                     outputs = reply.outputs
-                    node.value = outputs.value if isinstance(outputs, Live) else outputs
+                    if isinstance(outputs, Live):
+                        node.value = outputs.value
+                    elif (
+                        len(outputs) == 1
+                        and type(head := (only := outputs[0]).head) is bytes
+                        and not (only.buffers or only.holes)
+                        and only.names is None
+                    ):
+                        node.value = head  # a tuple and a record less for each task
+                    else:
+                        node.value = outputs
                     node.packed = None  # there will be no further attempt
-                    if ended.folder or self._files.holders:
-                        self.composer.sort_files(node, ended.folder)
+                    if event.folder or self._files.holders:
+                        self.composer.sort_files(node, event.folder)
                     done.append(id)
                     if observed:
-                        self._report.finished(node, id[1], ended.seconds)
+                        self._report.finished(node, id[1], event.seconds)
                     continue
             elif kind is Started or kind is Note:
                 self.told(event)
+                continue
+            elif type(event) is Lost and self._came_back(event):
+                back.append(event.id)
                 continue
             # What the scheduler is told, it is told in the order in which it came.
             if done:
                 self.handle(table.Returned(done))
                 done = []
-            if kind is Done:
-                self._ended_otherwise(cast("Node", node), ended)
+            if type(event) is Done:
+                assert node is not None
+                self._ended_otherwise(node, event)
             else:
                 self.told(event)
         if done:
             self.handle(table.Returned(done))
+        if back:
+            self.handle(table.CameBack(back))
+
+    def _heed_strays(self) -> None:
+        """Ends came of jobs that are not with the backend: they count for nothing, and are said."""
+        strays, self.scheduler.strays = self.scheduler.strays, []
+        wrong = [id for id in strays if id not in self._strays]
+        self._strays.difference_update(strays)
+        if wrong and not self._warned:
+            self._warned = True
+            task, attempt = wrong[0]
+            self._report.warn(
+                f"{self._owner} told the end of attempt {attempt} at task {task}, which it was "
+                "not given, or told it before; such ends are left out (rule 3 of the contract)"
+            )
+
+    def _came_back(self, event: Lost) -> bool:
+        """Whether a follower has not begun: the task waits for its needs, as others do."""
+        why = event.why
+        return not (why.started or why.guilty) and self.scheduler.follows(event.id)
 
     def told(self, event: Event) -> None:
         """The backend reported something else than the end of a job by itself."""
         if isinstance(event, Lost):
             self._lost(event)
         elif isinstance(event, Slots):
-            self.slots = table.Room(event.count, event.ahead)
+            self.slots, self.is_up = table.Room(event.count, event.ahead), True
             if not self.closing:
-                self.handle(self.slots)
+                self.handle(self._room())
         elif isinstance(event, Note):
             self._report.note(self.graph.nodes.get(event.id[0]) if event.id else None, event)
+        elif isinstance(event, Started):
+            node = self.graph.nodes.get(event.id[0])
+            if node is not None and node.attempt == event.id[1]:
+                self._report.started(node, event.id[1], event.where)
         else:
-            assert isinstance(event, Started), f"a backend sent {event!r}"
+            raise TypeError(f"{event!r} is not an event")
 
     def _ended_otherwise(self, node: Node, event: Done) -> None:
-        """A job returned references, or raised."""
+        """A job returned references, or raised, or did a part of its work."""
         reply = event.reply
         files = self._files
+        if type(reply) is Cut:
+            self._cut(node, event, reply)
+            return
         if type(reply) is Err:
             if event.folder:
                 files.made(event.folder)
@@ -222,13 +350,10 @@ class Reactor:
         assert type(reply) is More
         self._report.finished(node, event.id[1], event.seconds)
         if event.folder or files.holders:
-            known = files.known(node.id, parent_of(node), node.needs)
+            known = files.known(node.id, parent_of(node), node.filled_by)
             files.hold_until_settled(node.id, known | {event.folder} if event.folder else known)
         try:
-            if type(reply.outputs) is Live:
-                needs = self.graph.unfold(node, reply.outputs.value)
-            else:
-                needs = self.graph.unfold_remote(node, reply)
+            needs = self.graph.unfold_any(node, reply)
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # noqa: BLE001 - whatever is wrong with the references
@@ -237,15 +362,57 @@ class Reactor:
             self._report.unfolded(node)
             self.handle(table.Unfolded(event.id, needs))
 
+    def _cut(self, node: Node, event: Done, reply: Cut) -> None:
+        """A worker has stopped in a span: it is told what its node is now, and the rest goes on."""
+        if event.folder and reply.why is not None and isinstance(node.part, Elements):
+            self._files.hold(node.part.of.node.id, [event.folder])
+            event = replace(event, folder="")
+        try:
+            events, answer = self.maps.cut(node, event.id, reply)
+        except ValueError as error:
+            self._fail(node, event.id, errors.ProtocolError(str(error)))
+            return
+        for one in events:
+            self.handle(one)
+        self.take([replace(event, reply=answer)])
+
+    def recall(self, ids: Sequence[JobId], root: Any) -> None:
+        """Take these jobs back if they have not begun, and give up what was asked for then."""
+        self._recalled.update(dict.fromkeys(ids, root))
+        self._backend.recall(ids)
+
+    def _was_recalled(self, event: Lost) -> None:
+        if event.id not in self._recalled:
+            return
+        root = self._recalled.pop(event.id)
+        if not event.why.started and root.number in self.watched:
+            del self.watched[root.number]
+            self.handle(table.Drop(root.pins))
+            root.give_up()
+
     def _lost(self, event: Lost) -> None:
+        if self._recalled:
+            self._was_recalled(event)
         node = self.graph.nodes.get(event.id[0])
-        if node is not None and self.scheduler.expects(event.id):
-            self._report.lost(node, event.id[1], event.why, self.scheduler.suspect(event.id))
+        why = event.why
+        if why.reason == "left" and why.guilty:
+            why = replace(why, guilty=False)
+        if node is not None and node.part is not None and self.scheduler.expects(event.id):
+            together = isinstance(node.part, Elements) and node.part.span.count > 1
+            if together and (why.guilty or why.reason == "timeout"):
+                for one in self.maps.died(node, why):
+                    self.handle(one)
+                # That counts against none of them: nobody knows against which.
+                self.handle(table.WorkerLost(event.id, guilty=False, begun=False))
+                return
+        known = node is not None and self.scheduler.expects(event.id)
+        if node is not None and known and (why.guilty or node.part is None):
+            self._report.lost(node, event.id[1], why, self.scheduler.suspect(event.id))
         # A task that was killed for its time limit is not tried as a loss is.
-        if event.why.reason == "timeout":
+        if why.reason == "timeout":
             self.handle(table.Failed(event.id))
         else:
-            self.handle(table.WorkerLost(event.id, event.why.guilty, event.why.started))
+            self.handle(table.WorkerLost(event.id, why.guilty, why.started))
 
     # ---- actions of the scheduler ----
 
@@ -254,7 +421,7 @@ class Reactor:
         observed = self._report.observed
         for number in action.tasks:
             node = self.graph.nodes[number]
-            if observed:
+            if observed and node.part is None:
                 self._report.added(node)
             try:
                 needs = self.graph.grow(number)
@@ -265,43 +432,71 @@ class Reactor:
                 self._report.failed(node, 0, failure.describe(error, Live, final=True), None)
                 grown.append(table.GrownTask(number, bad=True))
             else:
+                options = node.options
+                delayed = options.retry_delay is not None
                 grown.append(
-                    table.GrownTask(
-                        number, needs, node.is_module, node.retries, False, node.delay is not None
-                    )
+                    _grown_task((number, needs, node.local, options.retries, False, delayed))
                 )
         self.handle(table.Grown(grown))
 
     def _submit(self, action: table.Submit) -> None:
+        jobs = self.graph.plain_jobs(action.ids)
+        if jobs is None:
+            jobs = self._jobs(action)
+        if jobs:
+            if self._report.observed:
+                nodes = self.graph.nodes
+                self._report.submitted([job for job in jobs if nodes[job.id[0]].part is None])
+            try:
+                self._backend.submit(jobs)
+            except Exception as error:  # noqa: BLE001 - whatever it may raise
+                raise self._owner.blamed("submit()", error)  # noqa: B904 - it has its cause
+
+    def _jobs(self, action: table.Submit) -> list[Job]:
+        """Make jobs one by one; fail the tasks of those that cannot be made."""
         jobs = []
         graph = self.graph
         live = self._live
         suspect = self.scheduler.suspect
+        after = action.after
         for id in action.ids:
             node = graph.nodes[id[0]]
+            needs = after.get(id[0], ()) if after else ()
             try:
-                jobs.append(graph.job(node, id[1], live, id[1] > 1 and suspect(id)))
+                job = graph.job(node, id[1], live, id[1] > 1 and suspect(id), needs)
+                if job.needs is not None and self.needs is not None:
+                    self.needs.look(node, job.needs)
+                jobs.append(job)
             except KeyboardInterrupt:
                 raise
             except BaseException as error:  # noqa: BLE001 - an output or item that is not there
                 self._fail(node, id, error)
-        if jobs:
-            self._report.submitted(jobs)
-            self._backend.submit(jobs)
+        return jobs
 
     def _compute(self, action: table.Compute) -> None:
         id = action.id
         node = self.graph.nodes[id[0]]
         self._report.began(id)
         try:
-            event = self.composer.gather(node, id) if node.hidden else self.composer.run(node, id)
+            events = self._computed(node, id)
         except (KeyboardInterrupt, errors.InternalError):
             raise
         except BaseException as error:  # noqa: BLE001 - it is the user's code
             self._stop_if_interrupted()
             self._fail(node, id, error)
         else:
-            self.handle(event)
+            for event in events:
+                self.handle(event)
+
+    def _computed(self, node: Node, id: JobId) -> Sequence[table.Event]:
+        if node.hidden:
+            return (self.composer.gather(node, id),)
+        maps, part = self.maps, node.part
+        if isinstance(part, Feeder) or (part is not None and part.more is not None):
+            return maps.go_on(node, id, self.scheduler, self.slots)
+        if maps.is_map(node):
+            return maps.begin(node, id, self.scheduler)
+        return (self.composer.run(node, id),)
 
     def _fail(self, node: Node, id: JobId, error: BaseException) -> None:
         why = failure.describe(error, Live)
@@ -310,7 +505,7 @@ class Reactor:
 
     def _failed(self, node: Node, id: JobId, why: Err, final: bool) -> None:
         again = False
-        if self._report.decides_retries and not (final or node.hidden):
+        if self._report.decides_retries and not (final or node.hidden or type(node.part) is Feeder):
             try:
                 final, again = self._report.retry(node, id[1], why)
             except errors.PluginError as error:
@@ -319,11 +514,24 @@ class Reactor:
         self.handle(table.Failed(id, final, again))
 
     def _cancel(self, action: table.Cancel) -> None:
-        self._backend.cancel(action.ids)
+        self.wish(self._backend.cancel, action.ids)
+
+    def wish(self, method: Callable[[Sequence[JobId]], None], ids: Sequence[JobId]) -> None:
+        """Have the backend cancel or recall jobs; if it cannot, that is said, and they go on.
+
+        It must not hide why they are not wanted any more.
+        """
+        try:
+            method(ids)
+        except Exception as error:
+            if self._owner.is_ours:
+                raise
+            self._report.warn(str(blamed(self._owner, f"{method.__name__}()", error)))
 
     def _retried(self, action: table.Retried) -> None:
         node = self.graph.nodes[action.id[0]]
-        delay = node.delay.after(action.id[1]) if node.delay is not None and action.later else 0.0
+        backoff = node.options.retry_delay
+        delay = backoff.after(action.id[1]) if backoff is not None and action.later else 0.0
         if action.later:
             heappush(self._delays, (monotonic() + delay, node.id))
         self._report.retried(node, delay)
@@ -337,11 +545,16 @@ class Reactor:
             if state is table.State.DONE:
                 if node.returned is not None:
                     self._complete(node)
-                if not report.observed and not node.hidden:
+                if not report.observed and not node.hidden and node.part is None:
                     done += 1
                     continue
             report.settled(node, state, root)
+            if type(node.part) is Elements:
+                for event in self.maps.settled(node, state, self.slots):
+                    self.handle(event)
         report.counts["done"] += done
+        if self.watched:
+            self.ended += [one.task for one in action.tasks if one.task in self.watched]
 
     def _complete(self, node: Node) -> None:
         """What a node returned references to is there."""
@@ -356,6 +569,8 @@ class Reactor:
     def _release(self, action: table.Release) -> None:
         self.graph.release(action.tasks)
         self._files.release(action.tasks)
+        if self.maps.under_way:
+            self.maps.forget(action.tasks)
 
     def _stuck(self, action: table.Stuck) -> None:
         paths = [self.graph.nodes[task].path for task in action.circle if task in self.graph.nodes]

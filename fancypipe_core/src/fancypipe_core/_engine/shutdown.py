@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import Protocol
 
@@ -14,7 +14,7 @@ from fancypipe_core._engine.machine import states as table
 from fancypipe_core._engine.machine.scheduler import Scheduler
 from fancypipe_core._engine.report import Report
 from fancypipe_core._model.context import stop_tasks
-from fancypipe_core.backend import Backend
+from fancypipe_core.backend import JobId
 
 __all__ = ["Loop", "Shutdown"]
 
@@ -28,7 +28,6 @@ _NAMED = 3  # tasks that are named
 class Loop(Protocol):
     """What the shutdown needs of the driver."""
 
-    backend: Backend
     graph: Graph
     interrupts: Interrupts
 
@@ -43,6 +42,9 @@ class Loop(Protocol):
     def handle(self, event: table.Event) -> None:
         """Tell the scheduler, and keep what it wants done."""
 
+    def recall(self, ids: Sequence[JobId]) -> None:
+        """Take back what the backend has not begun of these."""
+
     def finish_up(self) -> None:
         """Do what it wants done, as far as that begins nothing new."""
 
@@ -56,7 +58,7 @@ class Shutdown:
     Args:
         loop: The driver.
         report: Takes the events of the run.
-        grace: Seconds that running jobs have after a Ctrl-C or a failure.
+        grace: Seconds that running jobs have after a Ctrl-C or a failure; may be changed.
         directory: The session's folder.
         inline: Whether jobs run in this very thread, so that none is running now.
     """
@@ -66,26 +68,28 @@ class Shutdown:
     ) -> None:
         self._loop = loop
         self._report = report
-        self._grace = grace
+        self.grace = grace
         self._directory = directory
         self._inline = inline
         self._heeded = 0  # the signals that came before
+        self.is_hurried = False
 
     def hurry(self) -> None:
         """Give no grace: the engine has failed, and nobody knows what will still be reported."""
-        self._grace = 0.0
+        self.grace = 0.0
+        self.is_hurried = True
 
     def end(self) -> None:
         """Let what runs finish, as far as there is time for it; stop the rest."""
         loop, interrupts = self._loop, self._loop.interrupts
         self._heeded = interrupts.count
         if interrupts.count == 1:
-            self._grace = _grace_after(interrupts.signal, self._grace)
+            self.grace = _grace_after(interrupts.signal, self.grace)
         if not (interrupts.count or loop.scheduler.in_flight or loop.scheduler.unsettled):
             stop_tasks(self._directory)  # what threads were let go with
             loop.finish_up()
             return
-        until = monotonic() + self._grace
+        until = monotonic() + self.grace
         if interrupts.count == 1 and not self._inline:
             self._let_finish(until)
         loop.handle(table.Halt())
@@ -110,7 +114,7 @@ class Shutdown:
         """Recall what has not begun, and wait for what runs."""
         loop = self._loop
         loop.handle(table.Room(0, 0))
-        loop.backend.recall(loop.scheduler.under_way())
+        loop.recall(loop.scheduler.under_way())
         # As many as can run at the same time may do so; when no more are left, all is told.
         self._drain(min(until, monotonic() + _RECALL), lambda left: left <= loop.slots)
         left = loop.scheduler.in_flight
@@ -121,7 +125,7 @@ class Shutdown:
             what = f"{_tasks(left)} that the backend did not return, started or not"
         self._report.warn(
             f"{how(loop.interrupts.signal)}: waiting up to {until - monotonic():.3g} s for "
-            f"{what}: {self._names()}; {again(loop.interrupts.signal)} to stop now"
+            f"{what}{self._names()}; {again(loop.interrupts.signal)} to stop now"
         )
         self._patient(until)
 
@@ -133,7 +137,7 @@ class Shutdown:
             number = self._loop.interrupts.signal
             more = again(number) if self._heeded else "Ctrl-C"
             self._report.warn(
-                f"waiting up to {seconds:.3g} s for {_tasks(left)} that cannot be stopped: "
+                f"waiting up to {seconds:.3g} s for {_tasks(left)} that cannot be stopped"
                 f"{self._names()}; {more} to leave them"
             )
             self._patient(until)
@@ -159,7 +163,9 @@ class Shutdown:
         nodes = [self._loop.graph.nodes.get(task) for task, _ in ids]
         named = [node.path for node in nodes if node is not None][:_NAMED]
         more = len(ids) - len(named)
-        return ", ".join(named) + (f" and {more} more" if more else "")
+        if not named:
+            return ""  # nobody wants any of these any more
+        return ": " + ", ".join(named) + (f" and {more} more" if more else "")
 
 
 def _grace_after(number: int, grace: float) -> float:

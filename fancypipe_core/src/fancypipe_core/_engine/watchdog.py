@@ -9,15 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from fancypipe_core._plugins.blame import Owner, is_from_core
 from fancypipe_core.backend import Watched
-from fancypipe_core.errors import InternalError
+from fancypipe_core.errors import InternalError, PluginError
 
 __all__ = ["LOOK", "Watchdog"]
 
 LOOK = 1.0
 """Seconds of silence after which a backend is asked for a sign of life, again and again."""
 
-_ADVICE = "This is a bug of fancypipe or of the backend: please report it, with this text"
+_REPORT = "please report it, with this text"
 
 
 class Watchdog:
@@ -27,9 +28,17 @@ class Watchdog:
         backend: It is asked if it is `Watched`.
         limit: Seconds for which the same part may stand still.
         story: Says how the run stands, for the message.
+        owner: Whose backend it is; None for ours.
     """
 
-    def __init__(self, backend: object, limit: float, story: Callable[[], str]) -> None:
+    def __init__(
+        self,
+        backend: object,
+        limit: float,
+        story: Callable[[], str],
+        owner: Owner | None = None,
+    ) -> None:
+        self._owner = None if owner is None or owner.is_ours else owner
         self._check = backend.check if isinstance(backend, Watched) else None
         self._limit = limit
         self._story = story
@@ -55,7 +64,14 @@ class Watchdog:
         try:
             said = self._check()
         except InternalError as error:
-            raise InternalError(f"{error}\n{_ADVICE}:\n{self._story()}") from error
+            if self._owner is not None and not is_from_core(error):
+                text = f"{self._owner}: {error}\n{self._story()}"
+                raise PluginError(text, plugin=self._owner.name) from error
+            raise InternalError(f"{error}\n{self._advice()}:\n{self._story()}") from error
+        except Exception as error:
+            if self._owner is None:
+                raise
+            raise self._owner.blamed("check()", error)  # noqa: B904 - it has its cause
         # It is looks that are counted, not time: a laptop that was asleep has lost none.
         if not said or said != self._said:
             self._said, self._looks = said, 0
@@ -64,5 +80,8 @@ class Watchdog:
         if self._looks * LOOK >= self._limit:
             raise InternalError(
                 f"a part of the engine has not moved for {self._limit:g} s (the setting "
-                f"freeze_limit): {said.rstrip()}\n{_ADVICE}:\n{self._story()}"
+                f"freeze_limit): {said.rstrip()}\n{self._advice()}:\n{self._story()}"
             )
+
+    def _advice(self) -> str:
+        return f"This is a bug of fancypipe or of {self._owner or 'the backend'}: {_REPORT}"

@@ -78,7 +78,8 @@ class TaskScope:
     """
 
     __slots__ = (
-        "_context", "_run_inline", "directory", "folder", "in_fork", "job", "meter", "notify",
+        "_context", "_run_inline", "directory", "element", "folder", "in_fork", "job", "meter",
+        "notify",
     )  # fmt: skip
 
     def __init__(
@@ -91,6 +92,7 @@ class TaskScope:
         self.notify = notify
         self._run_inline = run_inline
         self.job: Job | None = None
+        self.element: int | None = None  # the index of the one that runs, in a map
         self._context: Context | None = None
         self.folder = ""  # the folder that the job made; empty if it made none
         self.meter: Meter | None = None  # while the job says how far it is
@@ -102,18 +104,24 @@ class TaskScope:
         self._context = None
         self.folder = ""
 
-    def end(self) -> str:
-        """The job has ended, and nothing of it is kept; return the folder that it made."""
+    def end_meter(self) -> None:
+        """What said how far it is has ended."""
         if self.meter is not None:
             self.meter.end()
             self.meter = None
-        self.job = self._context = None
+
+    def end(self) -> str:
+        """The job has ended, and nothing of it is kept; return the folder that it made."""
+        if self.meter is not None:
+            self.end_meter()
+        self.job = self._context = self.element = None
         return self.folder
 
     def context(self) -> Context | None:
-        if self._context is None and self.job is not None:
-            self._context = Context(self.job, self)
-        return self._context
+        context = self._context
+        if self.job is not None and (context is None or context.index != self.element):
+            context = self._context = Context(self.job, self)
+        return context
 
     def resolve(self, ref: Ref[Any]) -> Any:
         assert self.job is not None, "user code runs in jobs only"
@@ -140,6 +148,7 @@ class Context:
     def __init__(self, job: Job, scope: TaskScope) -> None:
         self._job = job
         self._scope = scope
+        self._element = scope.element
         self._folder = ""
         self._meter: Meter | None = None
 
@@ -158,6 +167,33 @@ class Context:
         """Which attempt this is, from 1."""
         return self._job.id[1]
 
+    @property
+    def index(self) -> int | None:
+        """Which element of a map this is, from 0; None in any other task."""
+        return self._element
+
+    @property
+    def cpus(self) -> int:
+        """How many cores the task was promised: 1, or what its `needs` say."""
+        needs = self._job.needs
+        return needs.cpus if needs is not None else 1
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """The names of the devices that the task has to itself, as many as its `needs` say.
+
+        On processes its environment names them too; threads share one environment, so there
+        they stand here, and in the environment of programs that `Exec` starts.
+        """
+        return self._job.devices
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """The environment variables that say so, for programs that the task starts."""
+        from fancypipe_core._base.grants import task_variables  # few tasks ask
+
+        return task_variables(self._job.needs, self._job.devices)
+
     def tempdir(self, name: str = "") -> Path:
         """Return a folder for temporary files, made on first use.
 
@@ -171,9 +207,12 @@ class Context:
         from pathlib import Path  # a good part of what starting would cost
 
         if not self._folder:
-            folder = self._scope.own_folder(self._job)
+            folder = self._scope.folder = self._scope.own_folder(self._job)
             os.makedirs(folder, mode=0o700, exist_ok=True)
-            self._folder = self._scope.folder = folder
+            if self._element is not None:
+                folder = os.path.join(folder, str(self._element))
+                os.makedirs(folder, exist_ok=True)
+            self._folder = folder
         if not name:
             return Path(self._folder)
         path = Path(self._folder, name)

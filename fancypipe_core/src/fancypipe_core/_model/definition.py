@@ -3,31 +3,35 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from types import CodeType
-from typing import Any, NamedTuple
+from typing import Any
 
-from fancypipe_core._base.backoff import Backoff
+from fancypipe_core import errors
+from fancypipe_core._model.options import Options
 
-__all__ = ["Definition", "Options", "plain_definition", "positions", "site_of"]
+__all__ = ["Definition", "Mapped", "map_of", "plain_definition", "positions", "refused", "site_of"]
 
 _VARARGS = 0x04  # of a code object's flags
 
 
-class Options(NamedTuple):
-    """What a task's author says about how it is to be run.
+class Mapped:
+    """What the instance of a map calls: a task, for each element.
 
-    Attributes:
-        name: How messages call it; None for the function's or class's own name.
-        retries: How often it is tried again after an exception, 0 or more.
-        timeout: Seconds that one attempt may take; None for no limit.
-        retry_delay: How long further attempts wait; None if they do not.
+    Args:
+        target: The task, or the class of tasks.
+        options: Those of its elements; None for the task's own.
     """
 
-    name: str | None = None
-    retries: int = 0
-    timeout: float | None = None
-    retry_delay: Backoff | None = None
+    __slots__ = ("options", "target")
+
+    def __init__(self, target: Any, options: Options | None = None) -> None:
+        self.target = target
+        self.options = options
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Mapped, (self.target, self.options))
 
 
 class Definition:
@@ -40,9 +44,18 @@ class Definition:
         is_class: Whether it was written as a class.
         is_module: Whether it only composes, so that it runs in the client.
         options: The author's options.
+        mapped: The definition of its maps, once there is one.
+        element: Of a map's definition: that of its elements.
+        origin: What this one is but for its options; itself for one as it was written.
+        least: So many inputs by position fit without a look at the signature, and no more
+            than `most`; nothing fits where a look is needed.
+        most: See `least`.
     """
 
-    __slots__ = ("is_class", "is_module", "main", "name", "options", "target")
+    __slots__ = (
+        "_variants", "element", "is_class", "is_module", "least", "main", "mapped", "most", "name",
+        "options", "origin", "target",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -58,7 +71,12 @@ class Definition:
         self.options = options
         self.is_class = is_class
         self.is_module = is_module
+        self.mapped: Definition | None = None
+        self.element: Definition | None = None
+        self.origin = self
+        self._variants: dict[Options, Definition] | None = None
         self.name = options.name or getattr(target, "__name__", None) or repr(main)
+        self.least, self.most = _fitting(main, int(is_class))
 
     @property
     def doc(self) -> str:
@@ -85,28 +103,68 @@ class Definition:
         code = getattr(self.main, "__code__", None)
         return site_of(code, -1) if code else f"{self.name} (not Python code)"
 
+    def variant(self, options: Options) -> Definition:
+        """Return the same definition with other options; always the same one for these.
+
+        Of a map its elements have them.
+        """
+        if self.element is not None:
+            return map_of(self.element.variant(options))
+        if options == self.origin.options:
+            return self.origin
+        variants = self.origin._variants
+        if variants is None:
+            variants = self.origin._variants = {}
+        made = variants.get(options)
+        if made is None:
+            made = variants[options] = Definition(
+                self.main,
+                self.target,
+                options,
+                is_class=self.is_class,
+                is_module=self.is_module,
+            )
+            made.origin = self.origin
+        return made
+
     def positions(self) -> tuple[str, ...]:
         """Return the names of the inputs that can be given by position, in order."""
         return positions(self.main, int(self.is_class))
 
-    def check(self, args: tuple[Any, ...], kwargs: dict[str, Any], first: int = 0) -> None:
+    def check(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Raise TypeError, in the caller's line, if the inputs do not fit the signature."""
-        code = getattr(self.main, "__code__", None)
-        if code is not None and not kwargs and not code.co_kwonlyargcount:
-            high = code.co_argcount - first
-            low = high - len(self.main.__defaults__ or ())
-            if low <= len(args) and (len(args) <= high or code.co_flags & _VARARGS):
-                return
+        if not kwargs and self.least <= len(args) <= self.most:
+            return
         from fancypipe_core._model.signature import (
             misfit,  # imports inspect: only when something is wrong
         )
 
-        fault = misfit(self.main, args, kwargs, first)
+        fault = misfit(self.main, args, kwargs, int(self.is_class))
         if fault:
             raise TypeError(f"task {self.name}{fault}")
 
     def __repr__(self) -> str:
         return f"<definition of {'module' if self.is_module else 'task'} {self.name}>"
+
+
+def map_of(definition: Definition) -> Definition:
+    """Return the definition of a task's maps."""
+    if definition.mapped is None:
+        own = None if definition.origin is definition else definition.options
+        target, name = Mapped(definition.target, own), f"{definition.name}.map"
+        definition.mapped = Definition(definition.main, target, Options(name), is_module=True)
+        definition.mapped.element = definition
+    return definition.mapped
+
+
+def _fitting(main: Callable[..., Any], first: int) -> tuple[int, int]:
+    """Return how many inputs by position surely fit, at least and at most."""
+    code = getattr(main, "__code__", None)
+    if not isinstance(code, CodeType) or code.co_kwonlyargcount:
+        return 1, 0
+    high = code.co_argcount - first
+    low = high - len(getattr(main, "__defaults__", None) or ())
+    return low, sys.maxsize if code.co_flags & _VARARGS else high
 
 
 def plain_definition(function: Callable[..., Any], name: str) -> Definition:
@@ -129,3 +187,16 @@ def site_of(code: CodeType, offset: int) -> str:
     path = code.co_filename
     here = os.path.join(os.getcwd(), "")
     return f"{path.removeprefix(here)}:{line}"
+
+
+def refused(what: str, error: ValueError, code: CodeType | None, offset: int = -1) -> Exception:
+    """Return the error for options that cannot be.
+
+    Args:
+        what: What they were given for, such as `task smooth`.
+        error: Why not.
+        code: Where; None for what is not Python code.
+        offset: The place in that; its first line by default.
+    """
+    where = f" ({site_of(code, offset)})" if code is not None else ""
+    return errors.GraphError(f"{what}: {error}{where}")

@@ -10,11 +10,14 @@ import signal
 import subprocess
 from collections import deque
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
 from fancypipe_core import errors
 from fancypipe_core._base.main_module import in_worker
+from fancypipe_core._base.signals import Shelter
+from fancypipe_core._base.slices import SLICE
 from fancypipe_core._model import context
 from fancypipe_core._model.ref import Outputs
 from fancypipe_core._model.task import Task
@@ -72,7 +75,8 @@ class Exec(Task, name="exec"):
             folder = folder or context.current().tempdir("files")
             for name, content in files.items():
                 _put(folder / name, content)
-        program_ = _Program(command, folder, {**os.environ, **(env or {})}, show)
+        variables = {**os.environ, **context.current().variables, **(env or {})}
+        program_ = _Program(command, folder, variables, show)
         code = program_.run(stdin.encode(errors=_AS_IT_IS))
         stdout, stderr = (kept.text() for kept in program_.kept)
         if code and check:
@@ -104,33 +108,38 @@ class _Program:
         # A worker process is killed with its group, and so the program must be in
         # that.  In the client's own process it gets a group that can be killed.
         own_group = not in_worker()
+        # One that was started, and of which nobody knows, would go on for ever.
+        with Shelter() as shelter:
+            process = self._start(bool(stdin), own_group)
+
+            def stop() -> None:
+                if own_group:
+                    _kill_group(process.pid)
+
+            with process, context.stopped_by(stop):
+                try:
+                    shelter.open()
+                    self._serve(process, stdin)
+                    return _code_of(process)
+                except BaseException:
+                    process.kill()
+                    raise
+                finally:
+                    stop()
+
+    def _start(self, reads: bool, own_group: bool) -> subprocess.Popen[bytes]:
         try:
-            process = subprocess.Popen(
+            return subprocess.Popen(
                 self._command,
                 cwd=self._folder,
                 env=self._env,
-                stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
+                stdin=subprocess.PIPE if reads else subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 start_new_session=own_group,
             )
         except OSError as error:
             raise errors.ExecError(_cannot_start(self._command, self._folder, error)) from error
-
-        def stop() -> None:
-            if own_group:
-                _kill_group(process.pid)
-
-        with process, context.stopped_by(stop):
-            try:
-                self._serve(process, stdin)
-                return process.wait()
-            except BaseException:
-                process.kill()
-                raise
-            finally:
-                if own_group:
-                    _kill_group(process.pid)
 
     def _serve(self, process: subprocess.Popen[bytes], stdin: bytes) -> None:
         """Feed and read it until it has closed its output."""
@@ -143,7 +152,7 @@ class _Program:
                 os.set_blocking(process.stdin.fileno(), False)
                 selector.register(process.stdin, selectors.EVENT_WRITE)
             while selector.get_map():
-                for key, _ in selector.select():
+                for key, _ in selector.select(SLICE):
                     file: IO[bytes] = key.fileobj  # type: ignore[assignment]  # what we registered
                     if isinstance(key.data, _Kept):
                         data = os.read(file.fileno(), 65536)
@@ -155,6 +164,13 @@ class _Program:
                     if over:
                         selector.unregister(file)
                         file.close()
+
+
+def _code_of(process: subprocess.Popen[bytes]) -> int:
+    """Return its exit code, when it has ended."""
+    while True:
+        with suppress(subprocess.TimeoutExpired):
+            return process.wait(SLICE)
 
 
 class _Kept:

@@ -11,11 +11,13 @@ from __future__ import annotations
 import operator
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from types import CodeType
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, overload
+from types import CodeType, EllipsisType
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, cast, overload
 
 from fancypipe_core import errors
-from fancypipe_core._model.definition import Definition, plain_definition, site_of
+from fancypipe_core._base.backoff import Backoff
+from fancypipe_core._model.definition import Definition, plain_definition, refused, site_of
+from fancypipe_core._model.options import GivenNeeds, options_of
 from fancypipe_core._model.scope import scope
 from fancypipe_core._model.unsupported import A_COPY, IN_A_TASK, OF_NUMPY, REFUSED
 
@@ -182,13 +184,14 @@ _NO_KWARGS: dict[str, Any] = {}
 class Instance(Ref[T_co]):
     """A task with its inputs.  Made by calling the task; runs at most once in a run."""
 
-    __slots__ = ("__weakref__", "_args", "_code", "_definition", "_kwargs", "_offset")
+    __slots__ = ("_args", "_code", "_definition", "_kwargs", "_node", "_offset")
 
     _definition: Definition
     _args: tuple[Any, ...]
     _kwargs: dict[str, Any]
     _code: CodeType
     _offset: int
+    _node: Any  # of the run that marks instances, if it is in that
 
     # An object of a class with `Task` as its base may have attributes of its own.
     __setattr__ = object.__setattr__
@@ -207,6 +210,48 @@ class Instance(Ref[T_co]):
         self._kwargs = kwargs or _NO_KWARGS
         self._code = code
         self._offset = offset
+        self._node = None
+
+    def with_options(
+        self,
+        *,
+        retries: int | EllipsisType = ...,
+        timeout: float | EllipsisType | None = ...,
+        retry_delay: float | Backoff | EllipsisType = ...,
+        needs: GivenNeeds | EllipsisType = ...,
+        priority: int | EllipsisType = ...,
+    ) -> Self:
+        """Return the same instance with other options; those that are not given stay.
+
+        `fit(image).with_options(needs={"memory": "8G"})`.  This one stays as it is.  Of a map
+        its elements have them.  The options are those of `task`.
+
+        Raises:
+            GraphError: One is out of range, or this is of a module, which has none.
+        """
+        definition = self._definition
+        if definition.is_module and definition.element is None:
+            raise errors.GraphError(
+                f"module {definition.name} runs in the client and has no options; "
+                "give them to the tasks that it makes"
+            )
+        before = (definition.element or definition).options
+        given = (retries, timeout, retry_delay, needs, priority)
+        values = (
+            new if new is not ... else old for new, old in zip(given, before[1:], strict=True)
+        )
+        try:
+            options = options_of(before.name, *values)
+        except ValueError as error:
+            frame = sys._getframe(1)
+            raise refused(f"task {definition.name}", error, frame.f_code, frame.f_lasti) from None
+        return self._with(definition.variant(options))
+
+    def _with(self, definition: Definition) -> Self:
+        made = object.__new__(type(self))
+        Instance.__init__(made, definition, self._args, self._kwargs, self._code, self._offset)
+        made.__dict__.update(self._state() or {})
+        return made
 
     def _origin(self) -> Instance[Any]:
         return self
@@ -236,6 +281,11 @@ class Reference(Instance[T_co]):
 
     __setattr__ = Ref.__setattr__
     __delattr__ = Ref.__delattr__
+
+    def _with(self, definition: Definition) -> Self:
+        made: Any = Instance(definition, self._args, self._kwargs, self._code, self._offset)
+        made.__class__ = Reference
+        return cast("Self", made)
 
 
 class Item(Ref[Any]):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 import weakref
 from collections.abc import Callable
+from types import CodeType
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -22,7 +23,9 @@ from typing import (
 from fancypipe_core import errors
 from fancypipe_core._base.backoff import Backoff
 from fancypipe_core._base.signals import quietly
-from fancypipe_core._model.definition import Definition, Options, positions
+from fancypipe_core._model.definition import Definition, Mapped, positions, refused
+from fancypipe_core._model.mapping import SpanEntry, mapped
+from fancypipe_core._model.options import GivenNeeds, Options, options_of
 from fancypipe_core._model.ref import Instance, Ref, Reference
 
 if TYPE_CHECKING:
@@ -67,11 +70,32 @@ class TaskFunction(Generic[R]):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Instance[R]:
         definition = self._definition
-        definition.check(args, kwargs)
+        if kwargs or not definition.least <= len(args) <= definition.most:
+            definition.check(args, kwargs)
         frame = sys._getframe(1)
         made: Instance[R] = Instance(definition, args, kwargs, frame.f_code, frame.f_lasti)
         made.__class__ = Reference
         return made
+
+    def map(self, xs: Any, /, *more: Any, **fixed: Any) -> Instance[list[R]]:
+        """Call the task for each element; the reference is to the list of results, in order.
+
+        It is one task for any number of elements: they are sent in spans, sized by what they
+        take.  An element that fails is named by its index; the task's options hold for
+        each element, and so do those of `task.map(xs).with_options(...)`.
+
+        Args:
+            xs: A list, any other iterable, or a reference to one.  A generator is taken as
+                there is room, so that neither it nor its elements fill the memory; it can
+                be used in one run.
+            *more: Further iterables of the same length: each element takes one of each.
+            **fixed: Inputs that are the same for all elements.
+
+        Raises:
+            GraphError: One is no iterable, or their lengths differ.
+            TypeError: The task cannot be called so.
+        """
+        return mapped(self._definition, (xs, *more), fixed, sys._getframe(1))
 
     def cli(self, argv: list[str] | None = None) -> None:
         """Run this task from the command line, then exit.
@@ -119,35 +143,25 @@ def _fill_task_function(made: TaskFunction[Any], state: tuple[Any, Options, bool
     made._build(*state)
 
 
-def _checked(options: Options, name: str) -> Options:
-    retries, timeout = options.retries, options.timeout
-    wrong: Any = retries  # what a type checker would have found
-    if type(wrong) is not int or retries < 0:
-        raise errors.GraphError(
-            f"task {name}: retries must be a whole number from 0, not {retries!r}"
-        )
-    wrong = timeout
-    if wrong is not None and (type(wrong) not in (int, float) or wrong <= 0):
-        raise errors.GraphError(f"task {name}: timeout must be seconds above 0, not {timeout!r}")
-    if options.retry_delay is not None and (why := options.retry_delay.fault()):
-        raise errors.GraphError(f"task {name}: retry_delay: {why}")
-    return options
+def _checked(what: str, code: CodeType | None, given: _Given) -> Options:
+    """Return an author's options, or raise `GraphError` for `what`, which stands in that code."""
+    try:
+        return options_of(*given)
+    except ValueError as error:
+        raise refused(what, error, code) from None
 
 
-def _backoff(delay: float | Backoff) -> Backoff | None:
-    """Return the delays that an author means; a number is one that stays the same."""
-    if isinstance(delay, Backoff):
-        return delay
-    return Backoff(delay, factor=1.0, ceiling=delay, jitter=0.0) if delay != 0 else None
+_Given = tuple[Any, ...]
+"""Options as the author gave them, in the order of `Options`."""
 
 
 class Task(Instance[Any]):
     """Base of tasks that are written as classes: give it a method `main`.
 
     `class Smooth(Task, retries=2): def main(self, image, width=3): ...` and
-    then `Smooth(image)` makes an instance.  Options are class keywords: `name`,
-    `retries`, `timeout`, `retry_delay`.  `main` runs on a fresh object with the attributes
-    that were set on the instance.
+    then `Smooth(image)` makes an instance.  Options are class keywords: `name`, `retries`,
+    `timeout`, `retry_delay`, `needs`, `priority`.  `main` runs on a fresh object with the
+    attributes that were set on the instance.
     """
 
     _options: ClassVar[Options] = Options()
@@ -160,14 +174,16 @@ class Task(Instance[Any]):
         retries: int = 0,
         timeout: float | None = None,
         retry_delay: float | Backoff = 0,
+        needs: GivenNeeds = None,
+        priority: int = 0,
         **kwargs: Any,
     ) -> None:
         super().__init_subclass__(**kwargs)
         # Unpickling a class by value sets it anew without the keywords.
         if "_options" not in vars(cls):
-            cls._options = _checked(
-                Options(name, retries, timeout, _backoff(retry_delay)), cls.__name__
-            )
+            given = (name, retries, timeout, retry_delay, needs, priority)
+            code = getattr(cls.main, "__code__", None)
+            cls._options = _checked(f"task {cls.__name__}", code, given)
 
     if TYPE_CHECKING:  # by what `main` returns
 
@@ -179,12 +195,17 @@ class Task(Instance[Any]):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         definition = definition_of(type(self))
-        definition.check(args, kwargs, first=1)
+        definition.check(args, kwargs)
         frame = sys._getframe(1)
         super().__init__(definition, args, kwargs, frame.f_code, frame.f_lasti)
 
     def _state(self) -> dict[str, Any] | None:
         return self.__dict__ or None
+
+    @classmethod
+    def map(cls, xs: Any, /, *more: Any, **fixed: Any) -> Instance[list[Any]]:
+        """As `map` of a task that is a function: an object is made for each element."""
+        return mapped(definition_of(cls), (xs, *more), fixed, sys._getframe(1))
 
     @classmethod
     def cli(cls, argv: list[str] | None = None) -> None:
@@ -239,13 +260,18 @@ def is_definition(obj: Any) -> bool:
     return isinstance(obj, type) and issubclass(obj, Task) and obj.main is not Task.main
 
 
-def entry(target: Any) -> Callable[..., Any]:
+def entry(target: Any) -> Any:
     """Return `call(args, kwargs, state)` for what travelled to a worker.
 
     Its attribute `inputs` has the names of the inputs that can be given by position.
+    Of a map it is a `SpanEntry`.
     """
     if isinstance(target, TaskFunction):
         target = target.main
+    elif type(target) is Mapped:
+        one = entry(target.target)
+        function = target.target.main if isinstance(target.target, TaskFunction) else None
+        return SpanEntry(target.target, one, one.inputs, function, target.options)
     elif isinstance(target, type) and issubclass(target, Task):
         cls = target
 
@@ -265,7 +291,7 @@ def entry(target: Any) -> Callable[..., Any]:
     return call
 
 
-def _decorate(function: Any, options: Options, is_module: bool) -> Any:
+def _decorate(function: Any, given: _Given, is_module: bool) -> Any:
     if isinstance(function, type):
         base = "Module" if is_module else "Task"
         raise errors.GraphError(
@@ -280,7 +306,7 @@ def _decorate(function: Any, options: Options, is_module: bool) -> Any:
             f"{function.__name__} is a generator or coroutine: a task must return its result"
         )
     name = getattr(function, "__name__", repr(function))
-    return TaskFunction(function, _checked(options, name), is_module)
+    return TaskFunction(function, _checked(f"task {name}", code, given), is_module)
 
 
 class _Decorator(Protocol):
@@ -303,6 +329,8 @@ def task(
     retries: int = 0,
     timeout: float | None = None,
     retry_delay: float | Backoff = 0,
+    needs: GivenNeeds = None,
+    priority: int = 0,
 ) -> _Decorator: ...
 def task(
     function: Callable[..., Any] | None = None,
@@ -312,6 +340,8 @@ def task(
     retries: int = 0,
     timeout: float | None = None,
     retry_delay: float | Backoff = 0,
+    needs: GivenNeeds = None,
+    priority: int = 0,
 ) -> Any:
     """Make a function a task: `@task`, or `@task(retries=2)`.
 
@@ -323,14 +353,17 @@ def task(
             enforced by killing (processes), or by letting go of the task (threads).
         retry_delay: Seconds before it is tried again; a `Backoff` for delays that grow.
             No worker is taken meanwhile.  0 by default.
+        needs: What it needs while it runs: `cpus` (1 by default), `memory` (bytes, or a text
+            such as `"500M"` or `"8G"`; a G is 1024 M), `gpu` (devices to itself).
+        priority: Among tasks that are ready, the higher goes first; 0 by default.
 
     Raises:
         GraphError: It is not a plain function, or an option is out of range.
     """
-    options = Options(name, retries, timeout, _backoff(retry_delay))
+    given = (name, retries, timeout, retry_delay, needs, priority)
     if function is None:
-        return lambda function: _decorate(function, options, False)
-    return _decorate(function, options, False)
+        return lambda function: _decorate(function, given, False)
+    return _decorate(function, given, False)
 
 
 @overload
@@ -352,7 +385,6 @@ def module(function: Callable[..., Any] | None = None, /, *, name: str | None = 
     Raises:
         GraphError: It is not a plain function.
     """
-    options = Options(name)
     if function is None:
-        return lambda function: _decorate(function, options, True)
-    return cast(Any, _decorate(function, options, True))
+        return lambda function: _decorate(function, (name,), True)
+    return cast(Any, _decorate(function, (name,), True))

@@ -14,7 +14,7 @@ from fancypipe_core._base.option_names import plain
 
 if TYPE_CHECKING:
     from fancypipe_core._base.declarations import Command
-    from fancypipe_core.backend import Backend, BackendOptions, BackendPlugin
+    from fancypipe_core.backend import BackendPlugin
 
 __all__ = [
     "OURS",
@@ -24,12 +24,12 @@ __all__ = [
     "commands",
     "complain",
     "default_backend",
+    "distribution_of",
     "find",
     "installed",
     "is_installed",
     "known",
     "make",
-    "make_backend",
     "observers",
     "one_line",
     "others",
@@ -37,7 +37,6 @@ __all__ = [
     "say",
 ]
 
-_METHODS = ("start", "submit", "cancel", "recall", "stop")
 _GROUP = "fancypipe.backends"
 _OBSERVERS = "fancypipe.plugins"
 
@@ -95,6 +94,7 @@ class BackendEntry(NamedTuple):
         version: That distribution's version.
         plugin: What it says of itself; None if it cannot be used.
         error: Why it cannot be used; None if it can.
+        refused: Of its aliases those that are another's, with whose each is.
     """
 
     name: str
@@ -103,6 +103,7 @@ class BackendEntry(NamedTuple):
     version: str
     plugin: BackendPlugin | None
     error: str | None
+    refused: Mapping[str, str] = {}
 
 
 def known() -> set[str]:
@@ -173,7 +174,8 @@ def find(name: str) -> BackendPlugin:
     """
     points = _points(_GROUP)
     full = next((ours for ours, said in OURS.items() if said.alias == name.upper()), name)
-    for one in (name, full):
+    # A name in any case is nobody's alias.
+    for one in (name, full, *(one for one in points if one.upper() == name.upper())):
         if one in points:
             return _load(one, points[one])
     for plugin in others(*OURS):
@@ -189,33 +191,30 @@ def find(name: str) -> BackendPlugin:
     )
 
 
-def make_backend(plugin: BackendPlugin, options: BackendOptions) -> Backend:
-    """Return what a plugin makes, which has all that the contract wants.
-
-    Raises:
-        PluginError: It lacks a method.
-    """
-    made = plugin.make(options)
-    missing = [name for name in _METHODS if not callable(getattr(made, name, None))]
-    if missing:
-        raise errors.PluginError(
-            f"backend {plugin.name!r}: {type(made).__name__} has no {', '.join(missing)}; "
-            f"a backend has {', '.join(_METHODS)} (see fancypipe_core.backend)",
-            plugin=plugin.name,
-        )
-    return made
+def distribution_of(kind: str, name: str) -> str:
+    """Return which distribution brought a plugin, in brackets; empty if none did."""
+    with suppress(Exception):  # an installation can be broken in many ways
+        _, dist, version = _distributions(_GROUP if kind == "backend" else _OBSERVERS)[name]
+        return f" ({dist} {version})" if dist else ""
+    return ""
 
 
 def backends() -> list[BackendEntry]:
     """Return all installed backends; the broken ones say why."""
     entries = []
+    # As `find` has it: names before aliases, ours before others, and then by name.
+    owners = {name.upper(): name for name in installed()}
+    owners.update((ours.alias, name) for name, ours in OURS.items())
     for name, (value, dist, version) in sorted(_distributions(_GROUP).items()):
         try:
             plugin = _load(name, value)
         except errors.PluginError as error:
             entries.append(BackendEntry(name, (), dist, version, None, str(error)))
-        else:
-            entries.append(BackendEntry(name, plugin.aliases, dist, version, plugin, None))
+            continue
+        whose = {alias: owners.setdefault(alias.upper(), name) for alias in plugin.aliases}
+        aliases = tuple(alias for alias, owner in whose.items() if owner == name)
+        refused = {alias: owner for alias, owner in whose.items() if owner != name}
+        entries.append(BackendEntry(name, aliases, dist, version, plugin, None, refused))
     return entries
 
 
@@ -280,11 +279,13 @@ class CommandEntry(NamedTuple):
         owner: The plugin's name.
         command: What it says of the command.
         records: All the records of this plugin's settings.
+        kind: Whether that is a `backend` or a `plugin`.
     """
 
     owner: str
     command: Command
     records: tuple[type[Any], ...]
+    kind: str = "backend"
 
 
 def commands(*, own: bool = True) -> tuple[dict[str, list[CommandEntry]], list[str]]:
@@ -307,11 +308,12 @@ def commands(*, own: bool = True) -> tuple[dict[str, list[CommandEntry]], list[s
         except errors.PluginError as error:
             broken.append(str(error))
     found: dict[str, list[CommandEntry]] = {}
-    for name, plugin in [*plugins, *observers()]:
+    kinds = [("backend", *one) for one in plugins] + [("plugin", *one) for one in observers()]
+    for kind, name, plugin in kinds:
         brought = getattr(plugin, "commands", None)
         if isinstance(brought, Mapping):
             for command, how in brought.items():
-                entry = CommandEntry(name, how, records_of(plugin))
+                entry = CommandEntry(name, how, records_of(plugin), kind)
                 found.setdefault(command, []).append(entry)
     return found, broken
 

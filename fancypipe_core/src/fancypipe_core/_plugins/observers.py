@@ -10,8 +10,6 @@ from typing import Any, Protocol
 import pluggy
 
 from fancypipe_core import errors, hooks
-from fancypipe_core._model.input_summary import brief_of
-from fancypipe_core._model.ref import Instance
 from fancypipe_core._plugins import discovery
 from fancypipe_core.backend import Job, JobId
 from fancypipe_core.hooks import ENDS, EventKind, Outcome, RunInfo, TaskEvent, TaskFailure
@@ -41,8 +39,8 @@ class TaskNode(Protocol):
         """The names of the modules that it stands in, and its own."""
 
     @property
-    def instance(self) -> Instance[Any] | None:
-        """The task with its inputs."""
+    def brief(self) -> str:
+        """Its inputs in a few words."""
 
 
 class Observers:
@@ -69,6 +67,10 @@ class Observers:
         self._events: list[TaskEvent] = []
         # By task: its latest attempt, and how long that ran if it has ended.
         self._attempts: dict[int, tuple[int, float | None]] = {}
+        # By task: who runs it, where backends say so.
+        self._workers: dict[int, str] = {}
+        # By task: that it was sent to follow another, which is told when it has run.
+        self._followers: dict[int, TaskEvent] = {}
         self._flushed = monotonic()
 
     def add(self, plugin: object) -> None:
@@ -107,45 +109,83 @@ class Observers:
         """Tell that a run has ended."""
         self.flush()
         self._attempts.clear()
+        self._workers.clear()
+        self._followers.clear()
         self._call("fancypipe_run_over", run=run, outcome=outcome)
 
     def event(self, kind: EventKind, node: TaskNode, message: str = "") -> None:
         """Something happened to a task."""
         attempts = self._attempts
+        if kind == "lost":
+            self._has_followed(node.id)
         attempt, seconds = attempts.get(node.id, _NONE) if attempts else _NONE
         if kind in _WITHOUT_PATH:
             path = inputs = ""
         else:
-            path, inputs = node.path, brief_of(node.instance)
+            path, inputs = node.path, node.brief
         now = monotonic()
         name, task = node.name, node.id
+        worker = self._workers.get(task, "") if self._workers else ""
         self._events.append(
-            TaskEvent(kind, name, task, path, attempt, now, seconds, message, None, None, inputs)
+            TaskEvent(
+                kind, name, task, path, attempt, now, seconds, message, None, None, inputs, worker
+            )
         )
         if kind in _ENDS:
             attempts.pop(node.id, None)
+            self._workers.pop(node.id, None)
+            self._followers.pop(node.id, None)
         self._flush_if_due(now)
 
     def progress(self, node: TaskNode, attempt: int, done: float, total: float | None) -> None:
         """A running task says how far it is."""
-        now, inputs = monotonic(), brief_of(node.instance)
+        self._has_followed(node.id)
+        now, inputs = monotonic(), node.brief
         path = node.path
         self._events.append(
             TaskEvent(
-                "progress", node.name, node.id, path, attempt, now, None, "", done, total, inputs
+                "progress", node.name, node.id, path, attempt, now, None, "", done, total, inputs,
+                self._workers.get(node.id, ""),
+            )
+        )  # fmt: skip
+        self._flush_if_due(now)
+
+    def started(self, node: TaskNode, attempt: int, worker: str) -> None:
+        """An attempt has begun in a worker."""
+        self._has_followed(node.id)
+        self._workers[node.id] = worker
+        now = monotonic()
+        self._events.append(
+            TaskEvent(
+                "started", node.name, node.id, "", attempt, now, None, "", None, None, "", worker
             )
         )
         self._flush_if_due(now)
 
     def submitted(self, jobs: Sequence[Job]) -> None:
-        """Attempts went to the backend."""
-        now = monotonic()
-        self._attempts.update((job.id[0], (job.id[1], None)) for job in jobs)
-        self._events += [
-            TaskEvent("submitted", job.call.label, job.id[0], "", job.id[1], now, None, "")
-            for job in jobs
-        ]
+        """Attempts went to the backend.
+
+        What was sent to follow another may come back unseen, and go again: it is told
+        as submitted at the time at which it was, but not before it has run.
+        """
+        now, workers = monotonic(), self._workers
+        for job in jobs:
+            task, attempt = job.id
+            if workers:
+                workers.pop(task, None)  # that was another attempt
+            event = TaskEvent("submitted", job.call.label, task, "", attempt, now, None, "")
+            if job.after:
+                self._followers[task] = event
+                continue
+            self._followers.pop(task, None)
+            self._attempts[task] = attempt, None
+            self._events.append(event)
         self._flush_if_due(now)
+
+    def _has_followed(self, task: int) -> None:
+        if (event := self._followers.pop(task, None)) is not None:
+            self._attempts[task] = event.attempt, None
+            self._events.append(event)
 
     def began(self, id: JobId) -> None:
         """An attempt began that does not go to the backend."""
@@ -153,6 +193,7 @@ class Observers:
 
     def ran(self, node: TaskNode, attempt: int, seconds: float | None) -> None:
         """An attempt took so long; the event that tells of its end will say it."""
+        self._has_followed(node.id)
         if seconds is not None:
             self._attempts[node.id] = attempt, seconds
 
@@ -174,9 +215,10 @@ class Observers:
                 getattr(manager.hook, hook)(**arguments)
             except (Exception, SystemExit):  # noqa: BLE001 - an observer must not break the run
                 self._plugins.remove(entry)
+                of = discovery.distribution_of("observer", name)
                 discovery.say(
-                    f"fancypipe: observer {name} failed in {hook} and is not called again in this "
-                    f"session:\n{traceback.format_exc()}"
+                    f"fancypipe: observer {name}{of} failed in {hook} and is not called again in "
+                    f"this session:\n{traceback.format_exc()}"
                 )
 
 
@@ -189,7 +231,8 @@ def _asked(name: str, manager: pluggy.PluginManager, hook: str, **arguments: Any
         return caller(**arguments)
     except (Exception, SystemExit) as error:
         raise errors.PluginError(
-            f"plugin {name!r} failed in {hook}: {discovery.one_line(error)}; without the installed "
+            f"plugin {name!r}{discovery.distribution_of('observer', name)} failed in {hook}: "
+            f"{discovery.one_line(error)}; without the installed "
             "plugins: -no-plugins",
             plugin=name,
         ) from error

@@ -122,6 +122,7 @@ def configure(given: Given, observers: Sequence[object] = ()) -> Configured:
         raise errors.ConfigError(_misplaced(name, given, plugin.name, core))
     if own.table.lines:
         tables.insert(0, own)
+    _refuse_shared(given, tables)
     lines = [*ENGINE.lines, *(line for one in tables for line in one.table.lines)]
     return Configured(
         core,
@@ -131,6 +132,18 @@ def configure(given: Given, observers: Sequence[object] = ()) -> Configured:
         watching,
         tuple(_remarks(lines)) if core.remarks or tables else (),
     )
+
+
+def _refuse_shared(given: Given, tables: Sequence[Resolved[Any]]) -> None:
+    """Nobody is to guess which of two plugins an argument is for."""
+    for name in given.arguments:
+        owners = [one.table.owner for one in tables if any(one.table.having(name))]
+        if name not in _CORE and len(owners) > 1:
+            both = " and ".join(map(repr, owners))
+            raise errors.ConfigError(
+                f"argument {given.place(name)} is brought by the plugins {both}, and both are in "
+                "force: set it by their variables or in a file, where each has its own"
+            )
 
 
 def core_settings(given: Given) -> Resolved[Settings]:
@@ -308,16 +321,33 @@ def _with_implied_backend(
         table = table_of(discovery.find(core.settings.backend))
         if all(any(table.having(name)) for name in rest):
             return core
+    implied: dict[str, str] = {}  # by backend: the first argument that does so
     for other in discovery.others(""):
         with suppress(errors.PluginError):
             for name in rest:
-                for line in table_of(other).having(name):
-                    if line.implies:
-                        origin = Origin("argument", f"{given.place(name)}, which implies it")
-                        origins = {**core.origins, "backend": origin}
-                        values = {**vars(core.settings), "backend": other.name}
-                        return core.with_(Settings(**values), origins)
-    return core
+                if any(line.implies for line in table_of(other).having(name)):
+                    implied.setdefault(other.name, name)
+    if not implied:
+        return core
+    backend, name = next(iter(implied.items()))
+    if len(implied) > 1:
+        # One of them may have all that was given.
+        having = {one: table_of(discovery.find(one)) for one in implied}
+        fit = [one for one in implied if all(any(having[one].having(name)) for name in rest)]
+        if len(fit) > 1:
+            ways = " or ".join(
+                f"{'-workertype=' if given.spelled else 'backend='}{one}" for one in fit
+            )
+            raise errors.ConfigError(
+                f"argument {given.place(name)} is brought by the backends "
+                f"{' and '.join(map(repr, fit))}; say which: {ways}"
+            )
+        backend = fit[0] if fit else backend
+        name = implied[backend]
+    origin = Origin("argument", f"{given.place(name)}, which implies it")
+    origins = {**core.origins, "backend": origin}
+    values = {**vars(core.settings), "backend": backend}
+    return core.with_(Settings(**values), origins)
 
 
 def _misplaced(name: str, given: Given, backend: str, core: Resolved[Settings]) -> str:
@@ -328,9 +358,13 @@ def _misplaced(name: str, given: Given, backend: str, core: Resolved[Settings]) 
             off = core.origins["no_plugins"]
             return f"argument {place} belongs to the plugin {line.owner!r}; they are off ({off})"
         how = "-workertype=" if given.spelled else "backend="
+        owners = [line.owner for line in lines_with(name, backend)]
+        whose = ", ".join(map(repr, dict.fromkeys(owners)))
+        backends = "backend" if whose.count("'") == 2 else "backends"
+        others = " or ".join(f"{how}{owner}" for owner in dict.fromkeys(owners))
         return (
-            f"argument {place} belongs to the backend {line.owner!r}, and the backend is "
-            f"{backend!r} ({core.origins['backend']}); choose the other by {how}{line.owner}"
+            f"argument {place} belongs to the {backends} {whose}, and the backend is "
+            f"{backend!r} ({core.origins['backend']}); choose the other by {others}"
         )
     lines = [*ENGINE.lines, *table_of(discovery.find(backend)).lines]
     return _settings.unknown(place, "argument", lines)

@@ -22,7 +22,7 @@ from typing import Annotated, Any, Generic, NamedTuple, TypeVar
 from fancypipe_core import errors
 from fancypipe_core._base import cores as _cores
 from fancypipe_core._base.declarations import setting
-from fancypipe_core._base.option_names import near, plain
+from fancypipe_core._base.option_names import closest, plain
 from fancypipe_core._settings import config as _config
 from fancypipe_core._settings.lines import Setting, lines_of, shown, toml
 
@@ -117,6 +117,21 @@ class Settings:
         expected="seconds, 0 or more",
         least=0,
         value="SECONDS",
+    )
+    value_memory: float = setting(
+        0.5,
+        help="Part of the free memory that large values may take before tasks go one at a time.",
+        expected="a part, 0 or more",
+        least=0,
+        value="PART",
+    )
+    value_disk: float = setting(
+        0.5,
+        help="Part of the free disk of -tempdir that large values may take, if other machines see "
+        "it, before tasks go one at a time; 0: none is written there.",
+        expected="a part, 0 or more",
+        least=0,
+        value="PART",
     )
     progress: bool = setting(
         False,
@@ -311,8 +326,12 @@ def unknown(name: str, what: str, lines: Iterable[Setting]) -> str:
     """Return the message about a name that is no setting."""
     lines = list(lines)
     known = [line.argument for line in lines]
-    hint = near(name, [*known, *(option for line in lines for option in line.options)])
-    return f"{what} {name!r} is not a setting{hint or '; there are: ' + ', '.join(known)}"
+    options = {option: line.argument for line in lines for option in line.options}
+    meant = closest(name, [*known, *options])
+    if meant in options and plain(meant) != options[meant]:
+        meant = options[meant]  # it has the other name on the command line only
+    hint = f"did you mean {meant}?" if meant else f"there are: {', '.join(known)}"
+    return f"{what} {name!r} is not a setting; {hint}"
 
 
 def _parsed(line: Setting, value: object, where: str) -> Any:

@@ -7,6 +7,10 @@ on their way out, and are received into memory of their own.  On the wire:
     buffer's length (8 bytes), the head, the buffers; all numbers little-endian
     and unsigned.
 
+Where a channel has a `Passage` a buffer may be a `Segment` of shared memory, which has gone
+through that before: in place of its length stands its number with the highest bit set, and
+it has no bytes.  A segment that has not arrived, since no descriptor is left, is None there.
+
 What somebody else writes into the socket, such as a task that writes to all
 descriptors that it finds, has no mark, or what comes behind it has none.
 """
@@ -19,9 +23,12 @@ import struct
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
+from itertools import islice
 from typing import Any
 
 from fancypipe_core import errors
+from fancypipe_core._base.shared_memory import Segment
+from fancypipe_core._wire.passage import Passage
 
 __all__ = ["Frame", "SocketChannel"]
 
@@ -33,10 +40,13 @@ _MARK = b"\xfapf\x01"
 _LENGTH = struct.Struct("<Q")
 _READ = 256 * 1024  # bytes asked for in one read
 _PARTS = min(1024, os.sysconf("SC_IOV_MAX") if hasattr(os, "sysconf") else 16)
-_NO_WAIT = getattr(socket, "MSG_DONTWAIT", 0)  # where it is 0, the socket must not block
+# As numbers: to join two flags of an enumeration takes three calls, for each read.
+_NO_WAIT = int(getattr(socket, "MSG_DONTWAIT", 0))  # where it is 0, the socket must not block
 _MOST_BUFFERS = 1 << 20
 _AHEAD = 1024 * 1024  # bytes that are made for a buffer before they come
 _EMPTY = bytes(_AHEAD)
+_NOTHING = memoryview(b"")
+_SEGMENT = 1 << 63
 
 
 class SocketChannel:
@@ -47,21 +57,34 @@ class SocketChannel:
         blocking: Whether `send` and `receive` wait.  If not, `send` keeps what
             the socket does not take, and `flush` goes on with it.
         most: Bytes that the head of a frame may have, or one buffer; 1 TiB by default.
+        passage: Where segments of shared memory go; None if there is no way for them.  The
+            channel owns it.
     """
 
-    def __init__(self, sock: socket.socket, *, blocking: bool, most: int = 1 << 40) -> None:
+    def __init__(
+        self,
+        sock: socket.socket,
+        *,
+        blocking: bool,
+        most: int = 1 << 40,
+        passage: Passage | None = None,
+    ) -> None:
         sock.setblocking(blocking)
         self._sock = sock
         self._blocking = blocking
         self._most = most
+        self.passage = passage
         self.moved = 0
         self._out: deque[memoryview] = deque()
-        self._data = bytearray()
+        # What is read goes here, over what was read before: memory of its own for each read
+        # would cost more than the read.
+        self._room = memoryview(bytearray(_READ))
+        self._data = bytearray()  # of a frame that has come in part
         self._frames: deque[Frame] = deque()
         # The frame that is being received, once its lengths are known.
         self._head: bytes | None = None
         self._lengths: tuple[int, ...] = ()
-        self._buffers: list[bytearray] = []
+        self._buffers: list[Any] = []
         self._filled = 0  # bytes of the last buffer that have come
 
     def fileno(self) -> int:
@@ -87,6 +110,8 @@ class SocketChannel:
         """Close the socket.  May be called twice."""
         self._sock.close()
         self._out.clear()
+        if self.passage is not None:
+            self.passage.close()
 
     # ---- out ----
 
@@ -96,15 +121,29 @@ class SocketChannel:
         Raises:
             ConnectionLost: The other end is gone.
         """
-        views = [memoryview(buffer).cast("B") for buffer in buffers]
-        lengths = b"".join(_LENGTH.pack(view.nbytes) for view in views)
-        start = _START.pack(_MARK, len(head), len(views)) + lengths
-        if len(head) < _READ:
+        size = len(head)
+        if not buffers and not self._out and size < _READ:  # as nearly all of them
+            whole = _START.pack(_MARK, size, 0) + head
+            sent = self._write([whole])
+            if sent < size + _START.size:
+                self._out.append(memoryview(whole)[sent:])
+                self.flush()
+            return
+        start = _START.pack(_MARK, size, len(buffers))
+        views: Sequence[memoryview] = ()
+        if buffers:
+            views = [memoryview(one).cast("B") for one in buffers if type(one) is not Segment]
+            if len(views) == len(buffers):
+                start += b"".join(_LENGTH.pack(view.nbytes) for view in views)
+            else:
+                start += b"".join(map(self._length_of, buffers))
+        if size < _READ:
             self._out.append(memoryview(start + head))
         else:
             self._out.append(memoryview(start))
             self._out.append(memoryview(head))
-        self._out.extend(view for view in views if view.nbytes)
+        if views:
+            self._out.extend(view for view in views if view.nbytes)
         self.flush()
 
     def flush(self) -> None:
@@ -115,15 +154,9 @@ class SocketChannel:
         """
         out = self._out
         while out:
-            parts = [out[index] for index in range(min(len(out), _PARTS))]
-            try:
-                sent = self._sock.sendmsg(parts)
-            except (BlockingIOError, InterruptedError):
+            sent = self._write(list(islice(out, _PARTS)))
+            if not sent:
                 return
-            except OSError as error:
-                out.clear()
-                raise errors.ConnectionLost(f"the other end is gone: {error}") from error
-            self.moved += sent
             while sent:
                 first = out[0]
                 if sent >= first.nbytes:
@@ -132,6 +165,26 @@ class SocketChannel:
                 else:
                     out[0] = first[sent:]
                     sent = 0
+
+    def _write(self, parts: Sequence[bytes | memoryview]) -> int:
+        """Return how many bytes the socket has taken."""
+        try:
+            sent = self._sock.sendmsg(parts)
+        except (BlockingIOError, InterruptedError):
+            return 0
+        except OSError as error:
+            self._out.clear()
+            raise errors.ConnectionLost(f"the other end is gone: {error}") from error
+        self.moved += sent
+        return sent
+
+    def _length_of(self, buffer: Any) -> bytes:
+        """Return what stands for a buffer's length."""
+        if type(buffer) is not Segment:
+            return _LENGTH.pack(memoryview(buffer).nbytes)
+        passage = self.passage
+        number = buffer.number if passage is None else passage.number_of(buffer)
+        return _LENGTH.pack(_SEGMENT | number)
 
     # ---- in ----
 
@@ -144,6 +197,16 @@ class SocketChannel:
         while not self._frames:
             self._read()
         return self._frames.popleft()
+
+    def comes_within(self, seconds: float) -> bool:
+        """Wait for something to `receive`, for so many seconds at most; tell whether it came."""
+        if self._frames:
+            return True
+        import select
+
+        poll = select.poll()
+        poll.register(self._sock, select.POLLIN)
+        return bool(poll.poll(seconds * 1000))
 
     def received(self) -> list[Frame]:
         """Return the frames that are there, without waiting.
@@ -163,67 +226,91 @@ class SocketChannel:
 
     def _read(self, flags: int = 0) -> bool:
         """Read once; return whether there may be more at once."""
+        last: Any = self._buffers[-1] if self._buffers else None
+        filling = type(last) is bytearray and self._filled < len(last)
+        room = memoryview(last)[self._filled :] if filling else self._room
+        asked = len(room)
         try:
-            if self._buffers and self._filled < len(self._buffers[-1]):
-                room = memoryview(self._buffers[-1])[self._filled :]
-                asked = len(room)
-                count = self._sock.recv_into(room, 0, flags)
-                room.release()
-                self._filled += count
-                self._grow(self._buffers[-1])
-            else:
-                asked = _READ
-                data = self._sock.recv(asked, flags)
-                count = len(data)
-                self._data += data
+            count = self._sock.recv_into(room, 0, flags)
         except (BlockingIOError, InterruptedError):
             return False
         except OSError as error:
             raise errors.ConnectionLost(f"the other end is gone: {error}") from error
+        finally:
+            if filling:
+                room.release()
         if not count:
             raise errors.ConnectionLost("the other end closed the connection")
         self.moved += count
-        self._parse()
+        if filling:
+            self._filled += count
+            self._grow(last)
+            self._parse(_NOTHING)
+        else:
+            self._parse(room[:count])
         return count == asked
 
-    def _parse(self) -> None:
-        data = self._data
-        at = 0
-        while True:
+    def _start(self, data: bytearray | memoryview, at: int) -> tuple[int, int] | None:
+        """Return the length of a frame's head and how many buffers it has, if that has come."""
+        if len(data) - at < _START.size:
+            if bytes(data[at : at + 4]) != _MARK[: len(data) - at]:
+                raise errors.ProtocolError("bytes that are no frame")
+            return None
+        mark, size, count = _START.unpack_from(data, at)
+        if mark != _MARK:
+            raise errors.ProtocolError("bytes that are no frame")
+        if size > self._most or count > _MOST_BUFFERS:
+            raise errors.ProtocolError(f"a frame of {size} bytes and {count} buffers")
+        return size, count
+
+    def _parse(self, came: memoryview) -> None:
+        data: bytearray | memoryview = came
+        if self._data:
+            self._data += came
+            data = self._data
+        end, at = len(data), 0
+        while at < end or self._head is not None:
             if self._head is None:
-                if data[at : at + 4] != _MARK[: len(data) - at]:
-                    raise errors.ProtocolError("bytes that are no frame")
-                if len(data) - at < _START.size:
+                if (start := self._start(data, at)) is None:
                     break
-                _, size, count = _START.unpack_from(data, at)
-                if size > self._most or count > _MOST_BUFFERS:
-                    raise errors.ProtocolError(f"a frame of {size} bytes and {count} buffers")
+                size, count = start
                 begin = at + _START.size + _LENGTH.size * count
-                if len(data) < begin + size:
+                if end < begin + size:
                     break
+                head = bytes(memoryview(data)[begin : begin + size])
+                if not count:
+                    self._frames.append((head, []))
+                    at = begin + size
+                    continue
                 self._lengths = struct.unpack_from(f"<{count}Q", data, at + _START.size)
-                if count and max(self._lengths) > self._most:
-                    raise errors.ProtocolError(f"a buffer of {max(self._lengths)} bytes")
-                self._head = bytes(memoryview(data)[begin : begin + size])
+                longest = max(self._lengths)
+                if longest > self._most and self.passage is not None:
+                    longest = max(size for size in (0, *self._lengths) if not size & _SEGMENT)
+                if longest > self._most:
+                    raise errors.ProtocolError(f"a buffer of {longest} bytes")
+                self._head = head
                 self._buffers = []
                 at = begin + size
             if not self._take_buffers(data, at):
-                at = len(data)
+                at = end
                 break
             at += self._taken
             self._frames.append((self._head, self._buffers))
             self._head = None
             self._buffers = []
-        del data[:at]
+        if data is came:
+            self._data += came[at:]
+        else:
+            del self._data[:at]
 
     _taken = 0
 
-    def _take_buffers(self, data: bytearray, at: int) -> bool:
+    def _take_buffers(self, data: bytearray | memoryview, at: int) -> bool:
         """Take buffers out of `data`; False if all of it is taken and more must come."""
         begin = at
         while True:
-            if self._buffers:
-                buffer = self._buffers[-1]
+            buffer = self._buffers[-1] if self._buffers else None
+            if type(buffer) is bytearray:
                 while self._filled < len(buffer):
                     part = memoryview(data)[at : at + len(buffer) - self._filled]
                     buffer[self._filled : self._filled + len(part)] = part
@@ -236,7 +323,11 @@ class SocketChannel:
             if len(self._buffers) == len(self._lengths):
                 self._taken = at - begin
                 return True
-            self._buffers.append(bytearray(min(self._lengths[len(self._buffers)], _AHEAD)))
+            length = self._lengths[len(self._buffers)]
+            if length & _SEGMENT and self.passage is not None:
+                self._buffers.append(self.passage.take(length ^ _SEGMENT))
+                continue
+            self._buffers.append(bytearray(min(length, _AHEAD)))
             self._filled = 0
 
     def _grow(self, buffer: bytearray) -> None:

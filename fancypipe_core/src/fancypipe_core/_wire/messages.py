@@ -12,19 +12,22 @@ not ask.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import msgspec
 
 from fancypipe_core._base.msgpack import pack, unpacker
 from fancypipe_core._wire.channel import Frame
-from fancypipe_core._wire.parts import LARGE, parts_of
+from fancypipe_core._wire.passage import RESULT_GONE, Passage
+from fancypipe_core._wire.payloads import Incoming, Outgoing, small
 from fancypipe_core._wire.records import (
     Adapt,
+    ByBytes,
     CallRecord,
     Cancel,
     Command,
+    CutRecord,
     DoneRecord,
     ErrRecord,
     JobRecord,
@@ -34,22 +37,22 @@ from fancypipe_core._wire.records import (
     NewTaskRecord,
     NoteRecord,
     OkRecord,
-    PayloadRecord,
     Recall,
     ReportRecord,
     Setup,
     SlotsRecord,
     StartedRecord,
     Stop,
-    ValueRecord,
 )
 from fancypipe_core.backend import (
     Call,
+    Cut,
     Done,
     Encoded,
     Err,
     Event,
     Job,
+    JobId,
     Live,
     Lost,
     More,
@@ -57,6 +60,7 @@ from fancypipe_core.backend import (
     Note,
     Ok,
     Payload,
+    Reply,
     Slots,
     Started,
 )
@@ -64,6 +68,7 @@ from fancypipe_core.errors import ProtocolError
 
 __all__ = [
     "Adapt",
+    "ByBytes",
     "Cancel",
     "Command",
     "FromWorker",
@@ -79,6 +84,17 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+
+_NOT_RECEIVED = Err(
+    "DecodeError",
+    "its result is in shared memory and could not be received, since this process has too many "
+    "files open; raise the limit (ulimit -n), or close what is not needed",
+    "",
+    "",
+    None,
+    "",
+    0,
+)
 
 _decode_command = unpacker(Command)
 _decode_report = unpacker(ReportRecord)
@@ -111,64 +127,21 @@ def _printable(text: str) -> str:
     return text if text.isprintable() else ascii(text)[1:-1]
 
 
-class _Buffers:
-    """Deals out the buffers of a frame in the order in which they were written."""
-
-    def __init__(self, buffers: Sequence[Any]) -> None:
-        self._buffers = buffers
-        self._next = 0
-
-    def take(self, count: int) -> tuple[Any, ...]:
-        begin, self._next = self._next, self._next + count
-        if self._next > len(self._buffers):
-            raise ProtocolError("a frame with too few buffers")
-        return tuple(self._buffers[begin : self._next])
-
-    def value(self, value: ValueRecord, given: int = 0) -> Encoded:
-        """Return a value, whose holes point into so many others and then into itself."""
-        made = []
-        for at, payload in enumerate(value, given):
-            head, holes, names = self._head(payload), payload.holes, payload.names
-            if holes and max(index for index, _ in holes) >= at:
-                raise ProtocolError("a value with a hole that nothing fills")
-            if not (head or holes) or (names is not None and len(names) != len(holes)):
-                raise ProtocolError("a value of nothing")
-            made.append(Payload(head, self.take(payload.buffers), holes, names))
-        return tuple(made)
-
-    def _head(self, payload: PayloadRecord) -> bytes:
-        return b"".join(self.take(payload.parts)) if payload.parts else payload.head
-
-
-def _written(value: Iterable[Payload], buffers: list[Any]) -> ValueRecord:
-    made = []
-    for payload in value:
-        head, parts = payload.head, 0
-        if len(head) >= LARGE:
-            cut = list(parts_of(head))
-            buffers.extend(cut)
-            head, parts = b"", len(cut)
-        buffers.extend(payload.buffers)
-        made.append(PayloadRecord(head, len(payload.buffers), payload.holes, payload.names, parts))
-    return tuple(made)
-
-
-def _is_small(value: Encoded) -> bool:
-    if len(value) != 1:
-        return False
-    payload = value[0]
-    return (
-        not payload.buffers
-        and not payload.holes
-        and payload.names is None
-        and len(payload.head) < LARGE
-    )
+def _check_folder(id: JobId, folder: str) -> None:
+    """Refuse a folder that is another task's."""
+    if not os.path.basename(folder).endswith(f"-{id[0]}.{id[1]}"):
+        raise ProtocolError(f"a folder that is not of task {id[0]}: {folder!r}")
 
 
 class ToWorker:
-    """Writes jobs for one worker, and remembers which calls it knows."""
+    """Writes jobs for one worker, and remembers which calls it knows.
 
-    def __init__(self) -> None:
+    Args:
+        passage: Where segments of shared memory go; None if there is no way for them.
+    """
+
+    def __init__(self, passage: Passage | None = None) -> None:
+        self._passage = passage
         self._numbers: dict[Call, int] = {}
 
     def jobs(self, jobs: Sequence[Job], *, whole: bool = False) -> Frame:
@@ -179,7 +152,7 @@ class ToWorker:
         calls: list[CallRecord] = []
         said: set[int] = set()
         made: list[JobRecord] = []
-        buffers: list[Any] = []
+        out = Outgoing(self._passage)
         numbers = self._numbers
         for job in jobs:
             call = job.call
@@ -188,26 +161,32 @@ class ToWorker:
                 number = numbers.setdefault(call, len(numbers))
                 said.add(number)
                 assert not isinstance(call.body, Live)
-                calls.append(CallRecord(number, call.label, _written(call.body, buffers)))
-        for job in jobs:
+                calls.append(CallRecord(number, call.label, out.write_to_stay(call.body)))
+        all_inputs: list[Any] = [job.inputs for job in jobs]
+        assert Live not in set(map(type, all_inputs)), "live values cannot be sent"
+        for job, inputs, head in zip(jobs, all_inputs, small(all_inputs), strict=True):
             task, attempt = job.id
-            inputs = job.inputs
-            assert type(inputs) is tuple, "live values cannot be sent"
+            value = None if head is not None else out.write(inputs)
             number = numbers[job.call]
-            limit, alone = job.time_limit, job.alone
-            if _is_small(inputs):
-                made.append(JobRecord(task, attempt, number, inputs[0].head, None, limit, alone))
-            else:
-                value = _written(inputs, buffers)
-                made.append(JobRecord(task, attempt, number, b"", value, limit, alone))
-        return pack(Jobs(calls, made)), buffers
+            rest = job.time_limit, job.alone, job.after, job.needs, job.devices
+            made.append(JobRecord(task, attempt, number, head or b"", value, *rest))
+        return pack(Jobs(calls, made)), out.buffers
 
 
 class FromWorker:
-    """Reads commands in a worker, and writes its reports."""
+    """Reads commands in a worker, and writes its reports.
 
-    def __init__(self) -> None:
+    Args:
+        passage: Where segments come from; None if there is none.
+
+    Attributes:
+        gone: The jobs that came and were not returned, since the passage has lost an input.
+    """
+
+    def __init__(self, passage: Passage | None = None) -> None:
+        self.gone: list[JobId] = []
         self._calls: dict[int, Call] = {}
+        self._may_lose = passage is not None and passage.may_lose
 
     def jobs(self, command: Jobs, buffers: Sequence[Any]) -> list[Job]:
         """Return the jobs of a command.
@@ -215,37 +194,49 @@ class FromWorker:
         Raises:
             ProtocolError: They call what was never sent.
         """
-        deal = _Buffers(buffers)
+        deal = Incoming(buffers)
         for call in command.calls:
             # What was sent before stays the same call.
             self._calls.setdefault(call.number, Call(call.label, deal.value(call.body)))
         made = []
         for job in command.jobs:
-            inputs = (Payload(job.head),) if job.inputs is None else deal.value(job.inputs)
+            after = job.after
+            if job.inputs is None:
+                inputs: Encoded = (Payload(job.head),)
+            else:
+                inputs = deal.value(job.inputs, len(after))
             called = self._calls.get(job.call)
             if called is None:
                 raise ProtocolError(f"job {job.task} calls {job.call}, which was never sent")
+            if job.needs is not None and job.needs.fault():
+                raise ProtocolError(f"job {job.task} needs what cannot be")
             id = (job.task, job.attempt)
-            made.append(Job(id, called, inputs, job.time_limit, job.alone))
+            if deal.missing and self._may_lose:
+                deal.missing = False
+                self.gone.append(id)
+                continue
+            rest = job.time_limit, job.alone, after, job.needs, job.devices
+            made.append(Job(id, called, inputs, *rest))
         return made
 
 
-def encode_report(events: Sequence[Event]) -> Frame:
-    """Return a frame with a worker's events."""
+def encode_report(events: Sequence[Event], passage: Passage | None = None) -> Frame:
+    """Return a frame with a worker's events; `passage` as for `ToWorker`."""
     done: list[DoneRecord] = []
     notes: list[NoteRecord] = []
     rare: list[StartedRecord | LostRecord | SlotsRecord] = []
-    buffers: list[Any] = []
-    for event in events:
+    out = Outgoing(passage)
+    values: list[Any] = [
+        event.reply.outputs
+        if type(event) is Done and type(event.reply) is Ok and not event.reply.files
+        else ()
+        for event in events
+    ]
+    for event, head in zip(events, small(values), strict=True):
         if type(event) is Done:
             task, attempt = event.id
-            reply = event.reply
-            if type(reply) is Ok and not reply.files and _is_small(reply.outputs):  # type: ignore[arg-type]
-                head = reply.outputs[0].head  # type: ignore[index]
-                done.append(DoneRecord(task, attempt, event.seconds, head, None, event.folder))
-            else:
-                wired = _wired(reply, buffers)
-                done.append(DoneRecord(task, attempt, event.seconds, b"", wired, event.folder))
+            wired = None if head is not None else _wired(event.reply, out)
+            done.append(DoneRecord(task, attempt, event.seconds, head or b"", wired, event.folder))
         elif type(event) is Note:
             notes.append(NoteRecord(event.id, event.stream, event.text, event.name))
         elif type(event) is Started:
@@ -254,33 +245,39 @@ def encode_report(events: Sequence[Event]) -> Frame:
             rare.append(LostRecord(*event.id, event.why))
         elif type(event) is Slots:
             rare.append(SlotsRecord(event.count, event.ahead))
-    return pack(ReportRecord(done, notes, rare)), buffers
+    return pack(ReportRecord(done, notes, rare)), out.buffers
 
 
-def _wired(reply: Ok | More | Err, buffers: list[Any]) -> OkRecord | MoreRecord | ErrRecord:
+def _wired(reply: Reply, out: Outgoing) -> OkRecord | MoreRecord | ErrRecord | CutRecord:
+    if type(reply) is Cut:
+        done = None if reply.done is None else _wired(reply.done, out)
+        why = None if reply.why is None else _wired(reply.why, out)
+        return CutRecord(reply.at, done, why)  # type: ignore[arg-type]
     if type(reply) is Ok:
-        return OkRecord(_written(_encoded(reply.outputs), buffers), reply.files)
+        return OkRecord(out.write(_encoded(reply.outputs)), reply.files)
     if type(reply) is More:
         calls = {call: CallRecord(n, call.label, ()) for n, call in enumerate(reply.calls)}
         for call, wired in calls.items():
-            wired.body = _written(_encoded(call.body), buffers)
+            wired.body = out.write(_encoded(call.body))
         tasks = tuple(
             NewTaskRecord(
                 task.call,
                 task.retries,
                 task.timeout,
                 task.is_module,
-                _written((task.inputs,), buffers)[0],
+                out.write((task.inputs,))[0],
                 task.where,
                 task.retry_delay,
+                task.needs,
+                task.priority,
             )
             for task in reply.tasks
         )
-        outputs = _written(_encoded(reply.outputs), buffers)
+        outputs = out.write(_encoded(reply.outputs))
         return MoreRecord(tuple(calls.values()), tasks, outputs, reply.files, reply.passed)
     assert type(reply) is Err
     error = reply.error
-    value = None if error is None else _written(_encoded(error), buffers)
+    value = None if error is None else out.write(_encoded(error))
     return ErrRecord(
         reply.type_name,
         reply.message,
@@ -300,11 +297,16 @@ def _encoded(value: Encoded | Live) -> Encoded:
 
 
 class Reports:
-    """Reads the reports of one worker."""
+    """Reads the reports of one worker.
 
-    def __init__(self) -> None:
+    Args:
+        passage: As for `FromWorker`.
+    """
+
+    def __init__(self, passage: Passage | None = None) -> None:
+        self._may_lose = passage is not None and passage.may_lose
         # A definition is one call for the whole session, whichever task sends it.
-        self._calls: dict[tuple[str, tuple[bytes, ...]], Call] = {}
+        self._calls: dict[tuple[str, tuple[Any, ...]], Call] = {}
 
     def read(self, frame: Frame) -> list[Event]:
         """Return the events of a frame; a job's notes come before its end.
@@ -314,26 +316,32 @@ class Reports:
         """
         head, buffers = frame
         report = _read(_decode_report, head, "report")
-        deal = _Buffers(buffers)
-        events: list[Event] = [
-            Started((one.task, one.attempt), _printable(one.where))
-            for one in report.rare
-            if isinstance(one, StartedRecord)
-        ]
-        events += [Note(note.id, note.stream, note.text, note.name) for note in report.notes]
+        deal = Incoming(buffers)
+        events: list[Event] = []
+        rare = report.rare
+        if rare:
+            begun = [one for one in rare if type(one) is StartedRecord]
+            events += [Started((one.task, one.attempt), _printable(one.where)) for one in begun]
+        if report.notes:
+            events += [Note(note.id, note.stream, note.text, note.name) for note in report.notes]
         for done in report.done:
-            reply = done.reply
-            own = f"-{done.task}.{done.attempt}"
-            if done.folder and not os.path.basename(done.folder).endswith(own):
-                raise ProtocolError(f"a folder that is not of task {done.task}: {done.folder!r}")
+            id, reply = (done.task, done.attempt), done.reply
+            made: Reply
             if reply is not None:
                 made = self._reply(reply, deal)
+                if deal.missing:
+                    deal.missing, made = False, _NOT_RECEIVED
+                    if self._may_lose:
+                        events.append(Lost(id, RESULT_GONE))
+                        continue
             elif done.head:
                 made = Ok((Payload(done.head),))
             else:
                 raise ProtocolError("a value of nothing")
-            events.append(Done((done.task, done.attempt), made, done.seconds, done.folder))
-        for one in report.rare:
+            if done.folder:
+                _check_folder(id, done.folder)
+            events.append(Done(id, made, done.seconds, done.folder))
+        for one in rare:
             if isinstance(one, LostRecord):
                 why = msgspec.structs.replace(one.why, host=_printable(one.why.host))
                 events.append(Lost((one.task, one.attempt), why))
@@ -341,7 +349,13 @@ class Reports:
                 events.append(Slots(one.count, one.ahead))
         return events
 
-    def _reply(self, reply: OkRecord | MoreRecord | ErrRecord, deal: _Buffers) -> Ok | More | Err:
+    def _reply(self, reply: OkRecord | MoreRecord | ErrRecord | CutRecord, deal: Incoming) -> Reply:
+        if type(reply) is CutRecord:
+            done = None if reply.done is None else self._reply(reply.done, deal)
+            why = None if reply.why is None else self._reply(reply.why, deal)
+            if (done is None) == bool(reply.at) or (done is None and why is None):
+                raise ProtocolError(f"a span that was cut at {reply.at}, and does not say how")
+            return Cut(reply.at, done, why)  # type: ignore[arg-type]
         if type(reply) is OkRecord:
             return Ok(deal.value(reply.outputs), reply.files)
         if type(reply) is MoreRecord:
@@ -355,6 +369,8 @@ class Reports:
                     deal.value((task.inputs,), len(reply.tasks))[0],
                     task.where,
                     task.retry_delay,
+                    task.needs,
+                    task.priority,
                 )
                 for task in reply.tasks
             )
@@ -362,6 +378,8 @@ class Reports:
                 raise ProtocolError("a new task that calls what was not sent")
             if any(task.retry_delay and task.retry_delay.fault() for task in tasks):
                 raise ProtocolError("a new task whose attempts are delayed by no number of seconds")
+            if any(task.needs and task.needs.fault() for task in tasks):
+                raise ProtocolError("a new task that needs what cannot be")
             outputs = deal.value(reply.outputs, len(tasks))
             return More(calls, tasks, outputs, reply.files, reply.passed)
         assert type(reply) is ErrRecord

@@ -12,15 +12,18 @@ import msgspec
 from msgspec import Meta
 
 from fancypipe_core._base.backoff import Backoff
-from fancypipe_core.backend import Certificate, JobId, Natural
+from fancypipe_core.backend import Certificate, JobId, Natural, Needs
 
 __all__ = [
     "Adapt",
+    "ByBytes",
     "CallRecord",
     "Cancel",
     "Command",
+    "CutRecord",
     "DoneRecord",
     "ErrRecord",
+    "HandleRecord",
     "JobRecord",
     "Jobs",
     "LostRecord",
@@ -44,12 +47,20 @@ _Slot = Annotated[int, Meta(ge=0, le=1_000_000)]
 _Hole = tuple[Natural, str | None]
 
 
+class HandleRecord(msgspec.Struct, array_like=True, gc=False):
+    place: Natural  # 0 is the head of the payload, n its n-th buffer
+    segment: Natural  # which of the frame's buffers
+    offset: Natural
+    size: Natural
+
+
 class PayloadRecord(msgspec.Struct, array_like=True, gc=False):
     head: bytes
     buffers: Natural
     holes: tuple[_Hole, ...]
     names: tuple[str, ...] | None
     parts: Natural = 0  # of its head, if that is large: the buffers before its own
+    handles: tuple[HandleRecord, ...] = ()  # in shared memory: not among the other buffers
 
 
 ValueRecord = Annotated[tuple[PayloadRecord, ...], Meta(min_length=1)]
@@ -69,6 +80,9 @@ class JobRecord(msgspec.Struct, array_like=True, gc=False):
     inputs: ValueRecord | None
     time_limit: _Limit | None
     alone: bool
+    after: tuple[JobId, ...] = ()
+    needs: Needs | None = None
+    devices: tuple[str, ...] = ()
 
 
 class Adapt(msgspec.Struct, tag="adapt"):
@@ -121,7 +135,11 @@ class Stop(msgspec.Struct, tag="stop"):
     grace: _Seconds = 0.0
 
 
-Command = Setup | Adapt | Jobs | Cancel | Recall | Stop
+class ByBytes(msgspec.Struct, tag="bytes"):
+    """Let no more results go through the passage: what came there could not be read."""
+
+
+Command = Setup | Adapt | Jobs | Cancel | Recall | Stop | ByBytes
 
 
 class OkRecord(msgspec.Struct, tag="ok", array_like=True, gc=False):
@@ -137,6 +155,8 @@ class NewTaskRecord(msgspec.Struct, array_like=True, gc=False):
     inputs: PayloadRecord
     where: str
     retry_delay: Backoff | None = None
+    needs: Needs | None = None
+    priority: Annotated[int, Meta(ge=-1_000_000, le=1_000_000)] = 0
 
 
 class MoreRecord(msgspec.Struct, tag="more", array_like=True, gc=False):
@@ -159,12 +179,18 @@ class ErrRecord(msgspec.Struct, tag="err", array_like=True, gc=False):
     inputs: str
 
 
+class CutRecord(msgspec.Struct, tag="cut", array_like=True, gc=False):
+    at: Natural
+    done: OkRecord | MoreRecord | None
+    why: ErrRecord | None
+
+
 class DoneRecord(msgspec.Struct, array_like=True, gc=False):
     task: Natural
     attempt: Natural
     seconds: _Seconds
     head: bytes
-    reply: OkRecord | MoreRecord | ErrRecord | None
+    reply: OkRecord | MoreRecord | ErrRecord | CutRecord | None
     folder: str
 
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 from fancypipe_core._plugins import discovery
+from fancypipe_core._plugins.blame import make_backend
 from fancypipe_core._settings.session import own_settings
 from fancypipe_core._worker.runner import Runner
 from fancypipe_core.backend import Backend, BackendOptions
@@ -10,8 +14,11 @@ from fancypipe_core.backend import Backend, BackendOptions
 __all__ = ["local_backend"]
 
 
-def local_backend(name: str, workers: int, directory: str) -> Backend:
-    """Return an installed backend, not started, for jobs that come over a channel.
+def local_backend(name: str, workers: int, directory: str) -> Callable[[], Backend]:
+    """Return what makes an installed backend, not started, for jobs that come over a channel.
+
+    It may start workers as soon as it is made: first this process must be what they are to
+    take after, with the client's path and main module.
 
     It gets its settings as in a session, and encoded values also if it shares
     memory with who makes it.
@@ -28,4 +35,4 @@ def local_backend(name: str, workers: int, directory: str) -> Backend:
     plugin = discovery.find(name or discovery.default_backend())
     own = own_settings(plugin)
     options = BackendOptions(workers, directory, lambda: Runner(directory, live=False), own)
-    return discovery.make_backend(plugin, options)
+    return partial(make_backend, plugin, options)

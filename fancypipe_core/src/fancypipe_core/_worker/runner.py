@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Sequence
 from contextvars import Context, Token
 from time import perf_counter
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from fancypipe_core import errors
 from fancypipe_core._base.isolation import ambient
@@ -15,15 +15,19 @@ from fancypipe_core._base.main_module import loading_main
 from fancypipe_core._base.signals import interruptible
 from fancypipe_core._codec import failure, undecodable, unpickler
 from fancypipe_core._codec.exceptions import ExceptionPacker
-from fancypipe_core._codec.pickler import Packed
+from fancypipe_core._codec.pickler import PLAIN, Packed
+from fancypipe_core._codec.rows import Rows
+from fancypipe_core._codec.sharing import Sharer
 from fancypipe_core._codec.values import EncodedValues, LiveValues, assemble
 from fancypipe_core._model import context
 from fancypipe_core._model.input_summary import brief
+from fancypipe_core._model.mapping import SpanEntry
 from fancypipe_core._model.ref import Instance, Ref
 from fancypipe_core._model.scope import Scope, end_fork, scope
 from fancypipe_core._model.task import entry
 from fancypipe_core.backend import (
     Call,
+    Cut,
     Done,
     Err,
     Job,
@@ -37,6 +41,9 @@ from fancypipe_core.backend import (
     Sink,
 )
 
+if TYPE_CHECKING:
+    from fancypipe_core._worker.spans import SpanRunner
+
 __all__ = ["Runner"]
 
 
@@ -46,6 +53,7 @@ class Runner:
     Args:
         directory: The session's folder for temporary files.
         live: Whether values come and go as they are.
+        shares: Whether what is large goes in shared memory; if not `live`.
         interrupted: Tells whether the user has pressed Ctrl-C, so that a
             `KeyboardInterrupt` is no exception of the task.
     """
@@ -55,15 +63,21 @@ class Runner:
         directory: str,
         *,
         live: bool,
+        shares: bool = False,
         interrupted: Callable[[], bool] = lambda: False,
     ) -> None:
-        self._values: EncodedValues | LiveValues = LiveValues() if live else EncodedValues()
+        self._plain = PLAIN if live else frozenset[type]()  # what is handed on as it is
+        sharer = Sharer(remembers=False, here=live) if shares or live else None
+        self._values: EncodedValues | LiveValues = (
+            LiveValues(sharer) if live else EncodedValues(sharer)
+        )
         self._exceptions = ExceptionPacker(self._values, self._let_pass)
         self._interrupted = interrupted
         self._scope = context.TaskScope(directory, self._notify, _run_inline)
         self._context = Context()  # each job has a copy: no variable is set but the scope
         self._context.run(scope.set, self._scope)
-        self._calls: dict[Call, Callable[..., Any]] = {}
+        self._calls: dict[Call, Any] = {}
+        self._spans: SpanRunner | None = None  # once there is a map
         self._unreadable: dict[Call, Err] = {}
         self._sink: Sink | None = None
         self.out_of_memory = False  # whether a task ever was: its process is better replaced
@@ -101,13 +115,18 @@ class Runner:
         scope.reset(token)
         ambient.look()
 
+    def between(self) -> None:
+        """What runs next here must find nothing of what ran, as after `leave` and `enter`."""
+        ambient.look(goes_on=True)
+
     def _run(self, job: Job) -> Reply:
         try:
             call = self._calls.get(job.call) or self._load(job.call)
             inputs = job.inputs
-            args, kwargs, state = self._values.open(
-                inputs.value if isinstance(inputs, Live) else inputs
-            )
+            given = inputs.value if isinstance(inputs, Live) else inputs
+            if type(call) is SpanEntry:
+                return self._run_span(call, self._values.rows(given), job)
+            args, kwargs, state = self._values.open(given)
         except BaseException as error:  # noqa: BLE001 - the user's objects may raise anything
             self._let_pass(error)
             return self._undecodable(job, error)
@@ -116,6 +135,31 @@ class Runner:
             return self._answer(call, args, kwargs, state)
         finally:
             ambient.end(here)
+
+    def _run_span(self, entry: SpanEntry, rows: Rows, job: Job) -> Reply:
+        """Run the elements of a span; a single one is a job like any other."""
+        if self._spans is None:
+            from fancypipe_core._worker.spans import SpanRunner
+
+            self._spans = SpanRunner(
+                self._context,
+                self._scope,
+                self._exceptions,
+                self._values.results,
+                self._let_pass,
+                _end_fork,
+            )
+        results, why = self._spans.run(entry, rows, job.call.label)
+        at = len(results)
+        if why is not None and rows.count == 1:
+            return why
+        done: Ok | More | None = None
+        if at:
+            packed = self._values.pack_results(results)
+            done = self._more(packed) if packed.wants else Ok(packed.body)
+            if at == rows.count:
+                return done
+        return Cut(at, done, why)
 
     def _answer(
         self, call: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any], state: Any
@@ -126,8 +170,13 @@ class Runner:
             self._let_pass(error)
             said = brief(getattr(call, "inputs", ()), args, kwargs)
             return failure.describe(error, self._exceptions.pack, inputs=said)
+        if type(value) in self._plain:
+            return Ok(Live(value))
         try:
-            packed = self._values.pack_result(value)
+            packed = self._values.write_result(value)
+            if not packed.odd:
+                value = None  # what only it held is let go of while it is written
+            packed = self._values.share(packed)
             return self._more(packed) if packed.wants else self._ok(packed, value)
         except BaseException as error:  # noqa: BLE001 - the user's objects may raise anything
             self._let_pass(error)
@@ -144,11 +193,10 @@ class Runner:
         if isinstance(error, KeyboardInterrupt) and self._interrupted() and _in_main_thread():
             raise error
 
-    def _load(self, call: Call) -> Callable[..., Any]:
+    def _load(self, call: Call) -> Any:
         if call in self._unreadable:
             raise errors.DecodeError("it could not be read before")
         body = call.body
-        loaded: Callable[..., Any]
         loaded = body.value if isinstance(body, Live) else entry(unpickler.decode(body))
         self._calls[call] = loaded
         return loaded
@@ -184,7 +232,8 @@ class Runner:
         for instance in numbers.instances:  # grows while we walk it
             definition = instance._definition
             call = calls.setdefault(self._values.call(definition), len(calls))
-            inner = self._values.pack_inputs(instance)
+            assert isinstance(self._values, EncodedValues)  # else it was returned above
+            inner = self._values.pack_whole_inputs(instance)
             assert not isinstance(inner.body, Live)
             places = numbers.places(inner.wants)
             inputs = _with_holes(inner.body[0], places.__getitem__)
@@ -199,6 +248,8 @@ class Runner:
                     inputs,
                     site,
                     options.retry_delay,
+                    options.needs,
+                    options.priority,
                 )
             )
         own = len(packed.wants)
@@ -217,7 +268,7 @@ class Runner:
             self._sink([Note(job.id, stream, text)])
 
 
-def _end_fork(reply: Reply) -> NoReturn:
+def _end_fork(reply: Reply | None) -> NoReturn:
     """End a fork that has come back from its task: it is no worker, and must not report."""
     if not isinstance(reply, Err):
         end_fork()

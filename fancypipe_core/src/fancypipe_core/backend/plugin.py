@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from fancypipe_core._base.declarations import Command
 from fancypipe_core.backend.protocols import API_VERSION, Backend, JobRunner
@@ -25,12 +25,22 @@ class BackendOptions(NamedTuple):
             process; one for each thread.
         settings: The record of `BackendPlugin.settings` with the values in force;
             None for a plugin that has none.
+        workers_given: Whether somebody said how many `workers`; else they are as many as
+            this machine has cores, which says nothing of others.
+        name: The backend's name.
+        session: The session's id: unique, short, fit for a file name.
+        value_disk: Part of the free disk of `directory` that one large value may take there;
+            0 if none may.
     """
 
     workers: int
     directory: str
     runner: Callable[[], JobRunner]
     settings: Any = None
+    workers_given: bool = True
+    name: str = ""
+    session: str = ""
+    value_disk: float = 0.0
 
 
 class BackendPlugin(NamedTuple):
@@ -51,6 +61,12 @@ class BackendPlugin(NamedTuple):
             `status`, then `fancypipe -workertype=NAME` without a pipeline calls it.
         unit: What it counts in `Slots`, for messages: `worker`, or `slot` where one
             worker may have several.
+        handles: Whether its workers can be given memory of the client's, so that
+            payloads may hold `Handle`s; if only some can, see `Handing`.
+        certificates: `exact` if a `Certificate` says what a worker died of, and names its
+            process; `vague` if the backend learns no more than that it is gone.
+        understands: Which of a job's `needs` it honours: `cpus`, `memory`, `gpu`.  Of
+            others the engine tells the user once that tasks run as if they did not have them.
     """
 
     name: str
@@ -63,3 +79,6 @@ class BackendPlugin(NamedTuple):
     settings: type[Any] | None = None
     commands: Mapping[str, Command] = MappingProxyType({})
     unit: str = "worker"
+    handles: bool = False
+    certificates: Literal["exact", "vague"] = "exact"
+    understands: frozenset[str] = frozenset()

@@ -8,16 +8,19 @@ with.
 The rules; the conformance tests have the same numbers:
 
 1.  `start` is called once and first.  A `Slots` event follows within the start
-    limit, or `start` raises `BackendStartError`.
+    limit, or `start` raises `BackendStartError`.  One with `count` 0 says that it is up
+    and has no worker yet; while work waits, there is a worker within the limit.
 2.  `submit` never waits for a job to run and never raises for a job's own fault.
 3.  Each submitted id gets exactly one `Done` or `Lost`, and nothing after it;
     at most one `Started` comes before it.
-4.  The sink may be called from any thread, even from inside `submit`.
+4.  The sink may be called from any thread, even from inside `submit`.  It is given a new
+    sequence of these records each time, with sound fields.
 5.  `cancel` is a wish.  Unknown ids are ignored, repeats do no harm, rule 3 holds.
     So is `recall`, which leaves alone what runs, and ends what has not begun in
     `Lost`, neither started nor guilty.
 6.  A dead worker yields `Lost` for its own job only, with a certificate; then
-    `Slots`, if the capacity changed.
+    `Slots`, if the capacity changed.  Where one was preempted, or its time was up, the
+    reason is `left`, and nobody is guilty.
 7.  The engine keeps at most `count + ahead` jobs submitted.  `ahead` hides
     latency and may be changed at any time by another `Slots`.
 8.  Buffers arrive bit-identical, and nothing is kept after the terminal event.
@@ -25,9 +28,15 @@ The rules; the conformance tests have the same numbers:
     file is left.
 10. `time_limit` is enforced by killing where the backend can kill.  Where it
     cannot, it says so once, by a `Note` on the stream "warning"; or it abandons
-    of the job, reports it as lost by `timeout`, and names what runs on in a note.
+    the job, reports it as lost by `timeout`, and names what runs on in a note.
+11. A follower, a job with `Job.after`, is sent to who is `Following` and nobody else.
+    It begins only after all these have returned values, whose ends are reported
+    before its own, and finds the values in its inputs.  If one of them ends in any
+    other way, or ran elsewhere, or is not known, or there is no room for it, then it
+    ends in `Lost` by `NOT_BEGUN`.  The engine may submit the same id again.
 
-What a backend may have besides: `Driven`, `Patient`, `Watched`, `Forked`, `Adapting`.
+What a backend may have besides: `Driven`, `Selectable`, `Patient`, `Scaling`, `Equipped`,
+`Watched`, `Forked`, `Adapting`, `Following`, `Handing`.
 
 Version of this contract: `API_VERSION`.
 """
@@ -41,6 +50,7 @@ from fancypipe_core.backend.records import (
     Done,
     Job,
     JobId,
+    Needs,
     Note,
     Sink,
 )
@@ -51,9 +61,14 @@ __all__ = [
     "Backend",
     "Driven",
     "Environment",
+    "Equipped",
+    "Following",
     "Forked",
+    "Handing",
     "JobRunner",
     "Patient",
+    "Scaling",
+    "Selectable",
     "Watched",
 ]
 
@@ -115,12 +130,52 @@ class Driven(Backend, Protocol):
 
 
 @runtime_checkable
+class Selectable(Driven, Protocol):
+    """A driven backend whose driver may wait for other things as well, in the same thread."""
+
+    def fileno(self) -> int:
+        """Return a descriptor that is readable while `drive` has something to take."""
+
+    @property
+    def due(self) -> float | None:
+        """When `drive` must be called if nothing comes, on the monotonic clock; None for never."""
+
+
+@runtime_checkable
 class Patient(Backend, Protocol):
     """A backend that may need longer to come up than the setting `backend_start_limit`."""
 
     @property
     def start_limit(self) -> float:
-        """Seconds in which the first `Slots` come, or it says why not."""
+        """Seconds in which the first `Slots` come, or it says why not.
+
+        Also those in which it may be without any worker while work waits; `inf` for no limit.
+        """
+
+
+@runtime_checkable
+class Scaling(Backend, Protocol):
+    """A backend that gets workers as there is work, and lets go of them."""
+
+    def backlog(self, tasks: int) -> None:
+        """Take how many tasks wait for slots, besides the jobs that were submitted.
+
+        Called in the engine's thread when that has changed, so it must not wait.  Tasks of
+        which nobody knows yet whether they can run are counted too: it is what could be
+        run at the same time at most.
+        """
+
+
+@runtime_checkable
+class Equipped(Backend, Protocol):
+    """A backend that knows what its workers can have at most."""
+
+    def lacks(self, needs: Needs) -> str:
+        """Say why no worker, also none that may still come, can ever meet these needs.
+
+        Returns:
+            A phrase, such as `there are 2 cpus`: the task fails with it; empty if one may.
+        """
 
 
 @runtime_checkable
@@ -188,6 +243,32 @@ class Adapting(Backend, Protocol):
         """
 
 
+@runtime_checkable
+class Following(Backend, Protocol):
+    """A backend that takes jobs whose inputs are still being made: see rule 11.
+
+    So a chain of tasks costs no way there and back for each link, and values stay where
+    they were made.
+    """
+
+    @property
+    def follows(self) -> bool:
+        """Whether it does."""
+
+
+@runtime_checkable
+class Handing(Backend, Protocol):
+    """A backend of which some workers can be given memory of the client's, and some cannot.
+
+    Whoever cannot is sent the bytes.  One whose workers all can is not asked: see
+    `BackendPlugin.handles`.
+    """
+
+    @property
+    def hands_on(self) -> bool:
+        """Whether there may be one that can: asked for each input that is large."""
+
+
 class JobRunner(Protocol):
     """Runs jobs, one after the other, in the thread that calls it, between `enter` and `leave`."""
 
@@ -209,6 +290,9 @@ class JobRunner(Protocol):
 
     def leave(self, token: Any) -> None:
         """This thread goes back to what it did before `enter`."""
+
+    def between(self) -> None:
+        """What runs next here must find nothing of what ran, as after `leave` and `enter`."""
 
     def tell(self, notes: Sequence[Note]) -> None:
         """Send notes where those of tasks go."""

@@ -8,15 +8,20 @@ from typing import Annotated, Any
 import msgspec
 
 from fancypipe_core._base.backoff import Backoff
+from fancypipe_core._base.needs import Equipment, Needs
+from fancypipe_core._base.shared_memory import Handle
 
 __all__ = [
     "NOT_BEGUN",
     "Call",
     "Certificate",
+    "Cut",
     "Done",
     "Encoded",
+    "Equipment",
     "Err",
     "Event",
+    "Handle",
     "Hole",
     "Job",
     "JobId",
@@ -24,6 +29,7 @@ __all__ = [
     "Lost",
     "More",
     "Natural",
+    "Needs",
     "NewTask",
     "Note",
     "Ok",
@@ -53,15 +59,16 @@ class Payload(msgspec.Struct, frozen=True, gc=False):
 
     Attributes:
         head: A pickle, protocol 5.  The client reads it as plain data and arrays, in which
-            nothing can run code, unless there is a `!` behind its end.
-        buffers: Its out-of-band buffers, in order.
+            nothing can run code, unless there is a `!` behind its end.  A large one may be
+            a `Handle`.
+        buffers: Its out-of-band buffers, in order; some may be `Handle`s.
         holes: For each reference in the pickle, which value fills it: an index
             into the payloads that come before this one.
         names: For a value that is an `Outputs`: the name of each hole, so that
             one output can be had without the others.
     """
 
-    head: bytes
+    head: bytes | Handle
     buffers: tuple[Any, ...] = ()
     holes: tuple[Hole, ...] = ()
     names: tuple[str, ...] | None = None
@@ -102,6 +109,12 @@ class Job(msgspec.Struct, frozen=True):
         time_limit: Seconds that it may take; None for no limit.
         alone: Run it in a fresh worker with no other job beside it there, where
             you can: it is suspected of killing its workers.
+        after: Jobs whose values it needs and that have not ended, each submitted before
+            it: a *follower*.  The first holes of `inputs`, as many as these are, point
+            to them, the others behind them into `inputs` itself.  Only for `Following`.
+        needs: What it needs while it runs; None for one core and nothing else.
+        devices: Names of the devices that it has to itself, as many as `needs.gpu`: set by
+            who hands them out, a backend or a part of it.
     """
 
     id: JobId
@@ -109,6 +122,13 @@ class Job(msgspec.Struct, frozen=True):
     inputs: Encoded | Live
     time_limit: float | None = None
     alone: bool = False
+    after: tuple[JobId, ...] = ()
+    needs: Needs | None = None
+    devices: tuple[str, ...] = ()
+
+    def with_devices(self, names: tuple[str, ...]) -> Job:
+        """Return the same job, with these devices to itself."""
+        return msgspec.structs.replace(self, devices=names)
 
 
 class NewTask(msgspec.Struct, frozen=True):
@@ -122,6 +142,8 @@ class NewTask(msgspec.Struct, frozen=True):
         inputs: Its inputs.  A hole's index is a position in `More.tasks`.
         where: `file:line` that made it.
         retry_delay: How long its further attempts wait; None if they do not.
+        needs: What it needs while it runs; None for one core and nothing else.
+        priority: Among tasks that are ready, the higher goes first.
     """
 
     call: int
@@ -131,6 +153,8 @@ class NewTask(msgspec.Struct, frozen=True):
     inputs: Payload
     where: str
     retry_delay: Backoff | None = None
+    needs: Needs | None = None
+    priority: int = 0
 
 
 class Ok(msgspec.Struct, frozen=True):
@@ -191,7 +215,21 @@ class Err(msgspec.Struct, frozen=True):
     inputs: str = ""
 
 
-Reply = Ok | More | Err
+class Cut(msgspec.Struct, frozen=True):
+    """A span of a map's elements was not run to its end.
+
+    Attributes:
+        at: How many elements have values.
+        done: Their values; None if there are none.
+        why: How the next one failed; None if it was not begun, since the others took long.
+    """
+
+    at: int
+    done: Ok | More | None
+    why: Err | None
+
+
+Reply = Ok | More | Err | Cut
 
 
 class Certificate(msgspec.Struct, frozen=True, array_like=True):
@@ -199,10 +237,12 @@ class Certificate(msgspec.Struct, frozen=True, array_like=True):
 
     Attributes:
         reason: `signal`, `exit`, `timeout`, `cancelled`, `start`, `protocol` (its
-            channel was closed or spoilt) or `frozen` (it did nothing).
+            channel was closed or spoilt), `frozen` (it did nothing), `left` (it was
+            preempted, or its time was up: nobody is guilty, and no loss is counted) or
+            `gone` (nobody died: what it was given, or its result, could not be read).
         detail: Such as `SIGSEGV` or `exit code 3`.
-        host: The machine's name.
-        pid: The dead process.
+        host: The machine's name; empty if nobody knows.
+        pid: The dead process; 0 if nobody knows.
         started: Whether the job had been begun.
         guilty: Whether the death counts against the job.  False for one that
             only waited in the worker, and for one that was cancelled.
@@ -222,20 +262,29 @@ class Certificate(msgspec.Struct, frozen=True, array_like=True):
 
     def __str__(self) -> str:
         memory = f", peak memory {self.peak_memory / 1e6:.0f} MB" if self.peak_memory else ""
-        return f"{self.detail} (host {self.host}, pid {self.pid}{memory})"
+        return f"{self.detail} ({self.where}{memory})"
+
+    @property
+    def where(self) -> str:
+        """Host and process, in words."""
+        return f"host {self.host}, pid {self.pid}" if self.host else "nobody knows where"
 
 
 NOT_BEGUN = Certificate(
     "cancelled", "cancelled before it began", "", 0, started=False, guilty=False
 )
-"""Why a job is lost that was cancelled or recalled before it began: the answer to `recall`."""
+"""Why a job is lost that was cancelled or recalled before it began: the answer to `recall`.
+
+It is also the answer for a follower that cannot run where its needs are made.
+"""
 
 
 class Slots(msgspec.Struct, frozen=True):
     """How much the backend can do now.
 
     Attributes:
-        count: How many jobs run at the same time.
+        count: How many jobs run at the same time; 0 where no worker is there yet, or none any
+            more: then no jobs are sent.
         ahead: How many more it wants to have waiting, so that no worker idles.
     """
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from fancypipe_core import Outputs, current, task
+from fancypipe_core.testing._pace import is_over
 
 __all__ = ["CRASHES"]
 
@@ -153,9 +154,9 @@ def wait_for(true: Callable[[], bool], limit: float, what: str) -> None:
     Raises:
         TimeoutError: It did not become true within `limit` seconds.
     """
-    until = time.monotonic() + limit
+    begin = time.monotonic()
     while not true():
-        if time.monotonic() > until:
+        if is_over(limit, time.monotonic() - begin):
             raise TimeoutError(f"{what} did not come within {limit:g} s")
         time.sleep(0.002)
 
@@ -268,6 +269,11 @@ def down(n: int) -> Any:
 @task
 def parts(x: float) -> Outputs:
     return Outputs(half=x / 2, double=add(x, x), all=[x, {"deep": x}])
+
+
+@task
+def halves(n: int) -> Outputs:
+    return Outputs(low=n // 2, high=n - n // 2)
 
 
 @task(retries=2)

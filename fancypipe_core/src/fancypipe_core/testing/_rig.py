@@ -9,12 +9,14 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from fancypipe_core._codec.values import EncodedValues, LiveValues
+from fancypipe_core._codec.sharing import sharer_of
+from fancypipe_core._codec.values import Coming, EncodedValues, LiveValues
 from fancypipe_core._model.ref import Instance
-from fancypipe_core._plugins.discovery import make_backend
+from fancypipe_core._plugins.blame import make_backend
 from fancypipe_core._settings.session import own_settings
 from fancypipe_core._worker.runner import Runner
 from fancypipe_core.backend import (
+    NOT_BEGUN,
     BackendOptions,
     BackendPlugin,
     Certificate,
@@ -22,16 +24,20 @@ from fancypipe_core.backend import (
     Driven,
     Err,
     Event,
+    Following,
     Job,
     JobId,
     Live,
     Lost,
     Note,
     Ok,
+    Scaling,
     Slots,
     Started,
 )
+from fancypipe_core.backend.flaws import flaw
 from fancypipe_core.testing import _jobs
+from fancypipe_core.testing._pace import is_over
 from fancypipe_core.testing._rules import broken
 
 if TYPE_CHECKING:
@@ -58,6 +64,7 @@ class Recorder:
         self.submitted: set[JobId] = set()
         self.stopped = False
         self._given: list[tuple[Sequence[Event], tuple[Event, ...]]] = []
+        self._looked = 0  # at so many of these
 
     def sink(self, events: Sequence[Event]) -> None:
         """Take events."""
@@ -73,6 +80,12 @@ class Recorder:
             self.changed.notify_all()
 
     def _take(self, event: object) -> None:
+        wrong = flaw(event)
+        if wrong:
+            self.problems.append(broken(4, f"the sink was given {wrong}"))
+            if isinstance(event, (Done, Lost)) and event.id in self.submitted:
+                self.ends[event.id] = Lost(event.id, NOT_BEGUN)  # nobody is to wait for it
+            return
         if self.stopped:
             self.problems.append(broken(9, f"after stop() had returned came {short(event)}"))
         if isinstance(event, Slots):
@@ -88,8 +101,8 @@ class Recorder:
         elif isinstance(event, (Done, Lost)):
             if self._is_open(event.id, event):
                 self.ends[event.id] = event
-        else:
-            self.problems.append(broken(4, f"the sink was given {event!r}: not an event"))
+            if isinstance(event, Lost) and event.why.reason == "left" and event.why.guilty:
+                self.problems.append(broken(6, f"who left is held to be guilty: {short(event)}"))
 
     def _is_open(self, id: JobId, event: object) -> bool:
         if id not in self.submitted:
@@ -108,14 +121,21 @@ class Recorder:
     def forget(self) -> None:
         """Let go of all events so far, and of the values in them."""
         with self.changed:
-            self._look_at_sequences()
+            self._look_at_sequences(0)
             self._given.clear()
+            self._looked = 0
             for id, end in self.ends.items():
                 if isinstance(end, Done):
                     self.ends[id] = Done(id, Ok(Live(None)), end.seconds)
 
-    def _look_at_sequences(self) -> None:
-        for given, copy in self._given:
+    def reopen(self, id: JobId) -> None:
+        """Let a job that came back not begun be submitted again."""
+        with self.changed:
+            del self.ends[id]
+
+    def _look_at_sequences(self, first: int) -> None:
+        self._looked = len(self._given)
+        for given, copy in self._given[first:]:
             if len(given) != len(copy) or any(
                 a is not b for a, b in zip(given, copy, strict=False)
             ):
@@ -128,15 +148,18 @@ class Recorder:
                 )
                 return
 
-    def check(self) -> None:
+    def check(self, *, last: bool = False) -> None:
         """Raise if a rule was broken so far.
+
+        Args:
+            last: Look again at all that was given, and not only at what is new: once.
 
         Raises:
             AssertionError: It says which, and what was seen.
         """
         __tracebackhide__ = True
         with self.changed:
-            self._look_at_sequences()
+            self._look_at_sequences(0 if last else self._looked)
             problems = self.problems[:3]
         assert not problems, "\n".join(problems)
 
@@ -153,15 +176,22 @@ class Rig:
 
     def __init__(self, plugin: BackendPlugin, workers: int, directory: str, limit: float) -> None:
         self.plugin = plugin
+        self.workers = workers
         self.limit = limit
         self.directory = directory
         live = plugin.shares_memory
         self.recorder = Recorder()
-        self.values = LiveValues() if live else EncodedValues()
         options = BackendOptions(
-            workers, directory, lambda: Runner(directory, live=live), own_settings(plugin)
+            workers,
+            directory,
+            lambda: Runner(directory, live=live),
+            own_settings(plugin),
+            name=plugin.name,
+            session=os.urandom(6).hex(),
         )
         self.backend = make_backend(plugin, options)
+        sharer = sharer_of(plugin, self.backend)
+        self.values = LiveValues(sharer) if live else EncodedValues(sharer)
         self.drive = self.backend.drive if isinstance(self.backend, Driven) else None
         self._next = 0
         self._open = False
@@ -172,6 +202,9 @@ class Rig:
         try:
             self.backend.start(self.recorder.sink)
             self.wait(lambda: bool(self.recorder.slots), 1, "no Slots event")
+            if isinstance(self.backend, Scaling):
+                self.backend.backlog(self.workers)
+            self.wait(lambda: self.slots.count > 0, 1, "work waits, and there was no worker")
         except BaseException:
             self.stop(0.0)
             raise
@@ -188,6 +221,21 @@ class Rig:
         packed = self.values.pack_inputs(instance)
         call = self.values.call(instance._definition)
         return Job((self._next, 1), call, packed.body, time_limit)
+
+    @property
+    def follows(self) -> bool:
+        """Whether the backend takes followers."""
+        return isinstance(self.backend, Following) and self.backend.follows
+
+    def follower(self, instance: Instance[Any], *needs: tuple[Instance[Any], Job]) -> Job:
+        """Return a job whose inputs hold references to these instances, made by these jobs."""
+        self._next += 1
+        packed = self.values.pack_inputs(instance)
+        places = {id(need): Coming(at) for at, (need, _) in enumerate(needs)}
+        inputs = self.values.fill(packed, [places[id(one)] for one in packed.wants], len(needs))
+        call = self.values.call(instance._definition)
+        body = Live(inputs) if self.plugin.shares_memory else inputs
+        return Job((self._next, 1), call, body, after=tuple(job.id for _, job in needs))
 
     def submit(self, *jobs: Job | Instance[Any]) -> list[JobId]:
         """Submit jobs together; return their ids."""
@@ -224,10 +272,10 @@ class Rig:
             AssertionError: It did not come within the limit, or a rule was broken meanwhile.
         """
         __tracebackhide__ = True
-        until = monotonic() + self.limit
+        begin = monotonic()
         while not true():
             self.recorder.check()
-            if monotonic() > until:
+            if is_over(self.limit, monotonic() - begin):
                 raise AssertionError(broken(rule, f"{missing} within {self.limit:g} s"))
             if self.drive is not None:
                 self.drive(0.02)
@@ -241,9 +289,14 @@ class Rig:
         """Wait until these jobs have ended, as a rule promises; return how."""
         __tracebackhide__ = True
         ends = self.recorder.ends
+        rest = iter(ids)
+        now = next(rest, None)
 
         def over() -> bool:
-            return all(id in ends for id in ids)
+            nonlocal now
+            while now is not None and now in ends:  # each is looked at once
+                now = next(rest, None)
+            return now is None
 
         try:
             self.wait(over, rule, "no Done or Lost")
@@ -345,7 +398,7 @@ class Rig:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self.stop(5.0 if kind is None else 0.0)
         if kind is None:
-            self.recorder.check()
+            self.recorder.check(last=True)
 
     @property
     def left_files(self) -> list[str]:
@@ -387,7 +440,7 @@ def short(event: object) -> str:
         reply = event.reply
         what = f"{reply.type_name}: {reply.message}" if isinstance(reply, Err) else ""
         return f"Done({event.id}, {type(reply).__name__}({what[:200]}))"
-    if isinstance(event, Lost):
+    if isinstance(event, Lost) and not flaw(event):
         why = event.why
         return f"Lost({event.id}, {why.reason}: {why}, guilty={why.guilty})"
     return repr(event)[:300]

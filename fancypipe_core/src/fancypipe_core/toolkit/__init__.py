@@ -2,8 +2,9 @@
 
 `Pool` decides which worker runs which job; `Connection` and `ChannelBackend` are the client's end
 of a channel to a worker, `Server` is the worker's; `FuturesBackend` makes a backend of what has
-`submit(function, argument) -> Future`.  The rest is small and said once.  Each is loaded when it
-is asked for.
+`submit(function, argument) -> Future`; `Packer` and `run_packed` are jobs as bytes, for an engine
+with a transport of its own; `shipping` takes a client's code to other machines.  The
+rest is small and said once.  Each is loaded when it is asked for.
 """
 
 from __future__ import annotations
@@ -11,74 +12,122 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fancypipe_core._base.amounts import amounts
+    from fancypipe_core._base.backoff import Backoff
     from fancypipe_core._base.cores import usable_cores
+    from fancypipe_core._base.equipment import this_machine
     from fancypipe_core._base.faults import fault
+    from fancypipe_core._base.grants import THREAD_VARIABLES, own_variables, task_variables
     from fancypipe_core._base.interpreter import interpreter
     from fancypipe_core._base.main_module import main_script, set_main_script
     from fancypipe_core._base.msgpack import pack, unpacker
     from fancypipe_core._base.option_names import several
+    from fancypipe_core._base.shared_memory import memory_descriptors
     from fancypipe_core._base.signals import ignore_ctrl_c
+    from fancypipe_core._base.traces import Traces
     from fancypipe_core._engine.orphans import owned_prefix, sweep_orphans
     from fancypipe_core._wire.channel import SocketChannel
+    from fancypipe_core._wire.local_socket import LocalListener, LocalName, connect_locally
     from fancypipe_core._wire.messages import Adapt, Setup, decode_command
+    from fancypipe_core._wire.passage import OpenPassage, Passage, connect_passage
     from fancypipe_core._worker.inline import InlineBackend
+    from fancypipe_core._worker.kept_values import KeptValues
     from fancypipe_core._worker.local import local_backend
     from fancypipe_core._worker.runner import Runner
     from fancypipe_core.cli import run_command  # the door of the command line
+    from fancypipe_core.toolkit.batch import Packer, run_packed
     from fancypipe_core.toolkit.connection import ChannelBackend, Connection, setup_of
     from fancypipe_core.toolkit.futures import FuturesBackend
     from fancypipe_core.toolkit.server import Server
 
 _HOMES = {
+    "THREAD_VARIABLES": "_base.grants",
     "Adapt": "_wire.messages",
+    "Backoff": "_base.backoff",
     "ChannelBackend": "toolkit.connection",
     "Connection": "toolkit.connection",
     "FuturesBackend": "toolkit.futures",
     "InlineBackend": "_worker.inline",
+    "KeptValues": "_worker.kept_values",
+    "LocalListener": "_wire.local_socket",
+    "LocalName": "_wire.local_socket",
+    "OpenPassage": "_wire.passage",
+    "Packer": "toolkit.batch",
+    "Passage": "_wire.passage",
     "Runner": "_worker.runner",
     "Server": "toolkit.server",
     "Setup": "_wire.messages",
     "SocketChannel": "_wire.channel",
+    "Traces": "_base.traces",
+    "amounts": "_base.amounts",
+    "bytes_of": "_base.needs",
+    "connect_locally": "_wire.local_socket",
+    "connect_passage": "_wire.passage",
     "decode_command": "_wire.messages",
     "fault": "_base.faults",
     "ignore_ctrl_c": "_base.signals",
     "interpreter": "_base.interpreter",
     "local_backend": "_worker.local",
     "main_script": "_base.main_module",
+    "memory_descriptors": "_base.shared_memory",
+    "own_variables": "_base.grants",
     "owned_prefix": "_engine.orphans",
     "pack": "_base.msgpack",
     "run_command": "cli",
+    "run_packed": "toolkit.batch",
     "set_main_script": "_base.main_module",
     "several": "_base.option_names",
+    "show_devices": "_base.equipment",
     "setup_of": "toolkit.connection",
     "sweep_orphans": "_engine.orphans",
+    "task_variables": "_base.grants",
+    "this_machine": "_base.equipment",
     "unpacker": "_base.msgpack",
     "usable_cores": "_base.cores",
 }
 
 __all__ = [
+    "THREAD_VARIABLES",
     "Adapt",
+    "Backoff",
     "ChannelBackend",
     "Connection",
     "FuturesBackend",
     "InlineBackend",
+    "KeptValues",
+    "LocalListener",
+    "LocalName",
+    "OpenPassage",
+    "Packer",
+    "Passage",
     "Runner",
     "Server",
     "Setup",
     "SocketChannel",
+    "Traces",
+    "amounts",
+    "bytes_of",
+    "connect_locally",
+    "connect_passage",
     "decode_command",
     "fault",
     "ignore_ctrl_c",
     "interpreter",
     "local_backend",
     "main_script",
+    "memory_descriptors",
+    "own_variables",
     "owned_prefix",
     "pack",
     "run_command",
+    "run_packed",
     "set_main_script",
     "setup_of",
     "several",
+    "show_devices",
     "sweep_orphans",
+    "task_variables",
+    "this_machine",
     "unpacker",
     "usable_cores",
 ]

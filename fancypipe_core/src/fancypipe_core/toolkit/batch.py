@@ -1,12 +1,19 @@
-"""The worker's side of `FuturesBackend`: what a pool calls, there or in this process."""
+"""Jobs as bytes, for an engine that has a transport of its own.
+
+The client has a `Packer`.  What that makes of jobs goes anywhere, in any way that carries bytes;
+there `run_packed` runs them, and its answer goes back and is read by the `Packer`.
+"""
 
 from __future__ import annotations
 
 import os
+import select
 import socket
 import sys
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
+from tempfile import NamedTemporaryFile
 from time import perf_counter
 from typing import Any
 
@@ -17,17 +24,112 @@ from fancypipe_core._wire import messages
 from fancypipe_core._wire.channel import Frame
 from fancypipe_core._worker.environment import apply
 from fancypipe_core._worker.runner import Runner
-from fancypipe_core.backend import NOT_BEGUN, Event, Job, JobRunner, Lost
+from fancypipe_core.backend import (
+    NOT_BEGUN,
+    Done,
+    Environment,
+    Event,
+    Job,
+    JobRunner,
+    Lost,
+    Started,
+)
+from fancypipe_core.toolkit.connection import setup_of
 
-__all__ = ["answer", "copied", "run_batch", "run_jobs", "this_process"]
+__all__ = ["LIMIT", "Answer", "Packed", "Packer", "answer", "put", "run_jobs", "run_packed", "take"]
 
-_LIMIT = 0.02  # seconds after which a batch begins no more
+LIMIT = 0.02  # seconds after which a batch begins no more
+_AT_ONCE = getattr(select, "PIPE_BUF", 512) // 2  # bytes that a dying process writes or does not
 _here = threading.local()  # what a thread of a worker keeps from batch to batch of a session
 
+Packed = tuple[bytes, str, str, Frame | str, float]
+"""Jobs: the session's setup, the client's process, the folder for large frames, a frame, a limit.
 
-def this_process() -> str:
+The limit is in seconds: when it is over, no more of them are begun.
+"""
+
+Answer = tuple[str, Frame | str]
+"""What came of jobs: the worker's name, and a frame."""
+
+
+class Packer:
+    """Makes bytes of jobs whose values are encoded, and events of what comes back.
+
+    What it makes consists of tuples, lists, texts, `bytes` and `bytearray`.
+
+    Args:
+        directory: The session's folder, `BackendOptions.directory`.
+        folder: For frames that a pipe does not take at once; empty if all go as they are.
+        limit: Seconds after which no more of the jobs that were packed together is begun.
+    """
+
+    def __init__(self, directory: str, folder: str = "", limit: float = LIMIT) -> None:
+        self._folder, self._limit = folder, limit
+        self._setup = setup_of(directory)
+        self._told = messages.encode_command(self._setup)
+        self._writer, self._reports = messages.ToWorker(), messages.Reports()
+
+    def adapt(self, environment: Environment) -> None:
+        """Let the jobs that are packed from now on find this; see `backend.Adapting`."""
+        self._setup.adapt = messages.Adapt(dict(environment.own), environment.folder)
+        self._told = messages.encode_command(self._setup)
+
+    def pack(self, jobs: Sequence[Job]) -> Packed:
+        """Return what `run_packed` takes, in any process that has fancypipe."""
+        frame = put(self._writer.jobs(jobs, whole=True), self._folder)
+        return self._told, _this_process(), self._folder, frame, self._limit
+
+    def unpack(self, answer: Answer) -> list[Event]:
+        """Return what has happened: for each job that was begun, who ran it, and its end.
+
+        Those that were not begun end in `Lost` by `NOT_BEGUN`: the others took long.
+
+        Raises:
+            ProtocolError: It is no answer of `run_packed`.
+        """
+        worker, frame = answer
+        told: list[Event] = []
+        for event in self._reports.read(take(frame)):
+            if isinstance(event, Done):
+                told.append(Started(event.id, worker))
+            told.append(event)
+        return told
+
+
+def _this_process() -> str:
     """Return what no other process has."""
     return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def put(frame: Frame, folder: str) -> Frame | str:
+    """Return a frame as pools can carry it: in a file, if it is large and there is a folder.
+
+    A process pool waits for ever for the rest of what a worker was killed in the middle of.
+    """
+    views = [memoryview(part).cast("B") for part in (frame[0], *frame[1])]
+    if folder and sum(view.nbytes for view in views) > _AT_ONCE:
+        with suppress(OSError):  # the disk is full: the pool carries it
+            os.makedirs(folder, 0o700, exist_ok=True)
+            with NamedTemporaryFile(dir=folder, delete=False) as file:
+                file.write(b" ".join(b"%d" % view.nbytes for view in views) + b"\n")
+                for view in views:
+                    fault("batch.put")
+                    file.write(view)
+            return file.name
+    # Pools pickle in their own ways; this they all can, and it comes back writable.
+    return frame[0], [bytearray(view) for view in views[1:]]
+
+
+def take(put: Frame | str) -> Frame:
+    """Return a frame that was put."""
+    if not isinstance(put, str):
+        return put
+    with open(put, "rb") as file:
+        parts = [bytearray(int(size)) for size in file.readline().split()]
+        for part in parts:
+            file.readinto(part)
+    os.unlink(put)
+    return bytes(parts[0]), parts[1:]
 
 
 def answer(_: None) -> None:
@@ -35,34 +137,33 @@ def answer(_: None) -> None:
     fault("batch.answer")
 
 
-def copied(buffers: Sequence[Any]) -> list[bytearray]:
-    """Pools pickle in their own ways; this they all can, and it comes back writable."""
-    return [bytearray(memoryview(buffer).cast("B")) for buffer in buffers]
-
-
-def run_batch(batch: tuple[bytes, str, bytes, list[bytearray]]) -> Frame:
-    """Run the jobs of a batch; the pool calls this in a worker.
+def run_packed(packed: Packed) -> Answer:
+    """Run jobs, one after the other; called in a worker, and there in one thread at a time or many.
 
     Args:
-        batch: The session's setup, the client's process, and a frame with jobs.
+        packed: What `Packer.pack` made.
+
+    Returns:
+        What `Packer.unpack` reads.
     """
     fault("batch.begin")
-    setup, client, head, buffers = batch
+    setup, client, folder, frame, limit = packed
     if getattr(_here, "setup", None) != setup:
         known = messages.decode_command((setup, []))
         assert isinstance(known, messages.Setup), "a batch without setup"
-        if client != this_process():
+        if client != _this_process():
             _settle_in(known, first=not hasattr(_here, "setup"))
         _here.runner, _here.reader = Runner(known.directory, live=False), messages.FromWorker()
         _here.setup = setup
     notes: list[Event] = []
     _here.runner.connect(notes.extend)
-    command = messages.decode_command((head, buffers))
+    frame = take(frame)
+    command = messages.decode_command(frame)
     assert isinstance(command, messages.Jobs), "a batch that holds no jobs"
-    events = run_jobs(_here.runner, _here.reader.jobs(command, buffers))
-    head, found = messages.encode_report([*notes, *events])
+    events = run_jobs(_here.runner, _here.reader.jobs(command, frame[1]), limit)
+    report = put(messages.encode_report([*notes, *events]), folder)
     fault("batch.report")
-    return head, copied(found)
+    return _this_process(), report
 
 
 def _settle_in(setup: messages.Setup, first: bool) -> None:
@@ -86,10 +187,10 @@ def _outlive(parent: Any) -> None:
     os._exit(0)
 
 
-def run_jobs(runner: JobRunner, jobs: list[Job]) -> list[Event]:
-    """Run jobs until all are done or it takes too long; the others are lost, not begun."""
+def run_jobs(runner: JobRunner, jobs: list[Job], limit: float = LIMIT) -> list[Event]:
+    """Run jobs until all are done or that many seconds are over; the others are lost, not begun."""
     ended: list[Event] = []
-    until = perf_counter() + _LIMIT
+    until = perf_counter() + limit
     token = runner.enter()
     try:
         for job in jobs:

@@ -36,14 +36,9 @@ class SteadyClock:
             pause = gap - self.patience
         self._seen += gap
         self._paused += pause
-        self.now = self.moved
+        self.now = self._seen - self._paused
         return pause
 
     def peek(self, now: float) -> None:
         """It is so late, but what happened meanwhile was not told: no pause is judged by that."""
         self.now = max(self.now, now - self._paused)
-
-    @property
-    def moved(self) -> float:
-        """What it showed when it was moved last."""
-        return self._seen - self._paused

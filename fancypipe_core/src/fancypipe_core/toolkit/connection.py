@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from fancypipe_core._base.main_module import main_script
 from fancypipe_core._wire import messages
 from fancypipe_core._wire.channel import SocketChannel
+from fancypipe_core._wire.passage import Passage
 from fancypipe_core.backend import Done, Event, Job, JobId, Lost
 
 __all__ = ["ChannelBackend", "Connection", "setup_of"]
@@ -36,8 +37,13 @@ class Connection:
     def __init__(self, channel: SocketChannel, control: SocketChannel | None = None) -> None:
         self.channel = channel
         self._control = control
-        self._writer = messages.ToWorker()
-        self._reader = messages.Reports()
+        self.use(channel.passage)
+
+    def use(self, passage: Passage | None) -> None:
+        """Let segments go this way; before the first job."""
+        self.channel.passage = passage
+        self._writer = messages.ToWorker(passage)
+        self._reader = messages.Reports(passage)
 
     def setup(self, setup: messages.Setup) -> None:
         """Send what the worker must know before its first job.
@@ -54,6 +60,12 @@ class Connection:
     def adapt(self, variables: dict[str, str | None], folder: str) -> None:
         """Say what the jobs that are sent from now on are to find."""
         self.channel.send(messages.encode_command(messages.Adapt(variables, folder)))
+
+    def go_by_bytes(self) -> None:
+        """Let no more values go through the passage, in neither direction."""
+        if self.channel.passage is not None:
+            self.channel.passage.close()
+        self.channel.send(messages.encode_command(messages.ByBytes()))
 
     def cancel(self, ids: Sequence[JobId]) -> None:
         """Say that nobody wants these jobs any more."""

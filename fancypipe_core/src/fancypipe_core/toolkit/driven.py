@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from time import monotonic
 
-from fancypipe_core.backend import Event, Job, JobId, Sink
+from fancypipe_core.backend import Event, Job, JobId, Needs, Sink
 from fancypipe_core.toolkit.pool import Pool, Rules
 from fancypipe_core.toolkit.pool import states as to
 
@@ -41,17 +41,29 @@ class DrivenShell:
         """Drop these as far as they have not begun."""
         self._do(self._pool.ask(to.Recall(ids), monotonic()))
 
+    def lacks(self, needs: Needs) -> str:
+        """Say why no worker can ever meet these needs; see `fancypipe_core.backend`."""
+        return self._pool.lacks(needs)
+
     def drive(self, timeout: float | None) -> None:
         """Listen until there is something to tell, for so many seconds; None for no limit."""
         until = None if timeout is None else monotonic() + timeout
         self._told = False
         while True:
-            times = [at for at in (until, self._pool.due, *self._alarms()) if at is not None]
-            seconds = max(0.0, min(times) - monotonic()) if times else None
+            due = self.due
+            if until is not None and (due is None or until < due):
+                due = until
+            seconds = None if due is None else max(0.0, due - monotonic())
             woken, events = self._listen(seconds)
             self._do(self._pool.handle(events, monotonic()))
             if woken or self._told or (until is not None and monotonic() >= until):
                 return
+
+    @property
+    def due(self) -> float | None:
+        """When to come back if nothing happens, on the monotonic clock; None for never."""
+        times = [at for at in (self._pool.due, *self._alarms()) if at is not None]
+        return min(times, default=None)
 
     # ---- for the backend ----
 

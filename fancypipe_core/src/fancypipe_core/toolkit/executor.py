@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Callable
+from concurrent.futures import BrokenExecutor
 from concurrent.futures import Executor as Standard
 from contextlib import suppress
 from multiprocessing import active_children
 from multiprocessing.connection import wait
-from multiprocessing.queues import SimpleQueue
-from time import monotonic
 from typing import Any
 
-from fancypipe_core.backend import Certificate, Job, JobId
+from fancypipe_core.backend import Certificate, Job, JobId, Lost
 from fancypipe_core.toolkit.death import cause_of_death
+from fancypipe_core.toolkit.pool import states as to
 
-__all__ = ["Batch", "Executor", "close_pool", "is_of_processes"]
+__all__ = ["HOST", "Batch", "Executor", "close_pool", "is_of_processes", "said"]
 
-_START = 60.0  # seconds in which a process must have answered
+HOST = socket.gethostname()
 _DYING = 0.1  # seconds in which a dead process is seen to be so
-_THREAD = 0.5  # seconds for the end of a thread that has said that it has nothing more to do
 _INSIDE = 2  # batches of a process pool: one runs, and one is next
 _BELIEVED = {f"concurrent.futures.{name}" for name in ("thread", "interpreter")}
 _starting = threading.Lock()  # so that a new process is that of one pool
@@ -43,31 +43,60 @@ def is_of_processes(pool: Any) -> bool:
     return "concurrent.futures.process" in _homes(pool)
 
 
+def said(error: BaseException) -> str:
+    """Return an error in a line."""
+    return f"{type(error).__name__}: {error}".partition("\n")[0][:500]
+
+
 class Batch:
-    """Jobs that travel together; none for a proof that a worker is up."""
+    """Jobs that travel together; none for a proof that a worker is up.
+
+    Attributes:
+        jobs: The jobs; if one has a time limit that is enforced, it alone.
+        unwanted: What nobody wants any more: these among others.
+        until: When its limit is over, on the monotonic clock; once it was `stopped`, when it
+            must have ended by that; None while it has none, or has not begun.
+        stopped: Why it was stopped: `timeout` or `cancelled`; empty if it was not.
+    """
 
     def __init__(self, jobs: list[Job]) -> None:
         self.jobs = jobs
         self.ids = [job.id for job in jobs]
         self.unwanted: set[JobId] = set()
-        self.future: Any = None
+        self.until: float | None = None
+        self.stopped = ""
 
     @property
     def is_unwanted(self) -> bool:
         """Whether nobody wants any of them."""
         return bool(self.jobs) and self.unwanted.issuperset(self.ids)
 
+    def lost(self, id: JobId, why: str) -> Lost:
+        """Return what a job came to that the batch came back without."""
+        single = len(self.jobs) == 1  # else nobody knows which it was, so nobody is blamed
+        if id in self.unwanted:
+            return Lost(id, Certificate("cancelled", why, "", 0, guilty=False))
+        if self.stopped == "timeout":
+            return Lost(id, Certificate("timeout", why, "", 0))
+        return Lost(id, Certificate("exit", why, "", 0, started=single, guilty=single))
+
 
 class Executor:
-    """A pool that was made; with a process of ours if it is one of the standard library.
+    """A pool that was made.
 
     Args:
         number: The machine's number for it.
         pool: The pool.
         slots: How many jobs it runs at the same time.
-        ask: Tells how many that are now; None if it stays so.
-        close: Closes it; told whether jobs are still running in it.
-        over: Called in another thread when it has ended.
+        close: Ends the pool; told whether jobs are still running in it.
+        ask: Tells how many jobs it runs now; None if that stays so.
+
+    Attributes:
+        is_ours: Whether it is one of the standard library, of one process, which we may kill.
+        is_believed: Whether what runs in it accepts no `cancel()`.
+        is_up: Whether something has come back.
+        waiting: What it is to get.
+        batches: What has not come back, with the futures, in the order of sending.
     """
 
     def __init__(
@@ -75,103 +104,91 @@ class Executor:
         number: int,
         pool: Any,
         slots: int,
-        ask: Callable[[Any], int] | None,
         close: Callable[[Any, bool], None],
-        over: Callable[[Executor], None],
+        ask: Callable[[Any], int] | None,
     ) -> None:
         self.number, self.pool, self.slots = number, pool, slots
-        self._ask, self._close, self._over = ask, close, over
-        # What runs accepts no `cancel()`.  Process pools do not survive one and then a death.
+        self._close, self._ask = close, ask
+        self.is_ours = is_of_processes(pool)
+        # Process pools do not survive one and then a death.
         self.is_believed = bool(_BELIEVED & _homes(pool))
-        self.is_own = is_of_processes(pool)
-        self.is_up = False  # something has come back
-        self.waiting: list[Job] = []  # what it is to get
-        self.batches: dict[Batch, None] = {}  # what has not, in the order of sending
-        self.unsent: list[JobId] = []  # what it did not take
-        self.error: BaseException | None = None  # what it is broken by
-        self._is_doomed = False  # whether its process was killed, so that it will be broken
+        self.is_up = False
+        self.waiting: list[Job] = []
+        self.batches: dict[Batch, Any] = {}
         self._child: Any = None
-        self._born = monotonic()
         self._closing: threading.Thread | None = None
+        self._error = ""
 
     @property
     def is_full(self) -> bool:
         """Whether what comes now had better wait outside, where it can be recalled."""
-        return self._is_doomed or (self.is_own and len(self.batches) >= _INSIDE)
+        is_ending = self._closing is not None
+        return is_ending or (self.is_ours and len(self.batches) >= _INSIDE)
 
-    def size(self) -> int:
-        """Return how many jobs it runs at the same time now."""
-        with suppress(Exception):  # whatever the pool may raise
-            self.slots = self.slots if self._ask is None else max(0, self._ask(self.pool))
-        return self.slots
+    @property
+    def is_in_vain(self) -> bool:
+        """Whether it is a process of ours, and nobody wants what that runs."""
+        return self.is_ours and bool(self.batches) and next(iter(self.batches)).is_unwanted
+
+    def up(self) -> to.Up:
+        """Say how many jobs it runs at the same time now."""
+        if self._ask is not None:
+            with suppress(Exception):  # whatever the pool may raise
+                self.slots = max(0, self._ask(self.pool))
+        return to.Up(self.number, self.slots)
 
     def submit(self, function: Callable[[Any], Any], argument: Any) -> Any:
-        """Call a function in a worker; return the future, or raise what the pool is broken by."""
-        if self.error is not None:
-            raise self.error
-        if self._child is not None or not self.is_own:
+        """Call a function in a worker; return the future."""
+        if not self.is_ours or self._child is not None:
+            if self.is_ours and self._child.exitcode is not None:  # its pool may not know
+                raise BrokenExecutor("its process is dead")
             return self.pool.submit(function, argument)
         with _starting:
             before = set(active_children())
             future = self.pool.submit(function, argument)
             new = set(active_children()) - before
-        self._child = new.pop() if len(new) == 1 else None
+        self._child = new.pop() if len(new) == 1 else None  # else somebody else starts some, too
         return future
 
-    def fault(self) -> str:
-        """Say what is wrong with a pool that says nothing, and never will; else nothing.
+    def close(self, kill: bool, error: str) -> None:
+        """Begin to close it, in a thread: it may never come back from that.
 
-        Those of the standard library miss a death in the middle of a report.
+        Args:
+            kill: Whether its process is not to end by itself.
+            error: What it is broken by; empty if it is not.
         """
-        # Whom we have killed may have had nothing left to break with: no future says so.
-        if self.error is not None or self._child is None or not (self.batches or self._is_doomed):
-            return ""
-        if self._child.exitcode:
-            return "a process of the pool has died, and it did not say so"
-        late = not self.is_up and monotonic() > self._born + _START
-        return f"no answer within {_START:g} s" if late else ""
-
-    def kill_unwanted(self) -> None:
-        """Kill our process if nobody wants what it runs; the pool is broken then."""
-        if self._child is not None and self.batches and next(iter(self.batches)).is_unwanted:
-            self._is_doomed = True
-            self._child.kill()
-
-    def end(self, kill: bool) -> None:
-        """Close the pool, in a thread: it may never come back from that; the next time by force."""
-        # If it is what the pool is broken by, it is dead, or about to be found so.
-        seconds = 0.0 if self.error is None else _DYING
-        if kill and self._child is not None and not wait([self._child.sentinel], seconds):
-            self._child.kill()
-            self._child = None  # how it dies is our own doing
-        if self._closing is None:
-            self._closing = threading.Thread(
-                target=self._end, args=(kill,), name="fancypipe-close", daemon=True
-            )
-            self._closing.start()
-        elif kill and self.is_own:
-            # Its thread may wait for the rest of a report whose sender is dead; while
-            # this process holds the other end too it would never hear that there is no more.
-            for part in list(vars(self.pool).values()):
-                if isinstance(part, SimpleQueue):
-                    part.close()
+        self._error = error
+        # If that is what the pool is broken by, it is dead, or about to be found so.
+        if kill and not self._is_dying(_DYING if error else 0.0):
+            self._kill()
+        self._closing = threading.Thread(
+            target=self._end, args=(kill,), name="fancypipe-close", daemon=True
+        )
+        self._closing.start()
 
     def _end(self, kill: bool) -> None:
         with suppress(Exception):  # it may be broken, or closed already
             self._close(self.pool, kill)
-        self._over(self)
 
-    def certificate(self, host: str) -> Certificate:
-        """Say what a pool that has ended died of."""
-        if self._closing is not None:
-            self._closing.join(_THREAD)
-        child, self._child = self._child, None
+    def bury(self, limit: float) -> Certificate | None:
+        """Return what it died of when it is closed; None if it is not in so many seconds."""
+        assert self._closing is not None, "closed before it is buried"
+        self._closing.join(limit)
+        if self._closing.is_alive():
+            self._kill()
+            self._closing.join(limit)
+        child, self._child = self._child, None  # its descriptors are closed with it
+        if self._closing.is_alive():
+            return None
         if child is None or child.exitcode is None:
-            return Certificate("exit", said(self.error), host, 0)
+            return Certificate("exit", self._error or "its end", "", 0)
         reason = "exit" if child.exitcode >= 0 else "signal"
-        return Certificate(reason, cause_of_death(child.exitcode), host, child.pid)
+        return Certificate(reason, cause_of_death(child.exitcode), HOST, child.pid)
 
+    def _is_dying(self, seconds: float) -> bool:
+        return self._child is not None and bool(wait([self._child.sentinel], seconds))
 
-def said(error: BaseException | None) -> str:
-    """Return an error in a line."""
-    return f"{type(error).__name__}: {error}".partition("\n")[0][:500] if error else "its end"
+    def _kill(self) -> None:
+        if self._child is not None:
+            self._child.kill()
+            self._child = None  # how it dies is our own doing

@@ -19,21 +19,35 @@ from __future__ import annotations
 import os
 import threading
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from functools import partial
 from queue import SimpleQueue
-from typing import NoReturn
+from time import monotonic
+from typing import Any, NoReturn
 
 from fancypipe_core import errors
+from fancypipe_core._base import shared_memory
 from fancypipe_core._base.faults import fault
 from fancypipe_core._wire import messages
 from fancypipe_core._wire.channel import Frame, SocketChannel
+from fancypipe_core._wire.passage import INPUT_GONE
 from fancypipe_core._worker.environment import Caller, apply
-from fancypipe_core.backend import Adapting, Backend, Driven, Event
+from fancypipe_core.backend import (
+    NOT_BEGUN,
+    Adapting,
+    Backend,
+    Driven,
+    Event,
+    Following,
+    Lost,
+    Selectable,
+)
 
 __all__ = ["Server"]
 
 _LAST_WORDS = 5.0  # seconds that a client has to take the last reports
+_LOOK = 60.0  # seconds to wait at most, if there is nothing to do
+_LINGER = 0.02  # seconds for which an idle worker keeps a large value mapped
 _DEAF = 70  # the exit code of a worker that cannot take commands any more
 
 
@@ -49,6 +63,10 @@ class Server:
             ends, so does this process: the client is gone, and a task may run for ever.
         adapt: Takes the variables, set or unset, and the folder that later jobs are to
             find; by default they become those of this process, and the backend is told.
+        wait: Waits, for so many seconds at most, until something may have come over the
+            channel or one of these descriptors is readable, and returns those that are.  With
+            it no thread listens, as long as the backend is served, unless that is driven and
+            has no descriptor.
 
     Attributes:
         recalls: How many recalls `hear` has obeyed.
@@ -61,12 +79,14 @@ class Server:
         adapt: Callable[[dict[str, str | None], str], None] | None = None,
         *,
         waits: bool = True,
+        wait: Callable[[float, Sequence[int]], Container[Any]] | None = None,
     ) -> None:
         self._channel = channel
+        self._wait = wait
         self._has_sender = waits and control is None
         self._control = control
         self._adapt = adapt or self._adapt_process
-        self._jobs = messages.FromWorker()
+        self._jobs = messages.FromWorker(channel.passage)
         self._inbox: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._out: SimpleQueue[Sequence[Event] | None] = SimpleQueue()
         self._sending = threading.Lock()
@@ -76,6 +96,9 @@ class Server:
         self.recalls = 0
         self._backend: Backend
         self._driven: Driven | None = None
+        self._follows = False
+        self._sink = self._out.put if self._has_sender else self._report
+        self._selectable: Selectable | None = None
 
     def serve(self, backend: Backend) -> None:
         """Serve until told to stop, or the client is gone.
@@ -92,19 +115,28 @@ class Server:
         """
         self._backend = backend
         self._driven = backend if isinstance(backend, Driven) else None
+        self._follows = isinstance(backend, Following) and backend.follows
+        self._selectable = backend if isinstance(backend, Selectable) else None
+        if self._driven is not None and self._selectable is None:
+            self._wait = None  # it waits for what we know nothing of
+        if self._control is not None:
+            shared_memory.keep_last()
         work = self._listen if self._control is None else self._obey_at_once
         threads = [threading.Thread(target=work, name="fancypipe-listens", daemon=True)]
         if self._has_sender:
             threads.append(threading.Thread(target=self._send, name="fancypipe-sends", daemon=True))
         try:
-            backend.start(self._out.put if self._has_sender else self._report)
-            for thread in threads:
-                thread.start()
+            backend.start(self._sink)
+            if self._wait is None:
+                for thread in threads:
+                    thread.start()
             while self._grace is None:
                 fault("serve.turn")
                 self._turn()
         finally:
             try:
+                if self._wait is not None and self._error is None:
+                    threads[0].start()  # while the backend ends, which takes its time
                 backend.stop(self._grace or 0.0)
             finally:
                 self._close(threads)
@@ -113,10 +145,14 @@ class Server:
 
     def hear(self) -> None:
         """Wait for a command and obey it: called in the serving thread, if there is `control`."""
+        # The next command may need what the last has mapped.
+        if shared_memory.keeps_any() and not self._channel.comes_within(_LINGER):
+            shared_memory.let_go()
         try:
             self.recalls += isinstance(self._obey(self._channel.receive()), messages.Recall)
         except errors.ChannelError as error:
             self._fail(error)
+        shared_memory.let_go()  # what came has its own
 
     def end(self, grace: float = 0.0) -> None:
         """Serve no longer; called in any thread."""
@@ -127,6 +163,9 @@ class Server:
 
     def _turn(self) -> None:
         """Wait for something to happen, and do what was asked for."""
+        if self._wait is not None:
+            self._select(self._wait)
+            return
         if self._driven is None:
             self._inbox.get()()
             return
@@ -135,7 +174,30 @@ class Server:
         if self._grace is None:
             self._driven.drive(None)
 
+    def _select(self, wait: Callable[[float, Sequence[int]], Container[Any]]) -> None:
+        """Wait for the channel and the backend, both in this thread."""
+        backend, seconds, due = self._selectable, _LOOK, None
+        descriptors: tuple[int, ...] = ()
+        if backend is not None:
+            descriptors, due = (backend.fileno(),), backend.due
+            if due is not None:
+                seconds = max(0.0, min(seconds, due - monotonic()))
+        try:
+            ready = wait(seconds, descriptors)
+            for frame in self._channel.received():
+                self._obey(frame)
+        except Exception as error:  # noqa: BLE001 - raised again when the backend has ended
+            self._fail(error)
+            return
+        while not self._inbox.empty():
+            self._inbox.get_nowait()()
+        if backend is None or self._grace is not None:
+            return
+        if descriptors[0] in ready or (due is not None and due <= monotonic()):
+            backend.drive(0)
+
     def _close(self, threads: Sequence[threading.Thread]) -> None:
+        shared_memory.keep_last(False)
         self._out.put(None)
         if self._has_sender and threads[-1].ident is not None:
             threads[-1].join(_LAST_WORDS)
@@ -157,13 +219,23 @@ class Server:
         command = messages.decode_command(frame)
         backend = self._backend
         if isinstance(command, messages.Jobs):
-            self._ask(partial(backend.submit, self._jobs.jobs(command, frame[1])))
+            jobs = self._jobs.jobs(command, frame[1])
+            if self._jobs.gone:
+                self._sink([Lost(id, INPUT_GONE) for id in self._jobs.gone])
+                self._jobs.gone.clear()
+            if not self._follows and any(job.after for job in jobs):
+                self._sink([Lost(job.id, NOT_BEGUN) for job in jobs if job.after])
+                jobs = [job for job in jobs if not job.after]
+            self._ask(partial(backend.submit, jobs))
         elif isinstance(command, messages.Cancel):
             self._ask(partial(backend.cancel, command.ids))
         elif isinstance(command, messages.Recall):
             self._ask(partial(backend.recall, command.ids))
         elif isinstance(command, messages.Adapt):
             self._ask(partial(self._adapt, command.variables, command.folder))
+        elif isinstance(command, messages.ByBytes):
+            if self._channel.passage is not None:
+                self._channel.passage.close()
         elif isinstance(command, messages.Stop):
             self._ask(partial(self.end, command.grace))
         return command
@@ -174,7 +246,7 @@ class Server:
             what()
             return
         self._inbox.put(what)
-        if self._driven is not None:
+        if self._driven is not None and self._wait is None:
             self._driven.wake()
 
     def _fail(self, error: Exception) -> None:
@@ -184,7 +256,7 @@ class Server:
             self.end()
 
     def _report(self, events: Sequence[Event]) -> None:
-        frame = messages.encode_report(events)
+        frame = messages.encode_report(events, self._channel.passage)
         if self._control is not None:
             fault("child.report")
         with self._sending:
@@ -207,7 +279,7 @@ class Server:
     def _send(self) -> None:
         try:
             while (events := self._out.get()) is not None:
-                self._channel.send(*messages.encode_report(events))
+                self._channel.send(*messages.encode_report(events, self._channel.passage))
         except Exception as error:  # noqa: BLE001 - raised again where the backend is served
             self._ask(partial(self._fail, error))
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from fancypipe_core.backend import Call, Done, Job, Ok
+from collections.abc import Iterable, Sequence
+from typing import Any
 
-__all__ = ["MOST", "Times", "carrying"]
+from fancypipe_core.backend import Call, Done, Handle, Job, Ok
+
+__all__ = ["MOST", "Times"]
 
 MOST = 512
 """So many short jobs wait at a worker for each slot, at most."""
@@ -31,16 +34,43 @@ class Times:
         """Return how many seconds a job of this definition is thought to take."""
         return self._typical.get(call, _UNKNOWN)
 
-    def record(self, call: Call, seconds: float) -> None:
-        """A job of this definition took so many seconds."""
-        typical = self._typical
-        known = typical.get(call)
-        if known is None:
-            # The first says little: it is believed as the next ones say the same.
-            known = _UNKNOWN
-            if len(typical) >= _CALLS:
-                typical.clear()
-        typical[call] = known + _WEIGHT * (min(seconds, _JUMP * known + 1e-6) - known)
+    def filling(self, jobs: Iterable[Job], least: int, seconds: float) -> tuple[int, float]:
+        """Return how many of these jobs fill so many seconds, `least` at least; and how long they.
+
+        They are not looked at any farther than that.
+        """
+        typical, work, count = self._typical, 0.0, 0
+        for job in jobs:
+            if count >= least and work >= seconds:
+                break
+            work += typical.get(job.call, _UNKNOWN)
+            count += 1
+        return count, work
+
+    def learn(self, ended: Sequence[tuple[Job, Done]]) -> None:
+        """These jobs have ended: a call for each would cost more than what it does.
+
+        Large values count as long as they are on the way, there and back.  A job that computes
+        for no time but fills the memory is not short: of such ones no hundreds are to wait at
+        a worker.
+        """
+        typical, total = self._typical, 0.0
+        for job, done in ended:
+            seconds, reply = done.seconds, done.reply
+            for value in (job.inputs, reply.outputs if type(reply) is Ok else ()):
+                if type(value) is tuple:
+                    for payload in value:
+                        if payload.buffers:
+                            seconds += _carrying(payload.buffers)
+            total += seconds
+            known = typical.get(job.call)
+            if known is None:
+                # The first says little: it is believed as the next ones say the same.
+                known = _UNKNOWN
+                if len(typical) >= _CALLS:
+                    typical.clear()
+            typical[job.call] = known + _WEIGHT * (min(seconds, _JUMP * known + 1e-6) - known)
+        self.record_all(total, len(ended))
 
     def record_all(self, seconds: float, jobs: int) -> None:
         """So many jobs of any kind took so many seconds in all."""
@@ -52,16 +82,8 @@ class Times:
         return max(1, min(MOST, int(seconds / max(self.mean, 1e-7))))
 
 
-def carrying(job: Job, done: Done) -> float:
-    """Return how many seconds the large values of a job are on the way, there and back.
-
-    A job that computes for no time but fills the memory is not short: of such ones no
-    hundreds are to wait at a worker.
-    """
-    reply, size = done.reply, 0
-    for value in (job.inputs, reply.outputs if type(reply) is Ok else ()):
-        if type(value) is tuple:
-            for payload in value:
-                if payload.buffers:
-                    size += sum(memoryview(buffer).nbytes for buffer in payload.buffers)
-    return size / _BANDWIDTH if size else 0.0
+def _carrying(buffers: Sequence[Any]) -> float:
+    """Return for how many seconds these are on the way."""
+    # What is in shared memory is counted as well: it is written, and fills the memory.
+    sizes = [one.size if type(one) is Handle else memoryview(one).nbytes for one in buffers]
+    return sum(sizes) / _BANDWIDTH

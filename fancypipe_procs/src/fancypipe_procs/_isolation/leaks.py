@@ -10,6 +10,7 @@ import time
 from contextlib import suppress
 from typing import NamedTuple
 
+from fancypipe_core.toolkit import memory_descriptors
 from fancypipe_procs._limits import Limits
 
 __all__ = ["Leftovers", "adopt_orphans", "kill_children"]
@@ -83,7 +84,8 @@ class Leftovers:
         # A new one gets the lowest free number: so the others need not be counted each time.
         if _lowest_free() - self._descriptors < most:
             return ""
-        left = _open_descriptors() - self._descriptors
+        # Values in shared memory have descriptors too, which go with them.
+        left = _open_descriptors() - self._descriptors - memory_descriptors()
         if left < most:
             return ""
         if "descriptors" not in self._told:

@@ -32,6 +32,7 @@ class Isolation:
         self._surroundings = Surroundings()
         self._leftovers = Leftovers(Limits())
         self.is_due = self._surroundings.is_due
+        self.rested = self._surroundings.rested
 
     def put_right(self, label: str, idle: bool) -> Found:
         """Put back what tasks have changed, and look at what they have left.

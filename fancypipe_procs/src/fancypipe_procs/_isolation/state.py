@@ -18,6 +18,7 @@ import signal
 import sys
 import threading
 import time
+from _thread import _count as _count_threads  # also those that no `Thread` stands for
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from time import perf_counter
@@ -134,6 +135,8 @@ class Surroundings:
         self._descriptors = [(number, os.dup(number), _identity(number)) for number in (1, 2)]
         self._traces = _traces()
         self._looked = perf_counter()
+        self._threads = _count_threads()
+        self._is_alone = True  # whether no thread of tasks was there at the last look
         self._variables = _watch_all(self._touched)
 
     def is_due(self) -> bool:
@@ -149,6 +152,11 @@ class Surroundings:
             or self._path != self._entries
             or perf_counter() - self._looked > _OFTEN
         )
+
+    def rested(self) -> None:
+        """No task ran since somebody looked: nothing has changed, unless there were threads."""
+        if self._is_alone and _count_threads() <= self._threads:
+            self._looked = perf_counter()
 
     def adapt(self, variables: Mapping[str, str | None], folder: str) -> None:
         """Change how it is to be: variables, set or unset, and the folder, if it is there."""
@@ -170,8 +178,10 @@ class Surroundings:
     def put_back(self) -> list[str]:
         """Make all as it was; return what could not be."""
         os.environ = self._environ  # noqa: B003 - it is the one that it was
-        failed = [aspect.name for aspect in list(self._touched) if not aspect.restore()]
-        self._touched.clear()  # also what putting back has touched
+        failed: list[str] = []
+        if self._touched:
+            failed += [aspect.name for aspect in list(self._touched) if not aspect.restore()]
+            self._touched.clear()  # also what putting back has touched
         if self._folder is not None and _folder() != self._folder:
             try:
                 self._chdir(self._folder)
@@ -186,6 +196,7 @@ class Surroundings:
             failed.append("the standard streams")
         if not faulthandler.is_enabled():
             faulthandler.enable(all_threads=False)
+        self._is_alone = _count_threads() <= self._threads
         self._looked = perf_counter()
         return failed
 
@@ -201,14 +212,16 @@ class Surroundings:
         self._modules = modules
 
     def _put_back_streams(self) -> bool:
+        closed = False
         for name, stream in self._streams:
             setattr(sys, name, stream)
+            closed = closed or (stream is not None and stream.closed)
         for number, kept, identity in self._descriptors:
             if _identity(number) != identity:
                 if _identity(kept) != identity:
                     return False
                 os.dup2(kept, number)
-        return not any(stream is not None and stream.closed for _, stream in self._streams)
+        return not closed
 
 
 _SET_TRACES: tuple[Callable[[Any], object], ...] = (

@@ -17,14 +17,14 @@ from __future__ import annotations
 import getpass
 import os
 import sys
-from collections.abc import Mapping, MutableMapping, MutableSequence
+from collections.abc import Callable, Mapping, MutableMapping, MutableSequence
 from typing import NoReturn, TextIO
 
 from fancypipe_core import errors
 from fancypipe_remote._address import is_loopback
 from fancypipe_remote._auth import secret_file, token
 
-__all__ = ["FILE_VARIABLE", "VARIABLE", "Secret", "check_listening", "find", "scrub"]
+__all__ = ["FILE_VARIABLE", "VARIABLE", "Secret", "check_listening", "find", "scrub", "take"]
 
 VARIABLE = "FANCYPIPE_JOBAUTH"
 FILE_VARIABLE = "FANCYPIPE_JOBAUTH_FILE"
@@ -122,6 +122,24 @@ def find(
             )
         return Secret(text, source, tuple(remarks))
     return _from_user_file(secret_file.user_file(variables), create, remarks)
+
+
+def take(given: str | None, say: Callable[[str], object], *, create: bool = False) -> Secret:
+    """Find the secret for this process: who reads its arguments does not, and remarks are said.
+
+    Args:
+        given: As for `find`.
+        say: Takes a sentence for the user.
+        create: As for `find`.
+
+    Raises:
+        ConfigError: A source cannot be read or holds no secret, or there is none.
+    """
+    secret = find(given, create=create)
+    scrub(given, sys.argv)
+    for remark in secret.remarks:
+        say(remark)
+    return secret
 
 
 def scrub(given: str | None, argv: MutableSequence[str]) -> None:

@@ -57,7 +57,7 @@ def write(path: str, text: str, *, replace: bool = False) -> bool:
     folder = os.path.dirname(os.path.abspath(path))
     try:
         os.makedirs(folder, mode=0o700, exist_ok=True)
-    except OSError as error:
+    except OSError as error:  # also that it is a file
         raise errors.ConfigError(f"{path}: cannot be written: {error.strerror}") from None
     try:
         # Made with O_EXCL and mode 0600, and given its name when it is whole: nobody reads half.

@@ -1,1 +1,1 @@
-"""The client's backend, and its thread for the network."""
+"""The client's backend, and its link."""

@@ -2,18 +2,17 @@
 
 It lives in the engine's thread, as the pool of local processes does.  What is
 decided, the machine decides; the bytes of the connections are carried by
-`Network`, in a thread of its own; what is said on them is the affair of `Hosts`.
+`Network`, which it drives; what is said on them is the affair of `Hosts`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from queue import Empty, SimpleQueue
 from time import monotonic
 
 from fancypipe_core import errors
-from fancypipe_core.backend import BackendOptions, Environment, Note, Sink
+from fancypipe_core.backend import BackendOptions, Environment, Equipment, Note, Sink
 from fancypipe_core.toolkit import several
 from fancypipe_core.toolkit.driven import DrivenShell
 from fancypipe_core.toolkit.pool import Rules
@@ -32,7 +31,7 @@ class RemoteBackend(DrivenShell):
 
     Args:
         options: Of the engine.
-        network: Makes the network's thread; it is given what to call when there is news.
+        network: The link, not started yet.
         wait: Seconds to wait for the first worker.
         away: Seconds without any worker after which a run with work gives up.
     """
@@ -40,7 +39,7 @@ class RemoteBackend(DrivenShell):
     def __init__(
         self,
         options: BackendOptions,
-        network: Callable[[Callable[[], None]], Network],
+        network: Network,
         wait: float,
         away: float,
     ) -> None:
@@ -56,16 +55,27 @@ class RemoteBackend(DrivenShell):
             hung_up=2.0,  # why a connection has ended comes after its end
             first=wait,
             away=away,
+            unmet=away,
+            equipment=lambda: Equipment(0),
             spared=10,
         )
         super().__init__(rules)
         self._told_use: tuple[int, dict[bytes, int]] = (0, {})
         self._warned: set[str] = set()
-        self._network = network(self.wake)
-        self._hosts = Hosts(self._network, options.directory, self._warn)
-        self._woken: SimpleQueue[None] = SimpleQueue()
+        self._network = network
+        self._hosts = Hosts(self._network, options.directory, options.value_disk, self._warn)
 
     # ---- the contract ----
+
+    @property
+    def follows(self) -> bool:
+        """As in `fancypipe_core.backend.Following`."""
+        return True
+
+    @property
+    def hands_on(self) -> bool:
+        """As in `fancypipe_core.backend.Handing`."""
+        return self._hosts.takes_handles
 
     @property
     def start_limit(self) -> float:
@@ -99,38 +109,30 @@ class RemoteBackend(DrivenShell):
         self._sink = None
         for host in self._hosts:
             host.connection.close()
+            host.direct.close()
+        self._network.forget()
 
     def wake(self) -> None:
-        self._woken.put(None)
+        self._network.wake()
 
     def _alarms(self) -> Iterable[float | None]:
         return (self._hosts.next_try,)
 
     def _listen(self, seconds: float | None) -> tuple[bool, list[to.Event]]:
-        woken = self._sleep(seconds)
+        woken = self._network.turn(seconds)
         events = self._hear_all() if woken else []
         return woken, events + [self._hosts.joined(host) for host in self._hosts.connect()]
-
-    def _sleep(self, seconds: float | None) -> bool:
-        """Wait for news; tell whether there are any."""
-        try:
-            self._woken.get(timeout=seconds)
-        except Empty:
-            return False
-        with suppress(Empty):
-            while True:  # one turn takes all that is there
-                self._woken.get_nowait()
-        return True
 
     # ---- what the machine wants ----
 
     def _do(self, actions: Sequence[to.Action]) -> None:
         super()._do(actions)
         self._tell_use()
+        self._network.flush()
 
     def _carry_out(self, action: to.Order, answers: list[to.Event]) -> None:
         if isinstance(action, to.GiveUp):
-            raise self._hopeless()
+            raise self._hopeless() if action.unmet is None else self._unmet(action)
         if (host := self._hosts.get(action.worker)) is not None:
             try:
                 self._do_to(host, action, answers)
@@ -173,8 +175,9 @@ class RemoteBackend(DrivenShell):
     def _hear_all(self) -> list[to.Event]:
         """Take what has come; return what the machine hears."""
         events = self._take_news()
-        for host in self._hosts:
-            while host.socket.readable and not host.has_hung_up:
+        for number in self._network.heard():
+            host = self._hosts.get(number)
+            while host is not None and host.socket.readable and not host.has_hung_up:
                 events += self._hear(host)
         return events
 
@@ -215,6 +218,14 @@ class RemoteBackend(DrivenShell):
 
     # ---- the end ----
 
+    def _unmet(self, action: to.GiveUp) -> errors.FancyPipeError:
+        """Return what a task needs that no worker has."""
+        there = [f"{host.info.host} (pid {host.info.pid}) with {host.has}" for host in self._hosts]
+        return errors.BackendClosed(
+            f"task {action.why} needs {action.unmet}, and no worker that has so much came within "
+            f"{self._away:g} s (the setting away); there are: {'; '.join(sorted(there))}"
+        )
+
     def _hopeless(self) -> errors.FancyPipeError:
         """Return why the run cannot go on."""
         remarks = "".join(f"; {text}" for text in sorted(self._warned))
@@ -248,13 +259,13 @@ class RemoteBackend(DrivenShell):
                 host.connection.ask_to_stop(grace)
         until = monotonic() + _STOP_LIMIT
         # Who has nothing to do has nothing to end, and may be one that never answers.
-        while any(
+        while not self._network.has_failed and any(
             monotonic() < until + (grace if self._pool.jobs(host.number) else 0.0)
             for host in self._hosts
             if not host.has_hung_up
         ):
             with suppress(errors.FancyPipeError):  # whatever it is, it is the end
-                self._sleep(0.1)
+                self._network.turn(0.1)
                 self._hear_all()
         for host in self._hosts:
             self._hosts.close(host)

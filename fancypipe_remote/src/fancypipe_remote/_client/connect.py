@@ -29,10 +29,7 @@ def keys_of(jobauth: str | None, cluster: str, role: str) -> PeerKeys:
     Raises:
         ConfigError: There is no secret, or it cannot be read.
     """
-    secret = _secret.find(jobauth)
-    _secret.scrub(jobauth, sys.argv)
-    for remark in secret.remarks:
-        sys.stderr.write(f"fancypipe: {remark}\n")
+    secret = _secret.take(jobauth, lambda text: sys.stderr.write(f"fancypipe: {text}\n"))
     return PeerKeys(secret, role, cluster)
 
 
@@ -69,8 +66,14 @@ def meet(
         sleep(_BETWEEN_TRIES)
 
 
-def make(options: BackendOptions) -> RemoteBackend:
+def make(
+    options: BackendOptions, kind: Callable[..., RemoteBackend] = RemoteBackend
+) -> RemoteBackend:
     """Return the backend for a session.
+
+    Args:
+        options: With the settings of a client.
+        kind: `RemoteBackend`, or what makes one of a kind derived from it.
 
     Raises:
         UsageError: A setting is not possible.
@@ -84,7 +87,6 @@ def make(options: BackendOptions) -> RemoteBackend:
     def dial(over: Callable[[], bool]) -> Dialer:
         return Dialer(meet(address, keys, settings.wait, over), keys)
 
-    def network(wake: Callable[[], None]) -> Network:
-        return Network(dial, hello("client"), settings.away, wake)
-
-    return RemoteBackend(options, network, settings.wait, settings.away)
+    return kind(
+        options, Network(dial, hello("client"), settings.away), settings.wait, settings.away
+    )

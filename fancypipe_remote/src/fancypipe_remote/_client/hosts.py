@@ -15,15 +15,28 @@ from time import monotonic
 from typing import Any, cast
 
 from fancypipe_core import errors
-from fancypipe_core.backend import Certificate, Environment, Slots
-from fancypipe_core.toolkit import Connection, main_script, setup_of, several
+from fancypipe_core.backend import Certificate, Environment, Equipment, Lost, Needs, Slots
+from fancypipe_core.toolkit import (
+    Backoff,
+    Connection,
+    OpenPassage,
+    main_script,
+    setup_of,
+    several,
+)
 from fancypipe_core.toolkit.pool import states
+from fancypipe_core.toolkit.shipping import (
+    Bundle,
+    FolderPassage,
+    Sharing,
+    ValueFolder,
+    this_platform,
+)
 from fancypipe_remote._client.network import Network, News
+from fancypipe_remote._protocol import greeting as _greeting
 from fancypipe_remote._protocol import messages
-from fancypipe_remote._shipping import greeting as _greeting
-from fancypipe_remote._shipping.bundle import Bundle, this_platform
-from fancypipe_remote._shipping.greeting import Answer, Greeting
-from fancypipe_remote._shipping.shared_buffers import Sharing
+from fancypipe_remote._protocol.greeting import Answer, Folder, Greeting
+from fancypipe_remote._transport.direct import DirectListener
 from fancypipe_remote._transport.stream_socket import StreamSocket
 
 __all__ = ["Host", "Hosts"]
@@ -31,7 +44,7 @@ __all__ = ["Host", "Hosts"]
 _GREETING_LIMIT = 30.0  # seconds that a host process has to come up and answer
 _SLOWEST = 8000.0  # bytes that a link carries in a second at least, for the client's code
 _MOST_FAILURES = 5  # connections to a worker, one after the other, that come to nothing
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 5.0  # seconds between these; the pause doubles
+_PAUSES = Backoff(0.2, ceiling=5.0, jitter=0.0)  # seconds between these
 
 
 class Host:
@@ -42,6 +55,8 @@ class Host:
         number: The connection's, by which the pool machine knows it.
         slots: How many jobs its local backend runs; 0 until it says so.
         answered: Whether it has answered the greeting.
+        is_here: Whether it is on this machine, and has shown it: it has come through our passage.
+        sees_values: Whether large values go by a folder, which it and we see.
         listed: Whether the manager knows of its worker.
         has_hung_up: Whether nothing is read from it any more.
     """
@@ -50,14 +65,21 @@ class Host:
         self.info = info
         self.number = number
         self.socket = socket
-        self.channel = Sharing(cast(Any, socket), blocking=False)
+        self.passage = OpenPassage()
+        self.direct = DirectListener()
+        self.channel = Sharing(cast(Any, socket), blocking=False, passage=self.passage)
         self.connection = Connection(self.channel)
         self.asked = max(1, info.slots)
         self.slots = 0
-        self.answered = self.has_hung_up = False
+        self.answered = self.is_here = self.sees_values = self.has_hung_up = False
         self.listed = True
         self._told: states.Up | None = None
         self._round_trip = 0.0
+
+    @property
+    def has(self) -> str:
+        """What it has for tasks, in words."""
+        return str(Needs(max(1, self.slots), self.info.memory, self.info.devices))
 
     def __str__(self) -> str:
         return f"the worker on {self.info.host} (pid {self.info.pid})"
@@ -71,6 +93,8 @@ class Host:
         """
         for reports in self.connection.reports():
             said = reports
+            if any(type(one) is Lost and one.why.reason == "gone" for one in reports):
+                self.lose_values()
             sizes = [report for report in reports if isinstance(report, Slots)]
             if sizes:
                 self.slots = sizes[-1].count
@@ -80,6 +104,16 @@ class Host:
                     )
                 said = [report for report in reports if not isinstance(report, Slots)]
             events.append(states.Ended(self.number, said))
+
+    def lose_values(self) -> None:
+        """A value that has gone by the folder was not there: from now on all go as bytes.
+
+        Raises:
+            ConnectionLost: It is gone.
+        """
+        if self.sees_values:
+            self.sees_values = False
+            self.connection.go_by_bytes()
 
     def update(self, news: News) -> list[states.Event]:
         """Return what is new about how much it may be sent, and how far away it is."""
@@ -98,7 +132,8 @@ class Host:
             return []
         share = min(self.slots, self.info.share) if self.listed else 0
         # It has processes for all its slots: more than our share would run beside what others run.
-        size = states.Up(self.number, share, not self.listed or share == self.slots)
+        there = Equipment(self.slots, self.info.memory, tuple(map(str, range(self.info.devices))))
+        size = states.Up(self.number, share, not self.listed or share == self.slots, there)
         if size == self._told:
             return []
         self._told = size
@@ -114,7 +149,9 @@ class Host:
 
     def died(self, why: str) -> states.Died:
         """Return what is to be said of its end: all of its jobs may have begun."""
-        certificate = Certificate("host", why or f"{self} is gone", self.info.host, self.info.pid)
+        # A worker that has said that it takes nothing more has left, and no task is to blame.
+        reason = "left" if why == messages.LEAVING or not self.info.slots else "host"
+        certificate = Certificate(reason, why or f"{self} is gone", self.info.host, self.info.pid)
         return states.Died(self.number, certificate, all_begun=True)
 
 
@@ -124,6 +161,7 @@ class Hosts:
     Args:
         network: Carries what is said.
         directory: The session's folder.
+        value_disk: As for `BackendOptions`.
         warn: Takes sentences for the user.
 
     Attributes:
@@ -131,11 +169,15 @@ class Hosts:
         environment: What tasks are to find; None before the first run.
     """
 
-    def __init__(self, network: Network, directory: str, warn: Callable[[str], None]) -> None:
+    def __init__(
+        self, network: Network, directory: str, value_disk: float, warn: Callable[[str], None]
+    ) -> None:
         self.news: News | None = None
         self.environment: Environment | None = None
         self._network = network
         self._directory = directory
+        self._value_disk = value_disk
+        self._values = ValueFolder(_greeting.values_in(directory), 0, value_disk)
         self._warn = warn
         self._script = main_script()
         self._warned_of_code: set[str] = set()
@@ -145,9 +187,17 @@ class Hosts:
         self._unfit: set[bytes] = set()
         self._failures: dict[bytes, int] = {}
         self._try_at: dict[bytes, float] = {}
+        self._may_connect = False  # whether any of that has changed since we looked
 
     def __iter__(self) -> Iterator[Host]:
         return iter(list(self._hosts.values()))
+
+    @property
+    def takes_handles(self) -> bool:
+        """Whether a host is on this machine or sees our folder, or none has said anything yet."""
+        hosts = self._hosts.values()
+        known = [host.is_here or host.sees_values for host in hosts if host.answered]
+        return any(known) or not known
 
     def get(self, number: int) -> Host | None:
         """Return a host; None if it is not connected any more."""
@@ -157,12 +207,9 @@ class Hosts:
         """See what our code is, and leave a file by which workers know our folder."""
         self._bundle = Bundle(self._script)
         os.makedirs(self._directory, mode=0o700, exist_ok=True)
-        with open(self._proof_file, "w", encoding="utf-8") as out:
-            out.write(self._proof)
-
-    @property
-    def _proof_file(self) -> str:
-        return os.path.join(self._directory, "proof")
+        _greeting.prove(self._directory, self._proof)
+        if self._value_disk and not self._values.make():
+            self._value_disk = 0.0
 
     # ---- what the manager says ----
 
@@ -188,6 +235,7 @@ class Hosts:
                 f"the thread for the network has failed: {news.failed!r}"
             ) from news.failed
         self.news = news
+        self._may_connect = True
         for remark in news.remarks:
             self._warn(remark)
         self._unfit |= news.liars
@@ -203,13 +251,17 @@ class Hosts:
     @property
     def next_try(self) -> float | None:
         """When a connection is tried again; None if none is to be."""
-        return min(self._try_at.values(), default=None)
+        return min(self._try_at.values()) if self._try_at else None
 
     def connect(self) -> list[Host]:
         """Connect to the workers that are new, or are to be tried again now; return the hosts."""
+        now = monotonic()
+        next_try = self.next_try
+        if not self._may_connect and (next_try is None or now < next_try):
+            return []
+        self._may_connect = False
         if self.news is None:
             return []
-        now = monotonic()
         self._try_at = {address: at for address, at in self._try_at.items() if at > now}
         passed = self._connected.keys() | self._unfit | self._try_at.keys()
         new = [info for address, info in self.news.workers.items() if address not in passed]
@@ -229,7 +281,11 @@ class Hosts:
         number, socket = self._network.open(info.address, max(1, info.slots))
         host = Host(info, number, socket)
         self._hosts[number] = self._connected[info.address] = host
-        greeting = Greeting(self._bundle.code, self._directory, self._proof, _cwd())
+        passage, direct = host.passage.name, host.direct
+        greeting = Greeting(
+            self._bundle.code, self._directory, self._proof, _cwd(), passage, direct.name,
+            direct.token, number + 1, self._value_disk,
+        )  # fmt: skip
         host.channel.send(_greeting.encode(greeting))
         return host
 
@@ -248,8 +304,10 @@ class Hosts:
             ProtocolError: It sent what cannot be.
         """
         if host.answered:
+            slots = host.slots
             host.take_reports(events)
-            events += host.size()
+            if host.slots != slots:
+                events += host.size()
         else:
             events += self._take_answer(host)
 
@@ -267,6 +325,10 @@ class Hosts:
                 f"the worker on {host.info.host} does not see {self._directory}: files that "
                 "tasks make there cannot be read here; give -tempdir a folder that all see"
             )
+        host.is_here = host.passage.accept()
+        self._network.join(host.number, host.direct)
+        if answer.has_signed:
+            self._share_values(host)
         setup = setup_of(self._directory)
         setup.path = []  # the greeting has said where the code is
         host.connection.setup(setup)
@@ -275,6 +337,14 @@ class Hosts:
         host.answered = True
         self._failures.pop(host.info.address, None)
         return [self.joined(host, shipped)]
+
+    def _share_values(self, host: Host) -> None:
+        """Let values go by the folder, if what the host has written there can be read here."""
+        host.sees_values = self._values.signed(host.number + 1, self._proof) and not host.is_here
+        host.channel.send(_greeting.encode(Folder(host.sees_values)))
+        if host.sees_values:
+            host.passage.close()
+            host.connection.use(FolderPassage(self._values))
 
     def _send_code(self, host: Host, platform: str) -> int:
         """Send the client's code; return how many bytes that are."""
@@ -325,21 +395,29 @@ class Hosts:
                 f"{host} is left out after {failures} connections that ended before they were of "
                 f"use; the last: {why}"
             )
-        pause = min(_FIRST_PAUSE * 2.0 ** (failures - 1), _LONGEST_PAUSE)
-        self._try_at[address] = monotonic() + pause
+        self._try_at[address] = monotonic() + _PAUSES.after(failures)
         return [*events, host.died(why)]
+
+    def let_go(self, host: Host) -> list[states.Event]:
+        """Close the connection to a worker that nobody needs, for good."""
+        self._unfit.add(host.info.address)
+        return self.bury(host, "nobody needs it any more")
 
     def close(self, host: Host) -> None:
         """Close a connection."""
+        self._may_connect = True
         del self._hosts[host.number]
         self._connected.pop(host.info.address, None)
         host.connection.close()
+        host.direct.close()
+        self._values.sweep(host.number + 1)
         self._network.close(host.number, "the client has closed it")
 
     def clear(self) -> None:
         """Leave no file."""
+        self._values.clear()
         with suppress(OSError):
-            os.unlink(self._proof_file)
+            os.unlink(os.path.join(self._directory, "proof"))
             os.rmdir(self._directory)  # unless there is more in it, which is the session's
 
 

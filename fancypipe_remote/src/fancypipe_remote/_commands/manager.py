@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -26,14 +25,17 @@ def manager(settings: ManagerSettings, _words: Sequence[str]) -> int:
     from fancypipe_remote._transport import Listener
 
     address = _address.parse(settings.jobmanager, listening=True)
-    secret = _secret.find(settings.jobauth, create=True)
-    _secret.scrub(settings.jobauth, sys.argv)
-    for remark in (*secret.remarks, *_secret.check_listening(secret, address.host)):
-        log(f"fancypipe manager: {remark}")
+    secret = _secret.take(settings.jobauth, _say, create=True)
+    for remark in _secret.check_listening(secret, address.host):
+        _say(remark)
     listener = Listener(address, ManagerKeys(secret, settings.cluster))
-    served = Manager(listener, lambda line: log(f"fancypipe manager: {line}"))
+    served = Manager(listener, _say)
     served.stop_on_signals()
-    log(f"fancypipe manager: listening on {listener.address}, with the secret from {secret.source}")
+    _say(f"listening on {listener.address}, with the secret from {secret.source}")
     served.run()
-    log("fancypipe manager: stopped")
+    _say("stopped")
     return 0
+
+
+def _say(line: str) -> None:
+    log(f"fancypipe manager: {line}")

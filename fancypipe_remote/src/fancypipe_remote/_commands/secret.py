@@ -64,10 +64,7 @@ def _show_path() -> None:
 
 
 def _export(file: str, settings: SecretSettings) -> None:
-    found = _secret.find(settings.jobauth)
-    _secret.scrub(settings.jobauth, sys.argv)
-    for remark in found.remarks:
-        sys.stderr.write(f"fancypipe: {remark}\n")
+    found = _secret.take(settings.jobauth, lambda text: sys.stderr.write(f"fancypipe: {text}\n"))
     keys.export_worker_key(found, file, settings.cluster)
     sys.stdout.write(f"{file}\n")
 

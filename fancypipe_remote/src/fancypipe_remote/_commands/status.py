@@ -7,17 +7,18 @@ import secrets
 import shutil
 import sys
 import tempfile
-import threading
 from collections.abc import Mapping, Sequence
 from time import monotonic
 
 from fancypipe_core import errors
+from fancypipe_core.backend import Needs
 from fancypipe_core.toolkit import owned_prefix, several
 from fancypipe_remote import _address
 from fancypipe_remote._auth.keys import CLIENT
 from fancypipe_remote._client.connect import keys_of, meet
 from fancypipe_remote._client.network import Network, News
-from fancypipe_remote._protocol.messages import hello
+from fancypipe_remote._protocol.greeting import prove
+from fancypipe_remote._protocol.messages import Worker, hello
 from fancypipe_remote._settings import StatusSettings
 from fancypipe_remote._transport import Dialer
 
@@ -33,24 +34,22 @@ def status(settings: StatusSettings, _words: Sequence[str]) -> int:
     base = os.path.abspath(settings.tempdir or tempfile.gettempdir())
     keys = keys_of(settings.jobauth, settings.cluster, CLIENT)
     found = meet(address, keys, settings.wait)
-    told = threading.Event()
-    network = Network(lambda _over: Dialer(found, keys), hello("client"), _ANSWER, told.set)
+    network = Network(lambda _over: Dialer(found, keys), hello("client"), _ANSWER)
     network.start()
     try:
-        news = _news(network, told, str(address))
-        sees = _who_sees(network, told, news, base)
+        news = _news(network, str(address))
+        sees = _who_sees(network, news, base)
     finally:
         network.stop()
     sys.stdout.write(_text(news, str(address), base, sees))
     return 0
 
 
-def _news(network: Network, told: threading.Event, address: str) -> News:
+def _news(network: Network, address: str) -> News:
     """Wait until the manager has told who is there."""
     until = monotonic() + _ANSWER
     while monotonic() < until:
-        told.wait(max(0.0, until - monotonic()))
-        told.clear()
+        network.turn(max(0.0, until - monotonic()))
         news = network.news()
         if news is None:
             continue
@@ -66,9 +65,7 @@ def _news(network: Network, told: threading.Event, address: str) -> News:
     )
 
 
-def _who_sees(
-    network: Network, told: threading.Event, news: News, base: str
-) -> Mapping[bytes, bool]:
+def _who_sees(network: Network, news: News, base: str) -> Mapping[bytes, bool]:
     """Ask each worker whether it sees a folder that is made for it."""
     try:
         folder = tempfile.mkdtemp(prefix=owned_prefix("status"), dir=base)
@@ -76,20 +73,24 @@ def _who_sees(
         raise errors.UsageError(f"-tempdir={base}: {error.strerror}") from None
     try:
         proof = secrets.token_hex(16)
-        with open(os.path.join(folder, "proof"), "w", encoding="utf-8") as file:
-            file.write(proof)
+        prove(folder, proof)
         for address in news.workers:
             network.look(address, folder, proof)
         seen: Mapping[bytes, bool] = {}
         until = monotonic() + _LOOK
         while not seen.keys() >= news.workers.keys() and (left := until - monotonic()) > 0:
-            told.wait(left)
-            told.clear()
+            network.turn(left)
             newest = network.news()
             seen = newest.seen if newest is not None else seen
         return seen
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _has(info: Worker) -> str:
+    """Return what a worker has besides slots, as far as it says so."""
+    there = Needs(1, info.memory, info.devices)
+    return f"{there}, " if there.names else ""
 
 
 def _text(news: News, address: str, base: str, sees: Mapping[bytes, bool]) -> str:
@@ -110,7 +111,7 @@ def _text(news: News, address: str, base: str, sees: Mapping[bytes, bool]) -> st
         else:
             how = f"sees {base}" if found else f"does not see {base}"
         lines.append(
-            f"  {info.host} (pid {info.pid}): {several(info.slots, 'slot')}, "
+            f"  {info.host} (pid {info.pid}): {several(info.slots, 'slot')}, {_has(info)}"
             f"Python {info.python}, fancypipe-remote {info.fancypipe}, load {info.load:.1f}, {how}"
         )
     if not workers:

@@ -22,6 +22,7 @@ __all__ = ["Manager"]
 
 _MOST_WAITING = 16 * 1024 * 1024  # bytes for one peer; more are dropped, and sent again by the ends
 _TRY_AGAIN = 0.005  # seconds until a peer that was full is tried again
+_LOOK = 0.25  # seconds between looks at how much room there is
 _ROUND = 256  # messages that are taken before what they caused is sent
 
 
@@ -46,6 +47,7 @@ class Manager:
         self._waiter = Waiter(listener, self._waker)
         self._waiting: dict[bytes, _Waiting] = {}
         self._stopping = False
+        self._next_look = 0.0
 
     def run(self) -> None:
         """Serve, until `stop` is called."""
@@ -90,8 +92,15 @@ class Manager:
                 break
             for out in self._router.take(*message, clock.now):
                 self._send(out)
-        for out in self._router.tick(clock.now):
-            self._send(out)
+        if clock.now >= self._router.next_tick:
+            for out in self._router.tick(clock.now):
+                self._send(out)
+        if self._router.log or clock.now >= self._next_look:
+            self._next_look = clock.now + _LOOK
+            self._look()
+
+    def _look(self) -> None:
+        """See to what need not be seen to for each message."""
         self._listener.keep_room_for(len(self._router))
         for line in [*self._router.log, *self._listener.remarks(self._router.links)]:
             self._say(line)

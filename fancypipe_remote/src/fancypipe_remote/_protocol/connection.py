@@ -74,14 +74,7 @@ class Connection:
         Raises:
             ProtocolError: It says what cannot be.
         """
-        if isinstance(message, messages.Close):
-            self.closed = message.why
-        elif isinstance(message, messages.Opened):
-            self._silence = 0
-            if self.peer not in (b"", message.host):
-                raise ProtocolError("its host process is another one than before")
-            self.peer = message.host
-        elif isinstance(message, messages.Segment):
+        if isinstance(message, messages.Segment):
             self._silence = 0
             piece = Piece(
                 message.turn, message.offset, message.taken, message.limit, message.gap,
@@ -90,6 +83,13 @@ class Connection:
             arrived = self.stream.take(piece, now)
             self.round_trip.take(piece.taken, piece.offset + len(data), now)
             return arrived
+        if isinstance(message, messages.Close):
+            self.closed = message.why
+        elif isinstance(message, messages.Opened):
+            self._silence = 0
+            if self.peer not in (b"", message.host):
+                raise ProtocolError("its host process is another one than before")
+            self.peer = message.host
         return b""
 
     def outgoing(self, now: float, *, beat: bool = False) -> list[Parts]:

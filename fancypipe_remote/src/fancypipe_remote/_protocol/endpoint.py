@@ -62,7 +62,7 @@ class _End(Side):
     def _take_from(
         self, sender: bytes, message: messages.BetweenEnds, data: bytes, now: float
     ) -> None:
-        assert not isinstance(message, messages.Look | messages.Seen)
+        assert not isinstance(message, (messages.Look, messages.Seen))
         connection = self._connections.get(message.connection)
         if connection is None or not connection.hears(sender, message):
             self._unknown(sender, message)
@@ -81,7 +81,11 @@ class _End(Side):
         return bool(mine)
 
     def _outgoing(self, now: float, beat: bool) -> list[Parts]:
-        return [parts for one in self.connections for parts in one.outgoing(now, beat=beat)]
+        out: list[Parts] = []
+        for one in self._connections.values():
+            if beat or one.stream.has_pieces:
+                out += one.outgoing(now, beat=beat)
+        return out
 
 
 class ClientSide(_End):
@@ -148,7 +152,8 @@ class ClientSide(_End):
                 self.seen = {**self.seen, sender: message.sees}
             return
         super()._take_from(sender, message, data, now)
-        assert not isinstance(message, messages.Look)
+        if not isinstance(message, messages.Segment):
+            return
         connection = self._connections.get(message.connection)
         seconds = None if connection is None else connection.round_trip.seconds
         if seconds is not None and self.round_trips.get(message.connection) != seconds:

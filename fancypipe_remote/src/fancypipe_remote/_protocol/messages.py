@@ -36,6 +36,7 @@ from fancypipe_remote._release import release
 
 __all__ = [
     "ADDRESS",
+    "LEAVING",
     "MOST_PARTIES",
     "PART",
     "PROTOCOL",
@@ -69,7 +70,7 @@ __all__ = [
     "printable",
 ]
 
-PROTOCOL = (3, 0)
+PROTOCOL = (3, 1)
 """Major and minor version: another major is refused."""
 
 ADDRESS = 16
@@ -77,6 +78,9 @@ ADDRESS = 16
 
 PART = 12 * 1024
 """Bytes of one part at most: a stranger, too, can make the manager hold one."""
+
+LEAVING = "the worker is leaving"
+"""Why a worker closes a connection whose tasks it cannot end: no fault of theirs."""
 
 MOST_PARTS = 64
 """Parts of a message at most."""
@@ -134,6 +138,8 @@ class Hello(msgspec.Struct, tag="hello", array_like=True, frozen=True):
         ticket: Random, new at each start of a process, and told to nobody but the
             manager (a host's is made by its worker): who says it over another link
             is the same party.  Without one a party is known as long as its link.
+        memory: Bytes that a worker has for tasks; 0 if nobody knows.
+        devices: How many devices it has.
     """
 
     role: Role
@@ -144,6 +150,8 @@ class Hello(msgspec.Struct, tag="hello", array_like=True, frozen=True):
     pid: Natural
     slots: Count = 0
     ticket: Annotated[bytes, Meta(max_length=64)] = b""
+    memory: Natural = 0
+    devices: Count = 0
 
 
 class Welcome(msgspec.Struct, tag="welcome", array_like=True, frozen=True):
@@ -224,6 +232,8 @@ class Worker(msgspec.Struct, array_like=True, frozen=True):
         slots: All slots that it has.
         load: The machine's load average over a minute, as it was when this was said.
         share: How many of the slots this client may use now; filled in by the client.
+        memory: Bytes that it has for tasks; 0 if nobody knows.
+        devices: How many devices it has.
     """
 
     address: Address
@@ -234,6 +244,8 @@ class Worker(msgspec.Struct, array_like=True, frozen=True):
     slots: Count
     load: Load
     share: Count = 0
+    memory: Natural = 0
+    devices: Count = 0
 
 
 class Client(msgspec.Struct, array_like=True, frozen=True):

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from fancypipe_remote._protocol import messages
+from fancypipe_remote._protocol.messages import Parts
 
-__all__ = ["News", "Party", "Room", "Times"]
+__all__ = ["Identity", "News", "Out", "Party", "Room", "Times"]
 
 _LISTED = 100  # parties in one message: on a slow link, too, a message takes no long time
 
@@ -26,6 +27,29 @@ class Times(NamedTuple):
     silent: float = 3.0
     unreachable: float = 1.5  # a beat is what shows that there is a new link
     settle: float = 5.0
+
+
+class Out(NamedTuple):
+    """A message to send.
+
+    Attributes:
+        to: The link's name.
+        parts: The message.
+        last: Whether nothing is to be heard of this link any more.
+    """
+
+    to: bytes
+    parts: Parts
+    last: bool = False
+
+
+class Identity(NamedTuple):
+    """What the manager says of itself."""
+
+    manager: str
+    fancypipe: str
+    host: str
+    pid: int
 
 
 class Party:
@@ -72,7 +96,10 @@ class Party:
         who = (self.address, hello.host, hello.pid)
         if hello.role == "client":
             return messages.Client(*who)
-        return messages.Worker(*who, hello.python, hello.fancypipe, self.slots, self.load)
+        return messages.Worker(
+            *who, hello.python, hello.fancypipe, self.slots, self.load,
+            memory=hello.memory, devices=hello.devices,
+        )  # fmt: skip
 
 
 class News(NamedTuple):

@@ -29,44 +29,20 @@ seconds of a monotonic clock that stands still while its process does.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from itertools import chain, islice
-from operator import itemgetter
-from typing import NamedTuple
+from itertools import chain
 
 from fancypipe_core.errors import ProtocolError
 from fancypipe_core.toolkit import several
 from fancypipe_remote._protocol import messages
 from fancypipe_remote._protocol.fair_share import shares
 from fancypipe_remote._protocol.messages import Parts
-from fancypipe_remote._protocol.parties import Party, Room, Times
+from fancypipe_remote._protocol.parties import Identity, Out, Party, Room, Times
 
 __all__ = ["Identity", "Out", "Router"]
 
 _MOST_HOSTS = 30_000  # host processes: nobody is sent a list of them
+_NEVER = float("inf")
 _PACE = 0.0005  # seconds between two batches of news, for each client
-
-
-class Out(NamedTuple):
-    """A message to send.
-
-    Attributes:
-        to: The link's name.
-        parts: The message.
-        last: Whether nothing is to be heard of this link any more.
-    """
-
-    to: bytes
-    parts: Parts
-    last: bool = False
-
-
-class Identity(NamedTuple):
-    """What the manager says of itself."""
-
-    manager: str
-    fancypipe: str
-    host: str
-    pid: int
 
 
 class Router:
@@ -142,8 +118,8 @@ class Router:
     def tick(self, now: float) -> list[Out]:
         """See who is gone, and tell what is new.  Call it at `next_tick`."""
         out: list[Out] = []
-        while (gone := self._next_gone()) is not None and gone[0] <= now:
-            self._remove(*gone[1:])
+        while self._next_gone() <= now:
+            self._remove_quietest(now)
         beat = now >= self._next_beat
         if beat or (self._changed and now >= self._next_news):
             self._next_news = now + _PACE * len(self._clients)
@@ -152,27 +128,32 @@ class Router:
             self._next_beat = now + self.times.beat
         return out
 
-    def _next_gone(self) -> tuple[float, Party, str] | None:
-        """Return who is gone next if nothing comes, when, and why."""
-        found: list[tuple[float, Party, str]] = []
+    def _next_gone(self) -> float:
+        """Return when the next party is gone if nothing comes."""
+        at = _NEVER
+        for party in self._quiet.values():
+            at = party.heard + self.times.silent
+            break
+        for party in self._unreachable.values():
+            at = min(at, (party.unreachable or 0.0) + self.times.unreachable)
+            break
+        return max(at, self._judges_from)
+
+    def _remove_quietest(self, now: float) -> None:
+        """Remove who is gone by now for the longest."""
+        quiet = next(iter(self._quiet.values()))
         silent = self.times.silent
-        for party in islice(self._quiet.values(), 1):
-            why = f"is gone: it sent nothing for {silent:g} s"
-            found.append((max(party.heard + silent, self._judges_from), party, why))
-        for party in islice(self._unreachable.values(), 1):
-            at = (party.unreachable or 0.0) + self.times.unreachable
-            found.append((max(at, self._judges_from), party, "is gone: its connection broke"))
-        return min(found, key=itemgetter(0), default=None)
+        if quiet.heard + silent <= now:
+            self._remove(quiet, f"is gone: it sent nothing for {silent:g} s")
+        else:
+            lost = next(iter(self._unreachable.values()))
+            self._remove(lost, "is gone: its connection broke")
 
     @property
     def next_tick(self) -> float:
         """When `tick` must be called next."""
-        times = [self._next_beat]
-        if (gone := self._next_gone()) is not None:
-            times.append(gone[0])
-        if self._changed:
-            times.append(self._next_news)
-        return min(times)
+        at = min(self._next_beat, self._next_gone())
+        return min(at, self._next_news) if self._changed else at
 
     def stop(self) -> list[Out]:
         """Say bye to all."""

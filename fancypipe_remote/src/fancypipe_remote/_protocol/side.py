@@ -67,24 +67,33 @@ class Side:
         self._out: list[Parts] = []
         self._next_beat = now
         self._number = -1  # of the manager's last news
+        self._has_news = False  # of who is there, or of the manager itself
 
-    def take(self, parts: Parts, now: float) -> None:
+    def take(self, parts: Parts, now: float, *, direct: bool = False) -> None:
         """Take a message.  What cannot be read ends what is between us and its sender.
 
         If that is the manager, it counts as not heard: after a while there is a new link.
+
+        Args:
+            parts: The message.
+            now: The time.
+            direct: Whether it has come past the manager, and so says nothing of its life.
         """
         sender = b""
         try:
             sender = messages.address(parts)
             message = messages.decode(parts, by_manager=False)
             if isinstance(message, self._hears):
-                self.link.heard(now)
+                if not direct:
+                    self.link.heard(now)
                 self._take_from(sender, message, messages.data(parts), now)
             elif isinstance(message, messages.Workers | messages.Clients):
                 self.link.heard(now)
                 if self._is_next(message, now):
+                    self._has_news = True
                     self._take_news(message)
             elif isinstance(message, messages.FromManager):
+                self._has_news = True
                 self.link.take(message, now)
                 if isinstance(message, messages.Welcome):
                     self._number = -1  # it tells all anew
@@ -115,16 +124,27 @@ class Side:
 
     def tick(self, now: float) -> list[Parts]:
         """Return what is to be sent now."""
-        out, self._out = self._out, []
-        out += self.link.tick(now, self._beat())
-        self._look_for_the_missing(now)
         beat = now >= self._next_beat
         if beat:
             self._next_beat = now + self.times.beat
+        out, self._out = self._out, []
+        if now >= self.link.next_tick:
+            out += self.link.tick(now, self._beat())
+            looks = True
+        else:
+            looks = beat or self._has_news
+        if looks:
+            self._has_news = False
+            self._look_for_the_missing(now)
         out += self._outgoing(now, beat)
-        out += self._out
-        self._out = []
+        if self._out:
+            out += self._out
+            self._out = []
         return out
+
+    def hurry(self, now: float) -> None:
+        """Ask the other ends soon what they have: something on the way to them may be lost."""
+        self._next_beat = now
 
     @property
     def next_tick(self) -> float:

@@ -82,7 +82,7 @@ class Stream:
         """How many bytes may be written now."""
         if self._finished:
             return 0
-        return max(0, min(self._acknowledged + self._window, self._limit) - self._written)
+        return min(self._acknowledged + self._window, self._limit) - self._written
 
     def write(self, data: bytes) -> None:
         """Add bytes to send: at most `CHUNK`, and not more than there is room for.
@@ -90,11 +90,12 @@ class Stream:
         Raises:
             ValueError: They are too many, or the stream was finished.
         """
-        if len(data) > min(self.room, CHUNK):
-            raise ValueError(f"{len(data)} bytes for a stream that takes {self.room}")
-        if data:
+        size = len(data)
+        if size > CHUNK or size > self.room:
+            raise ValueError(f"{size} bytes for a stream that takes {self.room}")
+        if size:
             self._queue.append((self._written, data))
-            self._written += len(data)
+            self._written += size
 
     def finish(self) -> None:
         """Nothing more will be written."""
@@ -111,6 +112,11 @@ class Stream:
     def arrived(self) -> int:
         """How many bytes the other end has: whether they become more shows progress."""
         return self._acknowledged
+
+    @property
+    def has_pieces(self) -> bool:
+        """Whether there may be something that must be sent."""
+        return bool(self._queue) or self._must_tell or (self._finished and not self._end_sent)
 
     def pieces(self, now: float) -> list[Piece]:
         """Return what must be sent now.
@@ -161,10 +167,10 @@ class Stream:
 
     def _piece(self, offset: int, data: bytes, *, end: bool = False, asks: bool = False) -> Piece:
         self._must_tell = False
-        self._told_taken = self._position
-        self._told_limit = self._may_send
+        taken = self._told_taken = self._position
+        limit = self._told_limit = self._may_send
         gap, self._gap = self._gap, -1
-        return Piece(self._turn, offset, self._position, self._may_send, gap, end, asks, data)
+        return Piece(self._turn, offset, taken, limit, gap, end, asks, data)
 
     # ---- in ----
 

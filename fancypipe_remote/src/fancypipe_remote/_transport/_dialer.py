@@ -6,8 +6,7 @@ import enum
 import math
 import struct
 import time
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import zmq
 
@@ -19,7 +18,7 @@ from fancypipe_remote._transport._link import (
     Context,
     Socket,
     check,
-    has_message,
+    happened,
     receive_rest,
     set_options,
 )
@@ -58,12 +57,18 @@ class Dialer:
         self._keys = keys
         self._context = zmq.Context(io_threads=1)
         self._full = False
+        self._is_read = False  # whether a message is known to be there
+        self._is_quiet = False  # whether its descriptor tells when there is something new
         self._socket = self._connect()
 
     def receive(self) -> list[bytes] | None:
         """Return the next message, or None if none is there."""
-        while has_message(self._socket):
-            first = self._socket.recv(zmq.NOBLOCK)
+        while self._is_read or happened(self._socket) & READ:
+            self._is_read = self._is_quiet = False
+            try:
+                first = self._socket.recv(zmq.NOBLOCK)
+            except zmq.Again:  # it went with its link
+                continue
             rest = receive_rest(self._socket)
             if rest is not None:
                 return [first, *rest]
@@ -78,6 +83,7 @@ class Dialer:
             ValueError: It is no message: too large, or nothing.
         """
         check(parts)
+        self._is_quiet = False
         try:
             self._socket.send_multipart(parts, zmq.NOBLOCK)
             self._full = False
@@ -95,7 +101,7 @@ class Dialer:
         """
         self.address = address or self.address
         self._socket.close(0)
-        self._full = False
+        self._full = self._is_read = self._is_quiet = False
         self._socket = self._connect()
 
     def close(self, linger: float = 0) -> None:
@@ -107,12 +113,21 @@ class Dialer:
         self._socket.close(round(linger * 1000))
         self._context.term()
 
-    def _sockets(self) -> Iterable[tuple[Any, int]]:
-        return ((self._socket, READ | (WRITE if self._full else 0)),)
+    def _filenos(self) -> tuple[int, ...]:
+        return (self._descriptor,)
+
+    def _happened(self, descriptor: int = -1) -> bool:
+        if self._is_quiet and descriptor < 0:
+            return False  # nobody has used the socket since: what is new makes it readable
+        events = happened(self._socket)
+        self._is_read = bool(events & READ)
+        self._is_quiet = not events & (READ | WRITE if self._full else READ)
+        return not self._is_quiet
 
     def _connect(self) -> Socket:
         socket = _dealer(self._context, self._keys)
         socket.connect(f"tcp://{self.address}")
+        self._descriptor = int(socket.getsockopt(zmq.FD))
         return socket
 
 

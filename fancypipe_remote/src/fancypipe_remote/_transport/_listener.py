@@ -7,8 +7,7 @@ import errno
 import math
 import time
 from collections import OrderedDict, deque
-from collections.abc import Collection, Iterable, Sequence
-from typing import Any
+from collections.abc import Collection, Sequence
 
 import zmq
 
@@ -19,10 +18,11 @@ from fancypipe_remote._transport._descriptors import Descriptors, Idlers
 from fancypipe_remote._transport._link import (
     MAX_PART,
     MAX_PARTS,
+    READ,
     Context,
     Socket,
     check,
-    has_message,
+    happened,
     receive_rest,
     set_options,
 )
@@ -68,6 +68,8 @@ class Listener:
         self._spoke: dict[bytes, int] = {}  # the descriptors of links
         self._idlers = Idlers()
         self._turn = 0
+        self._is_read = False  # whether a message is known to be there
+        self._knocked = True  # whether somebody may wait to be let in
         self._look_again = self._remark_again = 0.0
         try:
             set_options(self._socket)
@@ -81,6 +83,8 @@ class Listener:
             self._socket.setsockopt(zmq.ZAP_DOMAIN, _DOMAIN)
             keys.arm(self._socket)
             self.address = _bind(self._socket, address)
+            sockets = (self._socket, self._doorman.socket)
+            self._both = tuple(int(socket.getsockopt(zmq.FD)) for socket in sockets)
         except BaseException:
             self.close()
             raise
@@ -88,18 +92,25 @@ class Listener:
     def receive(self) -> tuple[bytes, str, list[bytes]] | None:
         """Return `(peer, role, parts)` of the next message, or None if none is there.
 
-        Newcomers are admitted meanwhile, so it is to be called until it returns None.  `peer`
-        names a link, and a peer's next link is another one: who it is, it has to say again.
+        Newcomers that a `Waiter` has seen are admitted meanwhile, so it is to be called until
+        it returns None.  `peer` names a link, and a peer's next link is another one: who it is,
+        it has to say again.
         """
         while True:
             self._turn += 1
             if self._turn % 64 == 0:  # also when messages never end
                 self._doorman.serve()
-            if not has_message(self._socket):
-                if self._doorman.serve():
+            if not self._is_read and not happened(self._socket) & READ:
+                if self._knocked:
+                    self._knocked = False
+                    self._doorman.serve()
                     continue
                 return None
-            first = self._socket.recv(zmq.NOBLOCK, copy=False)
+            self._is_read = False
+            try:
+                first = self._socket.recv(zmq.NOBLOCK, copy=False)
+            except zmq.Again:  # it went with its link
+                continue
             peer = first.bytes
             if peer not in self._spoke:
                 self._spoke[peer] = int(str(first.get("__fd")))
@@ -172,8 +183,14 @@ class Listener:
         self._doorman.close()
         self._context.destroy(0)
 
-    def _sockets(self) -> Iterable[tuple[Any, int]]:
-        return (self._socket, zmq.POLLIN), (self._doorman.socket, zmq.POLLIN)
+    def _filenos(self) -> tuple[int, ...]:
+        return self._both
+
+    def _happened(self, descriptor: int = -1) -> bool:
+        # Who was answered before is not looked for again: the next one makes it readable.
+        self._knocked = self._knocked or descriptor == self._both[1]
+        self._is_read = bool(happened(self._socket) & READ)
+        return self._is_read or self._knocked
 
 
 class _Doorman:
@@ -187,13 +204,10 @@ class _Doorman:
         self.socket.setsockopt(zmq.LINGER, 0)
         self.socket.bind(_ZAP)  # must be there before the first stranger is
 
-    def serve(self) -> bool:
-        """Answer who has asked; tell whether somebody has."""
-        asked = False
-        while has_message(self.socket):
-            asked = True
+    def serve(self) -> None:
+        """Answer who has asked."""
+        while happened(self.socket) & READ:
             self.socket.send_multipart(self._answer(self.socket.recv_multipart(zmq.NOBLOCK)))
-        return asked
 
     def _answer(self, question: list[bytes]) -> list[bytes]:
         version, number, domain, address, _, mechanism, *credentials = [*question, *[b""] * 6]

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import math
+import selectors
 import socket as _socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from typing import Any
-
-import zmq
+from time import monotonic
 
 from fancypipe_remote._transport._dialer import Dialer
-from fancypipe_remote._transport._link import READ, WRITE
 from fancypipe_remote._transport._listener import Listener
 
 __all__ = ["Source", "Waiter", "Waker"]
+
+# One without a descriptor of its own.
+_Selector = getattr(selectors, "PollSelector", selectors.SelectSelector)
+_READ = selectors.EVENT_READ
+_BOTH = selectors.EVENT_READ | selectors.EVENT_WRITE
 
 
 class Waker:
@@ -35,8 +37,8 @@ class Waker:
         self._in.close()
         self._out.close()
 
-    def _sockets(self) -> Iterable[tuple[Any, int]]:
-        return ((self._out.fileno(), READ),)
+    def _filenos(self) -> tuple[int, ...]:
+        return (self._out.fileno(),)
 
     def _calm(self) -> None:
         with suppress(BlockingIOError):
@@ -51,9 +53,10 @@ class Waiter:
 
     def __init__(self, *sources: Listener | Dialer | Waker) -> None:
         self._sources = sources
+        self._links = [source for source in sources if not isinstance(source, Waker)]
         # To register is as dear as to wait, and it is seldom that anything has changed.
-        self._registered: dict[Any, int] = {}
-        self._poller = zmq.Poller()
+        self._asked: tuple[object, ...] = ()  # what is registered
+        self._selector = _Selector()
 
     def wait(
         self,
@@ -69,25 +72,36 @@ class Waiter:
         Args:
             seconds: How long to wait at most; None for ever, for who has a waker.
             reads: Further descriptors to be read, this time.
-            writes: Further descriptors to be written to, this time.
+            writes: Which of them are to be written as well.
         """
-        wanted: dict[Any, int] = dict.fromkeys(reads, READ)
-        for descriptor in writes:
-            wanted[descriptor] = wanted.get(descriptor, 0) | WRITE
-        owners: dict[Any, Source] = {}
-        for source in self._sources:
-            for socket, events in source._sockets():
-                wanted[socket] = events
-                owners[socket] = source
-        if wanted != self._registered:
-            self._registered = wanted
-            self._poller = zmq.Poller()
-            for socket, events in wanted.items():
-                self._poller.register(socket, events)
-        timeout = None if seconds is None else math.ceil(max(0.0, seconds) * 1000)
-        found = self._poller.poll(timeout)
-        ready = list(dict.fromkeys(owners.get(socket, socket) for socket, _ in found))
-        for source in ready:
-            if isinstance(source, Waker):
-                source._calm()
-        return ready
+        self._register(list(reads), list(writes))
+        began = monotonic()
+        left = seconds
+        while True:
+            # libzmq's descriptors only tell that something has changed since somebody looked.
+            ready: list[Source] = [link for link in self._links if link._happened()]
+            found = self._selector.select(0.0 if ready else left)
+            for key, _ in found:
+                source: Source = key.data
+                if isinstance(source, Waker):
+                    source._calm()
+                if source not in ready and (source not in self._links or source._happened(key.fd)):
+                    ready.append(source)
+            if ready or not found:
+                return ready
+            if seconds is not None:
+                left = max(0.0, began + seconds - monotonic())
+
+    def _register(self, reads: Sequence[int], writes: Sequence[int]) -> None:
+        asked = (reads, writes, [link._filenos() for link in self._links])
+        if asked == self._asked:
+            return
+        self._asked = asked
+        for descriptor in list(self._selector.get_map()):
+            self._selector.unregister(descriptor)
+        for descriptor in reads:
+            events = _BOTH if descriptor in writes else _READ
+            self._selector.register(descriptor, events, descriptor)
+        for one in self._sources:
+            for descriptor in one._filenos():
+                self._selector.register(descriptor, _READ, one)

@@ -22,13 +22,16 @@ from queue import Empty, SimpleQueue
 from time import monotonic
 from types import FrameType
 
+from msgspec.structs import replace
+
 from fancypipe_core import errors
+from fancypipe_core.backend import Equipment
 from fancypipe_core.toolkit import interpreter, owned_prefix, sweep_orphans
 from fancypipe_remote._auth.keys import PeerKeys
 from fancypipe_remote._protocol import messages
+from fancypipe_remote._protocol.greeting import sees
 from fancypipe_remote._protocol.link import LinkState
 from fancypipe_remote._protocol.supervisor import Key, Left, Looked, Wanted, WorkerSide
-from fancypipe_remote._shipping.greeting import sees
 from fancypipe_remote._transport import Dialer
 from fancypipe_remote._transport.loop import Loop
 from fancypipe_remote._worker import lifeline as _lifeline
@@ -49,18 +52,16 @@ class _Host:
     Attributes:
         process: The process.
         lifeline: Our end; it is closed when the process is to end.
-        address: The party that it is.
+        address: The party that it is; nobody, before a client has asked for it.
         stopped: Since when it stands still by a signal; 0 if it does not.
         end_at: When it is killed, if it has not ended by then; None while it is to live.
         why: Why it is to end.
     """
 
-    def __init__(
-        self, process: subprocess.Popen[bytes], lifeline: socket.socket, address: bytes
-    ) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], lifeline: socket.socket) -> None:
         self.process = process
         self.lifeline = lifeline
-        self.address = address
+        self.address = b""
         self.stopped = 0.0
         self.end_at: float | None = None
         self.why = ""
@@ -72,33 +73,41 @@ class Worker:
     Args:
         dialer: The link to the manager.
         keys: A worker's, also for host processes.
-        slots: How many jobs run at the same time.
+        there: What it has for tasks; its cores are how many jobs run at the same time.
         backend: The local backend's name.
         base: The folder for temporary files.
         wait: Seconds to seek a manager before it gives up; None for no limit.
         say: Takes lines for the log.
+
+    Attributes:
+        once: Whether it leaves when a client of it has left.
     """
 
     def __init__(
         self,
         dialer: Dialer,
         keys: PeerKeys,
-        slots: int,
+        there: Equipment,
         backend: str,
         base: str,
         wait: float | None,
         say: Callable[[str], None],
     ) -> None:
         sweep_orphans(base)
-        self._slots = slots
+        self.once = False
+        self._slots = there.cpus
         self._backend = backend
         self._folder = tempfile.mkdtemp(prefix=owned_prefix("worker"), dir=base)
         self._say = say
-        self._side = WorkerSide(messages.hello("worker", slots), wait, monotonic())
+        hello = replace(
+            messages.hello("worker", there.cpus), memory=there.memory, devices=len(there.devices)
+        )
+        self._side = WorkerSide(hello, wait, monotonic())
         self._loop = Loop(dialer, self._side)
         self._manager = dialer.address
         self._keys = keys
         self._hosts: dict[Key, _Host] = {}
+        self._spare: _Host | None = None  # it has begun, and waits for a client
         self._looks: dict[bytes, int] = {}  # folders that clients ask for; by client
         self._seen: SimpleQueue[tuple[bytes, bool]] = SimpleQueue()
         self._stops = 0
@@ -120,6 +129,7 @@ class Worker:
                 self._check_link()
             self._drain(grace)
         finally:
+            self._end_the_spare()
             for host in self._hosts.values():
                 _kill(host.process)
             self._loop.close()
@@ -174,6 +184,7 @@ class Worker:
             self._say(
                 f"connected to the manager on {manager.host} (pid {manager.pid}), which took us in"
             )
+            self._keep_a_spare()
 
     def _drain(self, grace: float) -> None:
         if not self._hosts:
@@ -186,13 +197,31 @@ class Worker:
         while self._hosts and clock.now < until and self._stops < 2:
             self._turn()
         for key in self._hosts:
-            self._end(key, "the worker is leaving", _GOODBYE)
+            self._end(key, messages.LEAVING, _GOODBYE)
         while self._hosts and self._stops < 2:
             self._turn()
 
     # ---- host processes ----
 
     def _start(self, key: Key, slots: int) -> None:
+        host, self._spare = self._spare, None
+        if host is None or host.process.poll() is not None:
+            host = self._spawn(key)
+        if host is None:
+            return
+        hello = messages.hello("host")
+        host.address = messages.address_of("host", hello.ticket)
+        self._hosts[key] = host
+        self._say(f"a client connected: host process {host.process.pid}")
+        assignment = Assignment(
+            *self._manager, self._keys.worker_key(), hello, *key, self._backend,
+            max(1, min(slots, self._slots)), self._folder,
+        )  # fmt: skip
+        with contextlib.suppress(errors.ConnectionLost):  # that it is gone is seen later
+            _lifeline.send(host.lifeline, assignment)
+
+    def _spawn(self, key: Key | None = None) -> _Host | None:
+        """Start a host process; for nobody yet, if without a key."""
         ours, theirs = socket.socketpair()
         try:
             process = subprocess.Popen(
@@ -204,19 +233,23 @@ class Worker:
             )
         except OSError as error:
             ours.close()
-            self._side.ended(key, f"no process could be started: {error}")
-            return
+            if key is not None:
+                self._side.ended(key, f"no process could be started: {error}")
+            return None
         finally:
             theirs.close()
-        hello = messages.hello("host")
-        self._hosts[key] = _Host(process, ours, messages.address_of("host", hello.ticket))
-        self._say(f"a client connected: host process {process.pid}")
-        assignment = Assignment(
-            *self._manager, self._keys.worker_key(), hello, *key, self._backend,
-            max(1, min(slots, self._slots)), self._folder,
-        )  # fmt: skip
-        with contextlib.suppress(errors.ConnectionLost):  # that it is gone is seen later
-            _lifeline.send(ours, assignment)
+        return _Host(process, ours)
+
+    def _keep_a_spare(self) -> None:
+        """Have a process ready for the next client, for one takes long to start."""
+        if self._spare is None and not self._stops:
+            self._spare = self._spawn()
+
+    def _end_the_spare(self) -> None:
+        if self._spare is not None:
+            self._spare.lifeline.close()
+            _kill(self._spare.process)
+            self._spare = None
 
     def _hear(self, key: Key, host: _Host) -> None:
         """Take what a host process says: that it is up, or nothing more."""
@@ -226,6 +259,7 @@ class Worker:
             said = b""
         if said:
             self._side.opened(key, host.address)
+            self._keep_a_spare()
             return
         with contextlib.suppress(subprocess.TimeoutExpired):
             host.process.wait(_REAPED)
@@ -240,6 +274,7 @@ class Worker:
             host.end_at = self._loop.clock.now + seconds
             host.why = why
             self._say(f"a client left: {why or 'its run is over'}")
+            self._stops = self._stops or int(self.once)
 
     def _mind(self, now: float) -> None:
         for key, host in list(self._hosts.items()):
@@ -261,9 +296,13 @@ class Worker:
         code, pid = host.process.returncode, host.process.pid
         if host.end_at is None:
             host.lifeline.close()
-            if code:
+            if code == -signal.SIGTERM and self._stops:
+                host.why = messages.LEAVING  # a batch system tells all processes of its job to end
+            elif code:
                 how = f"signal {-code}" if code < 0 else f"exit code {code}"
                 host.why = f"the host process {pid} on {platform.node()} died ({how})"
+            else:
+                self._stops = self._stops or int(self.once)
             self._say(host.why or "a client left: its run is over")
         del self._hosts[key]
         self._side.ended(key, host.why)

@@ -1,19 +1,22 @@
 """The connection of a host process to its client.
 
-There is no thread for the network: who waits for bytes drives the loop meanwhile.  So a
-frame is read in the thread that has received it, and what is written by others goes out
-from there.
+There is no thread for the network: who waits for bytes, or for anything else, drives the
+loop meanwhile.
 """
 
 from __future__ import annotations
 
 import socket
+from collections.abc import Collection, Iterable
 from contextlib import suppress
+from threading import get_ident
+from typing import Any
 
 from fancypipe_core import errors
 from fancypipe_remote._protocol.endpoint import Data, HostSide
 from fancypipe_remote._protocol.link import LinkState
 from fancypipe_remote._transport import Dialer
+from fancypipe_remote._transport.direct import DirectLink
 from fancypipe_remote._transport.loop import Loop
 from fancypipe_remote._transport.stream_socket import StreamSocket
 from fancypipe_remote._worker.lifeline import READY
@@ -35,30 +38,15 @@ class HostSocket(StreamSocket):
 
     def __init__(self, dialer: Dialer, side: HostSide, lifeline: socket.socket) -> None:
         self._loop = Loop(dialer, side)
-        super().__init__(self._loop.waker.wake)
-        self.connection = side.connection
+        super().__init__(side.connection, self._nudge, self.turn)
         self._side = side
         self._lifeline = lifeline
         self._said_ready = False
-
-    def recv(self, size: int, _flags: int = 0) -> bytes:
-        """Wait for bytes; none if there will be no more.
-
-        Raises:
-            VersionMismatch: The manager has refused us.
-        """
-        while not self.readable:
-            self._turn(_TURN)
-        return super().recv(size)
-
-    def shutdown(self, _how: int) -> None:
-        """Let who receives go on."""
-        self.end()
-        self._loop.waker.wake()
+        self._driver = get_ident()  # the thread that drives the loop
 
     def close(self) -> None:
         """Let the client take what was sent, as long as it does, and close the link."""
-        connection, clock = self._side.connection, self._loop.clock
+        connection, clock = self.connection, self._loop.clock
         stream = connection.stream
         arrived, until = -1, 0.0
         with suppress(errors.VersionMismatch):
@@ -67,17 +55,31 @@ class HostSocket(StreamSocket):
                     arrived, until = stream.arrived, clock.now + _LAST_WORDS
                 elif clock.now >= until:
                     break
-                if not self._out:
+                if self.is_idle:
                     stream.finish()
                     if stream.drained:
                         break
-                self._turn(0.1)
+                self.turn(0.1)
         self._loop.close()
 
-    def _turn(self, most: float) -> None:
+    def turn(self, most: float = _TURN, reads: Iterable[int] = ()) -> Collection[Any]:
+        """Carry what is to be carried, and wait for what comes.
+
+        Args:
+            most: Seconds to wait at most.
+            reads: Descriptors whose readiness ends the wait as well.
+
+        Returns:
+            Those that are ready.
+
+        Raises:
+            VersionMismatch: The manager has refused us.
+        """
+        self._driver = get_ident()
         self.carry()
-        reads = [] if self._over else [self._lifeline.fileno()]
-        if self._loop.turn(most, reads).intersection(reads):
+        lifeline = self._lifeline.fileno()
+        ready = self._loop.turn(most, reads if self._over else [lifeline, *reads])
+        if lifeline in ready:
             self.end()  # the worker says nothing more: it is gone, or wants us to go
         link = self._side.link
         if link.state is LinkState.OVER:
@@ -92,3 +94,13 @@ class HostSocket(StreamSocket):
                 self.deliver(event.data)
             else:
                 self.end()
+        return ready
+
+    def join(self, link: DirectLink | None) -> None:
+        """Talk to the client over this link from when it does so."""
+        if link is not None:
+            self._loop.join(link)
+
+    def _nudge(self) -> None:
+        if get_ident() != self._driver:  # who drives the loop carries what is sent in any case
+            self._loop.waker.wake()

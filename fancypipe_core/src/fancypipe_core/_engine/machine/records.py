@@ -7,11 +7,26 @@ from collections.abc import Container, Sequence
 
 from fancypipe_core._engine.machine.states import SETTLED, Id, State
 
-__all__ = ["Record", "Records", "chain", "check_records", "open_needs", "sentence"]
+__all__ = [
+    "PATIENT",
+    "Record",
+    "Records",
+    "chain",
+    "check_records",
+    "open_needs",
+    "sentence",
+    "waits_for_one",
+]
+
+# An attribute of an Enum costs ten times as much.
+NEW, READY, WAITING = State.NEW, State.READY, State.WAITING
+
+PATIENT = -1
+"""The root of a task that waits until all that it needs is over, and of which nothing failed."""
 
 
 class Record:
-    """One task.
+    """One task.  What the engine knows of it besides is in a class with this as its base.
 
     Attributes:
         state: Where it is.
@@ -20,29 +35,48 @@ class Record:
         retries: How many of its exceptions are still forgiven.
         losses: How many of its workers died by its fault.
         local: Whether it is computed in the client.
+        hidden: Whether it only gathers what was asked for, and is nobody's task: it waits for
+            nothing itself, so it is computed also while modules wait that do not need it.
         delayed: Whether an attempt after an exception waits for its time.
         needs: What it waits for, or what its attempt uses; empty once it is settled.
-        missing: How many of its needs are not done.
-        users: Who waits for it.  Who does not any more may still stand here.
-        held: How many pins it has, and how many unsettled tasks need it.
-        root: The task that failed first, if this one failed.
+        priority: Among ready ones the higher goes first.
+        missing: How many of its needs are not done; of a patient one, not over.
+        unsent: How many of these are not with the backend either, unless it is unfolded.
+        users: Who waits for it; None if nobody ever did.  Who does not any more may still
+            stand here.  One that waits for many is a tuple that they share.
+        held: How many pins it has, and how many unsettled tasks need it; -1 once it is released.
+        root: The task that failed first, if this one failed, or will when all is over that
+            it waits for; `PATIENT` if nothing has failed of that; else 0.
     """
 
     __slots__ = (
-        "attempt", "delayed", "held", "local", "losses", "missing", "needs", "retries", "root",
-        "state", "users", "wait",
+        "attempt", "delayed", "held", "local", "losses", "missing", "needs", "priority", "retries",
+        "root", "state", "unsent", "users", "wait",
     )  # fmt: skip
 
-    def __init__(self, wait: int) -> None:
-        self.state = State.NEW
-        self.wait = wait
-        self.attempt = self.retries = self.losses = self.missing = self.held = self.root = 0
+    hidden = False
+
+    def __init__(self) -> None:
+        self.state = NEW
+        self.wait = self.attempt = self.retries = self.losses = self.missing = 0
+        self.held = self.root = self.unsent = self.priority = 0
         self.local = self.delayed = False
         self.needs: Sequence[int] = ()
-        self.users: list[int] = []
+        self.users: Sequence[int] | None = None
 
 
 Records = dict[int, Record]
+
+
+def waits_for_one(record: Record | None) -> bool:
+    """Tell whether a task waits for one need only, and that is with the backend."""
+    return (
+        record is not None
+        and record.missing == 1
+        and not record.unsent
+        and record.state is WAITING
+        and record.root <= 0
+    )
 
 
 def open_needs(records: Records, record: Record) -> list[int]:
@@ -82,6 +116,8 @@ def sentence(records: Records, task: int) -> str:
             text += f" and {len(needs) - 5} more"
     elif record.state is State.RUNNING:
         text += f": attempt {record.attempt}"
+        if record.missing:
+            text += f", sent to follow {', '.join(map(str, open_needs(records, record)[:5]))}"
     elif record.state is State.FAILED and record.root != task:
         text += f": because of task {record.root}"
     return text
@@ -110,10 +146,12 @@ def check_records(records: Records, in_flight: Container[Id], pins: dict[int, in
 
 def _check_one(records: Records, task: int, record: Record, in_flight: bool) -> None:
     state, needs = record.state, record.needs
-    missing = [need for need in needs if records[need].state is not State.DONE]
-    if state in (State.WAITING, State.UNFOLDED):
+    over = SETTLED if record.root and state not in SETTLED else {State.DONE}
+    missing = [need for need in needs if records[need].state not in over]
+    follows = state in (State.RUNNING, State.DELAYED) and missing
+    if follows or state in (State.WAITING, State.UNFOLDED):
         assert record.missing == len(missing) > 0, f"{task}: {missing} are missing"
-        assert all(task in records[need].users for need in missing), f"{task}: not a user"
+        assert all(task in (records[need].users or ()) for need in missing), f"{task}: not a user"
         settled = [need for need in missing if records[need].state in SETTLED]
         assert not settled, f"{task}: waits for {settled} for ever"
     else:

@@ -8,12 +8,13 @@ a unit test.  States, transitions, events and actions stand in `_engine.machine.
 How it works
     A task is *demanded* by a root or by a task that needs it.  Nothing is known
     of it until it is *grown*: only then are its inputs looked at, and what they
-    refer to is demanded in turn.  A task whose needs are all done becomes
-    *ready*.  Ready tasks leave in the order last in, first out, which finishes
-    one branch before the next begins; ready modules, which make more tasks, only
-    while there is room for more jobs, so a wide graph does not pile up.  A task
-    that returns references is *unfolded*: it gives its slot back and is done
-    when what it returned is done.  So nesting cannot deadlock.
+    refer to is demanded in turn.  A task whose needs are all done becomes *ready*;
+    one that is known to need nothing is so from the start.  Ready tasks leave in
+    the order last in, first out, which finishes one branch before the next begins;
+    ready modules, which make more tasks, only while there is room for more jobs,
+    so a wide graph does not pile up.  A task that returns references is *unfolded*:
+    it gives its slot back and is done when what it returned is done.  So nesting
+    cannot deadlock.
 
 What nobody holds
     A task is held by pins and by unsettled tasks that need it.  When nobody holds
@@ -31,6 +32,13 @@ Budgets
     for its time, which only the driver knows: until then the task is *delayed*, and
     takes no room.
 
+Followers
+    Where the backend takes them, a task that waits for one need only, which is with the
+    backend, is sent right behind that, to run where it is made: a *follower*.  The
+    backend gives it back, not begun, if it cannot run there; then it waits as others
+    do, unless its needs came back too.  So many may be on their way as were of use
+    lately, and never so many that nothing else finds room.
+
 Levels
     A module that waits for a result inside its `main` blocks the driver's thread;
     while it does, only modules that this result needs may be computed on top of
@@ -38,10 +46,11 @@ Levels
     carry a level: how many modules are blocked.  Each wait has a number, larger
     than all before it, that goes from the demand to whatever it needs; so what an
     earlier wait has left is not taken for what this one needs.  Jobs know no
-    levels.
+    levels.  What only gathers values waits for nothing, and is computed at once.
 
 What was refused
-    A priority queue: a stack gives depth first for nothing.  A state "cancelling":
+    A priority queue: a stack gives depth first for nothing, and is put in order where
+    somebody has given priorities.  A state "cancelling":
     a cancelled task is settled at once, and its job is only in flight.  To grow
     only what there is room for: a value would be released, or a task cancelled,
     that tasks not grown yet refer to.
@@ -49,26 +58,30 @@ What was refused
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from fancypipe_core._engine.machine.dependencies import Dependencies
+from fancypipe_core._engine.machine.followers import Followers
 from fancypipe_core._engine.machine.records import Record, chain, check_records, sentence
 from fancypipe_core._engine.machine.states import (
     SETTLED,
     Action,
+    CameBack,
     Cancel,
     Compute,
     Demand,
     Drop,
     Due,
     Event,
+    Extended,
     Failed,
     Grow,
     Grown,
     Halt,
     Id,
     Level,
+    Paused,
     Release,
     Retried,
     Returned,
@@ -96,13 +109,29 @@ class Scheduler:
 
     Args:
         max_losses: How often the workers of one task may die before it fails.
-        keep_going: Whether tasks that only failed ones need are run all the same.
+        keep_going: Whether a task fails only when all that it needs is over: so what does not need
+            the failure is run all the same.
+        make: Returns a new record for a task: NEW, or READY if it is known to need nothing.
+            The machine keeps it until it is released.
+        follow: Whether tasks may be sent to follow what they need.
+
+    Attributes:
+        strays: Attempts of which an end was told that were not under way: whoever looks at
+            them takes them out.
     """
 
-    def __init__(self, *, max_losses: int = 3, keep_going: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        max_losses: int = 3,
+        keep_going: bool = False,
+        make: Callable[[int], Record] = lambda _task: Record(),
+        follow: bool = False,
+    ) -> None:
         self.max_losses = max_losses
         self.keep_going = keep_going
-        self._dependencies = Dependencies(keep_going)
+        self._dependencies = Dependencies(keep_going, make, follow)
+        self._followers = Followers()
         self._tasks = self._dependencies.records
         self._pins: dict[int, int] = {}
         self._waits = [0]  # the numbers of those that block modules now; 0 is the run's own
@@ -114,23 +143,20 @@ class Scheduler:
         self._growing = 0
         self._room = 0
         self._retried: list[Action] = []
-        self._handlers: dict[type, Callable[[Any], None]] = {
-            Demand: self._demand, Drop: self._drop, Grown: self._grown, Room: self._take_room,
-            Returned: self._returned, Unfolded: self._unfolded, Failed: self._failed,
-            WorkerLost: self._lost, Due: self._due, Level: self._level, Halt: self._halt,
-        }  # fmt: skip
+        self.strays: list[Id] = []
 
     def handle(self, event: Event) -> list[Action]:
         """Take an event; return what to do, in this order."""
-        self._handlers[type(event)](event)
+        _HANDLERS[type(event)](self, event)
         needs = self._dependencies
         actions, self._retried = self._retried, []
         # First what is settled: values must be there before jobs are made of them.
         if needs.settled or needs.cancelled:
             self._report(actions)
-        if needs.ready:
+        if needs.ready or needs.followers:
             self._submit(actions)
-        if not self._expand(actions, event):
+        more = needs.new or needs.modules or self._growing or self._computing
+        if not (more or len(self._waits) > 1) or not self._expand(actions, event):
             if needs.idle:
                 self._sweep(actions)
             if not self._flying and needs.unsettled and self._is_stuck():
@@ -153,6 +179,17 @@ class Scheduler:
             self._delays = {task for task in self._delays if self.state(task) is DELAYED}
         return len(self._delays)
 
+    @property
+    def free(self) -> int:
+        """How many more jobs there is room for; 0 or less if there is none."""
+        return self._room - len(self._flying)
+
+    @property
+    def backlog(self) -> int:
+        """How many tasks could be with the backend if there were room, or are not looked at yet."""
+        needs = self._dependencies
+        return len(needs.ready) + len(needs.new) + self._growing
+
     def under_way(self) -> list[Id]:
         """Return the jobs that are with the backend, in the order of their numbers."""
         return sorted(self._flying)
@@ -167,12 +204,50 @@ class Scheduler:
         record = self._tasks.get(task)
         return None if record is None else record.state
 
+    def waits_for_room(self, task: int) -> bool:
+        """Tell whether a task is, or may be, a job that is next when there is room."""
+        record = self._tasks.get(task)
+        if record is None:
+            return False
+        if record.local or record.priority < 0:
+            return False
+        return record.state in (NEW, GROWING, READY)
+
     def expects(self, id: Id) -> bool:
         """Tell whether the end of this attempt still matters to anybody."""
         if id in self._flying or id in self._computing:
             record = self._tasks.get(id[0])
             return record is not None and record.state is RUNNING
         return False
+
+    def follows(self, id: Id) -> bool:
+        """Tell whether this attempt was sent to follow what it needs, and has not ended."""
+        return self._followers.follows(id)
+
+    def culprits(self, task: int) -> set[int]:
+        """Return a failed task and those because of which it failed, where a task waits for all."""
+        because, found = self._dependencies.because, {task}
+        todo = [task]
+        while todo:
+            new = set(because.get(todo.pop(), ())) - found
+            found |= new
+            todo += new
+        return found
+
+    def blamed(self) -> set[int]:
+        """Return the failed tasks because of which known ones have failed, or will."""
+        found: set[int] = set()
+        for task, record in self._tasks.items():
+            if record.root > 0:
+                found.add(record.root)
+                if self.keep_going:
+                    found |= self.culprits(task)
+        return found
+
+    def forget(self, tasks: Iterable[int]) -> None:
+        """Nobody will ask for the culprits of these any more."""
+        for task in tasks:
+            self._dependencies.because.pop(task, None)
 
     def attempt(self, task: int) -> int:
         """Return the number of a task's latest attempt, 0 before the first."""
@@ -210,7 +285,11 @@ class Scheduler:
         assert not needs.cancelled, f"not reported: {needs.cancelled}"
         assert len(self._computing) <= len(self._waits), f"at once: {self._computing}"
         for task, record in tasks.items():
-            if not record.held and not (self.keep_going and record.state not in SETTLED):
+            unsent = [n for n in record.needs if tasks[n].state not in SETTLED]
+            unsent = [n for n in unsent if needs.follow and not needs.is_sent(tasks[n])]
+            if record.state not in OVER and record.state is not UNFOLDED:
+                assert record.unsent == len(unsent), f"{task}: {unsent} are not sent"
+            if not record.held:
                 assert task in needs.idle, f"{task}: nobody holds it, and nobody knows"
 
     # ---- events ----
@@ -218,7 +297,8 @@ class Scheduler:
     def _demand(self, event: Demand) -> None:
         for task in event.tasks:
             self._pins[task] = self._pins.get(task, 0) + 1
-        self._asked[event.level].extend(event.tasks)
+        if event.level:
+            self._asked[event.level].extend(event.tasks)
         self._dependencies.hold(event.tasks, self._waits[event.level])
 
     def _drop(self, event: Drop) -> None:
@@ -248,22 +328,33 @@ class Scheduler:
 
     def _take_room(self, event: Room) -> None:
         self._room = event.count + event.ahead if event.count > 0 else 0
+        self._followers.most = max(1, event.ahead // 2) if event.ahead else 0
 
     def _returned(self, event: Returned) -> None:
-        ended = []
-        for id in event.ids:
-            record = self._landed(id)
-            if record is not None:
-                ended.append((id[0], record))
-        self._dependencies.finish(ended)
+        if self._followers.sent:
+            self._followers.ran(event.ids)
+        self._dependencies.finish(self._land(event.ids))
 
     def _unfolded(self, event: Unfolded) -> None:
         record = self._landed(event.id)
         if record is not None:
             before = record.needs
+            self._dependencies.forget(event.id[0], record)
+            self._dependencies.came_back(record)
             self._dependencies.wait_for(event.id[0], record, event.needs, UNFOLDED)
             # What it needed to run is not needed any more.
             self._dependencies.leave(before)
+
+    def _extended(self, event: Extended) -> None:
+        record = self._tasks.get(event.task)
+        if record is not None and record.state is UNFOLDED:
+            self._dependencies.wait_for_more(event.task, record, event.needs)
+
+    def _paused(self, event: Paused) -> None:
+        record = self._landed(event.id)
+        if record is not None:
+            record.state = DELAYED
+            self._delays.add(event.id[0])
 
     def _failed(self, event: Failed) -> None:
         record = self._landed(event.id)
@@ -293,7 +384,7 @@ class Scheduler:
             self._delays.discard(task)
             record = self._tasks.get(task)
             if record is not None and record.state is DELAYED:
-                self._dependencies.make_ready(task, record)
+                self._dependencies.line_up(task, record)
 
     def _level(self, event: Level) -> None:
         del self._waits[event.level + 1 :], self._asked[event.level + 1 :]
@@ -312,23 +403,47 @@ class Scheduler:
 
     def _landed(self, id: Id) -> Record | None:
         """Take an attempt out of flight; None if it is stale or not wanted any more."""
-        try:
-            self._flying.remove(id)
-        except KeyError:
-            if id not in self._computing:
-                return None
-            self._computing.remove(id)
-        # A further attempt is made only after this: so it is the latest.
-        record = self._tasks.get(id[0])
-        return record if record is not None and record.state is RUNNING else None
+        for _, record in self._land((id,)):
+            return record
+        return None
+
+    def _land(self, ids: Sequence[Id]) -> list[tuple[int, Record]]:
+        """Take attempts out of flight; return the tasks of those that are still wanted."""
+        flying, tasks, sent = self._flying, self._tasks, self._followers.sent
+        landed = []
+        for id in ids:
+            if id in flying:
+                flying.remove(id)
+            elif id in self._computing:
+                self._computing.remove(id)
+            else:
+                self.strays.append(id)  # it is stale
+                continue
+            if sent:
+                sent.discard(id)
+            # A further attempt is made only after this: so it is the latest.
+            record = tasks.get(id[0])
+            if record is not None and record.state is RUNNING:
+                landed.append((id[0], record))
+        return landed
 
     def _again(self, id: Id, record: Record, later: bool = False) -> None:
         self._retried.append(Retried(id, later))
+        self._dependencies.came_back(record)
         if later:
             record.state = DELAYED
             self._delays.add(id[0])
         else:
-            self._dependencies.make_ready(id[0], record)
+            self._dependencies.line_up(id[0], record)
+
+    def _came_back(self, event: CameBack) -> None:
+        for id in event.ids:
+            if self._followers.follows(id) and (record := self._landed(id)) is not None:
+                # That was no attempt, and is no loss.
+                record.attempt -= 1
+                self._dependencies.came_back(record)
+                self._followers.came_back(id[0], final=not record.unsent)
+                self._dependencies.line_up(id[0], record)
 
     # ---- what to do next ----
 
@@ -354,6 +469,15 @@ class Scheduler:
         needs = self._dependencies
         room = self._room - len(self._flying)
         batch: list[Id] = []
+        if needs.has_priorities and room > 0:
+            needs.line_up_by_priority()
+            needs.passed += min(room, len(needs.ready))
+        if needs.follow:
+            batch, after = self._followers.take(needs, room, len(self._flying))
+            if batch:
+                self._flying.update(batch)
+                actions.append(Submit(batch, after))
+            return
         for task, record in needs.take(needs.ready, READY, RUNNING, room):
             record.attempt += 1
             batch.append((task, record.attempt))
@@ -430,10 +554,28 @@ class Scheduler:
         # What others than the blocked module wait for may have to wait for it.
         for task in self._asked[-1] if blocked else list(tasks):
             record = tasks.get(task)
-            if record is None or record.state in SETTLED:
-                continue
-            circle = chain(tasks, task)
-            culprit = circle[0] if circle[0] == circle[-1] else task
-            self._dependencies.fail(culprit, culprit)
-            actions.append(Stuck([culprit], circle))
+            # Who is patient has to be looked at again: it waits for more than one.
+            while record is not None and record.state not in SETTLED:
+                circle = chain(tasks, task)
+                culprit = circle[0] if circle[0] == circle[-1] else task
+                self._dependencies.fail(culprit, culprit)
+                actions.append(Stuck([culprit], circle))
         self._report(actions)
+
+
+_HANDLERS: dict[type, Callable[[Scheduler, Any], None]] = {
+    Demand: Scheduler._demand,
+    Drop: Scheduler._drop,
+    Grown: Scheduler._grown,
+    Room: Scheduler._take_room,
+    Returned: Scheduler._returned,
+    Unfolded: Scheduler._unfolded,
+    Extended: Scheduler._extended,
+    Paused: Scheduler._paused,
+    Failed: Scheduler._failed,
+    CameBack: Scheduler._came_back,
+    WorkerLost: Scheduler._lost,
+    Due: Scheduler._due,
+    Level: Scheduler._level,
+    Halt: Scheduler._halt,
+}

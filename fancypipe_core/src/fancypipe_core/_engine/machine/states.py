@@ -8,26 +8,32 @@ than the decision.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import Enum
+from types import MappingProxyType
 from typing import NamedTuple
+
+import msgspec
 
 __all__ = [
     "SETTLED",
     "TRANSITIONS",
     "Action",
+    "CameBack",
     "Cancel",
     "Compute",
     "Demand",
     "Drop",
     "Due",
     "Event",
+    "Extended",
     "Failed",
     "Grow",
     "Grown",
     "GrownTask",
     "Halt",
     "Level",
+    "Paused",
     "Release",
     "Retried",
     "Returned",
@@ -53,7 +59,7 @@ class State(Enum):
     GROWING = "its inputs are being looked at"
     WAITING = "waits for its needs"
     READY = "may run, waits for room"
-    DELAYED = "has failed, waits for the time of its next attempt"
+    DELAYED = "has failed or paused, waits for the time of its next attempt"
     RUNNING = "an attempt is in flight"
     UNFOLDED = "returned references, waits for them"
     DONE = "has its value"
@@ -68,7 +74,11 @@ NEW, GROWING, WAITING, READY, DELAYED, RUNNING, UNFOLDED, DONE, FAILED, CANCELLE
 SETTLED = frozenset({DONE, FAILED, CANCELLED})
 
 TRANSITIONS: dict[State, dict[State, str]] = {
-    NEW: {GROWING: "its turn has come", CANCELLED: "nobody wants it any more"},
+    NEW: {
+        GROWING: "its turn has come",
+        READY: "it is known from the start that it needs nothing",
+        CANCELLED: "nobody wants it any more",
+    },
     GROWING: {
         WAITING: "it needs tasks that are not done",
         READY: "all its needs are done",
@@ -77,6 +87,7 @@ TRANSITIONS: dict[State, dict[State, str]] = {
     },
     WAITING: {
         READY: "its last need is done",
+        RUNNING: "it waits for one need only, and is sent to follow it",
         FAILED: "a need has failed, or waits for this task",
         CANCELLED: "nobody wants it any more",
     },
@@ -84,13 +95,20 @@ TRANSITIONS: dict[State, dict[State, str]] = {
         RUNNING: "there is room: an attempt is submitted, or computed in the client",
         CANCELLED: "nobody wants it any more",
     },
-    DELAYED: {READY: "its delay is over", CANCELLED: "nobody wants it any more"},
+    DELAYED: {
+        READY: "its delay is over",
+        WAITING: "its delay is over, and a need that it had followed is lost too",
+        FAILED: "a need that it had followed has failed",
+        CANCELLED: "nobody wants it any more",
+    },
     RUNNING: {
         DONE: "the attempt returned a value",
         UNFOLDED: "the attempt returned references",
-        READY: "the attempt failed or was lost, and there is budget left",
-        DELAYED: "the attempt failed, there is budget left, and its next attempt waits",
-        FAILED: "the attempt failed or was lost, without budget left; or it waits for itself",
+        READY: "the attempt failed or was lost, and there is budget left; or it had not begun",
+        WAITING: "it was sent to follow its needs, and came back or was lost before they are done",
+        DELAYED: "the attempt failed, there is budget left, and its next waits; or it paused",
+        FAILED: "the attempt failed or was lost, without budget left; or a need that it follows "
+        "has failed; or it waits for itself",
         CANCELLED: "nobody wants it any more",
     },
     UNFOLDED: {
@@ -107,14 +125,14 @@ TRANSITIONS: dict[State, dict[State, str]] = {
 # ---- events ----------------------------------------------------------------
 
 
-class Demand(NamedTuple):
+class Demand(msgspec.Struct, frozen=True):
     """These tasks are wanted; they stay until `Drop`.  `level`: see the module's text."""
 
     tasks: Sequence[int]
     level: int = 0
 
 
-class Drop(NamedTuple):
+class Drop(msgspec.Struct, frozen=True):
     """These demanded tasks are not wanted any more."""
 
     tasks: Sequence[int]
@@ -140,33 +158,46 @@ class GrownTask(NamedTuple):
     delayed: bool = False
 
 
-class Grown(NamedTuple):
+class Grown(msgspec.Struct, frozen=True):
     """The answer to `Grow`."""
 
     tasks: Sequence[GrownTask]
 
 
-class Room(NamedTuple):
+class Room(msgspec.Struct, frozen=True):
     """At most `count + ahead` jobs may be in flight from now on."""
 
-    count: int  # type: ignore[assignment]  # a tuple has a method of that name
+    count: int
     ahead: int
 
 
-class Returned(NamedTuple):
+class Returned(msgspec.Struct, frozen=True):
     """These attempts returned values."""
 
     ids: Sequence[Id]
 
 
-class Unfolded(NamedTuple):
+class Unfolded(msgspec.Struct, frozen=True):
     """This attempt returned references; `needs` are the tasks they refer to, each once."""
 
     id: Id
     needs: Sequence[int]
 
 
-class Failed(NamedTuple):
+class Extended(msgspec.Struct, frozen=True):
+    """This unfolded task waits for these as well, and lets go of what is over."""
+
+    task: int
+    needs: Sequence[int]
+
+
+class Paused(msgspec.Struct, frozen=True):
+    """This module's main goes on later, as its next attempt: when `Due` says so."""
+
+    id: Id
+
+
+class Failed(msgspec.Struct, frozen=True):
     """This attempt raised an exception.
 
     `final`: trying again cannot help.  `again`: it is tried again also where no
@@ -178,7 +209,7 @@ class Failed(NamedTuple):
     again: bool = False
 
 
-class WorkerLost(NamedTuple):
+class WorkerLost(msgspec.Struct, frozen=True):
     """The worker of this attempt died.
 
     `guilty`: the death counts against the task.  `begun`: the attempt may have begun.
@@ -189,55 +220,80 @@ class WorkerLost(NamedTuple):
     begun: bool = True
 
 
-class Due(NamedTuple):
+class CameBack(msgspec.Struct, frozen=True):
+    """These attempts were sent to follow what they need, and were given back: none has begun."""
+
+    ids: Sequence[Id]
+
+
+class Due(msgspec.Struct, frozen=True):
     """The delays of these tasks are over."""
 
     tasks: Sequence[int]
 
 
-class Level(NamedTuple):
+class Level(msgspec.Struct, frozen=True):
     """So many modules are blocked in a wait for a result; told before what they demand."""
 
     level: int
 
 
-class Halt(NamedTuple):
+class Halt(msgspec.Struct, frozen=True):
     """Everything is to be cancelled."""
 
 
 Event = (
-    Demand | Drop | Grown | Room | Returned | Unfolded | Failed | WorkerLost | Due | Level | Halt
+    Demand
+    | Drop
+    | Grown
+    | Room
+    | Returned
+    | Unfolded
+    | Extended
+    | Paused
+    | Failed
+    | WorkerLost
+    | CameBack
+    | Due
+    | Level
+    | Halt
 )
 
 
 # ---- actions ---------------------------------------------------------------
 
 
-class Grow(NamedTuple):
+class Grow(msgspec.Struct, frozen=True):
     """Look at the inputs of these tasks and answer `Grown`."""
 
     tasks: list[int]
 
 
-class Submit(NamedTuple):
-    """Send these attempts to the backend, the most urgent first."""
+class Submit(msgspec.Struct, frozen=True):
+    """Send these attempts to the backend, the most urgent first.
+
+    Attributes:
+        ids: The attempts.
+        after: For a task that is sent before all its needs are done, those that are not.
+    """
 
     ids: list[Id]
+    after: Mapping[int, tuple[Id, ...]] = MappingProxyType({})
 
 
-class Compute(NamedTuple):
+class Compute(msgspec.Struct, frozen=True):
     """Run this module in the client; answer as for an attempt."""
 
     id: Id
 
 
-class Cancel(NamedTuple):
+class Cancel(msgspec.Struct, frozen=True):
     """Nobody waits for these attempts any more; their end is still to be reported."""
 
     ids: list[Id]
 
 
-class Retried(NamedTuple):
+class Retried(msgspec.Struct, frozen=True):
     """This attempt ended badly, and another will be made; if `later`, answer `Due` in time."""
 
     id: Id
@@ -252,19 +308,19 @@ class SettledTask(NamedTuple):
     root: int
 
 
-class Settled(NamedTuple):
+class Settled(msgspec.Struct, frozen=True):
     """These tasks have come to their end."""
 
     tasks: list[SettledTask]
 
 
-class Release(NamedTuple):
+class Release(msgspec.Struct, frozen=True):
     """Nobody will ask for these tasks' values again; their numbers are not used again."""
 
     tasks: list[int]
 
 
-class Stuck(NamedTuple):
+class Stuck(msgspec.Struct, frozen=True):
     """These tasks wait for themselves, and can never be done.  They are failed.
 
     `circle` shows it: a chain of needs that comes back to its first task, or that

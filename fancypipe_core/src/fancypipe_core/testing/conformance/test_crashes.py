@@ -68,7 +68,8 @@ def test_a_crash_is_certified_and_neighbours_are_unharmed(bench: Bench, kind: st
             assert isinstance(end, Done), broken(6, f"a neighbour ended with {short(end)}")
     for point, end in zip(POINTS, ends[::6], strict=True):
         why = certificate(end)
-        assert j.CRASHES[kind] in why.detail, broken(
+        exact = bench.plugin.certificates == "exact"
+        assert j.CRASHES[kind] in why.detail or not exact, broken(
             6, f"{point}: the worker died of {j.CRASHES[kind]}, the certificate says {why.detail!r}"
         )
         assert why.started, broken(6, f"{point}: the job had begun, the certificate denies it")
@@ -115,7 +116,9 @@ def test_a_job_that_hangs_is_killed_at_its_limit(
             return bool(warned()) or all(id in rig.recorder.ends for id in ids[: len(slow)])
 
         rig.wait(over, 10, "neither were jobs killed at their limits, nor was it said that none is")
-        gate.touch()
+        if warned():
+            gate.touch()
+        # Where one is killed with its neighbours, these come back, and hang once more.
         ends = rig.settled([*slow, *good], ids)
         assert [rig.value(end) for end in ends[len(slow) :]] == list(range(10))
     for point, end in zip(points, ends, strict=False):
@@ -132,6 +135,7 @@ def test_the_user_is_told(bench: Bench) -> None:
     bench.needs_isolation(WHY)
     with Session(bench.plugin.name, bench.workers, max_losses=1) as session:
         for kind, name in j.CRASHES.items():
-            with pytest.raises(errors.TaskLost, match=name) as caught:
+            said = name if bench.plugin.certificates == "exact" else ""
+            with pytest.raises(errors.TaskLost, match=said) as caught:
                 session.run([j.same(1), j.dies(kind)])
             assert "dies" in str(caught.value)

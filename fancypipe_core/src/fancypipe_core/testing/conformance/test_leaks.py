@@ -10,6 +10,7 @@ import pytest
 from fancypipe_core import Session, errors
 from fancypipe_core.testing import _jobs as j
 from fancypipe_core.testing._leaks import holdings
+from fancypipe_core.testing._rules import broken
 from fancypipe_core.testing.conformance.conftest import Bench
 
 
@@ -26,6 +27,22 @@ def _files(session: Session) -> None:
     assert session.run(j.size_of(j.writes_file())) == 1000
 
 
+def _large(session: Session) -> None:
+    # Large enough to be in memory of their own, in the client as well, and dropped there.
+    data = bytes(1 << 20)
+    found = session.run([j.same(j.same(data)) for _ in range(5)])
+    assert found == [data] * 5
+    before = holdings()
+    del found
+    session.run([j.same(data) for _ in range(5)])
+    more = [
+        one
+        for one in holdings().more_than(before)
+        if "memfd:fancypipe (" in one or "/dev/shm" in one
+    ]
+    assert not more, broken(8, f"after the values are released there are: {', '.join(more)}")
+
+
 def _failure(session: Session) -> None:
     with pytest.raises(ValueError, match="on purpose"):
         session.run([j.fails("on purpose"), *[j.same(number) for number in range(50)]])
@@ -38,7 +55,7 @@ def _death(session: Session) -> None:
 
 @pytest.mark.parametrize(
     "what",
-    [_nothing, _work, _files, _failure, _death],
+    [_nothing, _work, _files, _large, _failure, _death],
     ids=lambda what: str(what.__name__).strip("_"),
 )
 def test_a_session_leaves_nothing(

@@ -1,11 +1,14 @@
-"""The ten rules of `fancypipe_core.backend`, by number, through the contract itself."""
+"""The rules of `fancypipe_core.backend`, by number, through the contract itself."""
 
 from __future__ import annotations
 
 import gc
 import hashlib
 import os
+import shutil
+import tempfile
 import threading
+import tracemalloc
 import weakref
 from pathlib import Path
 from typing import Any
@@ -15,16 +18,10 @@ import pytest
 from fancypipe_core.backend import Call, Certificate, Done, Err, Job, Live, Lost, Ok, Payload
 from fancypipe_core.testing import _jobs as j
 from fancypipe_core.testing._leaks import holdings
+from fancypipe_core.testing._pace import slowdown
 from fancypipe_core.testing._rig import Gate, Rig, certificate, short
 from fancypipe_core.testing._rules import broken
 from fancypipe_core.testing.conformance.conftest import Bench
-
-
-@pytest.fixture
-def gate(tmp_path: Path) -> Gate:
-    """A gate that is shut."""
-    return Gate(tmp_path)
-
 
 # ---- 1: start ----
 
@@ -32,11 +29,10 @@ def gate(tmp_path: Path) -> Gate:
 def test_rule_01_slots_come_after_start(bench: Bench) -> None:
     """`start` brings `Slots`, with no more than was asked for, and no other news."""
     with bench.rig() as rig:
-        first = rig.slots
-        assert 1 <= first.count <= bench.workers, broken(
-            1, f"{first}, where {bench.workers} workers were asked for"
-        )
-        assert first.ahead >= 0, broken(7, f"{first}")
+        for slots in rig.recorder.slots:
+            assert slots.count <= bench.workers, broken(
+                1, f"{slots}, where {bench.workers} workers were asked for"
+            )
         ends = rig.recorder.ends
         assert not ends, broken(3, f"{len(ends)} jobs ended, none was submitted")
 
@@ -266,8 +262,10 @@ def test_rule_06_a_death_costs_its_own_job_only(rig: Rig, bench: Bench) -> None:
     why: Certificate = certificate(ends.pop(len(good)))
     assert why.guilty, broken(6, f"the job killed its worker, and guilty is False: {why!r}")
     assert why.started, broken(6, f"the job killed its worker, and started is False: {why!r}")
-    assert "SIGKILL" in why.detail, broken(6, f"killed by SIGKILL, the certificate says {why!r}")
-    assert why.pid > 0, broken(6, f"the certificate names no process: {why!r}")
+    if bench.plugin.certificates == "exact":
+        assert "SIGKILL" in why.detail, broken(6, f"killed by SIGKILL, it says {why!r}")
+        assert why.pid > 0, broken(6, f"the certificate names no process: {why!r}")
+    assert why.detail, broken(6, f"the certificate does not say what is known: {why!r}")
     for end in ends:
         assert isinstance(end, Done), broken(6, f"a neighbour ended with {short(end)}")
 
@@ -385,7 +383,46 @@ def test_rule_08_nothing_is_kept_after_the_end(rig: Rig, tmp_path: Path) -> None
     assert not alive, broken(8, f"the inputs of {alive} of 20 jobs that have ended are kept")
 
 
+def test_rule_08_no_value_is_kept_for_ever(rig: Rig) -> None:
+    """Results that nobody has any more take no memory of the client."""
+    size = 1_000_000
+    rig.run(j.block(size))  # what is kept of the first is there once and for all
+    rig.recorder.forget()
+    gc.collect()
+    tracemalloc.start()
+    try:
+        for _ in range(30):
+            assert len(rig.run(j.block(size))[0]) == size
+            rig.recorder.forget()
+        rig.run(*[j.same(number) for number in range(50)])
+        gc.collect()
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 10 * size, broken(
+        8, f"30 results of 1 MB have come and gone, and {kept / 1e6:.0f} MB are kept"
+    )
+
+
 # ---- 9: stop ----
+
+
+def test_rule_09_no_file_is_left_anywhere(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor outside of the session's folder: where temporary files go, and in the current one."""
+    places = [tempfile.mkdtemp(prefix="kit-") for _ in range(2)]  # short, for sockets
+    try:
+        monkeypatch.setenv("TMPDIR", places[0])
+        monkeypatch.setattr(tempfile, "tempdir", None)
+        monkeypatch.chdir(places[1])
+        with bench.rig() as rig:
+            rig.feed([j.same(number) for number in range(20)])
+            rig.run(j.same(j.Block(bytes(1_000_000))))
+        left = [os.path.join(place, name) for place in places for name in os.listdir(place)]
+    finally:
+        monkeypatch.undo()
+        for place in places:
+            shutil.rmtree(place, ignore_errors=True)
+    assert not left, broken(9, f"files are left: {', '.join(left)}")
 
 
 def test_rule_09_nothing_is_left_after_stop(bench: Bench) -> None:
@@ -481,6 +518,9 @@ def test_rule_10_limits_are_enforced_or_it_says_so_once(rig: Rig, bench: Bench, 
 
 def test_rule_10_a_limit_is_of_the_job_not_of_its_wait(rig: Rig, bench: Bench) -> None:
     """Jobs with limits that wait behind others are not killed for it."""
-    jobs = [rig.job(j.span(0.05), 1.0) for _ in range(30 * bench.workers)]
+    limit = 1.0 * slowdown()
+    jobs = [rig.job(j.span(0.05), limit) for _ in range(30 * bench.workers)]
     for end in rig.end(*rig.submit(*jobs)):
-        assert isinstance(end, Done), broken(10, f"a job of 0.05 s, limit 1 s: {short(end)}")
+        assert isinstance(end, Done), broken(
+            10, f"a job of 0.05 s, limit {limit:.3g} s: {short(end)}"
+        )

@@ -18,24 +18,23 @@ class Blame:
     Args:
         rules: What the workers can do.
         queue: Keeps the suspects, who are tried alone.
+
+    Attributes:
+        spared: How many deaths were not held against each task.
     """
 
     def __init__(self, rules: Rules, queue: Queue) -> None:
         self._rules = rules
         self._queue = queue
-        self._spared: dict[int, int] = {}  # deaths that were not held against a task
-
-    @property
-    def doubts(self) -> bool:
-        """Whether any task is under suspicion."""
-        return bool(self._queue.suspects or self._spared)
+        self.spared: dict[int, int] = {}
 
     def of(self, worker: Worker, event: Died) -> list[tuple[JobId, bool]]:
         """Return what a dead worker had begun, and whether its death counts against each."""
-        ids, guilty = list(worker.jobs), event.why.guilty
+        ids = list(worker.jobs)
+        guilty = event.why.guilty and event.why.reason != "left"
         if event.all_begun:
-            sure = worker.alone or not self._rules.fresh
-            return [(id, guilty and sure and self._is_held(id[0])) for id in ids]
+            sure = guilty and (worker.alone or not self._rules.fresh)
+            return [(id, sure and self._is_held(id[0])) for id in ids]
         if event.running not in worker.jobs:
             return []
         if not self._rules.in_order:
@@ -48,14 +47,15 @@ class Blame:
         """One of these may have killed a worker: from now on each is tried alone."""
         self._queue.suspects.update(task for task, _ in ids)
 
-    def trust(self, task: int) -> None:
-        """A task has run to its end: it kills nobody."""
-        self._queue.suspects.discard(task)
-        self._spared.pop(task, None)
+    def trust(self, tasks: Iterable[int]) -> None:
+        """These tasks have run to their end: they kill nobody."""
+        for task in tasks:
+            self._queue.suspects.discard(task)
+            self.spared.pop(task, None)
 
     def _is_held(self, task: int) -> bool:
         """Whether one more death of a whole worker is held against a task."""
         if not self._rules.spared:
             return True
-        deaths = self._spared[task] = self._spared.get(task, 0) + 1
+        deaths = self.spared[task] = self.spared.get(task, 0) + 1
         return deaths > self._rules.spared

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from heapq import heappop, heappush
 
 from fancypipe_core.toolkit.clock import SteadyClock
@@ -40,15 +39,16 @@ class Clocks(SteadyClock):
         self._pushed += 1
         heappush(self._heap, (at, self._pushed, worker, clock))
 
-    def over(self) -> Iterator[tuple[Worker | None, Clock]]:
-        """Take out what is over, the earliest first, also what is set meanwhile."""
+    def pop(self) -> tuple[Worker | None, Clock] | None:
+        """Take out what is over and was due first; None if nothing is."""
         heap = self._heap
         while heap and heap[0][0] <= self.now + _GRAIN:
             at, _, worker, clock = heappop(heap)
             due = self.due if worker is None else worker.due
             if due.get(clock) == at:
                 del due[clock]
-                yield worker, clock
+                return worker, clock
+        return None
 
     def rest(self) -> None:
         """See in how many seconds the next is over."""
@@ -57,7 +57,7 @@ class Clocks(SteadyClock):
             at, _, worker, clock = heap[0]
             if (self.due if worker is None else worker.due).get(clock) == at:
                 # Counted from where we judged last: what we only peeked at is still to be judged.
-                self.patience = max(0.0, at - self.moved)
+                self.patience = max(0.0, at - (self._seen - self._paused))
                 return
             heappop(heap)
         self.patience = None

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from heapq import heapify, heappop, heappush
+from math import ceil
 
-from fancypipe_core.backend import Job, JobId
+from fancypipe_core.backend import Job, JobId, Needs
 from fancypipe_core.toolkit.pool.clocks import Clocks
+from fancypipe_core.toolkit.pool.promises import Promises
 from fancypipe_core.toolkit.pool.queue import Queue
 from fancypipe_core.toolkit.pool.roster import Roster
 from fancypipe_core.toolkit.pool.start_backoff import Starts
@@ -26,6 +28,7 @@ from fancypipe_core.toolkit.times import MOST
 __all__ = ["Dispatcher"]
 
 _GRAIN = 1e-6  # seconds; finer than that sums of times are not exact
+_ONE = Needs()
 
 
 class Dispatcher:
@@ -40,6 +43,11 @@ class Dispatcher:
 
     Attributes:
         shrunk: Workers that have more jobs than may be there now.
+        strays: Followers that cannot run where their needs are made.
+        sends: What each worker is sent in this turn.
+        budget: Seconds of work that a slot has, at the worker that is farthest away.
+        promises: What jobs with needs have.
+        unmet: The oldest that needs what no worker has; None if there is none.
     """
 
     def __init__(
@@ -57,12 +65,18 @@ class Dispatcher:
         self._starts = starts
         self._actions = actions
         self.shrunk: list[Worker] = []
-        self._farthest = 0.0  # seconds, to any worker and back
+        self.strays: list[Job] = []
+        self.sends: dict[int, Send] = {}
+        self.budget = self._rules.ahead
+        self.promises = Promises(roster)
+        self.unmet: Job | None = None
 
     def measured(self, worker: Worker, seconds: float) -> None:
-        """The way to a worker and back takes so long."""
+        """The way to a worker and back takes so long: so far ahead it has work."""
+        rules = self._rules
         worker.round_trip = seconds
-        self._farthest = max(one.round_trip for one in self._roster.workers.values())
+        worker.budget = max(rules.ahead, min(rules.most_ahead, 2.0 * seconds))
+        self.budget = max(one.budget for one in self._roster.workers.values())
 
     def start(self, single: bool = False) -> Worker:
         """Start a worker; `single`: with one slot, for suspects."""
@@ -71,57 +85,140 @@ class Dispatcher:
         return worker
 
     def lacks(self, worker: Worker) -> int:
-        """Return how many jobs a worker lacks, so that none of its slots is without work."""
-        if not worker.takes_more or (worker.asked and self._rules.in_order):
+        """Return how many jobs a worker lacks that takes more, so that no slot is without work."""
+        if worker.asked and self._rules.in_order:
             return 0
         least = self._rules.least_ahead if worker.waits and not worker.asked else 0
-        return max(0, worker.slots * (1 + least) - len(worker.jobs))
+        # A follower runs in the place of what it follows, if it may wait for that.
+        tied = len(worker.tied) if worker.waits else 0
+        return max(0, worker.slots * (1 + least) - len(worker.jobs) - worker.extra + tied)
 
     def _room(self, worker: Worker) -> int:
         """Return how many jobs a worker may get at least now; 0 if it gets nothing."""
-        lacks = self.lacks(worker)
-        if lacks or worker.asked or not (worker.waits and worker.takes_more):
+        if not worker.takes_more:
+            return 0
+        lacks, slots = self.lacks(worker), worker.slots
+        if lacks or worker.asked or not worker.waits:
             return lacks
-        slots, work = worker.slots, self._budget(worker.round_trip) * worker.slots
-        return int(worker.work < work and len(worker.jobs) < MOST * slots)
-
-    def _budget(self, round_trip: float) -> float:
-        """Return for how many seconds a slot so far away has work, so that it never waits."""
-        return max(self._rules.ahead, min(self._rules.most_ahead, 2.0 * round_trip))
-
-    @property
-    def budget(self) -> float:
-        """Seconds of work that a slot has, at the worker that is farthest away."""
-        return self._budget(self._farthest)
+        return int(worker.work < worker.budget * slots and len(worker.jobs) < MOST * slots)
 
     def deal(self) -> None:
         """Give jobs to workers: evenly, and to each only so many as hide the way there."""
+        if self._queue.needy or not self.promises.is_idle:
+            self.promises.settle()
         if self._queue.alone:
             self._deal_alone()
         elif self._rules.slots != 1:
             for single in [one for one in self._roster.idle.values() if one.single]:
                 self._dismiss(single)
-        jobs, roster = self._queue.jobs, self._roster
-        if jobs:
-            order = [self._rank(worker) for worker in roster.open.values()]
-            heapify(order)
-            while jobs:
-                best = self._roster.workers[order[0][2]] if order else None
-                new = None
-                if (best is None or best.jobs) and roster.living < self._rules.workers:
-                    new = self._may_start()
-                worker = new or best
-                if worker is None:
-                    break
-                if worker is best:
-                    heappop(order)
-                if self._give(worker):
-                    heappush(order, self._rank(worker))
-        if len(self._queue) and not roster.present and Clock.NOBODY not in self._clocks.due:
+        if self._queue.needy or self.unmet is not None:
+            self._deal_needy()
+            self._wait_for_a_machine()
+        if self._queue.jobs:
+            self._deal_to_all()
+        if len(self._queue) and not self._roster.present:
             self._wait_for_anybody()
 
+    def _deal_to_all(self) -> None:
+        """Give jobs that need nothing special to whoever has the fewest."""
+        jobs, roster, rules = self._queue.jobs, self._roster, self._rules
+        order = [self._rank(worker) for worker in roster.open.values()]
+        heapify(order)
+        everybody = rules.workers * rules.slots or max(roster.slots, 1)
+        share = len(jobs) / everybody  # of a slot; of what is left each would get less and less
+        limited = bool(rules.workers) and not self.promises.is_idle
+        while jobs:
+            if jobs[0].after:
+                self._follow_first()
+                continue
+            may_begin = True
+            if limited:
+                gate = self.promises.gate
+                if gate < 0:
+                    return  # some are to become idle, for a job with needs
+                may_begin = gate > 0
+                while order and not may_begin and not roster.workers[order[0][2]].jobs:
+                    heappop(order)
+            best = roster.workers[order[0][2]] if order else None
+            new = None
+            if may_begin and (best is None or best.jobs) and roster.living < rules.workers:
+                new = self._may_start()
+            worker = new or best
+            if worker is None:
+                return
+            if worker is best:
+                heappop(order)
+            if self._give(worker, share):
+                heappush(order, self._rank(worker))
+
+    def _deal_needy(self) -> None:
+        """Give jobs with needs to workers that have what they need: the oldest first."""
+        dealt: list[Job] = []
+        too_large: set[Needs] = set()
+        for job in self._queue.needy:
+            assert job.needs is not None
+            needs = self.promises.within(job.needs)
+            if not self._queue.has_turn(job):
+                break
+            if needs in too_large:
+                continue
+            worker = self._place(needs)
+            if worker is None:
+                too_large.add(needs)
+                continue
+            self._send(
+                worker, [self.promises.promise(job, worker)], self._queue.times.expected(job.call)
+            )
+            dealt.append(job)
+        if dealt:
+            self._queue.take(dealt)
+
+    def _place(self, needs: Needs) -> Worker | None:
+        """Return who has now what a job needs; if nobody, let the oldest of those have it next."""
+        promises, roster = self.promises, self._roster
+        if self._rules.workers:
+            if promises.fits(needs, None):
+                free = (one for one in roster.open.values() if self._is_free(one))
+                worker = next(free, None)
+                if worker is None and roster.living < self._rules.workers:
+                    worker = self._may_start()
+                if worker is not None:
+                    return worker
+            promises.keep(needs, None)
+            return None
+        candidates = promises.candidates(needs)
+        for worker in candidates:
+            if promises.fits(needs, worker):
+                return worker
+        if candidates:
+            promises.keep(needs, candidates[0])
+        return None
+
+    @staticmethod
+    def _is_free(worker: Worker) -> bool:
+        return not (worker.jobs or worker.asked) and worker.takes_more and worker.state in LIVING
+
+    def _wait_for_a_machine(self) -> None:
+        """See whether there is a job that no worker can ever have; that has a limit."""
+        limit, clocks, promises = self._rules.unmet, self._clocks, self.promises
+        if limit is None:
+            return
+        known: dict[Needs, bool] = {}  # there are few kinds, and many jobs
+        self.unmet = None
+        for job in self._queue.needy:
+            assert job.needs is not None
+            if job.needs not in known:
+                known[job.needs] = promises.is_there(job.needs)
+            if not known[job.needs]:
+                self.unmet = job
+                break
+        if self.unmet is None:
+            clocks.due.pop(Clock.UNMET, None)
+        elif Clock.UNMET not in clocks.due:
+            clocks.set(None, Clock.UNMET, limit)
+
     def _wait_for_anybody(self) -> None:
-        if self._rules.away is not None:
+        if self._rules.away is not None and Clock.NOBODY not in self._clocks.due:
             self._clocks.set(None, Clock.NOBODY, self._rules.away)
 
     @staticmethod
@@ -129,31 +226,76 @@ class Dispatcher:
         starting = worker.state is State.STARTING
         return len(worker.jobs) / max(worker.slots, 1), starting, worker.id
 
-    def _give(self, worker: Worker) -> bool:
+    def _give(self, worker: Worker, share: float) -> bool:
         """Give a worker what it should get now; tell whether it was anything."""
         room = self._room(worker)
         if not room:
             self._roster.open.pop(worker.id, None)
             return False
         slots = worker.slots
-        everybody = self._rules.workers * self._rules.slots or max(self._roster.slots, 1)
-        fair = -(-len(self._queue.jobs) * slots // everybody)
         ahead = worker.waits and not worker.asked
-        most = min(MOST * slots - len(worker.jobs), fair) if ahead else room
+        most = room
+        if ahead:
+            most = max(1, min(MOST * slots - len(worker.jobs), ceil(share * slots)))
         least = min(room, most)
-        lacking = self._budget(worker.round_trip) * slots - worker.work
-        jobs, work = self._queue.batch(least, most, lacking)
+        lacking = worker.budget * slots - worker.work
+        jobs, work = self._queue.batch(least, most, lacking, worker.jobs)
         self._send(worker, jobs, work)
         return True
 
     def _send(self, worker: Worker, jobs: list[Job], work: float) -> None:
         if not worker.jobs:
-            worker.heard = self._clocks.now
-        for job in jobs:
-            worker.jobs[job.id] = job
+            worker.heard = worker.looked = self._clocks.now
+        worker.take(jobs)
         worker.work += work
-        self._actions.append(Send(worker.id, jobs))
+        self._say_send(worker, jobs)
+
+    def _say_send(self, worker: Worker, jobs: list[Job]) -> None:
+        """Let the shell send a worker jobs, all that it gets in this turn at once."""
+        known = self.sends.get(worker.id)
+        if known is None:
+            self.sends[worker.id] = send = Send(worker.id, jobs)
+            self._actions.append(send)
+        else:
+            known.jobs.extend(jobs)
         self._roster.changed(worker)
+
+    def _follow_first(self) -> None:
+        """Deal the followers that are first in the queue."""
+        jobs, first = self._queue.jobs, []
+        while jobs and jobs[0].after:
+            first.append(jobs.popleft())
+        self.follow(first)
+
+    def follow(self, followers: Sequence[Job]) -> None:
+        """Send followers to the workers that have what they need; the others are strays."""
+        sent: dict[int, list[Job]] = {}
+        worker: Worker | None = None
+        for job in followers:
+            if worker is None or not all(id in worker.jobs for id in job.after):
+                worker = self._roster.having(job.after)
+            alone = self._queue.wants_its_own(job)
+            if worker is None or alone or not self._may_follow(worker, job):
+                self.strays.append(job)
+                continue
+            worker.take([job])
+            worker.work += self._queue.times.expected(job.call)
+            sent.setdefault(worker.id, []).append(job)
+        for id, jobs in sent.items():
+            self._say_send(self._roster.workers[id], jobs)
+
+    def _may_follow(self, worker: Worker, job: Job) -> bool:
+        """Whether a worker takes a follower.
+
+        Not behind what is long, or not known to be short: what that leaves is put right before
+        the next begins.  And not so many that others should rather run them.
+        """
+        if not (worker.waits and worker.takes_more and worker.state in LIVING) or worker.asked:
+            return False
+        slots, budget, expected = worker.slots, worker.budget, self._queue.times.expected
+        if any(expected(worker.jobs[id].call) >= budget for id in job.after):
+            return False
+        return worker.work < 2.0 * budget * slots and len(worker.jobs) < 2 * MOST * slots
 
     def _may_start(self, single: bool = False) -> Worker | None:
         """Start a worker, if it is time to; give the run up if that is hopeless."""
@@ -175,6 +317,10 @@ class Dispatcher:
             return
         free = [worker for worker in workers if not worker.jobs and not worker.asked]
         job = self._queue.alone[0]
+        needs = self.promises.within(job.needs or _ONE)
+        if self.promises.limit(job) and not self.promises.fits(needs, None):
+            self.promises.keep(needs, None)
+            return
         fresh = next((worker for worker in free if self._suits(worker, job)), None)
         if fresh is None and len(workers) >= self._rules.workers:
             # Who is idle is replaced.  If nobody is, one gets nothing more until it is.
@@ -187,7 +333,9 @@ class Dispatcher:
         if fresh is not None:
             self._queue.alone.popleft()
             fresh.alone = True
-            self._send(fresh, [job], self._queue.times.expected(job.call))
+            self._send(
+                fresh, [self.promises.promise(job, fresh)], self._queue.times.expected(job.call)
+            )
 
     def _suits(self, worker: Worker, job: Job) -> bool:
         """Whether a worker without jobs will do for a suspect: the engine's own want a fresh one.
@@ -216,29 +364,38 @@ class Dispatcher:
         roster, clocks = self._roster, self._clocks
         while self.shrunk:
             worker = self.shrunk.pop()
-            spare = [id for id in worker.spare if id not in worker.asked]
+            # Followers began later than their place says, or have not begun.
+            followers = [id for id, job in worker.jobs.items() if job.after]
+            waiting = dict.fromkeys([*followers, *worker.spare])
+            spare = [id for id in waiting if id not in worker.asked]
             if worker.state in LIVING and spare:
                 self.recall(worker, spare)
-        if not roster.idle or not roster.burdened or len(self._queue):
+        queue = self._queue
+        waits = queue.jobs or queue.alone or self._is_closed()
+        if not roster.idle or not roster.burdened or waits:
             clocks.due.pop(Clock.BALANCE, None)
         elif Clock.BALANCE not in clocks.due:
             wait = min(map(self._patience, roster.burdened.values()))
             clocks.set(None, Clock.BALANCE, max(wait, self._rules.silence))
 
+    def _is_closed(self) -> bool:
+        """Whether what becomes idle is to stay so, for a job with needs."""
+        return not self.promises.is_idle and self.promises.closes()
+
     def recall_for_idle(self) -> None:
         """It is time to ask those who have too much."""
-        if len(self._queue):
+        if self._queue.jobs or self._queue.alone or self._is_closed():
             return
         wanted = sum(worker.slots for worker in self._roster.idle.values())
         having = [one for one in self._roster.burdened.values() if self._patience(one) <= _GRAIN]
         for worker in sorted(having, key=lambda worker: -len(worker.jobs)):
             if wanted <= 0:
                 return
-            spare = worker.spare
+            spare = worker.movable
             # One that does not answer soon is not likely to answer the next time.
             asked = spare if self._rules.in_order else spare[-max(wanted, len(spare) // 2) :]
             wanted -= len(asked)
-            self.recall(worker, asked)
+            self.recall(worker, worker.family(asked))
 
     def _patience(self, worker: Worker) -> float:
         """Return in how many seconds a worker that says nothing may be asked for jobs.

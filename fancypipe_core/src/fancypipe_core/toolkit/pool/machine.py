@@ -31,7 +31,7 @@ from collections.abc import Collection, Sequence
 
 from msgspec.structs import replace
 
-from fancypipe_core.backend import NOT_BEGUN, Done, Job, JobId, Lost, Note, Slots
+from fancypipe_core.backend import NOT_BEGUN, Done, Job, JobId, Lost, Needs, Note, Slots
 from fancypipe_core.backend import Event as Report
 from fancypipe_core.toolkit.pool.blame import Blame
 from fancypipe_core.toolkit.pool.clocks import Clocks
@@ -63,10 +63,10 @@ from fancypipe_core.toolkit.pool.states import (
     Wish,
 )
 from fancypipe_core.toolkit.pool.workers import Clock, Rules, Worker
-from fancypipe_core.toolkit.times import carrying
 
 __all__ = ["Pool"]
 
+_MOST_BESIDE = 1000  # jobs that wait with needs while more are sent
 _REFUSALS = 5  # reports; a worker that ends in good order makes one of these
 
 
@@ -84,14 +84,15 @@ class Pool:
 
     def __init__(self, rules: Rules, now: float = 0.0) -> None:
         self.rules = rules
-        self.queue = Queue(rules.fresh)
+        self.queue = Queue(rules.fresh, rules.equipment is not None, rules.together)
         self._starts = Starts(rules)
         self._clocks = Clocks(now)
         self._roster = Roster(rules, self._clocks)
         self._workers = self._roster.workers
-        self._unwanted: set[JobId] = set()
+        self._unwanted: dict[JobId, bool] = {}  # and whether it is to be stopped
         self._blame = Blame(rules, self.queue)
         self._told = Slots(0, 0)
+        self._beside = 0  # jobs that may wait with needs, and more come all the same
         self._warned = False  # that a worker did not come up
         self.is_new = True
         self._actions: list[Action] = []
@@ -124,7 +125,8 @@ class Pool:
         self._clocks.move(now)
         for event in events:
             self._take(event)
-        for worker, clock in self._clocks.over():
+        while (over := self._clocks.pop()) is not None:
+            worker, clock = over
             if worker is None:
                 self._over(clock)
             else:
@@ -138,7 +140,9 @@ class Pool:
         """
         self._clocks.peek(now)
         if isinstance(wish, Submit):
-            self.queue.add(wish.jobs)
+            strays = self.queue.add(wish.jobs)
+            if strays:
+                self._dispatcher.follow(strays)
         else:
             self._unwant(wish.ids, stop=isinstance(wish, Cancel))
         return self._decide()
@@ -146,6 +150,11 @@ class Pool:
     def _decide(self) -> list[Action]:
         self._dispatcher.deal()
         self._dispatcher.balance()
+        dispatcher = self._dispatcher
+        dispatcher.sends.clear()
+        if dispatcher.strays:
+            self._tell += [Lost(job.id, NOT_BEGUN) for job in dispatcher.strays]
+            dispatcher.strays.clear()
         self._say_slots()
         self._clocks.rest()
         told, self._tell = self._tell, []
@@ -182,8 +191,12 @@ class Pool:
 
     def forget_jobs(self) -> list[JobId]:
         """Take out the jobs that no worker has, and return which they were: for the end."""
-        waiting = [*self.queue.jobs, *self.queue.alone]
+        waiting = [job for queue in self.queue.all for job in queue]
         return self.queue.drop({job.id for job in waiting})
+
+    def lacks(self, needs: Needs) -> str:
+        """Say why no worker that the pool starts can ever meet these needs; empty if it can."""
+        return self._dispatcher.promises.lacks(needs)
 
     def explain(self, id: JobId) -> str:
         """Say in a sentence where a job is, and why."""
@@ -196,6 +209,9 @@ class Pool:
         text = f"job {id} waits for a worker"
         if any(job.id == id for job in self.queue.alone):
             text = f"job {id} waits for a fresh worker to itself"
+        needs = next((job.needs for job in self.queue.needy if job.id == id), None)
+        if needs is not None:
+            text = f"job {id} waits until its needs can be met ({needs})"
         text += f"; {self._roster.living} are there, {self._roster.slots} slots are up"
         return text + (f"; the last start failed: {self._starts.why}" if self._starts.why else "")
 
@@ -207,19 +223,22 @@ class Pool:
         """
         roster, due = self._roster, self._clocks.due
         roster.check()
-        places = [job.id for queue in (self.queue.jobs, self.queue.alone) for job in queue]
+        places = [job.id for queue in self.queue.all for job in queue]
+        promises = self._dispatcher.promises
+        promises.check()
         for worker in self._workers.values():
             places += worker.jobs
             assert self.queue.alone or not worker.retiring, f"{worker}: and nobody wants its place"
-            if worker.state in LIVING and self._dispatcher.lacks(worker):
+            if worker.state in LIVING and worker.takes_more and self._dispatcher.lacks(worker):
                 assert worker.id in roster.open, f"{worker}: it lacks jobs, and nobody sees it"
-                assert not self.queue.jobs, f"{worker}: it lacks jobs, and some wait"
+                full = promises.closes()
+                assert full or not self.queue.jobs, f"{worker}: it lacks jobs, and some wait"
         assert len(places) == len(set(places)), "a job is in two places"
-        assert self._unwanted <= set(places), f"cancelled, and nowhere: {self._unwanted}"
+        assert self._unwanted.keys() <= set(places), f"unwanted, and nowhere: {self._unwanted}"
         if len(self.queue) and not roster.present:
             comes = Clock.BACKOFF if self.rules.workers else Clock.NOBODY
             assert comes in due or self.rules.away is None, "jobs wait, and nobody is to come"
-        if roster.idle and roster.burdened and not len(self.queue):
+        if roster.idle and roster.burdened and not (len(self.queue) or promises.closes()):
             assert Clock.BALANCE in due, "somebody is idle beside who has too much"
 
     # ---- clocks ----
@@ -229,6 +248,8 @@ class Pool:
             self._dispatcher.recall_for_idle()
         elif clock is Clock.NOBODY and (self.is_new or len(self.queue)):
             self._actions.append(GiveUp("no worker could be used"))
+        elif clock is Clock.UNMET and (job := self._dispatcher.unmet) is not None:
+            self._actions.append(GiveUp(job.call.label, unmet=job.needs))
         # After a backoff jobs are dealt again, as always.
 
     def _worker_over(self, worker: Worker, clock: Clock) -> None:
@@ -241,7 +262,7 @@ class Pool:
             # The shell gives it up, and tells of that as of a death.
             self._actions.append(Kill(worker.id, ""))
             self._clocks.set(worker, Clock.DEATH, self.rules.unkillable)
-        else:
+        elif clock is not Clock.ALIVE or worker.jobs or worker.asked:
             if not worker.questions:
                 self._actions.append(Look(worker.id))
             worker.questions.add(clock)
@@ -250,7 +271,10 @@ class Pool:
 
     def _take(self, event: Event) -> None:
         worker = self._workers.get(event.worker)
-        if isinstance(event, Up):
+        if isinstance(event, Ended):  # the first, since it is the most frequent
+            if worker is not None:
+                self._ended(worker, event.events)
+        elif isinstance(event, Up):
             self._up(worker, event)
         elif isinstance(event, Joined):
             self._joined(worker, event)
@@ -258,8 +282,6 @@ class Pool:
             return  # it is gone, and was accounted for
         elif isinstance(event, RoundTrip):
             self._dispatcher.measured(worker, event.seconds)
-        elif isinstance(event, Ended):
-            self._ended(worker, event.events)
         elif isinstance(event, Seen):
             self._seen(worker, event)
         elif isinstance(event, HungUp):
@@ -279,6 +301,8 @@ class Pool:
     def _up(self, worker: Worker | None, event: Up) -> None:
         if worker is None and not self.rules.workers:
             worker = self._roster.join(event.worker, event.slots)
+        if worker is not None and event.equipment is not None:
+            worker.equipment = event.equipment
         if worker is None or worker.state not in LIVING:
             return
         self.is_new = False
@@ -287,48 +311,64 @@ class Pool:
         if not worker.waits and len(worker.jobs) > worker.slots:
             self._dispatcher.shrunk.append(worker)
 
-    def _ended(self, worker: Worker, reports: Sequence[Report]) -> None:
+    def _ended(self, worker: Worker, reports: Sequence[Report]) -> None:  # noqa: C901 - no call for each
         worker.heard = self._clocks.now
-        jobs, times, tell = worker.jobs, self.queue.times, self._tell
-        doubts = self._blame.doubts
+        jobs, asked, unwanted, tell = worker.jobs, worker.asked, self._unwanted, self._tell
         before = len(jobs)
+        ended: list[tuple[Job, Done]] = []
         recalled: list[JobId] = []
         refused = False
-        seconds, count = 0.0, 0
         for report in reports:
             if isinstance(report, (Done, Lost)):
-                if isinstance(report, Lost) and not report.why.started:
-                    refused |= report.id not in worker.asked and report.id not in self._unwanted
-                    worker.asked.discard(report.id)
-                    recalled.append(report.id)
+                id = report.id
+                if type(report) is Lost and not report.why.started:
+                    # A follower comes back when what it needs has no value.
+                    follows = id in jobs and jobs[id].after
+                    wanted = id not in asked and id not in unwanted
+                    refused |= wanted and not follows and not self._is_gone(worker, report)
+                    asked.discard(id)
+                    recalled.append(id)
                     continue
-                worker.asked.discard(report.id)
-                job = jobs.pop(report.id, None)
+                if asked:
+                    asked.discard(id)
+                job = jobs.pop(id, None)
                 if job is None:
                     continue  # nobody waits for its end any more
-                self._unwanted.discard(report.id)
-                if isinstance(report, Done):
-                    count += 1
-                    if doubts:
-                        self._blame.trust(report.id[0])
-                    took = report.seconds + carrying(job, report)
-                    seconds += took
-                    times.record(job.call, took)
+                if worker.tied:
+                    worker.untie(id)
+                if unwanted:
+                    unwanted.pop(id, None)
+                if type(report) is Done:
+                    ended.append((job, report))
             tell.append(report)
         if before:
             worker.work *= len(jobs) / before
-        if count:
-            if self._starts.failures:
-                self._starts.succeeded()
-                self._clocks.due.pop(Clock.BACKOFF, None)
-            worker.begun = True
-            worker.refusals = 0
-            times.record_all(seconds, count)
+        if ended:
+            self._ran(worker, ended)
         if recalled:
             self._requeue(worker, recalled)
         if refused:
             self._refused(worker)
         self._roster.changed(worker)
+
+    @staticmethod
+    def _is_gone(worker: Worker, report: Lost) -> bool:
+        """Whether an input was not there, for the first time: the job is sent anew, as bytes."""
+        first = report.why.reason == "gone" and report.id not in worker.gone
+        if first:
+            worker.gone.add(report.id)
+        return first
+
+    def _ran(self, worker: Worker, ended: Sequence[tuple[Job, Done]]) -> None:
+        """A worker has run these to their end."""
+        worker.begun = True
+        worker.refusals = 0
+        self.queue.times.learn(ended)
+        if self._starts.failures:
+            self._starts.succeeded()
+            self._clocks.due.pop(Clock.BACKOFF, None)
+        if self._blame.spared or self.queue.suspects:
+            self._blame.trust(job.id[0] for job, _ in ended)
 
     def _seen(self, worker: Worker, event: Seen) -> None:
         questions, worker.questions = worker.questions, set()
@@ -412,13 +452,13 @@ class Pool:
             detail = why.detail if hung else f"it ended with {why.detail} before its first task"
             self._not_up(worker, detail, why.output, hung=hung)
         begun = self._blame.of(worker, event)
-        doubt = event.all_begun and self.rules.fresh
+        doubt = event.all_begun and self.rules.fresh and why.reason != "left"
         if doubt:
-            self._suspect([id for id, guilty in begun if not guilty and id not in self._unwanted])
+            self._suspect([id for id, guilty in begun if not guilty and not self._unwanted.get(id)])
         for id, guilty in begun:
-            del worker.jobs[id]
-            if id in self._unwanted:
-                self._unwanted.discard(id)
+            worker.drop(id)
+            # What was only recalled, and had begun, is judged as if it were still wanted.
+            if self._unwanted.pop(id, False):
                 self._tell.append(Lost(id, replace(why, reason="cancelled", guilty=False)))
             else:
                 # Which of several had begun, nobody knows; as they are not blamed, they go on.
@@ -475,7 +515,8 @@ class Pool:
             mine = unwanted.intersection(worker.jobs)
             if not mine:
                 continue
-            self._unwanted |= mine
+            for id in mine:
+                self._unwanted[id] = stop or self._unwanted.get(id, False)
             if worker.state not in LIVING:
                 continue  # they end with it
             if stop and not self.rules.kills:
@@ -491,17 +532,17 @@ class Pool:
         kept: list[Job] = []
         before = len(worker.jobs)
         for id in ids:
-            job = worker.jobs.pop(id, None)
+            job = worker.drop(id)
             if job is None:
                 continue
             if id in self._unwanted:
-                self._unwanted.discard(id)
+                del self._unwanted[id]
                 self._tell.append(Lost(id, NOT_BEGUN))
             else:
                 kept.append(job)
         if before:
             worker.work *= len(worker.jobs) / before
-        self.queue.requeue(kept)
+        self._dispatcher.strays += self.queue.requeue(kept)
 
     # ---- the slots that are reported ----
 
@@ -512,7 +553,14 @@ class Pool:
             # here shows that we need some, and has a time limit.
             count = 1
         ahead = count * 2 * self.queue.times.ahead(self._dispatcher.budget)
+        # Those that wait for what they need take no place of those that could run meanwhile.
+        waiting = min(len(self.queue.needy), _MOST_BESIDE)
+        grown = waiting > self._beside
+        if grown or not waiting:
+            self._beside = 2 * waiting
+        ahead += self._beside
         told = self._told
-        if count != told.count or not told.ahead / 2 <= ahead <= told.ahead * 2:
+        changed = not told.ahead / 2 <= ahead <= told.ahead * 2
+        if count != told.count or changed or grown:
             self._told = Slots(count, ahead)
             self._tell.append(self._told)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from fancypipe_core.backend import JobId
 from fancypipe_core.toolkit.pool.clocks import Clocks
 from fancypipe_core.toolkit.pool.states import LIVING, UP, State
@@ -55,7 +57,7 @@ class Roster:
 
     def join(self, id: int, slots: int) -> Worker:
         """Take in a worker under a number that nobody has."""
-        worker = self.workers[id] = Worker(id, slots, self.clocks.now)
+        worker = self.workers[id] = Worker(id, slots, self.clocks.now, self.rules.ahead)
         self.living += 1
         self.open[id] = worker
         return worker
@@ -139,7 +141,7 @@ class Roster:
         few = worker.slots if worker.state is not STARTING else 0
         asked = worker.asked and not worker.asked.isdisjoint(jobs)
         mine = worker.alone or asked or worker.state not in (STARTING, BUSY, RECALLED)
-        if len(jobs) > few and not mine:
+        if len(jobs) - len(worker.tied) > few and not mine:
             self.burdened[worker.id] = worker
         else:
             self.burdened.pop(worker.id, None)
@@ -147,13 +149,13 @@ class Roster:
     def _rest(self, worker: Worker) -> None:
         """A worker has no jobs."""
         worker.work = 0.0
-        worker.alone = False
+        worker.alone = worker.promised = False
         worker.limited = None
         worker.due.pop(Clock.LIMIT, None)
         worker.due.pop(Clock.CANCEL, None)
         if not worker.asked:
+            # That it is to be looked at stays: to set that clock for each lone job costs more.
             worker.silent = 0.0
-            worker.due.pop(Clock.ALIVE, None)
 
     def _watch(self, worker: Worker) -> None:
         """Set the clocks of a worker that is up, and has jobs or owes an answer."""
@@ -177,6 +179,13 @@ class Roster:
     def present(self) -> int:
         """How many will take jobs sooner or later; who comes by himself may never be up."""
         return self.living if self.rules.workers else self.up
+
+    def having(self, ids: Sequence[JobId]) -> Worker | None:
+        """Return the worker that has all these jobs; None if there is none."""
+        for worker in self.workers.values():
+            if ids[0] in worker.jobs:
+                return worker if all(id in worker.jobs for id in ids) else None
+        return None
 
     def retire_nobody(self) -> None:
         """No place is wanted."""

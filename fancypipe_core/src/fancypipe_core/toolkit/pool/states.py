@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import Enum
-from typing import NamedTuple
 
-from fancypipe_core.backend import Certificate, Job, JobId
+import msgspec
+
+from fancypipe_core.backend import Certificate, Equipment, Job, JobId, Needs
 from fancypipe_core.backend import Event as Report
 
 __all__ = [
@@ -119,19 +120,19 @@ TRANSITIONS: dict[State, dict[State, str]] = {
 # ---- what the engine wants ----------------------------------------------------
 
 
-class Submit(NamedTuple):
+class Submit(msgspec.Struct, frozen=True):
     """The engine wants these jobs run, the most urgent first."""
 
     jobs: Sequence[Job]
 
 
-class Cancel(NamedTuple):
+class Cancel(msgspec.Struct, frozen=True):
     """Nobody wants these jobs any more: drop what waits, stop what runs."""
 
     ids: Sequence[JobId]
 
 
-class Recall(NamedTuple):
+class Recall(msgspec.Struct, frozen=True):
     """The engine wants back what of these has not begun; what runs goes on."""
 
     ids: Sequence[JobId]
@@ -143,35 +144,38 @@ Wish = Submit | Cancel | Recall
 # ---- events: what the shell tells of workers ----------------------------------
 
 
-class Joined(NamedTuple):
+class Joined(msgspec.Struct, frozen=True):
     """A worker has come by itself, or is still on its way; it should be up in so many seconds."""
 
     worker: int
     limit: float
 
 
-class Up(NamedTuple):
+class Up(msgspec.Struct, frozen=True):
     """A worker has answered, or joined by itself; or what it can do has changed.
 
     Attributes:
         worker: Who.
         slots: How many jobs it runs for us at the same time; 0 for none at the moment.
         waits: Whether more jobs than these may wait there; if not, the others are recalled.
+        equipment: What its machine has for us, of one that came by itself; None for what was
+            said before, or one core for each slot.
     """
 
     worker: int
     slots: int = 1
     waits: bool = True
+    equipment: Equipment | None = None
 
 
-class RoundTrip(NamedTuple):
+class RoundTrip(msgspec.Struct, frozen=True):
     """The way to a worker and back takes so many seconds, by the shell's own measure."""
 
     worker: int
     seconds: float
 
 
-class Ended(NamedTuple):
+class Ended(msgspec.Struct, frozen=True):
     """A worker has reported, or given another sign of life.
 
     `events`: what it said of its jobs, in order; the pool passes on what counts.  A job
@@ -182,7 +186,7 @@ class Ended(NamedTuple):
     events: Sequence[Report] = ()
 
 
-class Seen(NamedTuple):
+class Seen(msgspec.Struct, frozen=True):
     """The answer to `Look`.
 
     Attributes:
@@ -201,7 +205,7 @@ class Seen(NamedTuple):
     stopped: bool = False
 
 
-class HungUp(NamedTuple):
+class HungUp(msgspec.Struct, frozen=True):
     """A worker's channel has ended: it is dying, ends in good order, or was harmed.
 
     Attributes:
@@ -217,14 +221,14 @@ class HungUp(NamedTuple):
     why: str = ""
 
 
-class Spoilt(NamedTuple):
+class Spoilt(msgspec.Struct, frozen=True):
     """A worker has sent what is no report; `why` is a phrase."""
 
     worker: int
     why: str
 
 
-class Died(NamedTuple):
+class Died(msgspec.Struct, frozen=True):
     """A worker is dead, and what it had reported was told before.
 
     Attributes:
@@ -244,7 +248,7 @@ class Died(NamedTuple):
     all_begun: bool = False
 
 
-class NotStarted(NamedTuple):
+class NotStarted(msgspec.Struct, frozen=True):
     """A worker could not even be started."""
 
     worker: int
@@ -257,7 +261,7 @@ Event = Joined | Up | RoundTrip | Ended | Seen | HungUp | Spoilt | Died | NotSta
 # ---- actions: what the shell is to do ---------------------------------------
 
 
-class Start(NamedTuple):
+class Start(msgspec.Struct, frozen=True):
     """Start a worker under this number; answer `Up` when it is, `NotStarted` if it cannot be.
 
     `slots`: how many jobs it is to run at the same time; 0 for as many as it can.
@@ -267,40 +271,40 @@ class Start(NamedTuple):
     slots: int = 1
 
 
-class Send(NamedTuple):
+class Send(msgspec.Struct, frozen=True):
     """Send a worker these jobs.  If its channel has ended, say `HungUp`."""
 
     worker: int
     jobs: list[Job]
 
 
-class RecallJobs(NamedTuple):
+class RecallJobs(msgspec.Struct, frozen=True):
     """Ask a worker for these jobs as far as it has not begun them: each such is `Lost`."""
 
     worker: int
     ids: list[JobId]
 
 
-class CancelJobs(NamedTuple):
+class CancelJobs(msgspec.Struct, frozen=True):
     """Tell a worker that nobody wants these jobs any more; it stops them itself."""
 
     worker: int
     ids: list[JobId]
 
 
-class Look(NamedTuple):
+class Look(msgspec.Struct, frozen=True):
     """See what a worker does; answer `Seen` at once."""
 
     worker: int
 
 
-class Dismiss(NamedTuple):
+class Dismiss(msgspec.Struct, frozen=True):
     """Ask a worker without jobs to end."""
 
     worker: int
 
 
-class Kill(NamedTuple):
+class Kill(msgspec.Struct, frozen=True):
     """Kill a worker.
 
     Attributes:
@@ -315,22 +319,24 @@ class Kill(NamedTuple):
     why: str = ""
 
 
-class Tell(NamedTuple):
+class Tell(msgspec.Struct, frozen=True):
     """Pass these events on to the engine."""
 
     events: list[Report]
 
 
-class GiveUp(NamedTuple):
+class GiveUp(msgspec.Struct, frozen=True):
     """The run cannot go on: no worker comes up.
 
     Attributes:
         why: What the last one died of, or how long there was none; a phrase.
         output: The last lines that it printed.
+        unmet: What a task needs, and no worker has that is there; `why` names the task.
     """
 
     why: str
     output: tuple[str, ...] = ()
+    unmet: Needs | None = None
 
 
 Order = Start | Send | RecallJobs | CancelJobs | Look | Dismiss | Kill | GiveUp

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection, Sequence
 from enum import Enum
 from typing import NamedTuple
 
-from fancypipe_core.backend import Job, JobId
+from fancypipe_core.backend import Equipment, Job, JobId
 from fancypipe_core.toolkit.pool.states import UP, State
 
 __all__ = ["Clock", "Rules", "Worker", "check_worker"]
@@ -27,6 +28,7 @@ class Rules(NamedTuple):
         ahead: How much work each slot has waiting at least.
         most_ahead: How much it has at most: twice the measured way to the worker and
             back, between these two.
+        together: How much work travels together, where workers take batches.
         least_ahead: How many jobs wait for each slot at least, however long they take.
         start: That a worker has to come up; an interpreter on a slow network disk takes
             tens.
@@ -48,6 +50,11 @@ class Rules(NamedTuple):
             for no limit.
         away: Without any worker that is up while jobs wait, until the run is given up;
             None for no limit.
+        unmet: With workers of which none can ever have what a job needs, until the run is
+            given up; None for no limit.
+        equipment: What the machine of the workers that the pool starts has; asked once, when
+            a job needs more than one core.  Of workers that come by themselves each has its
+            own, and this only says that needs are the pool's affair.  None if they are not.
         spared: So many deaths of whole workers are not held against a task that may have
             run there, for they are more likely to be the machine's.
     """
@@ -59,6 +66,7 @@ class Rules(NamedTuple):
     fresh: bool = True
     ahead: float = 0.005
     most_ahead: float = 0.005
+    together: float = 0.002
     least_ahead: int = 0
     start: float = 60.0
     bad_starts: int = 5
@@ -73,7 +81,9 @@ class Rules(NamedTuple):
     cancel: float = 0.1
     first: float | None = None
     away: float | None = None
+    unmet: float | None = None
     spared: int = 0
+    equipment: Callable[[], Equipment] | None = None
 
 
 class Clock(Enum):
@@ -89,6 +99,7 @@ class Clock(Enum):
     BALANCE = "the moment to recall jobs for an idle worker"
     BACKOFF = "the next start, after one that failed"
     NOBODY = "any worker at all"
+    UNMET = "a worker that has what a job needs"
 
     __hash__ = object.__hash__
 
@@ -101,13 +112,20 @@ class Worker:
         state: Where it is.
         slots: How many jobs it runs at the same time.
         waits: Whether more jobs than these may wait there.
+        gone: The jobs that it has returned since an input was not there for it.
         refusals: How often in a row it returned jobs that were not recalled, and ran none.
         round_trip: Seconds to it and back, as the shell has measured.
+        budget: For so many seconds each of its slots has work, so that it never waits.
         jobs: What it was sent and has not reported, in the order of sending.
+        tied: Those of them that follow others of them: for each, how many.
         work: How long these are thought to take together, in seconds.
         alone: Whether it has a suspect, which must have no other beside it.
         single: Whether it was started with one slot, for suspects only.
         retiring: Whether it gets nothing more, so that it can be replaced.
+        equipment: What its machine has, if that is its own.
+        promised: Whether it has a job with needs, which is to have nothing beside it.
+        kept: Whether its slots are kept for one.
+        extra: Slots that its jobs with needs take, beyond one for each.
         begun: Whether it is known to have begun a job, ever.
         orderly: Whether its end is in order.
         asked: Jobs that were recalled from it, and whose end it has not reported.
@@ -124,41 +142,93 @@ class Worker:
     """
 
     __slots__ = (
-        "alone", "asked", "begun", "born", "doomed", "due", "end", "heard",
-        "heard_at_look", "id", "jobs", "limited", "looked", "orderly", "questions", "refusals",
-        "retiring", "round_trip", "silent", "single", "slots", "state", "stopped", "waits", "work",
+        "_followers", "alone", "asked", "begun", "born", "budget", "doomed", "due", "end",
+        "equipment", "extra", "gone", "heard", "heard_at_look", "id", "jobs", "kept", "limited",
+        "looked", "orderly", "promised", "questions", "refusals", "retiring", "round_trip",
+        "silent", "single", "slots", "state", "stopped", "tied", "waits", "work",
     )  # fmt: skip
 
-    def __init__(self, id: int, slots: int, now: float) -> None:
+    def __init__(self, id: int, slots: int, now: float, budget: float) -> None:
         self.id = id
         self.state = State.STARTING
         self.slots = slots
         self.waits = True
         self.round_trip = 0.0
+        self.budget = budget
         self.jobs: dict[JobId, Job] = {}
+        self.tied: dict[JobId, int] = {}
+        self._followers: dict[JobId, list[JobId]] = {}
         self.work = 0.0
         self.alone = self.retiring = self.begun = self.orderly = False
-        self.single = self.stopped = False
+        self.single = self.stopped = self.promised = self.kept = False
+        self.equipment: Equipment | None = None
+        self.extra = 0
         self.asked: set[JobId] = set()
         self.doomed: set[JobId] = set()
         self.born = self.heard = self.looked = now
         self.heard_at_look = -1.0
         self.silent = 0.0
         self.refusals = 0
+        self.gone: set[JobId] = set()
         self.limited: JobId | None = None
         self.due: dict[Clock, float] = {}
         self.questions: set[Clock] = set()
         self.end = ("", "")
 
+    def take(self, jobs: Sequence[Job]) -> None:
+        """It is sent these jobs."""
+        self.jobs.update([(job.id, job) for job in jobs])
+        for job in [job for job in jobs if job.after]:
+            needs = [id for id in job.after if id in self.jobs]
+            for id in needs:
+                self._followers.setdefault(id, []).append(job.id)
+            if needs:
+                self.tied[job.id] = len(needs)
+
+    def drop(self, id: JobId) -> Job | None:
+        """It does not have a job any more; return that, None if it had not."""
+        job = self.jobs.pop(id, None)
+        if self.tied:
+            self.untie(id)
+        return job
+
+    def untie(self, id: JobId) -> None:
+        """It does not have this job any more; to be called if any are tied."""
+        tied = self.tied
+        tied.pop(id, None)
+        for follower in self._followers.pop(id, ()):
+            left = tied.get(follower, 0) - 1
+            if left > 0:
+                tied[follower] = left
+            else:
+                tied.pop(follower, None)
+        if not tied:
+            self._followers.clear()
+
+    def family(self, heads: Collection[JobId]) -> list[JobId]:
+        """Return these jobs, and those that follow nobody here but them, in order."""
+        if not self.tied:
+            return list(heads)
+        mine = set(heads)
+        for id in self.tied:  # in the order of sending
+            if all(need in mine for need in self.jobs[id].after if need in self.jobs):
+                mine.add(id)
+        return [id for id in self.jobs if id in mine]
+
     @property
     def takes_more(self) -> bool:
         """Whether it may be given jobs of the queue that any worker may run."""
-        return not (self.alone or self.single or self.retiring)
+        return not (self.alone or self.single or self.retiring or self.promised or self.kept)
 
     @property
     def spare(self) -> list[JobId]:
         """The jobs that it cannot have begun if it does what it should, in order."""
         return list(self.jobs)[self.slots if self.state is not State.STARTING else 0 :]
+
+    @property
+    def movable(self) -> list[JobId]:
+        """Those of `spare` that another could run, but for their followers."""
+        return [id for id in self.spare if id not in self.tied]
 
     def behind(self, running: JobId | None) -> list[JobId]:
         """Return the jobs that it has not begun, for one that runs them in order."""
@@ -190,6 +260,12 @@ def check_worker(worker: Worker, rules: Rules) -> None:
     assert not worker.alone or len(worker.jobs) <= 1, f"{name}: a suspect has company"
     assert worker.work >= 0.0, f"{name}: less than no work"
     assert worker.doomed <= set(worker.jobs), f"{name}: killed for what it has not"
+    before: set[JobId] = set()
+    for id, job in worker.jobs.items():
+        needs = len(before.intersection(job.after))
+        assert worker.tied.get(id) == (needs or None), f"{name}: {id} follows {needs} of its jobs"
+        before.add(id)
+    assert worker.tied.keys() <= worker.jobs.keys(), f"{name}: tied, and not there"
     assert not worker.questions, f"{name}: a look was not answered"
     if state is State.LEAVING:
         assert Clock.END in due, f"{name} may take for ever to leave"

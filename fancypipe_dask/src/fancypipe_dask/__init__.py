@@ -1,0 +1,50 @@
+"""The dask backend of fancypipe: jobs run on a dask cluster, wherever that is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fancypipe_core.backend import Backend, BackendOptions, BackendPlugin, setting
+from fancypipe_core.toolkit import amounts
+
+__all__ = ["plugin"]
+
+
+@dataclass(frozen=True)
+class DaskSettings:
+    """Of a pipeline's run."""
+
+    address: str | None = setting(
+        None,
+        help="The scheduler, or a function that makes a cluster; by default one is made here.",
+        value="ADDRESS|MODULE:FUNCTION",
+    )
+    resources: str = setting(
+        "", help="What each job takes of a worker's resources.", value="NAME=AMOUNT,..."
+    )
+    dashboard: str | None = setting(
+        None,
+        help="Where a cluster that is made here shows its page to everybody; by default nowhere.",
+        value="[HOST]:PORT",
+    )
+
+    def __post_init__(self) -> None:
+        amounts(self.resources)
+
+
+def _make(options: BackendOptions) -> Backend:
+    from fancypipe_dask._cluster import DaskBackend
+
+    return DaskBackend(options)
+
+
+plugin = BackendPlugin(
+    name="dask",
+    aliases=("D",),
+    help="the workers of a dask cluster, on this machine or anywhere",
+    make=_make,
+    kills=True,
+    unit="slot",
+    settings=DaskSettings,
+    certificates="vague",
+)

@@ -1,0 +1,45 @@
+"""The ray backend of fancypipe: jobs run on a ray cluster, on this machine or elsewhere."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fancypipe_core.backend import Backend, BackendOptions, BackendPlugin, setting
+from fancypipe_core.toolkit import amounts
+
+__all__ = ["plugin"]
+
+
+@dataclass(frozen=True)
+class RaySettings:
+    """Of a pipeline's run."""
+
+    address: str | None = setting(
+        None,
+        help="The cluster, or auto for the one of this machine; by default one is made here.",
+        value="ADDRESS|auto",
+    )
+    resources: str = setting(
+        "", help="What each job takes of the cluster; by default CPU=1.", value="NAME=AMOUNT,..."
+    )
+
+    def __post_init__(self) -> None:
+        amounts(self.resources)
+
+
+def _make(options: BackendOptions) -> Backend:
+    from fancypipe_ray._cluster import RayBackend
+
+    return RayBackend(options)
+
+
+plugin = BackendPlugin(
+    name="ray",
+    aliases=("Y",),
+    help="the workers of a ray cluster, on this machine or anywhere",
+    make=_make,
+    kills=True,
+    unit="slot",
+    settings=RaySettings,
+    certificates="vague",
+)

@@ -1,1 +1,0 @@
-"""How a client's code and large buffers come to a worker."""

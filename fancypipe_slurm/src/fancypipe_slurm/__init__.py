@@ -1,0 +1,57 @@
+"""The Slurm backend of fancypipe: workers in jobs, which come with the work and leave when idle."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fancypipe_core.backend import Backend, BackendOptions, BackendPlugin, Command, setting
+
+__all__ = ["plugin"]
+
+
+@dataclass(frozen=True)
+class SlurmSettings:
+    """Of a pipeline's run."""
+
+    least: int = setting(0, help="How many jobs stay when nothing is to do.", least=0)
+    most: int = setting(4, help="How many jobs there are at most.", least=1)
+    cpus: int = setting(1, help="Cores of each job, and tasks that run in it at a time.", least=1)
+    partition: str = setting("", help="Slurm's partition.")
+    account: str = setting("", help="Slurm's account.")
+    time: str = setting("", help="How long each job may take.", value="[DAYS-]HH:MM:SS")
+    memory: str = setting("", help="Memory of each job.", value="SIZE")
+    gpus: int = setting(0, help="GPUs of each job.", least=0)
+    sbatch: str = setting("", help="Further options for sbatch, as in a shell.", value="OPTIONS")
+    idle: float = setting(60.0, help="Seconds without work after which a job ends.", least=0.0)
+    wait: float = setting(600.0, help="Seconds to wait for a worker while work waits.", least=0.0)
+    host: str = setting("", help="This machine, as nodes call it; by default its name.")
+    folder: str | None = setting(
+        None, help="A folder that nodes see, for secret and logs; by default in your home."
+    )
+
+
+def _make(options: BackendOptions) -> Backend:
+    from fancypipe_slurm._slurm import make
+
+    return make(options)
+
+
+plugin = BackendPlugin(
+    name="slurm",
+    aliases=("SLURM",),
+    help="workers in jobs of Slurm, as many as there is work for",
+    make=_make,
+    kills=True,
+    unit="slot",
+    settings=SlurmSettings,
+    certificates="vague",
+    understands=frozenset({"cpus", "memory", "gpu"}),
+    commands={
+        "slurm": Command(
+            "Say which jobs of Slurm run workers.",
+            "fancypipe_slurm._slurm:status",
+            SlurmSettings,
+            "status",
+        )
+    },
+)

@@ -1,0 +1,69 @@
+"""Tasks for the backends on engines of others."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+from fancypipe_core import task
+
+__all__ = ["environment", "late", "leave", "leave_once", "nap", "noted", "total", "variables"]
+
+
+@task
+def nap(number: int, seconds: float, folder: str = "") -> int:
+    """Sleep; in a folder, leave the worker's process number there first."""
+    if folder:
+        Path(folder, f"{number}.pid").write_text(str(os.getpid()), encoding="utf-8")
+    time.sleep(seconds)
+    return number
+
+
+@task
+def noted(number: int, seconds: float, file: str, pid_in: str = "") -> int:
+    """Write down that this ran, then sleep; leave the worker's process number in a folder first."""
+    to = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    os.write(to, b"%d\n" % number)
+    os.close(to)
+    return nap.main(number, seconds, pid_in)
+
+
+@task
+def total(numbers: list[int]) -> int:
+    """Add up."""
+    return sum(numbers)
+
+
+@task
+def leave_once(mark: str) -> str:
+    """End the process; the second time, say so."""
+    try:
+        Path(mark).touch(exist_ok=False)
+    except FileExistsError:
+        return "again"
+    os._exit(3)
+
+
+@task
+def leave() -> None:
+    """End the process."""
+    os._exit(3)
+
+
+@task
+def variables(*names: str) -> list[str | None]:
+    """Return these variables of the worker's environment."""
+    return [os.environ.get(name) for name in names]
+
+
+@task
+def environment() -> dict[str, str]:
+    """Return the worker's environment."""
+    return dict(os.environ)
+
+
+@task(timeout=1.0)
+def late() -> None:
+    """Take much too long."""
+    time.sleep(1000)

@@ -1,0 +1,204 @@
+"""Uses a backend on an engine of others, and writes down what was seen.
+
+It is a program of its own: what such an engine leaves in a process is its affair, and what it
+leaves besides is seen by the gate of the tests.
+
+    python -m tests.engines.use BACKEND FOLDER SETTING=VALUE ...
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import traceback
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fancypipe_core import Session, errors, run
+from tests.conformance import pipelines as p
+from tests.engines import ports
+from tests.engines import tasks as t
+
+NAPS = int(os.environ.get("FANCYPIPE_TEST_NAPS", "300"))
+TOKEN_FILE = "RAY_AUTH_TOKEN_PATH"
+SMALL = {"volumes": 1, "search": 2}
+BRAIN = Path(__file__).resolve().parents[2] / "examples" / "brain"
+
+
+def nested(session: Session, _folder: Path) -> None:
+    """Graphs that unfold, values of all kinds, and errors are as on serial."""
+    cases: list[Any] = [p.sum_of_squares, lambda: p.outer(3), lambda: p.nest(2)]
+    for make in [*cases, lambda: p.fib(8)]:
+        expected = run(make(), backend="serial")
+        assert session.run(make()) == expected
+    assert sum(session.run([p.square(i) for i in range(2000)])) == sum(i * i for i in range(2000))
+    large = np.arange(500_000, dtype=np.float64).reshape(2, -1)
+    np.testing.assert_array_equal(session.run(p.same(p.same(large))), large)
+    with pytest.raises(p.CustomError) as caught:
+        session.run(p.add(p.raises(7), 1))
+    assert caught.value.code == 7
+
+
+def few(session: Session, folder: Path) -> None:
+    """As `nested` and `killed`, for engines whose every call takes seconds."""
+    cases: list[Any] = [p.sum_of_squares, lambda: p.fib(3)]
+    for make in cases:
+        assert session.run(make()) == run(make(), backend="serial")
+    assert session.run([t.nap(i, 0.01) for i in range(100)]) == list(range(100))
+    assert session.run(t.leave_once(str(folder / "mark"))) == "again"
+
+
+def failed(session: Session, _folder: Path) -> None:
+    """An error comes with the traceback that it had where it was raised."""
+    with pytest.raises(p.CustomError) as caught:
+        session.run(p.add(p.raises(7), 1))
+    assert caught.value.__cause__ is not None
+    assert traceback.extract_tb(caught.value.__cause__.__traceback__)[-1].name == "raises"
+    assert caught.value.code == 7
+
+
+def deadly(session: Session, _folder: Path) -> None:
+    """What kills each worker that it comes to is named, and what was beside it is not."""
+    with pytest.raises(errors.TaskLost) as caught:
+        session.run([t.nap(1, 0.0), t.leave()])
+    assert "leave" in str(caught.value)
+    assert caught.value.certificate.guilty
+    assert session.run([t.nap(i, 0.01) for i in range(20)]) == list(range(20))
+
+
+def brain(session: Session, folder: Path) -> None:
+    """The example writes the same files as on serial."""
+    from pipeline import brain as pipeline
+
+    def files(out: Path) -> dict[str, bytes]:
+        return {path.name: path.read_bytes() for path in out.iterdir()}
+
+    run(pipeline(out=folder / "serial", **SMALL), backend="serial")
+    session.run(pipeline(out=folder / "engine", **SMALL))
+    assert files(folder / "engine") == files(folder / "serial")
+
+
+def killed(session: Session, folder: Path) -> None:
+    """A worker is killed while many tasks run: each has its result, once, and few ran twice."""
+    place = folder / "killed"
+    place.mkdir()
+
+    def kill() -> None:
+        until = time.monotonic() + 60
+        while not (pids := [path.read_text() for path in place.iterdir()]) or not pids[0]:
+            assert time.monotonic() < until, "no task has begun"
+            time.sleep(0.01)
+        os.kill(int(pids[0]), signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    file, middle = folder / "ran", NAPS // 2
+    naps = [t.noted(i, 0.01, str(file)) for i in range(NAPS)]
+    naps[middle] = t.noted(middle, 0.5, str(file), str(place))
+    assert session.run(naps) == list(range(NAPS))
+    killer.join()
+    ran = Counter(map(int, file.read_text().split()))
+    often = Counter(ran.values())  # how many tasks ran once, how many twice
+    (folder / "often.json").write_text(json.dumps(often), encoding="utf-8")
+    assert sorted(ran) == list(range(NAPS))
+    assert ran[middle] == 2, "it was in the middle of its work"
+    assert max(ran.values()) == 2, "one death costs no task more than one attempt"
+    assert ran.total() - NAPS <= NAPS // 10, "what was not with the dead ran once"
+    assert session.run(t.leave_once(str(folder / "mark"))) == "again"
+
+
+def limited(session: Session, _folder: Path) -> None:
+    """A task that takes too long is stopped, and the others go on."""
+    with pytest.raises(errors.TaskTimeout):
+        session.run([t.nap(1, 0.0), t.late()])
+    assert session.run([t.nap(i, 0.01) for i in range(20)]) == list(range(20))
+
+
+def preempted(session: Session, folder: Path) -> None:
+    """A whole job of Slurm ends while tasks run in it: each has its result, once."""
+    place = folder / "preempted"
+    place.mkdir()
+
+    def end_one() -> None:
+        until = time.monotonic() + 60
+        while not list(place.iterdir()):
+            assert time.monotonic() < until, "no task has begun"
+            time.sleep(0.01)
+        listed = subprocess.run(
+            ["squeue", "--noheader", "--format=%i"], capture_output=True, check=True
+        )
+        subprocess.run(["scancel", listed.stdout.split()[0]], check=True)
+
+    ender = threading.Thread(target=end_one)
+    ender.start()
+    naps = [t.nap(i, 0.05, str(place) if i == 20 else "") for i in range(200)]
+    assert session.run(naps) == list(range(200))
+    ender.join()
+
+
+def shut(session: Session, _folder: Path) -> None:
+    """Nobody without a certificate is told anything; dask's page is there where one asks for it."""
+    session.run(t.nap(1, 0.0))
+    open_ports = ports.listening()
+    assert open_ports, "the workers are reached somehow"
+    said = {port: text for port in open_ports if (text := ports.answer(port))}
+    assert not said, said
+    with Session("dask", 1, dashboard="127.0.0.1:0") as other:
+        assert other.run(t.nap(1, 0.0)) == 1
+        more = [ports.answer(port) for port in ports.listening() - open_ports]
+    assert len([text for text in more if " 200 OK" in text]) == 1, more
+
+
+def hidden(session: Session, _folder: Path) -> None:
+    """The token that keeps others out of ray is in nobody's environment."""
+    assert "RAY_AUTH_MODE" not in os.environ, "it is what the process had before"
+    mode, token, path = session.run(t.variables("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", TOKEN_FILE))
+    assert (mode, token) == ("token", None)
+    file = Path(path or "")
+    assert file.stat().st_mode & 0o077 == 0
+    assert file.parent.stat().st_mode & 0o077 == 0, "ray lets everybody into its folder"
+    secret = file.read_text()
+    held = {**os.environ, **session.run(t.environment())}
+    assert not [name for name, value in held.items() if secret in value]
+
+
+PARTS: dict[str, Callable[[Session, Path], None]] = {
+    "nested": nested,
+    "brain": brain,
+    "killed": killed,
+    "limited": limited,
+}
+ONLY = {"preempted": preempted, "few": few, "failed": failed, "deadly": deadly}
+MORE = {**PARTS, **ONLY, "shut": shut, "hidden": hidden}
+
+
+def main(backend: str, folder: Path, settings: dict[str, Any], parts: list[str]) -> None:
+    """Write a file for each part: empty, or what went wrong."""
+    sys.path.insert(0, str(BRAIN))  # workers have the path that is there when a session begins
+    seen: dict[str, str] = {}
+    before = dict(os.environ)
+    with Session(backend, 2, **settings) as session:
+        for name in parts or PARTS:
+            try:
+                MORE[name](session, folder)
+                seen[name] = ""
+            except BaseException:  # noqa: BLE001 - told by the test
+                seen[name] = traceback.format_exc()
+    changed = [name for name in os.environ if os.environ[name] != before.get(name, "0")]
+    seen["environment"] = f"it left in the environment: {changed}" if changed else ""
+    (folder / "seen.json").write_text(json.dumps(seen), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    given = dict(word.split("=", 1) for word in sys.argv[3:] if "=" in word)
+    main(sys.argv[1], Path(sys.argv[2]), given, [word for word in sys.argv[3:] if "=" not in word])
