@@ -31,13 +31,13 @@ def test_only_what_came_since_then_and_has_the_name_is_waited_for() -> None:
         return thread
 
     others = [started("helper 0")]
-    traces = Traces()
+    traces = Traces(threads="helper")
     others.append(started("other"))
-    traces.join_threads("helper", 60.0)  # comes back, though these run
+    traces.clear(60.0)  # comes back, though these run
     assert all(thread.is_alive() for thread in others)
     mine = started("helper 1")
     threading.Timer(0.1, over.set).start()
-    traces.join_threads("helper", 60.0)
+    traces.clear(60.0)
     assert not mine.is_alive()
     for thread in others:
         thread.join(60)
@@ -53,9 +53,9 @@ def test_only_children_that_came_since_then_are_killed() -> None:
         return child
 
     old = started("worker 0")
-    traces = Traces()
+    traces = Traces(children="worker")
     other, mine = started("other"), started("worker 1")
-    traces.kill_children("worker")
+    traces.kill_children()
     wait_until(lambda: not mine.is_alive())
     assert mine.exitcode == -9
     assert old.is_alive()
@@ -63,3 +63,18 @@ def test_only_children_that_came_since_then_are_killed() -> None:
     over.set()
     for child in (old, other):
         child.join(60)
+
+
+def test_nothing_goes_that_nobody_named() -> None:
+    over = threading.Event()
+    traces = Traces()
+    child = multiprocessing.get_context("spawn").Process(target=os.getpid, name="worker")
+    thread = threading.Thread(target=over.wait, args=(60,))
+    child.start()
+    thread.start()
+    traces.clear(60.0)
+    assert thread.is_alive()
+    over.set()
+    thread.join(60)
+    child.join(60)
+    assert child.exitcode == 0

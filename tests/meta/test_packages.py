@@ -132,8 +132,7 @@ def test_backends_on_engines_are_small(package: str) -> None:
         }
         code = {token.start[0] for token in _tokens(path) if token.type not in _NO_CODE}
         lines += len(code - texts)
-    # The one on dask starts workers itself, and lets go of them.
-    assert lines < (190 if package == "fancypipe_dask" else 150)
+    assert lines < 150
 
 
 @pytest.mark.parametrize("package", [*PACKAGES, *ENGINES])

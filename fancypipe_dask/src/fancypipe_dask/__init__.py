@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fancypipe_core.backend import Backend, BackendOptions, BackendPlugin, setting
-from fancypipe_core.toolkit import amounts
+from fancypipe_core.toolkit import ResourceSettings
 
 __all__ = ["plugin"]
 
 
 @dataclass(frozen=True)
-class DaskSettings:
+class DaskSettings(ResourceSettings):
     """Of a pipeline's run."""
 
     address: str | None = setting(
@@ -19,17 +19,11 @@ class DaskSettings:
         help="The scheduler, or a function that makes a cluster; by default one is made here.",
         value="ADDRESS|MODULE:FUNCTION",
     )
-    resources: str = setting(
-        "", help="What each job takes of a worker's resources.", value="NAME=AMOUNT,..."
-    )
     dashboard: str | None = setting(
         None,
         help="Where a cluster that is made here shows its page to everybody; by default nowhere.",
         value="[HOST]:PORT",
     )
-
-    def __post_init__(self) -> None:
-        amounts(self.resources)
 
 
 def _make(options: BackendOptions) -> Backend:

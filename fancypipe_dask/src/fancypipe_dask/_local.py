@@ -38,8 +38,9 @@ class Cluster(SpecCluster):  # type: ignore[misc, unused-ignore]
     """A process of one thread for each worker, and the scheduler here."""
 
     def __init__(self, options: BackendOptions) -> None:
-        set_by_dask = config.get("distributed.nanny.pre-spawn-environ")  # and left
-        self._before = Traces([*set_by_dask, "PYTHONHASHSEED", "__DASK_PARENT_PID"])
+        variables = config.get("distributed.nanny.pre-spawn-environ")
+        set_by_dask = [*variables, "PYTHONHASHSEED", "__DASK_PARENT_PID"]  # and left
+        self._before = Traces(set_by_dask, children="Dask Worker ", threads="AsyncProcess ")
         security = Security.temporary()  # so that nobody else on this machine sends it code
         both = {"host": "127.0.0.1", "protocol": "tls://", "security": security}
         page = options.settings.dashboard
@@ -60,8 +61,6 @@ class Cluster(SpecCluster):  # type: ignore[misc, unused-ignore]
         for nanny in self.workers.values():
             with suppress(Exception):  # the loop is closed
                 self.loop.add_callback(nanny.close_gracefully)  # starts no worker again
-        self._before.kill_children("Dask Worker ")
+        self._before.kill_children()
         super().close(timeout=max(timeout or 0.0, _CLOSE))
-        self._before.kill_children("Dask Worker ")  # dask forgets one that it was about to start
-        self._before.restore_variables()
-        self._before.join_threads("AsyncProcess ", _CLOSE)  # told to end, and not waited for
+        self._before.clear(_CLOSE)  # dask forgets a process that it was about to start

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fancypipe_core.backend import Backend, BackendOptions, BackendPlugin, setting
-from fancypipe_core.toolkit import amounts
+from fancypipe_core.toolkit import ResourceSettings
 
 __all__ = ["plugin"]
 
 
 @dataclass(frozen=True)
-class RaySettings:
+class RaySettings(ResourceSettings):
     """Of a pipeline's run."""
 
     address: str | None = setting(
@@ -22,9 +22,6 @@ class RaySettings:
     resources: str = setting(
         "", help="What each job takes of the cluster; by default CPU=1.", value="NAME=AMOUNT,..."
     )
-
-    def __post_init__(self) -> None:
-        amounts(self.resources)
 
 
 def _make(options: BackendOptions) -> Backend:

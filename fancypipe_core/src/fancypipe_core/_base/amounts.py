@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
-__all__ = ["amounts"]
+from fancypipe_core._base.declarations import setting
+
+__all__ = ["ResourceSettings", "amounts"]
 
 _ONE = re.compile(r"\s*(\w+)\s*=\s*(\d+(?:\.\d*)?|\.\d+)\s*", re.ASCII)
 
@@ -27,3 +30,15 @@ def amounts(text: str) -> dict[str, float]:
             raise ValueError(f"argument -resources names {one[1]} twice, in {text!r}")
         found[one[1]] = float(one[2])
     return found
+
+
+@dataclass(frozen=True)
+class ResourceSettings:
+    """Settings of a backend whose engine has resources of its own; to be extended."""
+
+    resources: str = setting(
+        "", help="What each job takes of a worker's resources.", value="NAME=AMOUNT,..."
+    )
+
+    def __post_init__(self) -> None:
+        amounts(self.resources)

@@ -16,29 +16,35 @@ class Traces:
 
     Args:
         variables: Environment variables that the engine is known to change.
+        children: How the names of its processes begin, those of `multiprocessing`.
+        threads: How the names of its threads begin that are told to end, and not waited for.
     """
 
-    def __init__(self, variables: Iterable[str] = ()) -> None:
+    def __init__(
+        self, variables: Iterable[str] = (), *, children: str = "", threads: str = ""
+    ) -> None:
         self._variables = {name: os.environ.get(name) for name in variables}
+        self._children_begin, self._threads_begin = children, threads
         self._threads = set(threading.enumerate())
         self._children = set(multiprocessing.active_children())
 
-    def kill_children(self, begin: str) -> None:
-        """Kill processes of `multiprocessing` that came since then and whose names begin so."""
+    def kill_children(self) -> None:
+        """Kill those of its processes that came since then."""
         for child in set(multiprocessing.active_children()) - self._children:
-            if child.name.startswith(begin):
+            if self._children_begin and child.name.startswith(self._children_begin):
                 child.kill()
 
-    def join_threads(self, begin: str, limit: float) -> None:
-        """Wait for threads that came since then, whose names begin so, and that are to end.
+    def clear(self, limit: float) -> None:
+        """Have it all be as it was.
 
         Args:
-            begin: How their names begin.
-            limit: Seconds that all of them may take; what is left then stays.
+            limit: Seconds that the threads may take to end; what is left then stays.
         """
+        self.kill_children()
+        self.restore_variables()
         until = monotonic() + limit
         for thread in set(threading.enumerate()) - self._threads:
-            if thread.name.startswith(begin):
+            if self._threads_begin and thread.name.startswith(self._threads_begin):
                 thread.join(max(0.0, until - monotonic()))
 
     def restore_variables(self) -> None:

@@ -2,9 +2,10 @@
 
 `Pool` decides which worker runs which job; `Connection` and `ChannelBackend` are the client's end
 of a channel to a worker, `Server` is the worker's; `FuturesBackend` makes a backend of what has
-`submit(function, argument) -> Future`; `Packer` and `run_packed` are jobs as bytes, for an engine
-with a transport of its own; `shipping` takes a client's code to other machines.  The
-rest is small and said once.  Each is loaded when it is asked for.
+`submit(function, argument) -> Future`, `EngineBackend` of the client of a cluster; `Packer` and
+`run_packed` are jobs as bytes, for an engine with a transport of its own; `shipping` takes a
+client's code to other machines.  The rest is small and said once.  Each is loaded when it is
+asked for.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fancypipe_core._base.amounts import amounts
+    from fancypipe_core._base.amounts import ResourceSettings, amounts
     from fancypipe_core._base.backoff import Backoff
     from fancypipe_core._base.cores import usable_cores
     from fancypipe_core._base.equipment import this_machine
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from fancypipe_core.cli import run_command  # the door of the command line
     from fancypipe_core.toolkit.batch import Packer, run_packed
     from fancypipe_core.toolkit.connection import ChannelBackend, Connection, setup_of
+    from fancypipe_core.toolkit.engine import Call, Calls, EngineBackend, function_named
     from fancypipe_core.toolkit.futures import FuturesBackend
     from fancypipe_core.toolkit.server import Server
 
@@ -44,8 +46,11 @@ _HOMES = {
     "THREAD_VARIABLES": "_base.grants",
     "Adapt": "_wire.messages",
     "Backoff": "_base.backoff",
+    "Call": "toolkit.engine",
+    "Calls": "toolkit.engine",
     "ChannelBackend": "toolkit.connection",
     "Connection": "toolkit.connection",
+    "EngineBackend": "toolkit.engine",
     "FuturesBackend": "toolkit.futures",
     "InlineBackend": "_worker.inline",
     "KeptValues": "_worker.kept_values",
@@ -54,6 +59,7 @@ _HOMES = {
     "OpenPassage": "_wire.passage",
     "Packer": "toolkit.batch",
     "Passage": "_wire.passage",
+    "ResourceSettings": "_base.amounts",
     "Runner": "_worker.runner",
     "Server": "toolkit.server",
     "Setup": "_wire.messages",
@@ -65,6 +71,7 @@ _HOMES = {
     "connect_passage": "_wire.passage",
     "decode_command": "_wire.messages",
     "fault": "_base.faults",
+    "function_named": "toolkit.engine",
     "ignore_ctrl_c": "_base.signals",
     "interpreter": "_base.interpreter",
     "local_backend": "_worker.local",
@@ -90,8 +97,11 @@ __all__ = [
     "THREAD_VARIABLES",
     "Adapt",
     "Backoff",
+    "Call",
+    "Calls",
     "ChannelBackend",
     "Connection",
+    "EngineBackend",
     "FuturesBackend",
     "InlineBackend",
     "KeptValues",
@@ -100,6 +110,7 @@ __all__ = [
     "OpenPassage",
     "Packer",
     "Passage",
+    "ResourceSettings",
     "Runner",
     "Server",
     "Setup",
@@ -111,6 +122,7 @@ __all__ = [
     "connect_passage",
     "decode_command",
     "fault",
+    "function_named",
     "ignore_ctrl_c",
     "interpreter",
     "local_backend",

@@ -1,0 +1,143 @@
+"""What backends on engines of others share: a connection, calls that can be stopped, and slots.
+
+An engine is what its users have already, such as dask or ray: a cluster that is there, whose
+address they give, or one that is started for the session.
+"""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from concurrent.futures import CancelledError, Future
+from importlib import import_module
+from typing import Any
+
+from fancypipe_core.backend import BackendOptions
+from fancypipe_core.toolkit.futures import FuturesBackend
+
+__all__ = ["Call", "Calls", "EngineBackend", "function_named"]
+
+_NAMED = re.compile(r"([A-Za-z_][\w.]*):([A-Za-z_]\w*)")  # no HOST:PORT is like that
+
+
+def function_named(address: str | None) -> Callable[[], Any] | None:
+    """Return the function of the user's that an address such as MODULE:FUNCTION names.
+
+    None if it is another address, or none.
+    """
+    named = _NAMED.fullmatch(address or "")
+    return getattr(import_module(named[1]), named[2]) if named else None
+
+
+class Call(Future[Any]):
+    """A call in an engine; it cannot be cancelled without being stopped.
+
+    Attributes:
+        calls: Where it was begun.
+        given: What the engine gave for it.
+        stopped: Whether it was to be stopped.
+    """
+
+    def __init__(self, calls: Calls) -> None:
+        super().__init__()
+        self.calls = calls
+        self.given: Any = None
+        self.stopped = False
+        self.set_running_or_notify_cancel()
+
+    def end_as(self, other: Future[Any]) -> None:
+        """End as a future of the engine's has, which is over."""
+        if other.cancelled():
+            self.set_exception(CancelledError())
+        elif error := other.exception(0):
+            self.set_exception(error)
+        else:
+            self.set_result(other.result(0))
+
+
+class Calls(ABC):
+    """What `FuturesBackend` takes for a pool: calls of functions in an engine's workers.
+
+    Attributes:
+        open: Those that are not over, in the order of calling.
+    """
+
+    def __init__(self) -> None:
+        self.open: dict[Future[Any], Call] = {}
+
+    @abstractmethod
+    def begin(self, call: Call, function: Any, argument: Any) -> None:
+        """Have a worker call the function, and see to it that `call` ends as that does."""
+
+    @abstractmethod
+    def size(self) -> int:
+        """Return how many the engine runs at the same time; at least 1, so that it can grow."""
+
+    @abstractmethod
+    def runs(self, call: Call) -> bool:
+        """Return whether a worker may be in the middle of it."""
+
+    @abstractmethod
+    def kill(self, call: Call) -> None:
+        """Stop it, if need be with the process that runs it, so that it ends."""
+
+    def submit(self, function: Any, argument: Any) -> Call:
+        """Call a function in a worker."""
+        call = Call(self)
+        self.begin(call, function, argument)
+        self.open[call] = call
+        call.add_done_callback(lambda over: self.open.pop(over, None))  # at once if it is over
+        return call
+
+    def close(self) -> None:
+        """Stop all that is not over."""
+        for call in list(self.open.values()):
+            self.stop(call)
+
+    def stop(self, call: Call) -> None:
+        """Stop one."""
+        call.stopped = True
+        self.kill(call)
+
+
+class EngineBackend(FuturesBackend, ABC):
+    """Runs jobs in an engine.
+
+    Jobs run in as many slots as the user says.  If nobody does, and the engine is at the address
+    that the setting `address` names, it knows better how many it has.
+
+    Args:
+        options: What the engine gave to `BackendPlugin.make`; its settings have an `address`.
+        breaks: The exceptions by which a call says that the connection is lost.
+
+    Attributes:
+        slots_given: How many jobs run at the same time; 0 if the engine knows that.
+    """
+
+    def __init__(self, options: BackendOptions, breaks: tuple[type[BaseException], ...]) -> None:
+        given = options.workers_given or options.settings.address is None
+        self.slots_given = options.workers if given else 0
+        super().__init__(
+            lambda _: self.connect(),
+            options,
+            breaks=breaks,
+            running=lambda call: call.calls.runs(call),
+            kill=lambda call: call.calls.stop(call),
+            slots=lambda calls: self.slots_given or calls.size(),
+        )
+
+    @abstractmethod
+    def connect(self) -> Calls:
+        """Return calls; again after the connection was lost."""
+
+    @abstractmethod
+    def disconnect(self) -> None:
+        """End the connection, and the engine if it is ours; also where there is none."""
+
+    def stop(self, grace: float) -> None:
+        """End; see `fancypipe_core.backend`."""
+        try:
+            super().stop(grace)
+        finally:
+            self.disconnect()

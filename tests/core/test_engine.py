@@ -1,0 +1,144 @@
+"""`EngineBackend`: what backends on engines of others share."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from fancypipe_core.backend import BackendOptions
+from fancypipe_core.toolkit import Call, Calls, EngineBackend, ResourceSettings, function_named
+from tests.core.pools import wait_until
+
+
+class Address(NamedTuple):
+    address: str | None
+
+
+class Given(Future[Any]):
+    """What this engine gives for a call; the test ends it."""
+
+
+class ByHand(Calls):
+    """An engine whose calls the test ends."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.killed: list[Call] = []
+
+    def begin(self, call: Call, function: Any, argument: Any) -> None:
+        call.given = Given()
+        call.given.add_done_callback(call.end_as)
+
+    def size(self) -> int:
+        return 7
+
+    def runs(self, call: Call) -> bool:
+        return True
+
+    def kill(self, call: Call) -> None:
+        self.killed.append(call)
+        call.given.cancel()
+
+
+class Threads(ByHand):
+    """An engine that runs what it is given."""
+
+    def __init__(self, pool: ThreadPoolExecutor) -> None:
+        super().__init__()
+        self.pool = pool
+
+    def begin(self, call: Call, function: Any, argument: Any) -> None:
+        call.given = self.pool.submit(function, argument)
+        call.given.add_done_callback(call.end_as)
+
+
+class OnThreads(EngineBackend):
+    """A backend on it."""
+
+    def __init__(self, options: BackendOptions) -> None:
+        super().__init__(options, breaks=())
+        self.pool = ThreadPoolExecutor(1)
+        self.connected = False
+
+    def connect(self) -> Threads:
+        self.connected = True
+        return Threads(self.pool)
+
+    def disconnect(self) -> None:
+        self.connected = False
+        self.pool.shutdown()
+
+
+@pytest.fixture
+def calls() -> Iterator[ByHand]:
+    calls = ByHand()
+    yield calls
+    calls.close()
+    assert not calls.open
+
+
+def test_a_call_ends_as_the_engine_says(calls: ByHand) -> None:
+    fine, bad, cancelled = [calls.submit(abs, -1) for _ in range(3)]
+    assert list(calls.open) == [fine, bad, cancelled], "in the order of calling"
+    assert not fine.cancel(), "nothing is cancelled without being stopped"
+    fine.given.set_result(1)
+    bad.given.set_exception(ValueError("on purpose"))
+    cancelled.given.cancel()
+    assert fine.result(0) == 1
+    assert isinstance(bad.exception(0), ValueError)
+    assert type(cancelled.exception(0)).__name__ == "CancelledError"
+    assert not calls.open
+
+
+def test_a_call_that_is_over_at_once_stays_nowhere() -> None:
+    with ThreadPoolExecutor(1) as pool:
+        calls = Threads(pool)
+        answers = [calls.submit(abs, -n) for n in range(50)]
+        assert [call.result(60) for call in answers] == list(range(50))
+        wait_until(lambda: not calls.open)
+
+
+def test_what_is_stopped_knows_it_and_the_others_do_not(calls: ByHand) -> None:
+    one, other = calls.submit(abs, 1), calls.submit(abs, 1)
+    calls.stop(one)
+    assert (one.stopped, other.stopped) == (True, False)
+    assert calls.killed == [one]
+    calls.close()
+    assert calls.killed == [one, other]
+    assert other.stopped
+
+
+@pytest.mark.parametrize(
+    ("address", "workers_given", "slots"),
+    [(None, True, 3), (None, False, 3), ("there", True, 3), ("there", False, 7)],
+)
+def test_a_cluster_that_is_there_knows_its_slots_unless_they_are_given(
+    tmp_path: Path, address: str | None, workers_given: bool, slots: int
+) -> None:
+    told: list[Any] = []
+    options = BackendOptions(3, str(tmp_path), lambda: None, Address(address), workers_given)  # type: ignore[arg-type, return-value]
+    backend = OnThreads(options)
+    backend.start(told.extend)
+    try:
+        assert backend.connected
+        wait_until(lambda: any(getattr(event, "count", 0) == slots for event in told))
+    finally:
+        backend.stop(5.0)
+    assert not backend.connected
+
+
+def test_a_function_is_told_from_an_address() -> None:
+    assert function_named("os:getpid") is os.getpid
+    for address in (None, "", "host:8786", "tcp://host:1", "auto"):
+        assert function_named(address) is None
+
+
+def test_resources_are_read_with_the_settings() -> None:
+    assert ResourceSettings("GPU=1").resources == "GPU=1"
+    with pytest.raises(ValueError, match="-resources"):
+        ResourceSettings("GPU")
