@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shlex
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import pytest
 
 from tests.engines.daemons import COMMANDS, lacking, slurm_here
 
-STAND_IN = Path(__file__).parent / "slurm" / "sbatch"
+STAND_IN = Path(__file__).parent / "slurm" / "commands.py"
 
 
 @pytest.fixture
@@ -27,8 +29,12 @@ def env(tmp_path: Path) -> dict[str, str]:
     """An environment in which Slurm's commands are the stand-in's."""
     for folder in ("bin", "jobs"):
         (tmp_path / folder).mkdir()
+    # By this interpreter without its site: another `python3` may be slow to start, and wanting.
+    start = shlex.join([sys.executable, "-I", "-S", str(STAND_IN)])
     for name in COMMANDS:
-        (tmp_path / "bin" / name).symlink_to(STAND_IN)
+        command = tmp_path / "bin" / name
+        command.write_text(f'#!/bin/sh\nexec {start} {name} "$@"\n', encoding="utf-8")
+        command.chmod(0o700)
     return {
         **os.environ,
         "PATH": f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}",
