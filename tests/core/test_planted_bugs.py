@@ -5,15 +5,12 @@ What is replaced must be in the source, or the test fails: so this stays in step
 
 from __future__ import annotations
 
-import hypothesis
 import pytest
 
 from tests.core.scheduler_model import Watched
-from tests.core.test_scheduler_machine import Machine, run
+from tests.core.test_scheduler_machine import EXAMPLES, Machine, starts
 
 SCHEDULER, NEEDS, FOLLOWERS, RECORDS = "scheduler", "dependencies", "followers", "records"
-EXAMPLES = 1500  # most are found within 50
-AT_ONCE = 30
 
 # What goes wrong: where, what is replaced, by what.
 BUGS: dict[str, tuple[str, str, str]] = {
@@ -272,10 +269,5 @@ def test_found(bug: str) -> None:
     watched = Watched({part: [(old, new)]})
     machine = type("Machine", (Machine,), {"watched": watched})
     with pytest.raises((AssertionError, KeyError)):
-        _search(machine)
-
-
-def _search(machine: type[Machine]) -> None:
-    # Each start begins with small examples, which find little: so few of those, and many starts.
-    for seed in range(EXAMPLES // AT_ONCE):
-        run(hypothesis.seed(seed)(machine), AT_ONCE, shrink=False)
+        for _ in starts(machine, EXAMPLES, shrink=False):
+            pass
