@@ -116,6 +116,16 @@ def alone(session: nox.Session, package: str) -> None:
     session.run(python, "tests/meta/alone.py", *backends, external=True)
 
 
+@nox.session(default=False)
+def engines(session: nox.Session) -> None:
+    """Run the whole conformance kit on dask and ray: a quarter of an hour."""
+    install(session)
+    session.run(
+        *("pytest", "tests/engines", "-m", "engines", "-s"),
+        *("-o", "faulthandler_timeout=1800", *session.posargs),
+    )
+
+
 @nox.session(python=SUPPORTED[0], default=False)
 def minimums(session: nox.Session) -> None:
     """Run the tests with the oldest of everything that we say we can use."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fancypipe_core.backend import Backend, BackendOptions, BackendPlugin, setting
+from fancypipe_core.backend import Backend, BackendOptions, BackendPlugin, Leftover, setting
 from fancypipe_core.toolkit import ResourceSettings
 
 __all__ = ["plugin"]
@@ -39,4 +39,16 @@ plugin = BackendPlugin(
     unit="slot",
     settings=RaySettings,
     certificates="vague",
+    leftovers=(
+        Leftover(
+            r"descriptor \d+ -> socket:\[\d+\] \(not connected\)",
+            "ray.shutdown() may leave sockets unclosed whose other ends, ray's servers, are gone",
+            most=4,  # to the store of the cluster's state, the node, and two workers
+            adds_up=True,
+        ),
+        Leftover(
+            r"descriptor \d+ -> \S+/logs/python-core-driver-\w+\.log \(deleted\)",
+            "ray keeps its log of this process open until ray.init() is called again",
+        ),
+    ),
 )

@@ -8,7 +8,7 @@ backend may have besides.  What leaves: `Event`s, through the sink.  The rules s
 from __future__ import annotations
 
 from fancypipe_core._base.declarations import Command, setting
-from fancypipe_core.backend.plugin import BackendOptions, BackendPlugin
+from fancypipe_core.backend.plugin import BackendOptions, BackendPlugin, Leftover
 from fancypipe_core.backend.protocols import (
     API_VERSION,
     Adapting,
@@ -81,6 +81,7 @@ __all__ = [
     "Job",
     "JobId",
     "JobRunner",
+    "Leftover",
     "Live",
     "Lost",
     "More",

@@ -12,6 +12,7 @@ from fancypipe_core.backend.protocols import API_VERSION, Backend, JobRunner
 __all__ = [
     "BackendOptions",
     "BackendPlugin",
+    "Leftover",
 ]
 
 
@@ -43,6 +44,24 @@ class BackendOptions(NamedTuple):
     value_disk: float = 0.0
 
 
+class Leftover(NamedTuple):
+    """What an engine of others leaves in the client's process, and can be told by nobody not to.
+
+    It is for the conformance kit, which still finds whatever else is left, and more of this.
+
+    Attributes:
+        what: A regular expression that fits the whole of what the kit says is left.
+        why: The reason, which the kit's report shows.
+        most: How many of these a session may leave.
+        adds_up: Whether each session leaves as many again; else they are gone with the next.
+    """
+
+    what: str
+    why: str
+    most: int = 1
+    adds_up: bool = False
+
+
 class BackendPlugin(NamedTuple):
     """What an entry point of the group `fancypipe.backends` names.
 
@@ -67,6 +86,7 @@ class BackendPlugin(NamedTuple):
             process; `vague` if the backend learns no more than that it is gone.
         understands: Which of a job's `needs` it honours: `cpus`, `memory`, `gpu`.  Of
             others the engine tells the user once that tasks run as if they did not have them.
+        leftovers: What is known to be left after a session, and why.
     """
 
     name: str
@@ -82,3 +102,4 @@ class BackendPlugin(NamedTuple):
     handles: bool = False
     certificates: Literal["exact", "vague"] = "exact"
     understands: frozenset[str] = frozenset()
+    leftovers: tuple[Leftover, ...] = ()

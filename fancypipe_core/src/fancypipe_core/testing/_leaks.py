@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import socket
 import threading
+from errno import ENOTCONN
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,7 +32,7 @@ class Holdings(NamedTuple):
         return [
             *(f"thread {thread.name!r}" for thread in self.threads - before.threads),
             *(f"child process {pid}" for pid in sorted(self.children - before.children)),
-            *(f"descriptor {n} -> {to}" for n, to in sorted(self.descriptors - before.descriptors)),
+            *(_phrase(n, to) for n, to in sorted(self.descriptors - before.descriptors)),
         ]
 
 
@@ -59,3 +61,20 @@ def _descriptors() -> frozenset[tuple[int, str]]:
         except OSError:
             continue  # the one that listed them
     return frozenset(found)
+
+
+def _phrase(number: int, to: str) -> str:
+    idle = " (not connected)" if to.startswith("socket:") and _has_no_end(number) else ""
+    return f"descriptor {number} -> {to}{idle}"
+
+
+def _has_no_end(number: int) -> bool:
+    """Return whether a socket has nobody at its other end, and waits for nobody."""
+    try:
+        with socket.socket(fileno=os.dup(number)) as same:
+            if same.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                return False
+            same.getpeername()
+    except OSError as error:
+        return error.errno == ENOTCONN
+    return False

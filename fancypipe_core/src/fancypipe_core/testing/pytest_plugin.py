@@ -18,19 +18,23 @@ from fancypipe_core import errors
 
 if TYPE_CHECKING:
     from fancypipe_core.backend import BackendPlugin
+    from fancypipe_core.testing._leftovers import Leftovers
 
 __all__ = [
     "KIT",
+    "leftovers_of",
     "plugin_of",
     "pytest_configure",
     "pytest_load_initial_conftests",
     "pytest_report_header",
+    "pytest_terminal_summary",
 ]
 
 KIT = "fancypipe_core.testing.conformance"
 """The name by which the command line names the kit."""
 
 _CHOSEN: pytest.StashKey[BackendPlugin] = pytest.StashKey()
+_LEFTOVERS: pytest.StashKey[Leftovers] = pytest.StashKey()
 _FOLDER = KIT.replace(".", "/")
 
 
@@ -69,6 +73,9 @@ def pytest_configure(config: pytest.Config) -> None:
         return
     if config.option.workers < 1:
         raise pytest.UsageError("--workers must be at least 1")
+    # It keeps what is logged until the test is over, also an error with all that its frames
+    # hold: that would count as left by the backend.
+    config.pluginmanager.set_blocked("logging-plugin")
     try:
         config.stash[_CHOSEN] = _find(config)
     except errors.FancyPipeError as error:
@@ -86,6 +93,18 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
         f"values {values}"
     )
     return [line]
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Say what was left that may be, and why it may."""
+    leftovers = config.stash.get(_LEFTOVERS, None)
+    lines = leftovers.report() if leftovers else []
+    if lines:
+        terminalreporter.section("known to be left after sessions")
+        for line in lines:
+            terminalreporter.line(line)
 
 
 def _find(config: pytest.Config) -> BackendPlugin:
@@ -127,3 +146,10 @@ def plugin_of(config: pytest.Config) -> BackendPlugin:
         raise pytest.UsageError(
             f"the conformance kit is run by: pytest --pyargs {KIT} --backend NAME"
         ) from None
+
+
+def leftovers_of(config: pytest.Config) -> Leftovers:
+    """Return what counts that which the backend's engine leaves, in all of this run."""
+    from fancypipe_core.testing._leftovers import Leftovers
+
+    return config.stash.setdefault(_LEFTOVERS, Leftovers(plugin_of(config).leftovers))

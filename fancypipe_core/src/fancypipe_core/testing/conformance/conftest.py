@@ -18,9 +18,11 @@ import pytest
 from fancypipe_core._plugins import discovery
 from fancypipe_core.backend import BackendPlugin
 from fancypipe_core.testing import _jobs as j
+from fancypipe_core.testing._leaks import Holdings, holdings
+from fancypipe_core.testing._leftovers import Leftovers
 from fancypipe_core.testing._pace import is_over
 from fancypipe_core.testing._rig import Gate, Rig
-from fancypipe_core.testing.pytest_plugin import plugin_of
+from fancypipe_core.testing.pytest_plugin import leftovers_of, plugin_of
 
 __all__ = ["Bench", "Traits"]
 
@@ -46,6 +48,7 @@ class Bench(NamedTuple):
         limit: Seconds that one wait may take.
         folder: A folder for this test.
         traits: What is known of the backend.
+        leftovers: What its engine is known to leave.
     """
 
     plugin: BackendPlugin
@@ -53,6 +56,11 @@ class Bench(NamedTuple):
     limit: float
     folder: Path
     traits: Traits
+    leftovers: Leftovers
+
+    def left(self, before: Holdings, sessions: int = 1) -> list[str]:
+        """Return a phrase for each thing that sessions should not have left in this process."""
+        return self.leftovers.undeclared(holdings().more_than(before), sessions)
 
     def rig(self) -> Rig:
         """Return a session of the backend that has not been started."""
@@ -109,7 +117,8 @@ def bench(
 ) -> Bench:
     """The backend on the bench."""
     option = request.config.option
-    return Bench(plugin, option.workers, option.limit, tmp_path, traits)
+    leftovers = leftovers_of(request.config)
+    return Bench(plugin, option.workers, option.limit, tmp_path, traits, leftovers)
 
 
 @pytest.fixture

@@ -96,7 +96,7 @@ def test_a_crash_at_exit_harms_nobody(bench: Bench, kind: str) -> None:
     with bench.rig() as rig:
         assert rig.run(j.dies_at_exit(kind))[0] > 0
         assert rig.run(*[j.same(number) for number in range(10)]) == list(range(10))
-    left = holdings().more_than(before)
+    left = bench.left(before)
     assert not left, broken(9, f"left are: {', '.join(left)}")
 
 
@@ -135,7 +135,7 @@ def test_the_user_is_told(bench: Bench) -> None:
     bench.needs_isolation(WHY)
     with Session(bench.plugin.name, bench.workers, max_losses=1) as session:
         for kind, name in j.CRASHES.items():
-            said = name if bench.plugin.certificates == "exact" else ""
-            with pytest.raises(errors.TaskLost, match=said) as caught:
+            with pytest.raises(errors.TaskLost) as caught:
                 session.run([j.same(1), j.dies(kind)])
             assert "dies" in str(caught.value)
+            assert name in str(caught.value) or bench.plugin.certificates == "vague"

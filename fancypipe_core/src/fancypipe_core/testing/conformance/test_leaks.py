@@ -69,7 +69,7 @@ def test_a_session_leaves_nothing(
         bench.plugin.name, bench.workers, tempdir=str(tmp_path), max_losses=1, grace=5.0
     ) as session:
         what(session)
-    left = holdings().more_than(before)
+    left = bench.left(before)
     assert not left, f"after the session there are: {', '.join(left)}"
     files = [path.name for path in tmp_path.iterdir()]
     assert not files, f"after the session its folder holds: {files}"
@@ -81,5 +81,5 @@ def test_sessions_one_after_the_other_do_not_add_up(bench: Bench) -> None:
     for number in range(5):
         with bench.rig() as rig:
             assert rig.run(j.same(number)) == [number]
-    left = holdings().more_than(before)
+    left = bench.left(before, sessions=5)
     assert not left, f"after five sessions there are: {', '.join(left)}"

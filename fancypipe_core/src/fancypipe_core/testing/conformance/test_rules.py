@@ -431,7 +431,7 @@ def test_rule_09_nothing_is_left_after_stop(bench: Bench) -> None:
     rig = bench.rig()
     with rig:
         rig.feed([j.same(number) for number in range(100)])
-    left = holdings().more_than(before)
+    left = bench.left(before)
     assert not left, broken(9, f"left are: {', '.join(left)}")
     assert not rig.left_files, broken(9, f"files are left: {rig.left_files}")
 
@@ -443,7 +443,7 @@ def test_rule_09_nothing_is_left_after_deaths(bench: Bench) -> None:
     with bench.rig() as rig:
         for end in rig.settle(*[j.dies("kill") for _ in range(rig.slots.count)]):
             certificate(end)
-    left = holdings().more_than(before)
+    left = bench.left(before)
     assert not left, broken(9, f"left are: {', '.join(left)}")
     assert not rig.left_files, broken(9, f"files are left: {rig.left_files}")
 
@@ -461,7 +461,7 @@ def test_rule_09_stop_with_jobs_that_wait(bench: Bench, gate: Gate) -> None:
     rig.stop(bench.limit)
     opener.join()
     rig.recorder.check()
-    left = holdings().more_than(before)
+    left = bench.left(before)
     assert not left, broken(9, f"left are: {', '.join(left)}")
 
 
@@ -477,7 +477,7 @@ def test_rule_09_no_event_after_stop(bench: Bench, gate: Gate) -> None:
     # What could not be killed must end by itself, and say nothing.
     j.wait_for(lambda: not holdings().threads - before.threads, bench.limit, "the threads' end")
     rig.recorder.check()
-    left = holdings().more_than(before)
+    left = bench.left(before)
     assert not left, broken(9, f"left are: {', '.join(left)}")
 
 
@@ -485,7 +485,7 @@ def test_rule_09_stop_right_after_start(bench: Bench) -> None:
     """There need not have been any job."""
     before = holdings()
     bench.rig().start().stop()
-    left = holdings().more_than(before)
+    left = bench.left(before)
     assert not left, broken(9, f"left are: {', '.join(left)}")
 
 
