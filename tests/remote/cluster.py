@@ -20,11 +20,14 @@ LIMIT = 60.0  # seconds in which anything that must happen has happened, on a sl
 
 
 def eventually(true: Callable[[], object], what: str, limit: float = LIMIT) -> None:
-    """Wait until something is true."""
-    until = monotonic() + limit
+    """Wait until something is true; a look that takes long is had less often."""
+    begin = monotonic()
+    until = begin + limit
     while not true():
-        assert monotonic() < until, f"not within {limit:g} s: {what}"
-        sleep(0.02)
+        now = monotonic()
+        assert now < until, f"not within {limit:g} s: {what}"
+        sleep(min(max(0.02, 4 * (now - begin)), 0.2))
+        begin = monotonic()
 
 
 class Party:

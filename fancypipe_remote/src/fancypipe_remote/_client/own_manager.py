@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import secrets
 import shlex
 import shutil
 import socket
@@ -16,6 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from fancypipe_core.errors import BackendStartError
+from fancypipe_remote._auth import token
 
 __all__ = ["OwnManager"]
 
@@ -54,7 +54,7 @@ class OwnManager:
         self.folder = Path(tempfile.mkdtemp(prefix="fancypipe-", dir=base))
         secret, log = self.folder / "secret", self.folder / "manager.log"
         secret.touch(0o600)
-        secret.write_text(secrets.token_urlsafe(32), "utf-8")
+        secret.write_text(token.generate(), "utf-8")  # a typed one costs each party 128 MiB
         command = [sys.executable, "-m", "fancypipe_core.cli", "manager", "-jobmanager=*:0"]
         with log.open("wb") as file:
             self._process = subprocess.Popen(
