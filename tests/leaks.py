@@ -14,6 +14,7 @@ import sys
 import tempfile
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from multiprocessing import process as mp_process
 from multiprocessing import resource_tracker
@@ -29,7 +30,8 @@ _PR_SET_CHILD_SUBREAPER = 36
 _STAT = "/proc/{}/stat"
 
 # Children that this process has started itself: dead ones must be reaped by who started them.
-_started: set[int] = set()
+# Numbers come again, and sooner than a suite of tests is over: who has been reaped counts no more.
+_started: dict[int, weakref.ref[subprocess.Popen[Any]]] = {}
 
 
 class Held(NamedTuple):
@@ -55,7 +57,7 @@ def adopt_orphans() -> None:
 
     def noted(self: subprocess.Popen[Any], *args: Any, **kwargs: Any) -> None:
         start(self, *args, **kwargs)
-        _started.add(self.pid)
+        _started[self.pid] = weakref.ref(self)
 
     subprocess.Popen._execute_child = noted  # type: ignore[attr-defined]
 
@@ -112,7 +114,7 @@ def _reaped(pid: int) -> bool:
         state = Path(_STAT.format(pid)).read_text().rsplit(")", 1)[1].split()[0]
     except (OSError, IndexError):
         return True
-    if state != "Z" or pid in _started:
+    if state != "Z" or _is_ours(pid):
         return False
     if any(getattr(child, "pid", None) == pid for child in mp_process._children):  # type: ignore[attr-defined]
         return False
@@ -121,6 +123,13 @@ def _reaped(pid: int) -> bool:
     except ChildProcessError:
         return True
     return True
+
+
+def _is_ours(pid: int) -> bool:
+    """Tell whether a child is one that this process has started, and that nobody has reaped yet."""
+    started = _started.get(pid, lambda: None)()
+    # Who lets go of one that runs leaves it to `subprocess`, which keeps it until it is reaped.
+    return started is not None and started.returncode is None
 
 
 def _mapped() -> int:
