@@ -73,9 +73,6 @@ def pytest_configure(config: pytest.Config) -> None:
         return
     if config.option.workers < 1:
         raise pytest.UsageError("--workers must be at least 1")
-    # It keeps what is logged until the test is over, also an error with all that its frames
-    # hold: that would count as left by the backend.
-    config.pluginmanager.set_blocked("logging-plugin")
     try:
         config.stash[_CHOSEN] = _find(config)
     except errors.FancyPipeError as error:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import signal
 import tempfile
 import threading
 from collections.abc import Generator, Iterator
+from contextlib import suppress
 from pathlib import Path
 from time import monotonic
 from types import FrameType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -76,6 +78,28 @@ class Bench(NamedTuple):
         """Skip the test for a backend that runs jobs in the caller's thread."""
         if self.traits.inline:
             pytest.skip(f"{self.plugin.name} runs jobs in the caller's thread: {why}")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _records_hold_text() -> Iterator[None]:
+    """Have what is logged be text from the beginning.
+
+    Records are kept until the test is over, also those of an error with all that its frames hold:
+    that would count as left by the backend.
+    """
+    before, formatter = logging.getLogRecordFactory(), logging.Formatter()
+
+    def made(*args: Any, **more: Any) -> logging.LogRecord:
+        record = before(*args, **more)
+        with suppress(Exception):  # a mistake in it is told where it is written
+            record.msg, record.args = record.getMessage(), ()
+        if record.exc_info:
+            record.exc_text, record.exc_info = formatter.formatException(record.exc_info), None
+        return record
+
+    logging.setLogRecordFactory(made)
+    yield
+    logging.setLogRecordFactory(before)
 
 
 @pytest.fixture(scope="session")
