@@ -6,6 +6,7 @@ import contextvars
 import random
 import sys
 import threading
+from time import monotonic, sleep
 from typing import Any
 
 import numpy as np
@@ -166,6 +167,47 @@ def test_a_task_that_runs_on_changes_nothing_of_the_callers_when_it_ends() -> No
             assert sys.getrecursionlimit() == before + 7
         finally:
             sys.setrecursionlimit(before)
+
+
+def test_once_a_task_that_ran_on_has_ended_the_others_are_put_right_again() -> None:
+    """It is no call any more, beside which nothing can be kept apart."""
+    others = set(threading.enumerate())
+    go = threading.Event()
+
+    def new() -> dict[str, threading.Thread]:
+        return {one.name: one for one in threading.enumerate() if one not in others}
+
+    @task(timeout=0.05)
+    def late() -> str:
+        name = threading.current_thread().name
+        if go.wait(30):
+            return name
+        raise AssertionError("nobody has let it end")
+
+    @task
+    def let_it_end() -> None:
+        until = monotonic() + 30
+        while "fancypipe-worker-3" not in new() and monotonic() < until:
+            sleep(0.005)
+        threads = new()
+        go.set()
+        threads.pop(threading.current_thread().name)
+        for name in ("fancypipe-worker-1", "fancypipe-worker-2"):
+            if name in threads:
+                threads[name].join(30)
+
+    @task
+    def change(_after: object) -> int:
+        limit = sys.getrecursionlimit()
+        sys.setrecursionlimit(limit + 7)
+        return limit
+
+    with Session("threads", 2, keep_going=True) as session:
+        changed = change(let_it_end())
+        with pytest.raises(errors.RunFailed) as failed:
+            session.run([late(), changed, s.look(changed)])
+    _, limit, after = failed.value.results
+    assert after["recursion"] == limit
 
 
 @pytest.mark.parametrize("backend", ["serial", "threads"])
