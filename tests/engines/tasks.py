@@ -5,10 +5,27 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from fancypipe_core import task
 
-__all__ = ["environment", "late", "leave", "leave_once", "nap", "noted", "total", "variables"]
+__all__ = [
+    "SIZE",
+    "changed",
+    "environment",
+    "late",
+    "leave",
+    "leave_once",
+    "nap",
+    "noted",
+    "numbers",
+    "total",
+    "variables",
+]
+
+SIZE = 500_000  # numbers of eight bytes
 
 
 @task
@@ -27,6 +44,19 @@ def noted(number: int, seconds: float, file: str, pid_in: str = "") -> int:
     os.write(to, b"%d\n" % number)
     os.close(to)
     return nap.main(number, seconds, pid_in)
+
+
+@task
+def numbers() -> Any:
+    """Return a large array."""
+    return np.zeros(SIZE)
+
+
+@task
+def changed(data: Any, number: int) -> float:
+    """Write to an array, and return its sum."""
+    data += number
+    return float(data.sum())
 
 
 @task

@@ -49,6 +49,13 @@ def nested(session: Session, _folder: Path) -> None:
     assert caught.value.code == 7
 
 
+def shared(session: Session, _folder: Path) -> None:
+    """A large result that many take is as it was for each, whoever writes to what he has."""
+    data = t.numbers()
+    sums = session.run([t.changed(data, number) for number in range(8)])
+    assert sums == [t.SIZE * number for number in range(8)]
+
+
 def few(session: Session, folder: Path) -> None:
     """As `nested` and `killed`, for engines whose every call takes seconds."""
     cases: list[Any] = [p.sum_of_squares, lambda: p.fib(3)]
@@ -174,6 +181,7 @@ def hidden(session: Session, _folder: Path) -> None:
 
 PARTS: dict[str, Callable[[Session, Path], None]] = {
     "nested": nested,
+    "shared": shared,
     "brain": brain,
     "killed": killed,
     "limited": limited,

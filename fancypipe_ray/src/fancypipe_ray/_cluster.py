@@ -5,12 +5,13 @@ from __future__ import annotations
 import shutil
 import tempfile
 from contextlib import nullcontext
+from pickle import PickleBuffer
 from typing import Any
 
 import ray
 
 from fancypipe_core.backend import BackendOptions
-from fancypipe_core.toolkit import Call, Calls, EngineBackend, amounts
+from fancypipe_core.toolkit import Call, Calls, EngineBackend, Store, amounts
 from fancypipe_ray._secret import forget_token, with_token
 
 __all__ = ["RayBackend"]
@@ -22,7 +23,9 @@ class RayBackend(EngineBackend):
     """Runs jobs on a ray cluster; `options` are the engine's."""
 
     def __init__(self, options: BackendOptions) -> None:
-        super().__init__(options, breaks=(ray.exceptions.RaySystemError,))
+        super().__init__(
+            options, breaks=(ray.exceptions.RaySystemError,), store=Store(_put, ray.get)
+        )
         self._ours = False  # whether this process was not connected before
         self._folder_of_ray = ""
 
@@ -91,6 +94,10 @@ class RayCalls(Calls):
     def kill(self, call: Call) -> None:
         """Cancel it, and end the process that is in the middle of it."""
         ray.cancel(call.given, force=True)
+
+
+def _put(data: bytearray) -> Any:
+    return ray.put(PickleBuffer(data))  # which ray copies once, into its store
 
 
 def _call(function: Any, argument: Any) -> Any:

@@ -22,6 +22,7 @@ from fancypipe_core._base.main_module import set_main_script
 from fancypipe_core._base.signals import ignore_ctrl_c
 from fancypipe_core._wire import messages
 from fancypipe_core._wire.channel import Frame
+from fancypipe_core._wire.passage import INPUT_GONE
 from fancypipe_core._worker.environment import apply
 from fancypipe_core._worker.runner import Runner
 from fancypipe_core.backend import (
@@ -35,6 +36,7 @@ from fancypipe_core.backend import (
     Started,
 )
 from fancypipe_core.toolkit.connection import setup_of
+from fancypipe_core.toolkit.store import Shelf, Store, Stored, read
 
 __all__ = ["LIMIT", "Answer", "Packed", "Packer", "answer", "put", "run_jobs", "run_packed", "take"]
 
@@ -61,10 +63,18 @@ class Packer:
         directory: The session's folder, `BackendOptions.directory`.
         folder: For frames that a pipe does not take at once; empty if all go as they are.
         limit: Seconds after which no more of the jobs that were packed together is begun.
+        store: Where large results are put for who takes them; None if they go with each job.
     """
 
-    def __init__(self, directory: str, folder: str = "", limit: float = LIMIT) -> None:
+    def __init__(
+        self,
+        directory: str,
+        folder: str = "",
+        limit: float = LIMIT,
+        store: Store | None = None,
+    ) -> None:
         self._folder, self._limit = folder, limit
+        self._shelf = Shelf(store) if store is not None else None
         self._setup = setup_of(directory)
         self._told = messages.encode_command(self._setup)
         self._writer, self._reports = messages.ToWorker(), messages.Reports()
@@ -76,7 +86,10 @@ class Packer:
 
     def pack(self, jobs: Sequence[Job]) -> Packed:
         """Return what `run_packed` takes, in any process that has fancypipe."""
-        frame = put(self._writer.jobs(jobs, whole=True), self._folder)
+        head, parts = self._writer.jobs(jobs, whole=True)
+        if self._shelf is not None:
+            parts = self._shelf.put(parts)
+        frame = put((head, parts), self._folder)
         return self._told, _this_process(), self._folder, frame, self._limit
 
     def unpack(self, answer: Answer) -> list[Event]:
@@ -88,12 +101,22 @@ class Packer:
             ProtocolError: It is no answer of `run_packed`.
         """
         worker, frame = answer
+        head, parts = take(frame)
+        if self._shelf is not None:
+            parts = self._shelf.keep(parts)
         told: list[Event] = []
-        for event in self._reports.read(take(frame)):
+        for event in self._reports.read((head, parts)):
+            if self._shelf and isinstance(event, Lost) and event.why == INPUT_GONE:
+                self._shelf.close()
             if isinstance(event, Done):
                 told.append(Started(event.id, worker))
             told.append(event)
         return told
+
+    def forget(self) -> None:
+        """Let go of all that was put into the store."""
+        if self._shelf is not None:
+            self._shelf.forget()
 
 
 def _this_process() -> str:
@@ -106,6 +129,8 @@ def put(frame: Frame, folder: str) -> Frame | str:
 
     A process pool waits for ever for the rest of what a worker was killed in the middle of.
     """
+    if any(type(part) is Stored for part in frame[1]):
+        return frame[0], [part if type(part) is Stored else bytearray(part) for part in frame[1]]
     views = [memoryview(part).cast("B") for part in (frame[0], *frame[1])]
     if folder and sum(view.nbytes for view in views) > _AT_ONCE:
         with suppress(OSError):  # the disk is full: the pool carries it
@@ -160,7 +185,11 @@ def run_packed(packed: Packed) -> Answer:
     frame = take(frame)
     command = messages.decode_command(frame)
     assert isinstance(command, messages.Jobs), "a batch that holds no jobs"
-    events = run_jobs(_here.runner, _here.reader.jobs(command, frame[1]), limit)
+    parts = read(frame[1])
+    if parts is None:
+        events: list[Event] = [Lost((job.task, job.attempt), INPUT_GONE) for job in command.jobs]
+    else:
+        events = run_jobs(_here.runner, _here.reader.jobs(command, parts), limit)
     report = put(messages.encode_report([*notes, *events]), folder)
     fault("batch.report")
     return _this_process(), report

@@ -15,6 +15,7 @@ from typing import Any
 
 from fancypipe_core.backend import BackendOptions
 from fancypipe_core.toolkit.futures import FuturesBackend
+from fancypipe_core.toolkit.store import Store
 
 __all__ = ["Call", "Calls", "EngineBackend", "function_named"]
 
@@ -110,12 +111,18 @@ class EngineBackend(FuturesBackend, ABC):
     Args:
         options: What the engine gave to `BackendPlugin.make`; its settings have an `address`.
         breaks: The exceptions by which a call says that the connection is lost.
+        store: As for `FuturesBackend`.
 
     Attributes:
         slots_given: How many jobs run at the same time; 0 if the engine knows that.
     """
 
-    def __init__(self, options: BackendOptions, breaks: tuple[type[BaseException], ...]) -> None:
+    def __init__(
+        self,
+        options: BackendOptions,
+        breaks: tuple[type[BaseException], ...],
+        store: Store | None = None,
+    ) -> None:
         given = options.workers_given or options.settings.address is None
         self.slots_given = options.workers if given else 0
         super().__init__(
@@ -125,6 +132,7 @@ class EngineBackend(FuturesBackend, ABC):
             running=lambda call: call.calls.runs(call),
             kill=lambda call: call.calls.stop(call),
             slots=lambda calls: self.slots_given or calls.size(),
+            store=store,
         )
 
     @abstractmethod

@@ -35,6 +35,7 @@ from fancypipe_core.toolkit.batch import LIMIT, Packer, answer, run_jobs, run_pa
 from fancypipe_core.toolkit.executor import Batch, Executor, close_pool, is_of_processes, said
 from fancypipe_core.toolkit.pool import Pool, Rules
 from fancypipe_core.toolkit.pool import states as to
+from fancypipe_core.toolkit.store import Store
 from fancypipe_core.toolkit.threaded import ThreadedShell
 
 __all__ = ["FuturesBackend", "close_pool"]
@@ -72,6 +73,7 @@ class FuturesBackend(ThreadedShell):
             setting `backend_start_limit` says; `inf` for no limit.
         together: Seconds of work that go into a call at least, where there is so much; about what
             a call costs the pool itself.
+        store: The store of the pool's engine, for large results that others take.
     """
 
     def __init__(  # noqa: PLR0913 - each by its name, and most left out
@@ -86,6 +88,7 @@ class FuturesBackend(ThreadedShell):
         slots: Callable[[Any], int] | None = None,
         start_limit: float = 0.0,
         together: float = _RULES.together,
+        store: Store | None = None,
     ) -> None:
         super().__init__(_RULES, "fancypipe-futures")
         self.start_limit = start_limit
@@ -94,6 +97,7 @@ class FuturesBackend(ThreadedShell):
         self._running, self._kill, self._slots = running, kill, slots
         ahead = max(_AHEAD, together)
         self._rules = _RULES._replace(together=together, ahead=ahead, most_ahead=ahead)
+        self._store = store
         self._limit = max(LIMIT, 2 * together)
         self._limits = bool(running and kill)  # whether jobs are held to their time limits
         self._timed: dict[Batch, Executor] = {}  # those that have one, or were stopped
@@ -120,7 +124,7 @@ class FuturesBackend(ThreadedShell):
                 self._made.append(pool)
         except Exception as error:
             raise BackendStartError(f"the pool could not be made: {said(error)}") from error
-        self._packer = Packer(self._options.directory, self._folder, self._limit)
+        self._packer = Packer(self._options.directory, self._folder, self._limit, self._store)
         # In a pool with several workers what is ahead waits for whoever is free first.
         least = int(workers == 1)
         rules = self._rules._replace(workers=workers, slots=slots, start=start, least_ahead=least)
@@ -336,6 +340,7 @@ class FuturesBackend(ThreadedShell):
         """End a pool, and with it all that is in it; `error`: what it is broken by."""
         if self._executors.pop(one.number, None) is None:
             return
+        self._packer.forget()  # with its engine
         one.batches.clear()
         one.close(kill=bool(error), error=error)
         why = one.bury(_CLOSE)
@@ -362,6 +367,7 @@ class FuturesBackend(ThreadedShell):
 
     def _close_all(self) -> None:
         pools, self._executors = list(self._executors.values()), {}
+        self._packer.forget()  # the engine may be there for longer than we are
         for one in pools:
             one.close(kill=bool(one.batches), error="")
         for one in pools:

@@ -1,0 +1,150 @@
+"""Large values in the store of a pool's engine: once each, gone in time, and never missed."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fancypipe_core import Session, task
+from fancypipe_core._plugins import discovery
+from fancypipe_core.backend import BackendPlugin
+from fancypipe_core.toolkit import FuturesBackend, Store
+from tests.core.pools import wait_until
+
+SIZE = 300_000  # numbers, of eight bytes
+
+
+class Box:
+    """What is in a store."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data: bytes | None = data
+
+
+class Shop:
+    """A store, and what has been done with it."""
+
+    def __init__(self) -> None:
+        self.boxes: weakref.WeakSet[Box] = weakref.WeakSet()
+        self.puts = self.gets = self.lost = 0
+        self.loses = self.is_full = self.is_gone = False
+        self.backends: list[FuturesBackend] = []
+
+    def put(self, data: bytearray) -> Box:
+        if self.is_full:
+            raise MemoryError
+        self.puts += 1
+        box = Box(bytes(data))
+        self.boxes.add(box)
+        return box
+
+    def get(self, box: Box) -> bytes:
+        self.gets += 1
+        if self.loses:
+            self.loses, box.data, self.lost = False, None, self.lost + 1
+        if box.data is None or self.is_gone:
+            raise KeyError("it is gone")
+        return box.data
+
+    def is_empty(self) -> bool:
+        gc.collect()
+        return not self.boxes
+
+
+@pytest.fixture
+def shop() -> Shop:
+    return Shop()
+
+
+@pytest.fixture
+def opened(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], Session]]:
+    def make(options: Any) -> FuturesBackend:
+        store = Store(shop.put, shop.get)
+        shop.backends.append(FuturesBackend(ThreadPoolExecutor, options, store=store))
+        return shop.backends[-1]
+
+    plugin = BackendPlugin("pool", ("X",), "for tests", make)
+    monkeypatch.setattr(discovery, "find", lambda _name: plugin)
+    with Session("pool", 2, debug=True, grace=5.0) as session:
+        yield lambda: session
+
+
+@task
+def numbers() -> Any:
+    return np.arange(SIZE, dtype=np.float64)
+
+
+@task
+def changed(data: Any, number: int) -> float:
+    """Write to what is ours, which nobody else may see."""
+    data += number
+    return float(data.sum())
+
+
+@task
+def listed(sums: list[float]) -> list[float]:
+    return sums
+
+
+def wanted() -> Any:
+    data = numbers()
+    return listed([changed(data, number) for number in range(8)])
+
+
+EXPECTED = [float(np.arange(SIZE).sum()) + number * SIZE for number in range(8)]
+
+
+def test_a_result_is_put_once_for_all_who_take_it(
+    shop: Shop, opened: Callable[[], Session]
+) -> None:
+    assert opened().run(wanted()) == EXPECTED
+    assert shop.puts == 1
+    assert shop.gets >= 8  # once more for what was not begun in time
+
+
+def test_it_is_gone_when_nobody_needs_it(shop: Shop, opened: Callable[[], Session]) -> None:
+    session = opened()
+    assert session.run(wanted()) == EXPECTED
+    assert session.run(changed(3.0 * np.ones(2), 1)) == 8.0  # what was last is let go of
+    wait_until(shop.is_empty)  # a thread of the pool may still be at the end of its call
+
+
+def test_nothing_is_left_of_a_session(shop: Shop, opened: Callable[[], Session]) -> None:
+    session = opened()
+    data = numbers()
+    kept, total = session.run([data, changed(data, 1)])
+    assert (len(kept), total) == (SIZE, EXPECTED[1])
+    assert shop.puts == 1
+    session.close()
+    wait_until(shop.is_empty)  # a thread of the pool may still be at the end of its call
+
+
+def test_what_the_store_has_lost_goes_with_the_job(
+    shop: Shop, opened: Callable[[], Session]
+) -> None:
+    shop.loses = True
+    assert opened().run(wanted()) == EXPECTED
+    assert shop.lost == 1
+    assert shop.puts == 1
+
+
+def test_a_store_that_gives_nothing_is_not_asked_for_ever(
+    shop: Shop, opened: Callable[[], Session]
+) -> None:
+    shop.is_gone = True
+    assert opened().run(wanted()) == EXPECTED
+    assert shop.puts == 1
+
+
+def test_what_a_full_store_does_not_take_goes_with_the_job(
+    shop: Shop, opened: Callable[[], Session]
+) -> None:
+    shop.is_full = True
+    assert opened().run(wanted()) == EXPECTED
+    assert (shop.puts, shop.gets) == (0, 0)
