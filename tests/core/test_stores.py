@@ -6,6 +6,7 @@ import gc
 import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,7 @@ class Shop:
         self.boxes: weakref.WeakSet[Box] = weakref.WeakSet()
         self.puts = self.gets = self.lost = 0
         self.loses = self.is_full = self.is_gone = False
+        self._counting = Lock()  # two threads get
         self.backends: list[FuturesBackend] = []
 
     def put(self, data: bytearray) -> Box:
@@ -45,12 +47,14 @@ class Shop:
         return box
 
     def get(self, box: Box) -> bytes:
-        self.gets += 1
-        if self.loses:
-            self.loses, box.data, self.lost = False, None, self.lost + 1
-        if box.data is None or self.is_gone:
+        with self._counting:
+            self.gets += 1
+            if self.loses:
+                self.loses, box.data, self.lost = False, None, self.lost + 1
+        data = box.data
+        if data is None or self.is_gone:
             raise KeyError("it is gone")
-        return box.data
+        return data
 
     def is_empty(self) -> bool:
         gc.collect()
