@@ -81,7 +81,10 @@ def make(options: BackendOptions) -> Backend:
     own: SlurmSettings = options.settings
     base = Path(own.folder) if own.folder else Path.home() / ".cache" / "fancypipe"
     name = _PREFIX + options.session
-    manager = OwnManager(base, own.host, afterwards=["scancel", f"--name={name}"])
+    mine = f"--name={name}"
+    manager = OwnManager(
+        base, own.host, afterwards=["scancel", mine], left=["squeue", "--noheader", mine]
+    )
     return make_elastic(
         options,
         manager=manager,

@@ -23,11 +23,16 @@ _START = 30.0  # seconds in which a manager listens
 _END = 10.0  # seconds to wait for what is to be done afterwards; then it goes on without us
 _ALONE = 60.0  # seconds that workers seek a manager that is gone
 # It ends with us, whatever becomes of us: then nothing more can be read from its input.
+# Who is told to end has some seconds to put things in order; what takes longer, ends without us.
 _SCRIPT = """exec 3<&0 0</dev/null
-afterwards=$1; folder=$2; shift 2
+afterwards=$1; left=$2; folder=$3; shift 3
 "$@" 3<&- & manager=$!
 { cat <&3; kill $manager; } & wait $manager
 eval "$afterwards"
+for pause in 0.1 0.2 0.3 0.5 1 1 1 1 1; do
+    [ -z "$(eval "$left" 2>/dev/null)" ] && break
+    sleep $pause
+done
 exec rm -rf "$folder"
 """
 
@@ -40,6 +45,8 @@ class OwnManager:
         host: This machine, as its workers call it; by default its name.
         afterwards: A command that is run when it has ended, also where this process was killed:
             what it says goes to the manager's log.
+        left: A command that writes what is still to end after that, and nothing once all has: it
+            is asked for some seconds.
 
     Attributes:
         folder: A folder of its own, removed with it.
@@ -49,7 +56,13 @@ class OwnManager:
         BackendStartError: It did not start.
     """
 
-    def __init__(self, base: Path, host: str = "", afterwards: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        base: Path,
+        host: str = "",
+        afterwards: Sequence[str] = (),
+        left: Sequence[str] = (),
+    ) -> None:
         base.mkdir(0o700, parents=True, exist_ok=True)
         self.folder = Path(tempfile.mkdtemp(prefix="fancypipe-", dir=base))
         secret, log = self.folder / "secret", self.folder / "manager.log"
@@ -58,8 +71,8 @@ class OwnManager:
         command = [sys.executable, "-m", "fancypipe_core.cli", "manager", "-jobmanager=*:0"]
         with log.open("wb") as file:
             self._process = subprocess.Popen(
-                ["sh", "-c", _SCRIPT, "sh", shlex.join(afterwards), self.folder, *command,
-                 f"-jobauth=@{secret}"],
+                ["sh", "-c", _SCRIPT, "sh", shlex.join(afterwards), shlex.join(left), self.folder,
+                 *command, f"-jobauth=@{secret}"],
                 stdin=subprocess.PIPE,
                 stdout=file,
                 stderr=file,
