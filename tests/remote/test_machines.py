@@ -256,6 +256,16 @@ def test_shares_are_fair_and_nothing_lies_idle(total: int, needs: list[int]) -> 
         # Who has less than it needs has, but for one, no less than any other.
         assert max(given) - min(short) <= 1
         assert all(got <= need for got, need in zip(given, needs, strict=True))
+        # What cannot be divided goes to those of them who came first: nobody is passed for ever
+        # by others who come later.
+        have = [got for got, need in zip(given, needs, strict=True) if got < need]
+        assert have == sorted(have, reverse=True)
+
+
+def test_who_came_first_has_the_only_slot() -> None:
+    assert fair(1, [5, 5, 5]) == [1, 0, 0]
+    assert fair(5, [9, 1, 9]) == [2, 1, 2]
+    assert fair(4, [9, 0, 9, 9]) == [2, 0, 1, 1]
 
 
 @given(

@@ -28,21 +28,24 @@ def fair(total: int, needs: Sequence[int]) -> list[int]:
     """
     given = [0] * len(needs)
     left = total
-    # In order of need, each takes what it needs, or as much as all who are left.
-    order = sorted(range(len(needs)), key=lambda client: needs[client])
+    order = sorted(range(len(needs)), key=needs.__getitem__)
     for done, client in enumerate(order):
-        given[client] = min(needs[client], left // (len(order) - done))
-        left -= given[client]
-    for wanting in (True, False):
-        for client, need in enumerate(needs):
-            if wanting and left and given[client] < need:
-                given[client] += 1
-                left -= 1
-            elif not wanting and left:
-                part = -(-left // (len(needs) - client))
-                given[client] += part
-                left -= part
+        wanting = order[done:]
+        if needs[client] * len(wanting) > left:
+            # None of them can have all that it needs.
+            _share_out(left, sorted(wanting), given)
+            return given
+        given[client] = needs[client]
+        left -= needs[client]
+    _share_out(left, range(len(needs)), given)
     return given
+
+
+def _share_out(count: int, clients: Sequence[int], given: list[int]) -> None:
+    """Give all of so many to these clients, to each as many, and the first ones the rest."""
+    for at, client in enumerate(clients):
+        part, rest = divmod(count, len(clients))
+        given[client] += part + (at < rest)
 
 
 def divide(
