@@ -121,6 +121,12 @@ def prints(lines: int, end: str = "\n") -> None:
 
 
 @task
+def prints_at_the_end() -> None:
+    print("now")
+    atexit.register(print, "later")
+
+
+@task
 def prints_and_dies() -> None:
     print("before the end")
     os.write(2, b"from C\n")

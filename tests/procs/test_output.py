@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import example, given
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 
 from fancypipe_core import Session, errors, run
 from fancypipe_procs._output import Output
+from fancypipe_procs._pool import ProcsBackend, _Reader
 from tests.conformance import faulty as f
 from tests.procs import tasks as t
 
@@ -37,6 +39,46 @@ def test_output_comes_under_the_tasks_name(capsys: pytest.CaptureFixture[str]) -
     assert shown.out == "[prints] line 0\n[prints] line 1\n[prints] line 2\n"
     assert shown.err == "[prints] warned\n"
     assert (shown.out + rest.out).endswith("line 0 line 1 \n"), "a line without an end is shown too"
+
+
+def test_output_is_there_when_the_result_is(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also if a task prints and ends after it was looked who has something to say."""
+    select = ProcsBackend._listen
+
+    class Late:
+        """A selector that does not see what is printed, as if that came after each look."""
+
+        def __init__(self, selector: Any) -> None:
+            self._selector = selector
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._selector, name)
+
+        def select(self, timeout: float | None) -> list[Any]:
+            ready = self._selector.select(timeout)
+            return [one for one in ready if not isinstance(one[0].data, _Reader)]
+
+    def listen(backend: Any, seconds: float | None) -> Any:
+        if not isinstance(backend._selector, Late):
+            backend._selector = Late(backend._selector)
+        return select(backend, seconds)
+
+    monkeypatch.setattr(ProcsBackend, "_listen", listen)
+    with Session("procs", 1) as session:
+        for count in range(1, 6):
+            session.run(t.prints(count))
+            lines = capsys.readouterr().out.splitlines()
+            assert lines == [f"[prints] line {number}" for number in range(count)]
+
+
+def test_what_is_printed_later_is_of_no_task(capsys: pytest.CaptureFixture[str]) -> None:
+    """The one that printed before has ended, and nothing more is told of it."""
+    with Session("procs", 1) as session:
+        session.run(t.prints_at_the_end())
+        session.run(f.good(1))
+    assert capsys.readouterr().out == "[prints_at_the_end] now\nlater\n"
 
 
 @pytest.mark.fault(8)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 from collections import deque
 
 from fancypipe_core.backend import Job, Note
@@ -35,6 +36,8 @@ class Output:
     def __init__(self, stream: str, descriptor: int) -> None:
         os.set_blocking(descriptor, False)
         self.descriptor = descriptor
+        self._poll = select.poll()
+        self._poll.register(descriptor, select.POLLIN)
         self._stream = stream
         self._job: Job | None = None
         self._line = b""  # what has come of the line that is not complete
@@ -71,10 +74,14 @@ class Output:
             self._hold(data)
         return notes, True
 
+    def has_more(self) -> bool:
+        """Whether there is something to read."""
+        return self.descriptor >= 0 and bool(self._poll.poll(0))
+
     @property
     def is_unsettled(self) -> bool:
-        """Whether something has come that was not passed on."""
-        return bool(self._line or self._tail)
+        """Whether a job has printed, and was not turned from."""
+        return self._job is not None or bool(self._line or self._tail)
 
     def settle(self, running: Job | None) -> list[Note]:
         """The worker has reported, and `running` runs now: return what others left unsaid."""

@@ -233,8 +233,13 @@ class ProcsBackend(DrivenShell):
                 process.connection.channel.flush()
                 self._watch_writes(process)
             if mask & selectors.EVENT_READ:
+                reported = process.reported
                 process.take_reports(events)
                 for output in process.outputs:
+                    # What was printed before a report that came since we looked came, too.
+                    if process.reported != reported and output.has_more():
+                        ended = self._pool.job(process.number, process.reported)
+                        self._read_output(_Reader(process, output), ended)
                     if output.is_unsettled:
                         self._tell(output.settle(self._running(process)))
         except ConnectionLost:
@@ -259,12 +264,17 @@ class ProcsBackend(DrivenShell):
         last = process.last
         return None if last == process.reported else self._pool.job(process.number, last)
 
-    def _read_output(self, reader: _Reader) -> bool:
-        """Pass on what tasks print; return whether there was something to show."""
+    def _read_output(self, reader: _Reader, job: Job | None = None) -> bool:
+        """Pass on what tasks print; return whether there was something to show.
+
+        Args:
+            reader: Whose output.
+            job: Of which it is; by default of the one that runs now.
+        """
         process, output = reader
         if output.descriptor < 0:
             return False
-        notes, more = output.read(self._running(process))
+        notes, more = output.read(job or self._running(process))
         if not more:
             self._forget(output.descriptor)
             output.close()

@@ -229,7 +229,8 @@ def dies_later(kind: str, path: str) -> int:
 
 @task
 def dies_at_exit(kind: str) -> int:
-    """Register a crash for the end of this process."""
+    """Register a crash for the end of this process, which has its last words after ours."""
+    print("a crash will come", file=sys.stderr, flush=True)  # noqa: T201
     atexit.register(crash, kind)
     return os.getpid()
 
