@@ -379,8 +379,6 @@ class Graph:
                 return error
             return value
 
-        if Item not in set(map(type, shape.refs)):
-            return shape.filled(values)
         return shape.filled(map(item, shape.refs, values))
 
     def plain_jobs(self, ids: Sequence[JobId]) -> list[Job] | None:

@@ -65,12 +65,8 @@ class Intake:
 
     def _room(self) -> int:
         """Return how many may be taken."""
-        slots, scheduler, watched = (
-            self._reactor.slots,
-            self._reactor.scheduler,
-            self._reactor.watched,
-        )
-        free = scheduler.free
+        slots, watched = self._reactor.slots, self._reactor.watched
+        free = self._reactor.scheduler.free
         most = slots.count + slots.ahead + _MORE - len(watched)
         if most <= free or self._some_wait():
             return free

@@ -17,6 +17,7 @@ from weakref import WeakKeyDictionary
 from fancypipe_core import errors
 from fancypipe_core._codec import failure, unpickler
 from fancypipe_core._codec.in_process import refers
+from fancypipe_core._codec.travel_time import travel_time
 from fancypipe_core._codec.values import Values
 from fancypipe_core._engine.graph import Graph
 from fancypipe_core._engine.machine import states as table
@@ -32,12 +33,11 @@ from fancypipe_core._model.mapping import SpanEntry
 from fancypipe_core._model.ref import Ref
 from fancypipe_core._model.task import definition_of
 from fancypipe_core._model.temp_paths import Keeper
-from fancypipe_core.backend import Call, Certificate, Cut, Handle, JobId, Live, More, Ok, Reply
+from fancypipe_core.backend import Call, Certificate, Cut, JobId, Live, More, Ok, Reply
 
 __all__ = ["Maps"]
 
 _TELL = 0.1  # seconds between two times that it is told how far a map is
-_BANDWIDTH = 500e6  # bytes that are written, carried and read in a second, all in all
 _LOOKED_AT = 16  # elements, in which references are looked for
 
 
@@ -200,10 +200,10 @@ class Maps:
         if isinstance(reply, More):
             pace.singly = True  # what such a one waits for is its own affair
         elif isinstance(reply, Ok):
-            size = _bytes(reply.outputs)
+            seconds += _travel_time(reply.outputs)
             if node.packed is not None:
-                size += _bytes(node.packed.body)
-            pace.learn(part.span.count, seconds + size / _BANDWIDTH)
+                seconds += _travel_time(node.packed.body)
+            pace.learn(part.span.count, seconds)
 
     def cut(self, node: Node, id: JobId, reply: Cut) -> tuple[list[table.Event], Any]:
         """A worker has stopped in a span.
@@ -399,11 +399,7 @@ def _has_references(values: Any) -> bool:
     return any(issubclass(type(one), Ref) for one in values) or refers(list(values[:_LOOKED_AT]))
 
 
-def _bytes(value: Any) -> int:
+def _travel_time(value: Any) -> float:
     if type(value) is not tuple:
-        return 0
-    size = 0
-    for payload in value:
-        for one in (payload.head, *payload.buffers):
-            size += one.size if type(one) is Handle else memoryview(one).nbytes
-    return size
+        return 0.0
+    return sum(travel_time((one.head, *one.buffers)) for one in value)

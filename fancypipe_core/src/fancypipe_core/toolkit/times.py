@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
-from fancypipe_core.backend import Call, Done, Handle, Job, Ok
+from fancypipe_core._codec.travel_time import travel_time
+from fancypipe_core.backend import Call, Done, Job, Ok
 
 __all__ = ["MOST", "Times"]
 
@@ -16,7 +16,6 @@ _UNKNOWN = 0.01  # seconds that a task is thought to take before one has run: no
 _JUMP = 10.0  # one outlier does not make a task long: by so much a figure grows at most
 _WEIGHT = 0.3  # of the newest in the average
 _CALLS = 1000  # definitions that are remembered
-_BANDWIDTH = 500e6  # bytes that are written, carried and read in a second, all in all
 
 
 class Times:
@@ -61,7 +60,7 @@ class Times:
                 if type(value) is tuple:
                     for payload in value:
                         if payload.buffers:
-                            seconds += _carrying(payload.buffers)
+                            seconds += travel_time(payload.buffers)
             total += seconds
             known = typical.get(job.call)
             if known is None:
@@ -80,10 +79,3 @@ class Times:
     def ahead(self, seconds: float) -> int:
         """Return how many jobs of the usual kind fill so many seconds: 1 to `MOST`."""
         return max(1, min(MOST, int(seconds / max(self.mean, 1e-7))))
-
-
-def _carrying(buffers: Sequence[Any]) -> float:
-    """Return for how many seconds these are on the way."""
-    # What is in shared memory is counted as well: it is written, and fills the memory.
-    sizes = [one.size if type(one) is Handle else memoryview(one).nbytes for one in buffers]
-    return sum(sizes) / _BANDWIDTH
