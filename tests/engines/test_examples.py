@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
-import subprocess
 import sys
 import sysconfig
 from importlib.util import find_spec
@@ -13,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.engines.starting import start, use
 from tests.meta.repo import ROOT
 from tests.system.test_third_party import lay_down
 
@@ -65,28 +64,12 @@ def env(tmp_path: Path) -> dict[str, str]:
     }
 
 
-def start(env: dict[str, str], *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-W", "error", *words],
-        check=False,
-        env=env,
-        capture_output=True,
-        text=True,
-        timeout=170,
-        stdin=subprocess.DEVNULL,
-    )
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("engine", ENGINES)
 def test_an_example_does_as_serial_does(engine: str, tmp_path: Path, env: dict[str, str]) -> None:
     module, words = ENGINES[engine]
     if find_spec(module) is None:
         pytest.skip(f"the engine {engine} cannot be tried: {module} is not installed")
-    if engine == "mpi" and start(env, "-c", "import mpi4py.MPI").returncode:
+    if engine == "mpi" and start("-c", "import mpi4py.MPI", env=env).returncode:
         pytest.skip("the engine mpi cannot be tried: mpi4py finds no MPI")
-    over = start(env, "-m", "tests.engines.use", engine, str(tmp_path), *words)
-    assert over.returncode == 0, over.stdout[-3000:] + over.stderr[-5000:]
-    seen = json.loads((tmp_path / "seen.json").read_text("utf-8"))
-    wrong = [f"{part}: {text}" for part, text in seen.items() if text]
-    assert not wrong, "\n".join(wrong) + over.stderr[-3000:]
+    use(engine, tmp_path, *words, env=env)

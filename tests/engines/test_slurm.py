@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -10,33 +9,20 @@ from pathlib import Path
 
 import pytest
 
+from tests.engines.starting import use
 from tests.engines.use import PARTS
 
 if find_spec("fancypipe_slurm") is None:
     pytest.skip("fancypipe-slurm is not installed", allow_module_level=True)
 
 
-def use(tmp_path: Path, env: dict[str, str], *words: str) -> None:
-    """Use the backend as `tests.engines.use` does."""
-    command = ["-W", "error", "-m", "tests.engines.use", "slurm", str(tmp_path), *words]
-    over = subprocess.run(
-        [sys.executable, *command, f"folder={tmp_path}", "host=127.0.0.1", "wait=120"],
-        check=False,
-        env=env,
-        capture_output=True,
-        text=True,
-        timeout=170,
-        stdin=subprocess.DEVNULL,
-    )
-    assert over.returncode == 0, over.stdout[-3000:] + over.stderr[-5000:]
-    seen = json.loads((tmp_path / "seen.json").read_text("utf-8"))
-    wrong = [f"{part}: {text}" for part, text in seen.items() if text]
-    assert not wrong, "\n".join(wrong) + over.stderr[-3000:]
+def use_slurm(tmp_path: Path, env: dict[str, str], *words: str) -> None:
+    use("slurm", tmp_path, *words, f"folder={tmp_path}", "host=127.0.0.1", "wait=120", env=env)
 
 
 @pytest.mark.slow
 def test_it_does_as_serial_does(tmp_path: Path, env: dict[str, str]) -> None:
-    use(tmp_path, env, *PARTS, "preempted")
+    use_slurm(tmp_path, env, *PARTS, "preempted")
     begun = len(list((tmp_path / "jobs").glob("*.job")))
     assert 1 < begun <= 6, "jobs come with the work, and those that died are replaced"
     assert not list(tmp_path.glob("fancypipe-*")), "secret and logs are gone"
@@ -44,7 +30,7 @@ def test_it_does_as_serial_does(tmp_path: Path, env: dict[str, str]) -> None:
 
 @pytest.mark.slow
 def test_slurm_itself_does_as_serial_does(tmp_path: Path, slurm: dict[str, str]) -> None:
-    use(tmp_path, slurm, *PARTS, "preempted", "most=2")
+    use_slurm(tmp_path, slurm, *PARTS, "preempted", "most=2")
     left = subprocess.run(["squeue", "--noheader"], env=slurm, capture_output=True, check=True)
     assert b" R " not in left.stdout, "jobs run on after the session"
 

@@ -129,10 +129,23 @@ class Cluster:
         self, *arguments: str, cwd: Path | None = None, limit: float = LIMIT
     ) -> subprocess.CompletedProcess[str]:
         """Run `fancypipe` to its end."""
+        return self._run(self.command(*arguments), self.env, cwd, limit)
+
+    def python(
+        self, script: Path, *arguments: str, limit: float = LIMIT, **variables: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a script to its end."""
+        return self._run(
+            [sys.executable, str(script), *arguments], {**self.env, **variables}, None, limit
+        )
+
+    def _run(
+        self, command: list[str], env: dict[str, str], cwd: Path | None, limit: float
+    ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            self.command(*arguments),
+            command,
             check=False,
-            env=self.env,
+            env=env,
             cwd=cwd or self.folder,
             timeout=limit,
             capture_output=True,

@@ -96,10 +96,7 @@ def hosts(made: Cluster) -> list[int]:
 def test_the_walk_through(two: Cluster, script: Path) -> None:
     over = two.run(f"-jobmanager={two.address}", str(script), "--x1", "5")
     assert (over.stdout, over.returncode) == ("41.0\n", 0), over.stderr
-    direct = subprocess.run(
-        [sys.executable, str(script), f"-jobmanager={two.address}"],
-        check=False, env=two.env, timeout=LIMIT, capture_output=True, text=True,
-    )  # fmt: skip
+    direct = two.python(script, f"-jobmanager={two.address}")
     assert (direct.stdout, direct.returncode) == ("25\n", 0), direct.stderr
     alias = two.run("--workertype", "remote", f"-jobserver={two.address}", str(script))
     assert alias.stdout == "25\n", alias.stderr

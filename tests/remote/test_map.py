@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -70,16 +68,7 @@ def test_a_map_on_two_workers(tmp_path: Path) -> None:
     script = tmp_path / "maps.py"
     script.write_text(SCRIPT)
     with cluster(tmp_path) as made:
-        over = subprocess.run(
-            [sys.executable, str(script), made.address],
-            check=False,
-            env=made.env,
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=2 * LIMIT,
-            stdin=subprocess.DEVNULL,
-        )
+        over = made.python(script, made.address, limit=2 * LIMIT)
     assert over.returncode == 0, over.stderr
     said = json.loads(over.stdout)
     assert said.pop("failures") == [41, 1234]

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -52,15 +50,8 @@ def test_a_host_keeps_to_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     script.write_text(SCRIPT)
     folder.mkdir()
     with cluster(tmp_path, workers=1, slots=2) as made:
-        over = subprocess.run(
-            [sys.executable, str(script), made.address, str(folder)],
-            check=False,
-            env={**made.env, "CUDA_VISIBLE_DEVICES": "4,7"},
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=2 * LIMIT,
-            stdin=subprocess.DEVNULL,
+        over = made.python(
+            script, made.address, str(folder), limit=2 * LIMIT, CUDA_VISIBLE_DEVICES="4,7"
         )
     assert over.returncode == 0, over.stderr
     said = json.loads(over.stdout)
@@ -108,16 +99,7 @@ def test_tasks_go_to_the_workers_that_have_what_they_need(tmp_path: Path) -> Non
         party = made.worker(1, "-devices=", "-memory=4G")
         party.says("1 slot, manager at .*; for tasks that need it: 4G of memory")
         status = made.run("status", f"-jobmanager={made.address}")
-        over = subprocess.run(
-            [sys.executable, str(script), made.address],
-            check=False,
-            env=made.env,
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=2 * LIMIT,
-            stdin=subprocess.DEVNULL,
-        )
+        over = made.python(script, made.address, limit=2 * LIMIT)
     assert "1 slot, 2G of memory and 1 gpu, Python" in status.stdout
     assert "1 slot, 4G of memory, Python" in status.stdout
     assert over.returncode == 0, over.stderr

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import stat
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +17,7 @@ from fancypipe_core._wire.value_folder import ValueFolder
 from fancypipe_core.errors import TaskLost
 from fancypipe_core.toolkit import LocalListener, sweep_orphans
 from fancypipe_remote._client.hosts import Host
-from tests.remote.cluster import LIMIT, Cluster, cluster, eventually
+from tests.remote.cluster import Cluster, cluster, eventually
 
 np = pytest.importorskip("numpy")
 from tests.procs import large as t  # noqa: E402 - it needs numpy
@@ -216,13 +214,14 @@ def test_nothing_is_left_of_a_client_that_was_killed(who: str, tmp_path: Path) -
         "    run(work, backend='remote', jobmanager=sys.argv[1], tempdir=sys.argv[2])\n"
     )
     with cluster(tmp_path, workers=2, slots=1) as made:
-        over = subprocess.run(
-            [sys.executable, str(script), made.address, str(folder)],
-            env=made.env | {"PYTHONPATH": str(ROOT), "FANCYPIPE_FAULTS": "folder.read=kill@5"},
-            check=False,
-            timeout=LIMIT,
+        over = made.python(
+            script,
+            made.address,
+            str(folder),
+            PYTHONPATH=str(ROOT),
+            FANCYPIPE_FAULTS="folder.read=kill@5",
         )
-        assert over.returncode == -signal.SIGKILL
+        assert over.returncode == -signal.SIGKILL, over.stderr
         if who == "all":
             made.close()
     (left,) = folder.iterdir()
