@@ -46,6 +46,7 @@ PURE: Mapping[str, Sequence[str]] = {
         "errors",
         "_engine.machine",
         "_engine.machine.*",
+        "_codec.travel_time",
         "toolkit.pool.*",
         "toolkit.account",
         "toolkit.clock",
