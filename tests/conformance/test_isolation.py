@@ -13,6 +13,9 @@ import numpy as np
 import pytest
 
 from fancypipe_core import Session, errors, task
+from fancypipe_core._base.isolation import ambient
+from fancypipe_core._worker.runner import Runner
+from fancypipe_core.backend import Call, Job, Live
 from tests.conformance import state as s
 
 
@@ -208,6 +211,63 @@ def test_once_a_task_that_ran_on_has_ended_the_others_are_put_right_again() -> N
             session.run([late(), changed, s.look(changed)])
     _, limit, after = failed.value.results
     assert after["recursion"] == limit
+
+
+def test_a_task_that_outlives_its_session_holds_up_nobody_for_ever() -> None:
+    """Another session begins and ends meanwhile; once the task has ended it counts no more."""
+    go, threads = threading.Event(), []
+
+    @task(timeout=0.05)
+    def late() -> None:
+        threads.append(threading.current_thread())
+        go.wait(30)
+
+    @task
+    def later() -> None:
+        threads.append(threading.current_thread())
+        go.wait(30)
+
+    for unfinished in (late, later):
+        go.clear()
+        threads.clear()
+        with Session("threads", 1, grace=0.0) as session:
+            asked = session.submit(unfinished())
+            until = monotonic() + 30
+            while not threads and monotonic() < until:
+                sleep(0.005)
+            if unfinished is late:
+                assert isinstance(asked.exception(30), errors.TaskTimeout)
+        with Session("serial") as other:
+            other.run(s.look())
+        go.set()
+        threads[0].join(30)
+        assert not threads[0].is_alive()
+        with Session("serial") as other:
+            before = other.run(s.look())
+            other.run(s.change("recursion"))
+            assert other.run(s.look()) == before
+
+
+@pytest.mark.fault(88)
+def test_a_burst_goes_on_into_the_next_run() -> None:
+    """A thread that finds the jobs of the next run before it has been idle."""
+    runner = Runner("nowhere", live=True)
+
+    def job(number: int, target: Any) -> Job:
+        call = Call("one", Live(target))
+        return Job((number, 1), call, Live(((), {}, None)))
+
+    limit = sys.getrecursionlimit()
+    with ambient.lent():
+        token = runner.enter()
+        runner.run(job(1, lambda *_: None))
+    try:
+        with ambient.lent():
+            runner.run(job(2, lambda *_: sys.setrecursionlimit(limit + 7)))
+            assert sys.getrecursionlimit() == limit
+    finally:
+        runner.leave(token)
+        sys.setrecursionlimit(limit)
 
 
 @pytest.mark.parametrize("backend", ["serial", "threads"])

@@ -280,7 +280,6 @@ class ThreadsBackend:
                 self._limits.begin(worker, job.time_limit)
                 done = runner.run(job)
                 if not self._limits.end(worker):
-                    runner.leave(token)
                     return  # nobody waits for it any more, and another has our place
             if job.needs is not None:
                 self._gathering.over(job.id)

@@ -124,12 +124,8 @@ class Ambient:
             self._lock.release()
         return call
 
-    def end(self, call: object) -> bool:
-        """The call has ended: if no other runs, what it has changed is put back.
-
-        Returns:
-            Whether it was known; not in a fork, or once the run is over.
-        """
+    def end(self, call: object) -> None:
+        """The call has ended: if no other runs, what it has changed is put back."""
         if seeders and threading.get_ident() in seeders:
             # At once: who waits for the lock here lets others go on, and draw from this seed.
             self._renew()
@@ -140,11 +136,11 @@ class Ambient:
         try:
             own = self._calls.pop(call, self)
             if own is self:
-                return False
+                return  # this is a fork, or the run is over
             if own is not None and self._numpy1 is not None:
                 self._numpy1.end(own)
             if self._calls:
-                return True
+                return
             for moved in self._moved:
                 if moved():
                     self._renew()
@@ -152,16 +148,11 @@ class Ambient:
             now = filters, sys.getrecursionlimit(), gc.isenabled(), self._environ
             if now != self._before or filters is not self._list:
                 self._put_back()
-            return True
         finally:
             self._lock.release()
 
-    def between(self, call: object) -> object | None:
-        """As `end` and then `begin`, between two short calls of one thread; costs a third.
-
-        Returns:
-            What the next is known by; None if this one was not, since none may follow then.
-        """
+    def between(self, call: object) -> object:
+        """As `end` and then `begin`, between two short calls of one thread; costs a third."""
         if not (seeders or self._numpy1) and len(sys.modules) == self._modules:
             if len(self._calls) > 1:
                 return call  # `end` would leave to the last of them what is to be put back
@@ -173,7 +164,8 @@ class Ambient:
                 now = filters, sys.getrecursionlimit(), gc.isenabled(), self._environ
                 if filters is self._list and now == self._before:
                     return call
-        return self.begin() if self.end(call) else None
+        self.end(call)
+        return self.begin()
 
     def _put_back(self) -> None:
         """Something is not as it was noted."""

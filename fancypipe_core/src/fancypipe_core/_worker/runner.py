@@ -79,7 +79,6 @@ class Runner:
         self._calls: dict[Call, Any] = {}
         self._spans: SpanRunner | None = None  # once there is a map
         self._unreadable: dict[Call, Err] = {}
-        self._here: object = None  # what `ambient` knows the jobs by that run here one by one
         self._sink: Sink | None = None
         self.out_of_memory = False  # whether a task ever was: its process is better replaced
 
@@ -114,18 +113,11 @@ class Runner:
     def leave(self, token: Token[Scope | None]) -> None:
         """This thread goes back to what it did before `enter`."""
         scope.reset(token)
-        self._end_calls()
         ambient.look()
 
     def between(self) -> None:
         """What runs next here must find nothing of what ran, as after `leave` and `enter`."""
-        self._end_calls()
         ambient.look(goes_on=True)
-
-    def _end_calls(self) -> None:
-        if self._here is not None:
-            ambient.end(self._here)
-            self._here = None
 
     def _run(self, job: Job) -> Reply:
         try:
@@ -138,12 +130,11 @@ class Runner:
         except BaseException as error:  # noqa: BLE001 - the user's objects may raise anything
             self._let_pass(error)
             return self._undecodable(job, error)
-        if self._here is None:
-            self._here = ambient.begin()
+        here = ambient.begin()
         try:
             return self._answer(call, args, kwargs, state)
         finally:
-            self._here = ambient.between(self._here)
+            ambient.end(here)
 
     def _run_span(self, entry: SpanEntry, rows: Rows, job: Job) -> Reply:
         """Run the elements of a span; a single one is a job like any other."""
