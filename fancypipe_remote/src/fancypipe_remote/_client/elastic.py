@@ -28,6 +28,9 @@ from fancypipe_remote._settings import ClientSettings
 __all__ = ["ElasticBackend", "make_elastic"]
 
 _END = 10.0  # seconds for the thread to end, when its command was killed
+# Seconds for what is being said to the batch system: a job whose submission is broken off may be
+# known too late to be withdrawn with the rest.
+_SAID = 5.0
 _LOOK = 1.0  # seconds between two looks at who is idle
 # Seconds between two looks at the batch system, which serves others too: the longer, the
 # longer nothing has changed.
@@ -117,8 +120,9 @@ class ElasticBackend(RemoteBackend):
         self._over.set()
         self._changed.set()
         super().stop(grace)
-        self._batch.abort()  # what it may have submitted all the same is withdrawn with the rest
         if self._thread.ident is not None:
+            self._thread.join(_SAID)
+            self._batch.abort()
             self._thread.join(_END)
         self._manager.stop()
 
