@@ -39,6 +39,7 @@ howto/live-sessions
 howto/asyncio-and-notebooks
 howto/joblib-and-dask
 howto/settings
+howto/inputs-from-a-file
 howto/tab-completion
 howto/write-a-backend
 howto/observe-a-run

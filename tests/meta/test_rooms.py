@@ -36,6 +36,7 @@ OUTSIDE: Mapping[str, Sequence[str]] = {
     "tblib": ["_codec.pickler"],
     "tomli": ["_settings.config"],
     "tomllib": ["_settings.config"],  # standard from Python 3.11 on
+    "yaml": ["_settings.parameters"],  # if it is there
 }
 TYPES_ONLY = {"typing_extensions"}
 

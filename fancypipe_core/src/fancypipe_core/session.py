@@ -67,11 +67,12 @@ class Session:
             process may use cores.
         observers: Objects with hooks of `fancypipe_core.hooks`.
         **settings: As `fancypipe config` lists them: `max_losses`, `keep_going`,
-            `tempdir`, `grace`, `debug`, `progress`, `no_plugins`, and what the
+            `tempdir`, `configfile`, `grace`, `debug`, `progress`, `no_plugins`, and what the
             backend and the installed plugins bring.
 
     Raises:
         ConfigError: A setting is unknown or cannot have that value.
+        BadInput: `configfile` gives a task what it cannot have.
         BackendNotFound: The backend is not installed.
         BackendStartError: It did not come up.
     """
@@ -89,7 +90,12 @@ class Session:
         given = {name: value for name, value in given.items() if value is not None}
         from fancypipe_core._settings.session import Given, configure
 
-        self._set_up(configure(Given(given), observers))
+        configured = configure(Given(given), observers)
+        inputs = configured.parameters
+        remarks = [*inputs.check(for_pipeline=False)] if inputs is not None else []
+        self._set_up(configured)
+        for remark in remarks:
+            self._report.warn(remark)
 
     @classmethod
     def of(cls, configured: Configured) -> Self:
@@ -112,11 +118,17 @@ class Session:
         base = os.path.abspath(tempdir) if tempdir else resources.temporary_folder()
         self.directory = os.path.join(base, owned_prefix() + self.id)
         self._interrupts = Interrupts.here()
+        self._presets = configured.parameters
         live = plugin.shares_memory
         options = BackendOptions(
             self.settings.workers,
             self.directory,
-            lambda: Runner(self.directory, live=live, interrupted=self._interrupts.in_this_task),
+            lambda: Runner(
+                self.directory,
+                live=live,
+                interrupted=self._interrupts.in_this_task,
+                presets=self._presets,
+            ),
             configured.own,
             workers_given=configured.core.origins["workers"].kind != "default",
             name=plugin.name,
@@ -147,6 +159,7 @@ class Session:
         self._shares = plugin.shares_memory
         sharer = sharer_of(plugin, backend)
         self._values = LiveValues(sharer) if self._shares else EncodedValues(sharer)
+        self._values.presets = self._presets
         self._observers = self._watch(configured.observers)
         self._files = Keeper(self.directory)
         self._report = Report(self._observers, self._values.open)

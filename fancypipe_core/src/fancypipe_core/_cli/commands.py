@@ -20,9 +20,12 @@ from fancypipe_core._base.signals import ENDING, Interrupts, how, in_imports
 from fancypipe_core._cli import streams as _streams
 from fancypipe_core._cli.options import Found
 from fancypipe_core._settings import table as _table
+from fancypipe_core._settings.types import dumps
 
 if TYPE_CHECKING:
+    from fancypipe_core._cli.inputs import Bound
     from fancypipe_core._model.definition import Definition
+    from fancypipe_core._settings.parameters import Parameters
     from fancypipe_core._settings.session import Configured, Given
     from fancypipe_core.backend import BackendPlugin
 
@@ -179,7 +182,19 @@ def config(asked: Asked, explain: bool) -> None:
         owner = f"[{resolved.table.owner}]"
         _streams.write(owner if explain else f"\n{owner}")
         _list(resolved, explain)
+    if configured.parameters is not None:
+        _list_inputs(configured.parameters)
     _remark(configured)
+
+
+def _list_inputs(parameters: Parameters) -> None:
+    """Show the inputs from a file; as remarks, since they are no settings."""
+    rows = [("", parameters.inputs)]
+    rows += [(f"tasks.{name}.", inputs) for name, inputs in parameters.tasks.items()]
+    for prefix, inputs in rows:
+        for name, value in inputs.items():
+            shown = dumps(value)
+            _streams.write(f"# input {prefix}{name} = {shown}  # input file: {parameters.file}")
 
 
 def _list(resolved: _table.Resolved[Any], explain: bool) -> None:
@@ -205,9 +220,15 @@ def _remark(configured: Configured) -> None:
 
 
 def run_task(
-    asked: Asked, definition: Definition, args: tuple[Any, ...], kwargs: dict[str, Any]
+    asked: Asked, definition: Definition, bind: Callable[[Parameters | None], Bound]
 ) -> None:
-    """Run a task, and show its result."""
+    """Run a task, and show its result.
+
+    Args:
+        asked: What was typed.
+        definition: The task.
+        bind: Returns its inputs, given what a file says of them.
+    """
     from fancypipe_core._cli import present as _present
 
     output = asked.output()
@@ -219,8 +240,12 @@ def run_task(
         # Plugins are imported in here, and may print.
         configured = _configured.configure(asked.given())
     settings = configured.core.settings
+    args, kwargs = bind(configured.parameters)
+    notes = [] if configured.parameters is None else [*configured.parameters.check()]
     if settings.progress:
         _remark(configured)
+        for note in notes:
+            _streams.say(f"fancypipe: {note}")
     with _streams.aside():
         from fancypipe_core.session import Session
 

@@ -29,15 +29,16 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from fancypipe_core import errors
-from fancypipe_core._base.option_names import dashed
+from fancypipe_core._base.option_names import dashed, near
 from fancypipe_core._cli import docstring as _docstring
 from fancypipe_core._settings import hints as _hints
-from fancypipe_core._settings.types import MISSING, Kind, Mismatch, Typed
+from fancypipe_core._settings.types import MISSING, Kind, Mismatch, Typed, items
 
 if TYPE_CHECKING:
     from fancypipe_core._model.definition import Definition
+    from fancypipe_core._settings.parameters import Parameters
 
-__all__ = ["Input", "bind", "inputs_of"]
+__all__ = ["Bound", "Input", "bind", "inputs_of"]
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,25 @@ class Input:
                 f"input {self.name}{mismatch.at} must be {mismatch.expected}, not {mismatch.got}"
             ) from mismatch.__cause__
 
+    def of_data(self, data: Any, place: str) -> Any:
+        """Return the value for what stands in a file.
+
+        Raises:
+            BadInput: It is not of the right kind.
+        """
+        try:
+            if self.role == "words":
+                return items(self.kind, tuple).make(data)
+            return self.kind.make(data)
+        except Mismatch as mismatch:
+            raise errors.BadInput(
+                f"{place}{mismatch.at} must be {mismatch.expected}, not {mismatch.got}"
+            ) from mismatch.__cause__
+
+
+Bound = tuple[tuple[Any, ...], dict[str, Any]]
+"""Arguments by position, and those by name."""
+
 
 def inputs_of(definition: Definition) -> list[Input]:
     """Return the inputs of a task, in the order of its signature."""
@@ -154,8 +174,9 @@ def bind(
     inputs: Sequence[Input],
     given: Mapping[str, Sequence[str]],
     words: Sequence[str] = (),
-) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Return the arguments for what was written on the command line.
+    parameters: Parameters | None = None,
+) -> Bound:
+    """Return the arguments for what was written on the command line, and in a file.
 
     Args:
         name: The task's name, for messages.
@@ -163,13 +184,14 @@ def bind(
         given: What was written, by the input's name, or by any name where the
             task takes `**kwargs`.
         words: What belongs to no option.
+        parameters: Inputs from a file, which count where nothing was written.
 
     Raises:
         BadInput: Something is missing, unknown or of the wrong kind.
     """
     known = {one.name: one for one in inputs}
     others = next((one for one in inputs if one.role == "others"), None)
-    values: dict[str, Any] = {}
+    values = {} if parameters is None else _from_file(name, inputs, parameters)
     for key, texts in given.items():
         one = known.get(key)
         if one is not None and one.role == "option":
@@ -184,15 +206,34 @@ def bind(
     rest = next((one for one in inputs if one.role == "words"), None)
     if words and rest is None:
         raise errors.BadInput(f"task {name} takes its inputs by name, not as {words[0]!r}")
+    behind = values.pop(rest.name, ()) if rest else ()
+    if words and rest:
+        behind = rest.value(words)
     args: list[Any] = []
-    # What stands before `*args` can only be passed by position once words follow.
-    before = inputs.index(rest) if rest is not None and words else 0
+    # What stands before `*args` can only be passed by position once some follow.
+    before = inputs.index(rest) if rest is not None and behind else 0
     for place, one in enumerate(inputs):
-        if one is rest and words:
-            args += one.value(words)
+        if one is rest:
+            args += behind
         elif one.by_position or place < before:
             args.append(values.pop(one.name, one.default))
     return tuple(args), values
+
+
+def _from_file(name: str, inputs: Sequence[Input], parameters: Parameters) -> dict[str, Any]:
+    known = {one.name: one for one in inputs if one.role != "others"}
+    takes_any = any(one.role == "others" for one in inputs)
+    values: dict[str, Any] = {}
+    for key, given in parameters.inputs.items():
+        one = known.get(key)
+        if one is not None:
+            values[key] = one.of_data(given, f"{parameters.file}: {key}")
+        elif takes_any:
+            values[key] = given
+        else:
+            hint = near(key, known) or f"; it has: {', '.join(known) or 'none'}"
+            raise errors.BadInput(f"{parameters.file}: task {name} has no input {key!r}{hint}")
+    return values
 
 
 def _what_is_missing(name: str, missing: Sequence[Input]) -> str:

@@ -26,6 +26,7 @@ from fancypipe_core._cli.options import Option
 if TYPE_CHECKING:
     from fancypipe_core._cli.inputs import Input
     from fancypipe_core._model.definition import Definition
+    from fancypipe_core._settings.parameters import Parameters
 
 __all__ = ["Pipeline"]
 
@@ -84,8 +85,11 @@ class Pipeline(Command):
     def invoke(self, ctx: click.Context) -> None:
         from fancypipe_core._cli import inputs as _inputs
 
-        args, kwargs = _inputs.bind(self.definition.name, self.inputs, ctx.params, ctx.args)
-        _commands.run_task(ctx.obj, self.definition, args, kwargs)
+        def bound(parameters: Parameters | None) -> _inputs.Bound:
+            name = self.definition.name
+            return _inputs.bind(name, self.inputs, ctx.params, ctx.args, parameters)
+
+        _commands.run_task(ctx.obj, self.definition, bound)
 
     def sections(self, ctx: click.Context) -> Iterator[tuple[str, Rows]]:
         yield "Inputs", [(_form(one), one.explanation) for one in self.inputs]

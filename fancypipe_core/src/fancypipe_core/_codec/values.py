@@ -22,8 +22,9 @@ from fancypipe_core._codec.row import Coming, Row, row_of, written_row_of
 from fancypipe_core._codec.rows import Results, Rows, encode_rows, join, read_rows
 from fancypipe_core._codec.sharing import Sharer
 from fancypipe_core._model.definition import Definition
+from fancypipe_core._model.presets import Presets
 from fancypipe_core._model.ref import Instance, Reference
-from fancypipe_core._model.task import TaskFunction, entry
+from fancypipe_core._model.task import TaskFunction, entry, target_with
 from fancypipe_core._model.temp_paths import mentions
 from fancypipe_core.backend import Call, Encoded, Handle, Live, Payload
 
@@ -40,7 +41,13 @@ __all__ = [
 
 
 class Values(Protocol):
-    """Carries values one way."""
+    """Carries values one way.
+
+    Attributes:
+        presets: Inputs that tasks have in place of their defaults; set before the first call.
+    """
+
+    presets: Presets | None
 
     def forget_contents(self) -> None:
         """The user's code has run in this process: what objects hold may have changed."""
@@ -144,6 +151,7 @@ class EncodedValues:
         self._sharer = sharer
         self.write_result = self._encoder.encode_result
         self.share = _as_it_is if sharer is None else sharer.shared
+        self.presets: Presets | None = None
         self._calls: dict[int, tuple[Definition, Call]] = {}
         self._nameless: list[int] = []
 
@@ -163,7 +171,8 @@ class EncodedValues:
         definition = definition.origin  # with other options it is called the same
         known = self._calls.get(id(definition))
         if known is None:
-            packed = self._encoder.encode_code(definition.target, definition.main, definition.name)
+            target = target_with(self.presets, definition.target)
+            packed = self._encoder.encode_code(target, definition.main, definition.name)
             assert not isinstance(packed.body, Live)
             known = self._calls[id(definition)] = (definition, Call(definition.name, packed.body))
             if code_names.reference(definition.target) is None:
@@ -412,6 +421,7 @@ class LiveValues:
     def __init__(self, sharer: Sharer | None = None) -> None:
         self._encoder = LiveEncoder()
         self._sharer = sharer
+        self.presets: Presets | None = None
         self._calls: dict[int, tuple[Definition, Call]] = {}
 
     def forget(self) -> None:
@@ -425,7 +435,7 @@ class LiveValues:
         definition = definition.origin  # with other options it is called the same
         known = self._calls.get(id(definition))
         if known is None:
-            call = Call(definition.name, Live(entry(definition.target)))
+            call = Call(definition.name, Live(entry(target_with(self.presets, definition.target))))
             known = self._calls[id(definition)] = (definition, call)
         return known[1]
 

@@ -17,7 +17,7 @@ from fancypipe_core._engine.node import Broken, Node, parent_of
 from fancypipe_core._engine.report import Report
 from fancypipe_core._model.ref import Ref
 from fancypipe_core._model.scope import end_fork, scope
-from fancypipe_core._model.task import entry
+from fancypipe_core._model.task import entry, target_with
 from fancypipe_core._model.temp_paths import Keeper
 from fancypipe_core.backend import JobId, Live
 
@@ -134,7 +134,8 @@ class Composer:
     def main_of(self, node: Node) -> Any:
         """Return what a node calls, as an object of this process."""
         if node.instance is not None:
-            return entry(node.instance._definition.target)
+            definition = node.instance._definition.origin
+            return entry(target_with(self._values.presets, definition.target))
         body = node.call.body
         if isinstance(body, Live):
             return body.value

@@ -14,6 +14,7 @@ from typing import (
     Any,
     ClassVar,
     Generic,
+    NoReturn,
     Protocol,
     TypeVar,
     cast,
@@ -26,6 +27,7 @@ from fancypipe_core._base.signals import quietly
 from fancypipe_core._model.definition import Definition, Mapped, positions, refused
 from fancypipe_core._model.mapping import SpanEntry, mapped
 from fancypipe_core._model.options import GivenNeeds, Options, options_of
+from fancypipe_core._model.presets import Preset, Presets
 from fancypipe_core._model.ref import Instance, Ref, Reference
 
 if TYPE_CHECKING:
@@ -42,6 +44,7 @@ __all__ = [
     "entry",
     "is_definition",
     "module",
+    "target_with",
     "task",
 ]
 
@@ -268,6 +271,8 @@ def entry(target: Any) -> Any:
     """
     if isinstance(target, TaskFunction):
         target = target.main
+    elif type(target) is Preset:
+        return _preset_entry(target.target, target.presets)
     elif type(target) is Mapped:
         one = entry(target.target)
         function = target.target.main if isinstance(target.target, TaskFunction) else None
@@ -289,6 +294,41 @@ def entry(target: Any) -> Any:
 
     call.inputs = positions(target, 0)  # type: ignore[attr-defined]
     return call
+
+
+def target_with(presets: Presets | None, target: Any) -> Any:
+    """Return what an instance calls that would call `target` in a session without presets."""
+    if presets is not None and (type(target) is Mapped or is_definition(target)):
+        return Preset(target, presets)
+    return target
+
+
+def _preset_entry(target: Any, presets: Presets) -> Any:
+    if type(target) is Mapped:
+        one = _preset_entry(target.target, presets)
+        return SpanEntry(target.target, one, one.inputs, None, target.options)
+    definition, call = definition_of(target), entry(target)
+    try:
+        values = presets.of(definition.name, definition.main, int(definition.is_class))
+    except errors.BadInput as error:
+        said = str(error)
+
+        def refuse(*_: Any) -> NoReturn:
+            raise errors.BadInput(said)
+
+        refuse.inputs = call.inputs  # type: ignore[attr-defined]
+        return refuse
+    if not values:
+        return call
+    from copy import deepcopy  # few sessions have any
+
+    def filled(args: tuple[Any, ...], kwargs: dict[str, Any], state: Any) -> Any:
+        by_position = call.inputs[: len(args)]
+        more = {name: value for name, value in values.items() if name not in by_position}
+        return call(args, {**deepcopy(more), **kwargs}, state)
+
+    filled.inputs = call.inputs  # type: ignore[attr-defined]
+    return filled
 
 
 def _decorate(function: Any, given: _Given, is_module: bool) -> Any:

@@ -10,7 +10,7 @@ from typing import Any
 
 from fancypipe_core import errors
 
-__all__ = ["files", "user_file"]
+__all__ = ["files", "toml_of", "user_file"]
 
 # The end of a key of that name: whoever needs us names us in other ways, and is not parsed.
 _OUR_KEY = rb"""\bfancypipe["']?[ \t]*[].=]"""
@@ -68,8 +68,15 @@ def _load(file: str, mention: bytes = b"") -> dict[str, Any]:
     except OSError as error:
         raise errors.ConfigError(f"{file}: cannot be read: {error.strerror}") from None
     # Most projects do not configure us, and what they wrote is not ours to judge.
-    if not re.search(mention, data):
-        return {}
+    return toml_of(file, data) if re.search(mention, data) else {}
+
+
+def toml_of(file: str, data: bytes) -> dict[str, Any]:
+    """Return what a file says whose content this is.
+
+    Raises:
+        ConfigError: It is not TOML.
+    """
     # Most runs have no file, and the parser costs as much as all the rest of this.
     if sys.version_info >= (3, 11):
         import tomllib

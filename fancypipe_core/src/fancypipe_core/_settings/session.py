@@ -31,6 +31,7 @@ from fancypipe_core._settings.table import (
 
 if TYPE_CHECKING:
     from fancypipe_core._plugins.observers import Observers
+    from fancypipe_core._settings.parameters import Parameters
     from fancypipe_core.backend import BackendPlugin
 
 __all__ = [
@@ -77,6 +78,7 @@ class Configured(NamedTuple):
         tables: The settings that plugins bring, the backend's first.
         observers: Who looks on; None if nobody does.
         remarks: What looks like a mistake but is none for sure.
+        parameters: Inputs from a file; None if none is named.
     """
 
     core: Resolved[Settings]
@@ -85,6 +87,7 @@ class Configured(NamedTuple):
     tables: tuple[Resolved[Any], ...]
     observers: Observers | None
     remarks: tuple[str, ...]
+    parameters: Parameters | None = None
 
 
 def configure(given: Given, observers: Sequence[object] = ()) -> Configured:
@@ -131,7 +134,16 @@ def configure(given: Given, observers: Sequence[object] = ()) -> Configured:
         tuple(tables),
         watching,
         tuple(_remarks(lines)) if core.remarks or tables else (),
+        _parameters(core.settings.configfile),
     )
+
+
+def _parameters(file: str | None) -> Parameters | None:
+    if file is None:
+        return None
+    from fancypipe_core._settings.parameters import read_parameters  # few sessions have one
+
+    return read_parameters(file)
 
 
 def _refuse_shared(given: Given, tables: Sequence[Resolved[Any]]) -> None:

@@ -97,6 +97,14 @@ class Settings:
         value="FOLDER",
         default_text="the system's folder for temporary files",
     )
+    configfile: Annotated[str, "input"] | None = setting(
+        None,
+        help="Inputs of the pipeline, and in [tasks.NAME] of tasks (TOML, JSON or YAML).",
+        expected="a file that exists",
+        also=("config_file",),
+        value="FILE",
+        default_text="none",
+    )
     grace: float = setting(
         10.0,
         help="Seconds that running tasks have to end after Ctrl-C.",

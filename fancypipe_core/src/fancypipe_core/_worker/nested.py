@@ -11,6 +11,7 @@ from fancypipe_core._codec.values import LiveValues
 from fancypipe_core._engine.driver import Driver
 from fancypipe_core._engine.machine.scheduler import Scheduler
 from fancypipe_core._engine.report import Report
+from fancypipe_core._model.presets import Presets
 from fancypipe_core._model.ref import Ref
 from fancypipe_core._model.temp_paths import Keeper
 from fancypipe_core._worker.inline import InlineBackend
@@ -20,7 +21,10 @@ __all__ = ["run_inline"]
 
 
 def run_inline(
-    ref: Ref[Any], directory: str, make: Callable[[str, Callable[[], bool]], JobRunner]
+    ref: Ref[Any],
+    directory: str,
+    make: Callable[[str, Callable[[], bool]], JobRunner],
+    presets: Presets | None,
 ) -> Any:
     """Run a reference in this thread.
 
@@ -28,8 +32,10 @@ def run_inline(
         ref: What is asked for.
         directory: The folder of the task that asks.
         make: Makes a runner, given a folder and what tells whether the user has pressed Ctrl-C.
+        presets: Those of the session.
     """
     values = LiveValues()
+    values.presets = presets
     files = Keeper(os.path.join(directory, f"inline-{os.urandom(6).hex()}"))
     interrupts = Interrupts.here()
     backend = InlineBackend(make(files.directory, interrupts.in_this_task))

@@ -22,6 +22,7 @@ from fancypipe_core._codec.values import EncodedValues, LiveValues, assemble
 from fancypipe_core._model import context
 from fancypipe_core._model.input_summary import brief
 from fancypipe_core._model.mapping import SpanEntry
+from fancypipe_core._model.presets import Preset, Presets
 from fancypipe_core._model.ref import Instance, Ref
 from fancypipe_core._model.scope import Scope, end_fork, scope
 from fancypipe_core._model.task import entry
@@ -56,6 +57,7 @@ class Runner:
         shares: Whether what is large goes in shared memory; if not `live`.
         interrupted: Tells whether the user has pressed Ctrl-C, so that a
             `KeyboardInterrupt` is no exception of the task.
+        presets: Those of the session; if not `live`, what it calls says which.
     """
 
     def __init__(
@@ -65,15 +67,17 @@ class Runner:
         live: bool,
         shares: bool = False,
         interrupted: Callable[[], bool] = lambda: False,
+        presets: Presets | None = None,
     ) -> None:
         self._plain = PLAIN if live else frozenset[type]()  # what is handed on as it is
         sharer = Sharer(remembers=False, here=live) if shares or live else None
         self._values: EncodedValues | LiveValues = (
             LiveValues(sharer) if live else EncodedValues(sharer)
         )
+        self._values.presets = presets
         self._exceptions = ExceptionPacker(self._values, self._let_pass)
         self._interrupted = interrupted
-        self._scope = context.TaskScope(directory, self._notify, _run_inline)
+        self._scope = context.TaskScope(directory, self._notify, self._run_inline)
         self._context = Context()  # each job has a copy: no variable is set but the scope
         self._context.run(scope.set, self._scope)
         self._calls: dict[Call, Any] = {}
@@ -197,7 +201,13 @@ class Runner:
         if call in self._unreadable:
             raise errors.DecodeError("it could not be read before")
         body = call.body
-        loaded = body.value if isinstance(body, Live) else entry(unpickler.decode(body))
+        if isinstance(body, Live):
+            loaded = body.value
+        else:
+            target = unpickler.decode(body)
+            if type(target) is Preset:
+                self._values.presets = target.presets  # for what it makes, too
+            loaded = entry(target)
         self._calls[call] = loaded
         return loaded
 
@@ -260,6 +270,16 @@ class Runner:
         outputs = tuple(_with_holes(payload, place) for payload in packed.body)
         return More(tuple(calls), tuple(tasks), outputs)
 
+    def _run_inline(self, ref: Ref[Any], directory: str) -> Any:
+        from fancypipe_core._worker.nested import run_inline  # the whole engine; few tasks need it
+
+        presets = self._values.presets
+
+        def make(folder: str, interrupted: Callable[[], bool]) -> Runner:
+            return Runner(folder, live=True, interrupted=interrupted, presets=presets)
+
+        return run_inline(ref, directory, make, presets)
+
     def _notify(self, job: Job, stream: str, text: str) -> None:
         if self._scope.in_fork:
             # The channel is the parent's; what a fork prints arrives as well.
@@ -280,15 +300,6 @@ def _end_fork(reply: Reply | None) -> NoReturn:
 def _in_main_thread() -> bool:
     """Whether the user's Ctrl-C can be meant: Python has it nowhere else."""
     return threading.current_thread() is threading.main_thread()
-
-
-def _run_inline(ref: Ref[Any], directory: str) -> Any:
-    from fancypipe_core._worker.nested import run_inline  # the whole engine; few tasks need it
-
-    def make(folder: str, interrupted: Callable[[], bool]) -> Runner:
-        return Runner(folder, live=True, interrupted=interrupted)
-
-    return run_inline(ref, directory, make)
 
 
 class _Numbering:
