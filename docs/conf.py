@@ -40,6 +40,7 @@ howto/asyncio-and-notebooks
 howto/joblib-and-dask
 howto/settings
 howto/inputs-from-a-file
+howto/draw-a-pipeline
 howto/tab-completion
 howto/write-a-backend
 howto/observe-a-run

@@ -36,6 +36,7 @@ __all__ = [
     "config",
     "ended",
     "load",
+    "made",
     "run_task",
     "version",
 ]
@@ -254,7 +255,7 @@ def run_task(
         make = compile(f"{before}target(*args, **kwargs)", definition.file or "-", "eval")
         names = {"target": definition.target, "args": args, "kwargs": kwargs}
         try:
-            target = _made(definition, lambda: eval(make, names))
+            target = made(definition, lambda: eval(make, names))
             with Interrupts.here().only_counted(), Session.of(configured) as session:
                 value = session.run(target)
         except (errors.FancyPipeError, KeyboardInterrupt) as error:
@@ -278,7 +279,12 @@ def run_task(
         _streams.say(f"fancypipe: the result is in {output}")
 
 
-def _made(definition: Definition, make: Callable[[], Any]) -> Any:
+def made(definition: Definition, make: Callable[[], Any]) -> Any:
+    """Return the instance that `make` makes of a task.
+
+    Raises:
+        BadInput: It does not take these inputs.
+    """
     try:
         return make()
     except errors.FancyPipeError:

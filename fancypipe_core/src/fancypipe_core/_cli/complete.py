@@ -35,6 +35,7 @@ class Candidate(NamedTuple):
     help: str = ""
 
 
+_WITH_PIPELINE = ("doctor", "graph")  # what takes a file, and behind it inputs
 _Values = Callable[[str], Iterable[Candidate]]
 
 
@@ -65,7 +66,7 @@ def complete(
         return _option(word, choices) or _matching(_targets(commands, word), word)
     target, at = before[at], at + 1
     words: _Values = _nothing
-    if target == "doctor":
+    if target in _WITH_PIPELINE:
         choices = [*_settings_of(commands[target]), *_backends_own(before), _HELP]
         following = _after_options(before, at, choices)
         if isinstance(following, _Choice):

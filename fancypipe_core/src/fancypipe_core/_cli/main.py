@@ -16,6 +16,7 @@ from fancypipe_core._cli import plugin_commands as _plugged
 from fancypipe_core._cli import streams as _streams
 from fancypipe_core._cli.builtin import Builtin, Doctor
 from fancypipe_core._cli.commands import Asked
+from fancypipe_core._cli.graph import Graph
 from fancypipe_core._cli.helping import (
     ENGINE,
     HELP,
@@ -148,6 +149,7 @@ def _group() -> _Group:
             words="bash|fish|zsh",
         ),
         Doctor(),
+        Graph(),
     ):
         group.add_command(command)
     return group

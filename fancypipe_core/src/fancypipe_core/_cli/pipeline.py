@@ -24,7 +24,7 @@ from fancypipe_core._cli.helping import (
 from fancypipe_core._cli.options import Option
 
 if TYPE_CHECKING:
-    from fancypipe_core._cli.inputs import Input
+    from fancypipe_core._cli.inputs import Bound, Input
     from fancypipe_core._model.definition import Definition
     from fancypipe_core._settings.parameters import Parameters
 
@@ -83,13 +83,18 @@ class Pipeline(Command):
         return ctx.args
 
     def invoke(self, ctx: click.Context) -> None:
+        _commands.run_task(ctx.obj, self.definition, lambda given: self.bound(ctx, given))
+
+    def bound(self, ctx: click.Context, parameters: Parameters | None) -> Bound:
+        """Return the task's inputs: what was read, and what a file gives.
+
+        Raises:
+            BadInput: Something is missing, unknown or of the wrong kind.
+        """
         from fancypipe_core._cli import inputs as _inputs
 
-        def bound(parameters: Parameters | None) -> _inputs.Bound:
-            name = self.definition.name
-            return _inputs.bind(name, self.inputs, ctx.params, ctx.args, parameters)
-
-        _commands.run_task(ctx.obj, self.definition, bound)
+        name = self.definition.name
+        return _inputs.bind(name, self.inputs, ctx.params, ctx.args, parameters)
 
     def sections(self, ctx: click.Context) -> Iterator[tuple[str, Rows]]:
         yield "Inputs", [(_form(one), one.explanation) for one in self.inputs]

@@ -15,7 +15,7 @@ from fancypipe_core._model.scope import scope
 from fancypipe_core._model.task import entry
 from fancypipe_core.backend import Encoded, Live
 
-__all__ = ["Composed", "Met", "compose"]
+__all__ = ["Composed", "Met", "compose", "refs_in"]
 
 _MOST = 20_000  # instances that are looked at
 
@@ -28,12 +28,29 @@ class Met(NamedTuple):
         inputs: Its inputs, with holes; None if they cannot be written down, or for a map.
         wants: Whose values go into the holes.
         error: Why they cannot be written down.
+        made_by: The module that made it; None for what was asked for.
+        returns: Of a module that was looked into: what its result refers to.
+        result: The result of such a module, with references in it.
     """
 
     instance: Instance[Any]
     inputs: Encoded | Live | None
     wants: Sequence[Instance[Any]]
     error: errors.FancyPipeError | None = None
+    made_by: Instance[Any] | None = None
+    returns: Sequence[Instance[Any]] = ()
+    result: Any = None
+
+    @property
+    def refs(self) -> Sequence[Ref[Any]]:
+        """The references among its inputs; those of a map as far as they can be looked at."""
+        one = self.instance
+        return refs_in((one._args, one._kwargs, one._state()))
+
+
+def refs_in(value: Any) -> Sequence[Ref[Any]]:
+    """Return the references in a value."""
+    return Shape(value, lenient=True).refs
 
 
 class Composed(NamedTuple):
@@ -77,51 +94,53 @@ def compose(root: Instance[Any], values: Values) -> Composed:
         values: Writes inputs down, or takes them as they are.
     """
     done = Composed([], [], [], True)
-    waiting: list[Instance[Any]] = [root]
+    waiting: list[tuple[Instance[Any], Instance[Any] | None]] = [(root, None)]
     seen = {id(root)}
     while waiting:
         if len(done.met) >= _MOST:
             return done._replace(all=False)
-        instance = waiting.pop()
+        instance, maker = waiting.pop()
         one = _meet(instance, values)
-        done.met.append(one)
-        found = list(one.wants)
+        returns: Sequence[Instance[Any]] = ()
+        result = None
         if instance._definition.is_module:
             if one.wants:
                 done.closed.append(instance)
             elif one.inputs is not None:
-                found += _made_by(one.inputs, instance, values, done)
-        for other in reversed(found):
+                result, returns = _made_by(one.inputs, instance, values, done)
+        done.met.append(one._replace(made_by=maker, returns=returns, result=result))
+        found = [(other, maker) for other in one.wants]
+        found += [(other, instance) for other in returns]
+        for other, its_maker in reversed(found):
             if id(other) not in seen:
                 seen.add(id(other))
-                waiting.append(other)
+                waiting.append((other, its_maker))
     return done
 
 
 def _meet(instance: Instance[Any], values: Values) -> Met:
     if type(instance._definition.target) is Mapped:
-        # Its elements may be many, or there only once: only what it refers to is looked at.
+        # Its elements may be there only once; what takes them once is not looked into.
         given = (*instance._args, *instance._kwargs.values())
-        return Met(instance, None, [one._origin() for one in given if isinstance(one, Ref)])
+        return Met(instance, None, [one._origin() for one in refs_in(given)])
     try:
         packed = values.pack_inputs(instance)
     except errors.FancyPipeError as error:
         # What can be found without writing it down is found all the same.
         inputs = (instance._args, instance._kwargs, instance._state())
-        wants = [ref._origin() for ref in Shape(inputs, lenient=True).refs]
-        return Met(instance, None, wants, error)
+        return Met(instance, None, [ref._origin() for ref in refs_in(inputs)], error)
     return Met(instance, packed.body, packed.wants)
 
 
 def _made_by(
     inputs: Encoded | Live, instance: Instance[Any], values: Values, done: Composed
-) -> Sequence[Instance[Any]]:
-    """Return what a module's result refers to."""
+) -> tuple[Any, Sequence[Instance[Any]]]:
+    """Return a module's result, and what it refers to."""
     token = scope.set(_Scope())
     try:
         args, kwargs, state = values.open(inputs.value if isinstance(inputs, Live) else inputs)
         result = entry(instance._definition.target)(args, kwargs, state)
-        return values.pack_result(result).wants
+        return result, values.pack_result(result).wants
     except _Waits:
         done.closed.append(instance)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - it is the user's code
@@ -129,4 +148,4 @@ def _made_by(
         done.failed.append((instance, error))
     finally:
         scope.reset(token)
-    return ()
+    return None, ()

@@ -61,6 +61,8 @@ def split(target: str, commands: tuple[str, ...] = ()) -> tuple[str, str]:
         raise errors.UsageError(f"{file} is a folder, not the file of a pipeline")
     if not os.path.exists(file):
         if os.sep not in file and not file.endswith(".py"):
+            if not commands:
+                raise errors.UsageError(f"there is no file {file}")
             hint = near(file, commands) or f"; the commands are: {', '.join(commands)}"
             raise errors.UsageError(f"there is no file and no command {file!r}{hint}")
         folder = os.path.dirname(file)
