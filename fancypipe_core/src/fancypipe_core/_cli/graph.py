@@ -33,6 +33,7 @@ _ROWS = (
     ("--each", "Draw each task, not one box for all of a name in a module."),
     ("--file FILE", "Write it there (.mmd, .dot, .svg) and not to standard output."),
 )
+_LIMIT = 300.0  # seconds that Graphviz may take
 _ENDINGS = {".mmd": "mermaid", ".dot": "dot", ".gv": "dot", ".svg": "svg"}
 
 
@@ -145,9 +146,20 @@ def _as_dot(drawing: Drawing, own: _Own) -> str:
             "SVG is drawn by Graphviz, whose program `dot` was not found: install Graphviz, or "
             "write --format mermaid, which needs nothing"
         )
-    over = subprocess.run(
-        [program, "-Tsvg"], input=text, capture_output=True, text=True, check=False
-    )
+    try:
+        over = subprocess.run(
+            [program, "-Tsvg"],
+            input=text,
+            capture_output=True,
+            text=True,
+            timeout=_LIMIT,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise errors.UsageError(
+            f"Graphviz has not drawn it within {_LIMIT:g} seconds: leave out --each, or write "
+            "--format dot and draw it yourself"
+        ) from None
     if over.returncode:
         raise errors.UsageError(f"Graphviz could not draw it: {over.stderr.strip()}")
     return over.stdout.rstrip()
