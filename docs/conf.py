@@ -43,6 +43,7 @@ howto/inputs-from-a-file
 howto/draw-a-pipeline
 howto/tab-completion
 howto/write-a-backend
+howto/page-of-a-run
 howto/observe-a-run
 security
 reference

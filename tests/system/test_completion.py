@@ -131,6 +131,8 @@ def candidates(line: str) -> list[str]:
         ("fancypipe config --outp", ""),
         ("fancypipe backends --", "--help"),
         ("fancypipe completion ", "bash fish zsh"),
+        ("fancypipe report su", "sub/"),
+        ("fancypipe report --o", "--open"),
         ("fancypipe doctor pi", "pipeline.py"),
         ("fancypipe doctor --js", "--json"),
         ("fancypipe doctor --limit 3 pi", "pipeline.py"),

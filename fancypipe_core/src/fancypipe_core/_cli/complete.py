@@ -232,7 +232,8 @@ def _brought(target: str, before: Sequence[str], at: int) -> tuple[list[_Choice]
 
 
 def _words_of(command: str) -> _Values:
-    return _of(("bash", "fish", "zsh")) if command == "completion" else _nothing
+    words = {"completion": _of(("bash", "fish", "zsh")), "report": _all_files}
+    return words.get(command, _nothing)
 
 
 def _inputs(target: str) -> tuple[list[_Choice], _Values]:

@@ -30,6 +30,7 @@ from fancypipe_core._cli.helping import (
 )
 from fancypipe_core._cli.options import Option
 from fancypipe_core._cli.pipeline import Pipeline
+from fancypipe_core._cli.report import OPEN, report
 
 if TYPE_CHECKING:
     from fancypipe_core._model.definition import Definition
@@ -147,6 +148,14 @@ def _group() -> _Group:
             "Print what bash, fish or zsh must read to complete these commands by the tab key.",
             lambda _asked, _own, words: _print_completion(words),
             words="bash|fish|zsh",
+        ),
+        Builtin(
+            "report",
+            "Make the page of a run from its journal: index.html, beside it.",
+            lambda _asked, own, words: report(words, show="open" in own),
+            own=[OPEN],
+            rows=[("--open", "Show it in a browser.")],
+            words="RUN",
         ),
         Doctor(),
         Graph(),

@@ -1,0 +1,92 @@
+"""The page's text: HTML, style, scripts and the journal, joined into one file.
+
+The journal's lines are never part of the HTML as they are: they are compressed, and written in
+base64, which has no character that HTML could take for its own.  What runs in the page is named
+by its hash in the page's policy, so no other script could run even if one got into it.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import hashlib
+from collections.abc import Iterable, Iterator
+from functools import cache
+from importlib import resources
+
+__all__ = ["MODULES", "document"]
+
+MODULES = (
+    "dom",
+    "model",
+    "feed",
+    "list",
+    "search",
+    "tree",
+    "details",
+    "timeline",
+    "layers",
+    "graph",
+    "kinds",
+    "output",
+    "app",
+)
+"""The scripts, each after those that it uses; all share one scope."""
+
+_SMALL = 1 << 20  # bytes of the journal, about, that one piece holds
+_LEVEL = 3  # of compression: higher ones take thrice the time for a tenth
+
+
+def document(journal: Iterable[bytes] = (), *, live: str = "") -> Iterator[str]:
+    """Make the page, in parts that make it when they are joined.
+
+    Args:
+        journal: The lines of the journal, each with its end; what it holds is put into the page.
+        live: The folder beside the page, whose files it follows instead; empty for none.
+
+    Yields:
+        The parts of the text.
+    """
+    before, after = _frame()
+    yield before
+    if live:
+        yield f'<script type="text/plain" class="live">{live}</script>\n'
+    for piece in _pieces(journal):
+        data = base64.b64encode(gzip.compress(piece, _LEVEL, mtime=0)).decode()
+        yield f'<script type="text/plain" class="journal">{data}</script>\n'
+    yield after
+
+
+def _pieces(lines: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield whole lines together, so many that a browser takes them in one breath."""
+    held: list[bytes] = []
+    size = 0
+    for line in lines:
+        held.append(line)
+        size += len(line)
+        if size >= _SMALL:
+            yield b"".join(held)
+            held, size = [], 0
+    if held:
+        yield b"".join(held)
+
+
+@cache
+def _frame() -> tuple[str, str]:
+    """Return the page before and behind the journal."""
+    script = "\n".join(['"use strict";', "{", *(_read(f"{name}.js") for name in MODULES), "}"])
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    page = _read("page.html")
+    for name, text in (
+        # Files beside the page may be scripts too: a run that goes on is read from them.
+        ("policy", f"'sha256-{digest}' 'self' file:"),
+        ("style", _read("page.css")),
+        ("script", script),
+    ):
+        page = page.replace(f"@{name}@", text)
+    before, _, after = page.partition("@data@\n")
+    return before, after
+
+
+def _read(name: str) -> str:
+    return resources.files(__package__).joinpath(name).read_text("utf-8")

@@ -1,0 +1,99 @@
+// Where the journal's lines come from: this file, or, while the run goes on, files beside it.
+
+const POLL = 1000; // milliseconds
+const breath = () => new Promise((resolve) => setTimeout(resolve));
+
+/** The bytes that a text in base64 stands for. */
+function decoded(text) {
+  if (Uint8Array.fromBase64) return Uint8Array.fromBase64(text);
+  const chars = atob(text);
+  const data = new Uint8Array(chars.length);
+  for (let place = 0; place < chars.length; place += 1) data[place] = chars.charCodeAt(place);
+  return data;
+}
+
+/** What stands in this file: pieces of whole lines, each compressed and written in base64. */
+async function readInlined(model, shown) {
+  for (const piece of document.querySelectorAll("script.journal")) {
+    const data = decoded(piece.textContent.trim());
+    piece.remove();
+    const stream = new Blob([data]).stream().pipeThrough(new DecompressionStream("gzip"));
+    model.add(await new Response(stream).text());
+    shown();
+    await breath(); // the page stays useful meanwhile
+  }
+}
+
+/**
+ * Follow a run: `tail.js` is read again and again.  It calls `fancypipeTail` with how many pieces
+ * are whole, when it was written, and the lines since; a whole piece calls `fancypipePiece`.
+ * Nothing but a script can be read from a page that was opened from disk.
+ */
+function follow(model, folder, shown) {
+  let pieces = 0; // that were read whole
+  let chars = 0; // that were read of the next
+  let queries = 0;
+  let arrived = null;
+  globalThis.fancypipePiece = (text) => {
+    arrived = { text };
+  };
+  globalThis.fancypipeTail = (whole, at, text) => {
+    arrived = { whole, at, text };
+  };
+
+  function load(name) {
+    return new Promise((resolve) => {
+      const script = el("script");
+      const over = () => {
+        script.remove();
+        const found = arrived;
+        arrived = null;
+        resolve(found);
+      };
+      script.onload = script.onerror = over;
+      queries += 1;
+      script.src = `${folder}/${name}.js?${Date.now()}.${queries}`;
+      document.head.append(script);
+    });
+  }
+
+  function take(text) {
+    if (text.length > chars) model.add(text.slice(chars));
+    chars = Math.max(chars, text.length);
+  }
+
+  async function step() {
+    const tail = await load("tail");
+    if (!tail) return false;
+    while (pieces < tail.whole) {
+      const piece = await load(String(pieces).padStart(5, "0"));
+      if (!piece) return false;
+      take(piece.text);
+      pieces += 1;
+      chars = 0;
+      shown();
+    }
+    take(tail.text);
+    model.beat = tail.at;
+    shown();
+    return true;
+  }
+
+  async function poll() {
+    if (!(await step())) gone();
+    else if (!model.over) setTimeout(poll, POLL);
+  }
+  poll();
+}
+
+/** What was beside this file is gone: it was put into it when the run was over. */
+function gone() {
+  const key = `fancypipe-again:${location.pathname}`;
+  const before = Number(sessionStorage.getItem(key) ?? 0);
+  if (Date.now() - before > 10000) {
+    sessionStorage.setItem(key, String(Date.now()));
+    location.reload();
+    return;
+  }
+  notice("The files with the run's news are gone. “fancypipe report” with the run's folder makes this page again.");
+}
