@@ -6,61 +6,78 @@ from typing import Any
 
 project = "fancypipe"
 author = "The FancyPipe developers"
-extensions = ["myst_parser"]
+extensions = ["myst_parser", "sphinx_copybutton"]
 exclude_patterns = ["requirements.txt"]
-html_theme = "alabaster"
-html_theme_options = {"description": "Pipelines of Python functions in parallel"}
+html_theme = "furo"
+html_title = "fancypipe"
+html_theme_options = {
+    "source_repository": "https://github.com/fancypipe/fancypipe/",
+    "source_branch": "main",
+    "source_directory": "docs/",
+    "light_css_variables": {"color-brand-primary": "#2b5797", "color-brand-content": "#2b5797"},
+    "dark_css_variables": {"color-brand-primary": "#8ab4f0", "color-brand-content": "#8ab4f0"},
+}
 myst_heading_anchors = 3
 # Sessions are shown as text: the commands of a shell are not Python's prompt.
 highlight_language = "none"
+# What is copied from a session is what was typed, without prompts and answers.
+copybutton_prompt_text = r"\$ |>>> |\.\.\. "
+copybutton_prompt_is_regexp = True
+copybutton_only_copy_prompt_lines = True
 
-_CONTENTS = """
-```{toctree}
-:hidden:
+_CHAPTERS = {
+    "Learn": ("tutorial", "concepts", "examples"),
+    "Run it": (
+        "howto/which-backend",
+        "howto/settings",
+        "howto/inputs-from-a-file",
+        "howto/draw-a-pipeline",
+        "howto/debugging",
+        "howto/when-it-does-not-run",
+        "howto/page-of-a-run",
+        "howto/stopping-a-run",
+        "howto/tab-completion",
+    ),
+    "Write tasks": (
+        "howto/nested-graphs",
+        "howto/map",
+        "howto/external-programs",
+        "howto/errors-and-retries",
+        "howto/timeouts",
+        "howto/needs",
+    ),
+    "Many machines": (
+        "howto/many-machines",
+        "howto/slurm",
+        "howto/dask",
+        "howto/ray",
+        "security",
+    ),
+    "In your program": (
+        "howto/live-sessions",
+        "howto/asyncio-and-notebooks",
+        "howto/joblib-and-dask",
+        "howto/from-other-tools",
+    ),
+    "Extend it": ("howto/write-a-backend", "howto/observe-a-run"),
+    "Reference": ("reference", "benchmarks/README", "benchmarks/figures"),
+    "How it works": ("architecture", "remote", "faults", "decisions/README"),
+}
 
-tutorial
-concepts
-howto/which-backend
-howto/debugging
-howto/when-it-does-not-run
-howto/errors-and-retries
-howto/timeouts
-howto/needs
-howto/stopping-a-run
-howto/nested-graphs
-howto/map
-howto/external-programs
-howto/many-machines
-howto/dask
-howto/ray
-howto/slurm
-howto/from-other-tools
-howto/live-sessions
-howto/asyncio-and-notebooks
-howto/joblib-and-dask
-howto/settings
-howto/inputs-from-a-file
-howto/draw-a-pipeline
-howto/tab-completion
-howto/write-a-backend
-howto/page-of-a-run
-howto/observe-a-run
-security
-reference
-architecture
-remote
-faults
-benchmarks/README
-benchmarks/figures
-decisions/README
-```
-"""
+
+def _contents() -> str:
+    """Return the site's navigation: a tree for each chapter."""
+    trees = (
+        "\n".join(("```{toctree}", ":hidden:", f":caption: {caption}", "", *pages, "```", ""))
+        for caption, pages in _CHAPTERS.items()
+    )
+    return "\n" + "\n".join(trees)
 
 
 def _add_contents(_app: Any, page: str, source: list[str]) -> None:
     """Add what only the site needs, so that the page reads well without it."""
     if page == "index":
-        source[0] += _CONTENTS
+        source[0] += _contents()
     elif page == "decisions/README":
         source[0] += "\n```{toctree}\n:hidden:\n:glob:\n\n0*\n```\n"
 

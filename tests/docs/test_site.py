@@ -12,7 +12,9 @@ from tests.meta.repo import ROOT, call
 
 
 @pytest.mark.skipif(
-    not all(util.find_spec(name) for name in ("sphinx", "myst_parser")),
+    not all(
+        util.find_spec(name) for name in ("sphinx", "myst_parser", "furo", "sphinx_copybutton")
+    ),
     reason="the site's tools are not installed: pip install -r docs/requirements.txt",
 )
 def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
