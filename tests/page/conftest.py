@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,12 +12,45 @@ import pytest
 from fancypipe_core.plugins.page import write_report
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, BrowserContext, Page
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
-Look = Callable[..., "Page"]
-"""Shows a page: `look(journal or path, address="", **options of the browser's context)`."""
+
+class Look:
+    """Shows pages, and keeps what was wrong with them.
+
+    Args:
+        browser: What shows them.
+        folder: The run's folder, for journals.
+    """
+
+    def __init__(self, browser: Browser, folder: Path) -> None:
+        self.wrong: list[str] = []
+        self.asked: list[str] = []
+        self._browser = browser
+        self._folder = folder
+        self._contexts: list[BrowserContext] = []
+
+    def __call__(self, journal: str | Path, address: str = "", **options: Any) -> Page:
+        """Show a page, or the one of a journal, with options of the browser's context."""
+        if isinstance(journal, str):
+            (self._folder / "journal.jsonl").write_text(journal, "utf-8")
+            journal = write_report(self._folder)
+        context = self._browser.new_context(**options)
+        self._contexts.append(context)
+        context.set_default_timeout(20_000)
+        page = context.new_page()
+        page.on("console", lambda said: self.wrong.append(f"{said.type}: {said.text}"))
+        page.on("pageerror", lambda error: self.wrong.append(f"error: {error}"))
+        page.on("request", lambda request: self.asked.append(request.url))
+        page.goto(f"{journal.as_uri()}#{address}")
+        return page
+
+    def close(self) -> None:
+        """Close all pages."""
+        for context in self._contexts:
+            context.close()
 
 
 @pytest.fixture(scope="module")
@@ -35,27 +68,9 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def look(browser: Browser, tmp_path: Path) -> Iterator[Look]:
-    """Return what shows a page; at the end nothing was wrong with any of them."""
-    contexts: list[Any] = []
-    wrong: list[str] = []
-    asked: list[str] = []
-
-    def show(journal: str | Path, address: str = "", **options: Any) -> Page:
-        if isinstance(journal, str):
-            (tmp_path / "journal.jsonl").write_text(journal, "utf-8")
-            journal = write_report(tmp_path)
-        context = browser.new_context(**options)
-        contexts.append(context)
-        context.set_default_timeout(20_000)
-        page = context.new_page()
-        page.on("console", lambda said: wrong.append(f"{said.type}: {said.text}"))
-        page.on("pageerror", lambda error: wrong.append(f"error: {error}"))
-        page.on("request", lambda request: asked.append(request.url))
-        page.goto(f"{journal.as_uri()}#{address}")
-        return page
-
-    yield show
-    for context in contexts:
-        context.close()
-    assert not wrong
-    assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
+    """Return what shows pages; at the end nothing was wrong with any of them."""
+    shown = Look(browser, tmp_path)
+    yield shown
+    shown.close()
+    assert not shown.wrong
+    assert [url for url in shown.asked if not url.startswith(("file:", "data:"))] == []

@@ -50,7 +50,7 @@ class Journal:
         return {
             "kind": "run",
             "journal": 1,
-            "id": "study-k3x9",
+            "run": "0a1b2c3d4e5f",
             "session": "k3x9",
             "at": BEGAN,
             "fancypipe": "0.1.0",

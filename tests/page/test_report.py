@@ -16,7 +16,7 @@ import pytest
 from fancypipe_core import errors
 from fancypipe_core.plugins import page as room
 from fancypipe_core.plugins.page import document, write_report
-from fancypipe_core.plugins.page.document import MODULES
+from fancypipe_core.plugins.page.document import MODULES, pieces_of
 from tests.page.journals import large, study
 from tests.system.place import Place
 
@@ -55,7 +55,7 @@ def test_a_line_that_was_cut_short_is_left_out(run: Path) -> None:
 
 def test_a_large_journal_is_in_pieces_of_whole_lines(tmp_path: Path) -> None:
     lines = large(6000).encode().splitlines(keepends=True)
-    page = "".join(document(lines))
+    page = "".join(document(pieces_of(lines)))
     pieces = re.findall(r'class="journal">([^<]*)<', page)
     assert len(pieces) > 1
     for piece in pieces:

@@ -30,7 +30,7 @@ from fancypipe_core._cli.helping import (
 )
 from fancypipe_core._cli.options import Option
 from fancypipe_core._cli.pipeline import Pipeline
-from fancypipe_core._cli.report import OPEN, report
+from fancypipe_core._cli.report import FOLLOW, OPEN, report
 
 if TYPE_CHECKING:
     from fancypipe_core._model.definition import Definition
@@ -152,9 +152,12 @@ def _group() -> _Group:
         Builtin(
             "report",
             "Make the page of a run from its journal: index.html, beside it.",
-            lambda _asked, own, words: report(words, show="open" in own),
-            own=[OPEN],
-            rows=[("--open", "Show it in a browser.")],
+            lambda _asked, own, words: report(words, show="open" in own, follow="follow" in own),
+            own=[OPEN, FOLLOW],
+            rows=[
+                ("--open", "Show it in a browser."),
+                ("--follow", "Keep it up to date until the run is over."),
+            ],
             words="RUN",
         ),
         Doctor(),

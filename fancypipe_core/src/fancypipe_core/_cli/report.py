@@ -3,29 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
+from time import sleep
+from typing import TYPE_CHECKING
 
 from fancypipe_core import errors
+from fancypipe_core._base.signals import Interrupts, at_once
 from fancypipe_core._cli import streams as _streams
 from fancypipe_core._cli.options import Option
 
-__all__ = ["OPEN", "report"]
+if TYPE_CHECKING:
+    from fancypipe_core.plugins.page import LivePage
+
+__all__ = ["FOLLOW", "OPEN", "report"]
 
 OPEN = Option("open", ("open",), is_flag=True)
 """Shows the page in a browser."""
 
+FOLLOW = Option("follow", ("follow",), is_flag=True)
+"""Keeps the page up to date until the run is over."""
 
-def report(words: Sequence[str], *, show: bool) -> None:
+_PAUSE = 0.5  # seconds between two looks at the journal
+
+
+def report(words: Sequence[str], *, show: bool, follow: bool) -> None:
     """Make the page of a run from its journal, and write where it is.
 
     Args:
         words: The run's folder, or its journal; nothing else.
         show: Whether to open the page in a browser.
+        follow: Whether to keep it up to date until the run is over.
 
     Raises:
         UsageError: It is not one run, or there is no journal.
         FancyPipeError: The page cannot be written.
     """
-    from fancypipe_core.plugins.page import write_report
+    from fancypipe_core.plugins.page import LivePage, journal_of, write_report
 
     if len(words) != 1:
         raise errors.UsageError(
@@ -33,10 +46,32 @@ def report(words: Sequence[str], *, show: bool) -> None:
             "in which its journal.jsonl is"
         )
     try:
+        if follow:
+            live = LivePage(journal_of(Path(words[0])).parent)
+            with Interrupts.here().told_to(at_once):
+                _follow(live, show)
+            return
         page = write_report(words[0])
     except OSError as error:
         why = error.strerror or str(error)
         raise errors.FancyPipeError(f"the page of {words[0]} cannot be made: {why}") from error
+    _tell(page, show)
+
+
+def _follow(live: LivePage, show: bool) -> None:
+    """Keep a page up to date until its run is over, or somebody asks for the end."""
+    live.begin()
+    try:
+        _tell(live.page, show)
+        while not live.over:
+            sleep(_PAUSE)
+            live.step()
+    finally:
+        live.end()
+
+
+def _tell(page: Path, show: bool) -> None:
+    """Write where the page is, and open it if that is asked for."""
     _streams.write(str(page))
     if show:
         _show(page.resolve().as_uri())

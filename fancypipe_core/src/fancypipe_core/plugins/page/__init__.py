@@ -6,6 +6,7 @@ The parts that the browser runs stand beside this file, and `document` joins the
 from __future__ import annotations
 
 from fancypipe_core.plugins.page.document import document
-from fancypipe_core.plugins.page.report import write_report
+from fancypipe_core.plugins.page.live import LivePage
+from fancypipe_core.plugins.page.report import journal_of, write_report
 
-__all__ = ["document", "write_report"]
+__all__ = ["LivePage", "document", "journal_of", "write_report"]

@@ -158,8 +158,8 @@ class App {
     if (over && !over.ok && over.message) notice(over.message);
     else if (!over && this.read) notice("The journal does not say how the run ended: its process was killed, or it still runs.");
     else if (this.live && !over) {
-      const quiet = model.beat ? Date.now() / 1000 - model.beat : 0;
-      notice(quiet > QUIET ? `No sign of life for ${duration(quiet)}: the run's process may have been killed, or this machine's clock differs.` : "");
+      const quiet = model.heard === undefined ? 0 : (performance.now() - model.heard) / 1000;
+      notice(quiet > QUIET ? `No sign of life for ${duration(quiet)}: the run's process may have been killed.` : "");
     }
   }
 

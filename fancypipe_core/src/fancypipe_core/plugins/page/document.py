@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from functools import cache
 from importlib import resources
 
-__all__ = ["MODULES", "document"]
+__all__ = ["MODULES", "document", "packed", "pieces_of"]
 
 MODULES = (
     "dom",
@@ -33,15 +33,15 @@ MODULES = (
 )
 """The scripts, each after those that it uses; all share one scope."""
 
-_SMALL = 1 << 20  # bytes of the journal, about, that one piece holds
+_PIECE = 1 << 20  # bytes of the journal, about, that a piece holds
 _LEVEL = 3  # of compression: higher ones take thrice the time for a tenth
 
 
-def document(journal: Iterable[bytes] = (), *, live: str = "") -> Iterator[str]:
+def document(pieces: Iterable[str] = (), *, live: str = "") -> Iterator[str]:
     """Make the page, in parts that make it when they are joined.
 
     Args:
-        journal: The lines of the journal, each with its end; what it holds is put into the page.
+        pieces: The journal, in pieces that were packed.
         live: The folder beside the page, whose files it follows instead; empty for none.
 
     Yields:
@@ -51,24 +51,28 @@ def document(journal: Iterable[bytes] = (), *, live: str = "") -> Iterator[str]:
     yield before
     if live:
         yield f'<script type="text/plain" class="live">{live}</script>\n'
-    for piece in _pieces(journal):
-        data = base64.b64encode(gzip.compress(piece, _LEVEL, mtime=0)).decode()
-        yield f'<script type="text/plain" class="journal">{data}</script>\n'
+    for piece in pieces:
+        yield f'<script type="text/plain" class="journal">{piece}</script>\n'
     yield after
 
 
-def _pieces(lines: Iterable[bytes]) -> Iterator[bytes]:
-    """Yield whole lines together, so many that a browser takes them in one breath."""
+def packed(lines: bytes) -> str:
+    """Return whole lines of a journal as the page holds them: compressed, in base64."""
+    return base64.b64encode(gzip.compress(lines, _LEVEL, mtime=0)).decode()
+
+
+def pieces_of(lines: Iterable[bytes]) -> Iterator[str]:
+    """Pack the lines of a journal, so many in a piece that a browser takes them in one breath."""
     held: list[bytes] = []
     size = 0
     for line in lines:
         held.append(line)
         size += len(line)
-        if size >= _SMALL:
-            yield b"".join(held)
+        if size >= _PIECE:
+            yield packed(b"".join(held))
             held, size = [], 0
     if held:
-        yield b"".join(held)
+        yield packed(b"".join(held))
 
 
 @cache

@@ -12,13 +12,18 @@ function decoded(text) {
   return data;
 }
 
-/** What stands in this file: pieces of whole lines, each compressed and written in base64. */
+/** The lines in a piece, which is compressed and written in base64. */
+function unpacked(piece) {
+  const stream = new Blob([decoded(piece)]).stream().pipeThrough(new DecompressionStream("gzip"));
+  return new Response(stream).text();
+}
+
+/** Read what stands in this file. */
 async function readInlined(model, shown) {
   for (const piece of document.querySelectorAll("script.journal")) {
-    const data = decoded(piece.textContent.trim());
+    const packed = piece.textContent.trim();
     piece.remove();
-    const stream = new Blob([data]).stream().pipeThrough(new DecompressionStream("gzip"));
-    model.add(await new Response(stream).text());
+    model.add(await unpacked(packed));
     shown();
     await breath(); // the page stays useful meanwhile
   }
@@ -26,7 +31,8 @@ async function readInlined(model, shown) {
 
 /**
  * Follow a run: `tail.js` is read again and again.  It calls `fancypipeTail` with how many pieces
- * are whole, when it was written, and the lines since; a whole piece calls `fancypipePiece`.
+ * are whole, when it was written, and the lines since; a whole piece, which is packed as those in a
+ * finished page are, calls `fancypipePiece`.
  * Nothing but a script can be read from a page that was opened from disk.
  */
 function follow(model, folder, shown) {
@@ -34,8 +40,8 @@ function follow(model, folder, shown) {
   let chars = 0; // that were read of the next
   let queries = 0;
   let arrived = null;
-  globalThis.fancypipePiece = (text) => {
-    arrived = { text };
+  globalThis.fancypipePiece = (packed) => {
+    arrived = { packed };
   };
   globalThis.fancypipeTail = (whole, at, text) => {
     arrived = { whole, at, text };
@@ -68,12 +74,14 @@ function follow(model, folder, shown) {
     while (pieces < tail.whole) {
       const piece = await load(String(pieces).padStart(5, "0"));
       if (!piece) return false;
-      take(piece.text);
+      take(await unpacked(piece.packed));
       pieces += 1;
       chars = 0;
       shown();
     }
     take(tail.text);
+    // By our own clock: that of the machine where the run is may be another.
+    if (tail.at !== model.beat) model.heard = performance.now();
     model.beat = tail.at;
     shown();
     return true;
@@ -81,7 +89,8 @@ function follow(model, folder, shown) {
 
   async function poll() {
     if (!(await step())) gone();
-    else if (!model.over) setTimeout(poll, POLL);
+    else if (model.over) document.documentElement.dataset.ready = "yes";
+    else setTimeout(poll, POLL);
   }
   poll();
 }

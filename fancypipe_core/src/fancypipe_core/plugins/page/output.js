@@ -83,7 +83,7 @@ class AboutView {
       el("h2", "", "The run"),
       table([
         ["target", run.target],
-        ["run", run.id],
+        ["run", run.run],
         ["began", run.at ? clock(run.at, true) : ""],
         ["ended", over?.at ? clock(over.at, true) : ""],
         ["took", duration(model.elapsed)],

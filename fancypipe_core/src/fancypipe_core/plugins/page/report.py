@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from fancypipe_core import errors
-from fancypipe_core.plugins.page.document import document
+from fancypipe_core.plugins.page.document import document, pieces_of
 
-__all__ = ["JOURNAL", "PAGE", "whole_lines", "write_report"]
+__all__ = ["JOURNAL", "PAGE", "journal_of", "whole_lines", "write_file", "write_report"]
 
 JOURNAL = "journal.jsonl"
 """The journal's name in a run's folder."""
@@ -34,39 +34,39 @@ def write_report(run: str | os.PathLike[str]) -> Path:
         UsageError: There is no journal, or it is none.
         OSError: The page cannot be written.
     """
-    journal = _journal_of(Path(run))
+    journal = journal_of(Path(run))
     with journal.open("rb") as file:
         if not file.readline().startswith(b"{"):
             raise errors.UsageError(f"{journal} is no journal of a run: its first line is no event")
         file.seek(0)
-        return write_page(journal.parent / PAGE, document(whole_lines(file)))
+        return write_file(journal.parent / PAGE, document(pieces_of(whole_lines(file))))
 
 
-def write_page(page: Path, parts: Iterator[str]) -> Path:
-    """Write a page whole, in the place of one that is there; return its path.
+def write_file(file: Path, parts: Iterable[str]) -> Path:
+    """Write a file whole, in the place of one that is there; return its path.
 
     Raises:
         OSError: It cannot be written.
     """
-    temporary = page.with_name(f"{page.name}.{os.getpid()}.tmp")
+    temporary = file.with_name(f"{file.name}.{os.getpid()}.tmp")
     try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.writelines(parts)
-        temporary.replace(page)
+        with temporary.open("w", encoding="utf-8") as stream:
+            stream.writelines(parts)
+        temporary.replace(file)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    return page
+    return file
 
 
-def whole_lines(file: Iterator[bytes]) -> Iterator[bytes]:
+def whole_lines(file: Iterable[bytes]) -> Iterator[bytes]:
     """Yield the lines that have their end: the last one may be cut short by a kill."""
     for line in file:
         if line.endswith(b"\n"):
             yield line
 
 
-def _journal_of(run: Path) -> Path:
+def journal_of(run: Path) -> Path:
     """Return the journal of a run.
 
     Raises:

@@ -1,0 +1,163 @@
+"""The page of a run that goes on, and what becomes of it when the run is over."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fancypipe_core.plugins.page import LivePage
+from tests.page.conftest import Look
+from tests.page.journals import large, study
+from tests.page.test_report import journal_in
+from tests.system.place import FANCYPIPE
+
+SECONDS = 20
+
+
+class Writer:
+    """Appends to a journal what a run would."""
+
+    def __init__(self, folder: Path, journal: str) -> None:
+        self.lines = journal.splitlines(keepends=True)
+        self.path = folder / "journal.jsonl"
+        self.path.touch()
+        self._written = 0
+
+    def write(self, count: int) -> None:
+        """Write so many lines more; a negative number is that of lines to be left."""
+        end = self._written + count if count >= 0 else len(self.lines) + count
+        with self.path.open("a", encoding="utf-8") as file:
+            file.writelines(self.lines[self._written : end])
+        self._written = end
+
+    def cut(self) -> None:
+        """Write half of the next line."""
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(self.lines[self._written][:30])
+        self.lines[self._written] = self.lines[self._written][30:]
+
+
+@pytest.fixture
+def writer(tmp_path: Path) -> Writer:
+    return Writer(tmp_path, study())
+
+
+def tail_of(folder: Path) -> tuple[int, float, str]:
+    """Return what the page would read: whole pieces, the time, and the lines since."""
+    (tail,) = folder.glob("page-*/tail.js")
+    said = re.fullmatch(r"fancypipeTail\((\d+), ([\d.]+), (\".*\")\)\n", tail.read_text("utf-8"))
+    assert said is not None
+    return int(said[1]), float(said[2]), json.loads(said[3])
+
+
+def test_news_are_whole_lines(tmp_path: Path, writer: Writer) -> None:
+    now = 100.0
+    live = LivePage(tmp_path, lambda: now)
+    live.begin()
+    writer.write(3)
+    writer.cut()
+    live.step()
+    assert tail_of(tmp_path) == (0, 100.0, "".join(writer.lines[:3]))
+    now = 101.0
+    live.step()
+    assert tail_of(tmp_path)[1] == 100.0, "nothing is written for nothing"
+    now = 106.0
+    live.step()
+    assert tail_of(tmp_path)[1] == 106.0, "but a sign of life"
+    writer.write(1)
+    live.step()
+    assert tail_of(tmp_path)[2] == study()[: len(tail_of(tmp_path)[2])]
+    assert tail_of(tmp_path)[2].count("\n") == 4
+    assert not live.over
+
+
+def test_at_the_end_one_file_is_left(tmp_path: Path) -> None:
+    journal = large(6000)
+    writer = Writer(tmp_path, journal)
+    live = LivePage(tmp_path)
+    live.begin()
+    while not live.over:
+        writer.write(min(1500, len(writer.lines)))
+        live.step()
+    whole, _, text = tail_of(tmp_path)
+    assert whole > 3
+    assert 0 < len(text) < 1 << 19
+    live.end()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["index.html", "journal.jsonl"]
+    assert journal_in(live.page.read_text("utf-8")) == journal
+
+
+def test_two_may_keep_the_page(tmp_path: Path, writer: Writer) -> None:
+    """As a process that shows a run which keeps its own."""
+    writer.write(-1)
+    other = [*FANCYPIPE, "report", str(tmp_path), "--follow"]
+    with subprocess.Popen(other, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == f"{tmp_path}/index.html\n"
+        live = LivePage(tmp_path)
+        live.begin()
+        writer.write(1)
+        assert process.wait(SECONDS) == 0
+    live.end()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["index.html", "journal.jsonl"]
+    assert journal_in(live.page.read_text("utf-8")) == study()
+
+
+def test_who_follows_may_leave(tmp_path: Path, writer: Writer) -> None:
+    writer.write(20)
+    command = [sys.executable, "-m", "fancypipe_core.cli", "report", str(tmp_path), "--follow"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(SECONDS) == 130
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["index.html", "journal.jsonl"]
+    assert journal_in((tmp_path / "index.html").read_text("utf-8")).count("\n") == 20
+
+
+# ---- in a browser -------------------------------------------------------------------
+
+
+def test_the_page_follows(look: Look, tmp_path: Path, writer: Writer) -> None:
+    live = LivePage(tmp_path)
+    live.begin()
+    page = look(live.page)
+    writer.write(100)
+    live.step()
+    page.locator("#status", has_text="runs").wait_for()
+    page.locator(".tree .row:visible", has_text="subject").first.click()
+    assert "subject" in page.locator("#details h2").inner_text()
+    writer.write(-1)
+    live.step()
+    page.locator(".failure").wait_for()
+    assert page.locator("#details").is_visible(), "what is looked at stays"
+    writer.write(1)
+    live.step()
+    page.locator("#status", has_text="failed").wait_for()
+    live.end()
+    page.locator("html[data-ready]").wait_for(state="attached")
+    assert "104 done" in page.locator("#counts").inner_text()
+
+
+def test_a_page_that_was_behind_reads_the_report(look: Look, tmp_path: Path) -> None:
+    writer = Writer(tmp_path, large(3000))
+    live = LivePage(tmp_path)
+    live.begin()
+    writer.write(9000)
+    live.step()
+    page = look(live.page, "find=i%3D700")
+    page.locator(".treehead", has_text="1 found").wait_for()
+    writer.write(-0 or len(writer.lines))
+    live.end()  # before the page has asked again
+    page.locator("html[data-ready]").wait_for(state="attached")
+    assert "3,001 of 3,001" in page.locator("#counts").inner_text()
+    assert page.locator("#search").input_value() == "i=700"
+    # The browser says itself that the files were gone when the page asked for them.
+    assert all("ERR_FILE_NOT_FOUND" in said for said in look.wrong)
+    look.wrong.clear()
