@@ -88,7 +88,7 @@ def test_what_is_not_dead_beyond_doubt_stays(tmp_path: Path, dead: str) -> None:
 def test_where_the_system_says_nothing_nothing_is_removed(
     tmp_path: Path, dead: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(orphans, "_here", lambda: None)
+    monkeypatch.setattr(orphans, "this_place", lambda: None)
     assert owned_prefix("worker") == "fancypipe-worker-"
     filled(tmp_path / f"{dead}a")
     sweep_orphans(str(tmp_path))

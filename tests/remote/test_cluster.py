@@ -147,6 +147,45 @@ def test_progress_is_seen_while_the_task_runs(two: Cluster) -> None:
     assert re.search(r"1 task done in .* s \(remote, [234] slots\)", over.stderr), over.stderr
 
 
+USES = """
+import os, sys, time
+from fancypipe_core import run, task
+from fancypipe_core.hooks import Wants, hookimpl
+
+@task
+def busy():
+    until = time.process_time() + 0.1
+    while time.process_time() < until:
+        pass
+    return os.getpid()
+
+class Watch:
+    @hookimpl
+    def fancypipe_wants(self):
+        return Wants(["done"], ["usage", "bytes"])
+    @hookimpl
+    def fancypipe_task_events(self, events):
+        for one in events:
+            used.append((one.cpu, one.memory, one.worker.split()[1], one.bytes_out))
+
+used = []
+if __name__ == "__main__":
+    pid = run(busy(), backend="remote", jobmanager=sys.argv[1], observers=[Watch()])
+    [(cpu, memory, worker, size)] = used
+    print(0.1 <= cpu < 100, memory > 1e6, worker == str(pid), size > 0)
+"""
+
+
+def test_what_a_task_uses_is_measured_in_its_worker(two: Cluster) -> None:
+    two.parties[1].says("fancypipe worker: 2 slots, manager at")
+    (two.folder / "uses.py").write_text(USES)
+    over = subprocess.run(
+        [sys.executable, "uses.py", two.address], cwd=two.folder,
+        check=False, env=two.env, timeout=LIMIT, capture_output=True, text=True,
+    )  # fmt: skip
+    assert over.stdout == "True True True True\n", over.stderr
+
+
 def test_without_a_pipeline_it_says_who_is_there(two: Cluster) -> None:
     over = two.run("--workertype", "remote", f"-jobmanager={two.address}")
     assert over.returncode == 0, over.stderr

@@ -17,22 +17,30 @@ the record that `setting` describes.  It is then called with one of them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
+import msgspec
 import pluggy
 
 from fancypipe_core._base.declarations import Command, setting
 
+if TYPE_CHECKING:
+    from fancypipe_core.backend.records import Certificate
+
 __all__ = [
     "ENDS",
+    "KINDS",
     "Command",
+    "EventField",
     "EventKind",
     "Outcome",
     "RunInfo",
     "TaskEvent",
     "TaskFailure",
+    "TaskNote",
+    "Wants",
     "hookimpl",
     "hookspec",
     "setting",
@@ -45,8 +53,41 @@ EventKind = Literal[
     "added", "submitted", "started", "progress", "unfolded", "retried", "lost",
     "done", "failed", "skipped", "cancelled",
 ]  # fmt: skip
+KINDS: tuple[EventKind, ...] = EventKind.__args__  # type: ignore[attr-defined]
+"""All the kinds that there are."""
 ENDS: tuple[EventKind, ...] = ("done", "failed", "skipped", "cancelled")
 """The kinds of which each task has exactly one, and that last."""
+
+EventField = Literal["path", "inputs", "where", "needs", "usage", "bytes", "traceback", "value"]
+_CHEAP: tuple[EventField, ...] = ("inputs",)
+_FIELDS: tuple[EventField, ...] = EventField.__args__  # type: ignore[attr-defined]
+
+
+@dataclass(frozen=True)
+class Wants:
+    """What an observer wants to be told of tasks; what nobody wants is not made.
+
+    Attributes:
+        kinds: It is given events of these kinds and no others.
+        fields: Those fields of events that cost something.  They may be filled in as well
+            because somebody else wants them.  `path` is the path, in all kinds, where it is
+            left out of the most frequent ones otherwise; `inputs` are the inputs in a few words;
+            `where` is `where` and `parent`; `needs` are the tasks that one waits for; `usage` is
+            `cpu`, `memory` and, where the backend does not tell it by itself, `worker`; `bytes`
+            is `bytes_in` and `bytes_out`; `traceback` and `value` are the fields of that name.
+    """
+
+    kinds: Collection[EventKind] = KINDS
+    fields: Collection[EventField] = _CHEAP
+
+    def __post_init__(self) -> None:
+        for given, known, what in (
+            (self.kinds, KINDS, "kinds of events"),
+            (self.fields, _FIELDS, "fields that can be wanted"),
+        ):
+            odd = [one for one in given if one not in known]
+            if odd:
+                raise ValueError(f"{odd[0]!r} is none of the {what}: {', '.join(known)}")
 
 
 @dataclass(frozen=True)
@@ -58,7 +99,21 @@ class RunInfo:
         backend: The backend's name.
         workers: How many tasks run at the same time.
         unit: What `workers` counts: `worker`, or `slot` where one worker may have several.
-        directory: The run's own folder, or None while it has none.
+        directory: The session's folder for temporary files, or None while it has none.  It is
+            removed at the session's end.
+        session: The id of the session; it may have several runs.
+        target: The name of what was asked for first: the task's, or how many there are.
+        began: When it began, in seconds since 1970.
+        host: The machine's name.
+        pid: The process that drives the run.
+        pid_began: When that process began, in the system's own words: with `host` and `pid`
+            it tells whether the process is still there.  Empty where the system does not say.
+        folder: The current folder.
+        argv: The command line.
+        settings: All settings in force, in words, a plugin's with the plugin's name before it.
+            Secrets are stars.
+        versions: Of `fancypipe` and `python`.
+        tempdir: Where the user wants temporary files; None if nobody has said it.
     """
 
     id: str
@@ -66,9 +121,20 @@ class RunInfo:
     workers: int
     directory: str | None = None
     unit: str = "worker"
+    session: str = ""
+    target: str = ""
+    began: float = 0.0
+    host: str = ""
+    pid: int = 0
+    pid_began: str = ""
+    folder: str = ""
+    argv: tuple[str, ...] = ()
+    settings: Mapping[str, str] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+    tempdir: str | None = None
 
 
-class TaskEvent(NamedTuple):
+class TaskEvent(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """Something happened to a task.
 
     Attributes:
@@ -86,7 +152,8 @@ class TaskEvent(NamedTuple):
         name: The task's name: what kind of task it is.
         task: Its number, unique in the session.
         path: Its path in the graph; empty for `added`, `submitted`, `started`,
-            `unfolded` and `done`, where hardly anybody wants the price of making it.
+            `unfolded` and `done`, where hardly anybody wants the price of making it, unless
+            somebody has named it (`Wants`).
         attempt: Which attempt it is about, at the end the last one; counted from
             1, 0 before the first.
         at: When the client learned of it, in seconds of `time.monotonic()`.
@@ -100,20 +167,78 @@ class TaskEvent(NamedTuple):
             told; empty if it has none, or if a worker made the task.
         worker: Who runs the attempt, or ran it last, as the backend calls its worker,
             such as host and process; empty from a backend that does not say.
+        clock: As `at`, in seconds since 1970.
+        parent: For `added`: the number of the task that made it; 0 for what the caller of
+            `run` made.
+        where: For `added`: where it was made, as `file:line`.
+        needs: Numbers of tasks.  For `submitted` those whose values it takes, for `unfolded`
+            those that it waits for.
+        waited: For events that tell of an attempt's end: the seconds from its submission to
+            its beginning on the worker, with the ways there and back.  None if unknown.
+        cpu: Its seconds of processor time.  In processes that is what all its threads took, and
+            not what programs did that it has started.  On serial and threads it is that of its
+            own thread only.  None if unknown.
+        memory: The most bytes that its process had resident until then: on serial and threads
+            that is this program, and in a worker process an earlier task may have been the
+            larger one.  0 if unknown, as for attempts of less than a millisecond.
+        bytes_in: Of its inputs, as they were sent; None on serial and threads, which send none.
+        bytes_out: Of its value, likewise.
+        error: For `failed`, `retried` and `lost`: the exception's class, or `WorkerDied`.
+        traceback: Its traceback, for the same.
+        certificate: What is known of the death, if the worker has died.
+        value: What a task that is `done` returned, in a few words; empty if that is large, or no
+            plain data.
     """
 
     kind: EventKind
     name: str
     task: int
-    path: str
-    attempt: int
-    at: float
-    seconds: float | None
-    message: str
+    path: str = ""
+    attempt: int = 0
+    at: float = 0.0
+    seconds: float | None = None
+    message: str = ""
     done: float | None = None
     total: float | None = None
     inputs: str = ""
     worker: str = ""
+    clock: float = 0.0
+    parent: int = 0
+    where: str = ""
+    needs: tuple[int, ...] = ()
+    waited: float | None = None
+    cpu: float | None = None
+    memory: int = 0
+    bytes_in: int | None = None
+    bytes_out: int | None = None
+    error: str = ""
+    traceback: str = ""
+    certificate: Certificate | None = None
+    value: str = ""
+
+
+class TaskNote(NamedTuple):
+    """Something that was said to the user while the run went on.
+
+    Attributes:
+        stream: `stdout` or `stderr` for what a task printed in a worker process (on serial and
+            threads a task prints where the program does, and nobody notes it), `log` for what
+            it logged there, `warning` for a sentence of the engine or of a backend.
+        text: What was said.
+        name: The task's name; empty if it is about none.
+        task: Its number; 0 if it is about none.
+        attempt: Which attempt; 0 if unknown.
+        at: As in `TaskEvent`.
+        clock: As in `TaskEvent`.
+    """
+
+    stream: str
+    text: str
+    name: str
+    task: int
+    attempt: int
+    at: float
+    clock: float
 
 
 class TaskFailure(NamedTuple):
@@ -174,6 +299,14 @@ def fancypipe_retry(failure: TaskFailure) -> bool | None:
     """
 
 
+@hookspec(firstresult=True)
+def fancypipe_wants() -> Wants | None:
+    """Say what of the events of tasks is wanted; asked once, when the session is opened.
+
+    An observer without this hook gets all kinds, and the fields that cost little.
+    """
+
+
 @hookspec
 def fancypipe_run_started(run: RunInfo) -> None:
     """A run begins.  The backend is up.
@@ -186,6 +319,15 @@ def fancypipe_run_started(run: RunInfo) -> None:
 @hookspec
 def fancypipe_task_events(events: Sequence[TaskEvent]) -> None:
     """Things happened to tasks, in this order.  A call brings up to thousands."""
+
+
+@hookspec
+def fancypipe_notes(notes: Sequence[TaskNote]) -> None:
+    """Things were said to the user, in this order: what tasks print and log, and warnings.
+
+    They are shown as ever.  Called after `fancypipe_task_events` with what has happened
+    meanwhile.
+    """
 
 
 @hookspec

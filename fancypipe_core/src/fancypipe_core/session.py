@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import atexit
 import os
+import sys
 import weakref
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
-from functools import partial
+from functools import cached_property, partial
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, overload
 
@@ -120,6 +121,8 @@ class Session:
         self._interrupts = Interrupts.here()
         self._presets = configured.parameters
         live = plugin.shares_memory
+        self._tables = (configured.core, *configured.tables)
+        measures = configured.observers is not None and configured.observers.want_usage
         options = BackendOptions(
             self.settings.workers,
             self.directory,
@@ -128,12 +131,14 @@ class Session:
                 live=live,
                 interrupted=self._interrupts.in_this_task,
                 presets=self._presets,
+                measures=measures,
             ),
             configured.own,
             workers_given=configured.core.origins["workers"].kind != "default",
             name=plugin.name,
             session=self.id,
             value_disk=self.settings.value_disk,
+            measures=measures,
         )
         with self._interrupts.watched():
             backend = make_backend(plugin, options)
@@ -162,7 +167,7 @@ class Session:
         self._values.presets = self._presets
         self._observers = self._watch(configured.observers)
         self._files = Keeper(self.directory)
-        self._report = Report(self._observers, self._values.open)
+        self._report = Report(self._observers, self._values.open, self._shares)
         self._driver = Driver(
             backend,
             self._values,
@@ -457,10 +462,30 @@ class Session:
             self._adapting.adapt(environment)
         self._values.forget()
 
-    def _describe(self, id: str) -> RunInfo:
-        from fancypipe_core.hooks import RunInfo
+    def _describe(self, id: str, target: Any) -> RunInfo:
+        from fancypipe_core._engine.run_info import name_of, run_info
 
-        return RunInfo(id, self._name, self._driver.slots, self.directory, self._unit)
+        tempdir = self.settings.tempdir
+        settings, argv = self._in_force
+        return run_info(
+            id,
+            name_of(target),
+            backend=self._name,
+            workers=self._driver.slots,
+            unit=self._unit,
+            session=self.id,
+            directory=self.directory,
+            tempdir=None if tempdir is None else os.path.abspath(tempdir),
+            settings=settings,
+            argv=argv,
+        )
+
+    @cached_property
+    def _in_force(self) -> tuple[dict[str, str], tuple[str, ...]]:
+        """The settings and the command line, in words."""
+        from fancypipe_core._engine.run_info import argv_in_words, settings_in_words
+
+        return settings_in_words(self._tables), argv_in_words(sys.argv, self._tables)
 
     def close(self, grace: float | None = None) -> None:
         """End the session and its workers.  May be called twice.

@@ -61,6 +61,7 @@ class ProcsBackend(DrivenShell):
         super().__init__(rules or _rules(options))
         self._count = options.workers
         self._directory = options.directory
+        self._measures = options.measures
         self._processes: dict[int, Process] = {}
         self._untold: list[Process] = []  # whose death no sentinel tells
         self._selector = selectors.DefaultSelector()
@@ -167,7 +168,9 @@ class ProcsBackend(DrivenShell):
 
     def _make(self, number: int) -> Process:
         mark = f"{self._mark}.{number}"
-        return Process(number, self._directory, self._count, mark, self._environment)
+        return Process(
+            number, self._directory, self._count, mark, self._environment, self._measures
+        )
 
     def _start(self, number: int, answers: list[to.Event]) -> None:
         try:

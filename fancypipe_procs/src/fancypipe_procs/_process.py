@@ -62,6 +62,7 @@ class Process:
         workers: int,
         mark: str,
         environment: Environment | None,
+        measures: bool = False,
     ) -> None:
         self.number = number
         ours, theirs = socket.socketpair()
@@ -119,7 +120,7 @@ class Process:
             SocketChannel(our_control, blocking=False),
         )
         with contextlib.suppress(ConnectionLost):  # its death is seen by its sentinel
-            self.connection.setup(setup_of(directory))
+            self.connection.setup(setup_of(directory, measures))
 
     @property
     def last(self) -> JobId:

@@ -191,7 +191,8 @@ def main(argv: list[str]) -> None:
         sys.path[:] = setup.path
         sys.argv[:] = setup.argv
         set_main_script(setup.main)
-        _Work(cell, Runner(setup.directory, live=False, shares=True), channel, control).serve()
+        runner = Runner(setup.directory, live=False, shares=True, measures=setup.measures)
+        _Work(cell, runner, channel, control).serve()
     except ChannelError:
         # The client is gone, and there is nobody to tell; or a task has done it.
         os._exit(CHANNEL_LOST)

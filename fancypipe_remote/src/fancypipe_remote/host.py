@@ -152,7 +152,7 @@ def _serve(channel: SocketChannel, link: HostSocket, assignment: Assignment, own
         raise ProtocolError(f"after the greeting came {type(setup).__name__}")
     place.enter(greeting.code, setup.argv, setup.main)
     os.chdir(greeting.cwd if os.path.isdir(greeting.cwd) else own)
-    Server(channel, waits=False, wait=link.turn).serve(make())
+    Server(channel, waits=False, wait=link.turn).serve(make(setup.measures))
 
 
 def _sign(greeting: Greeting) -> ValueFolder | None:

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable
 from types import BuiltinFunctionType, FunctionType
 from typing import Any
 
-__all__ = ["NOT_PLAIN", "is_plain", "load", "load_all"]
+__all__ = ["NOT_PLAIN", "is_plain", "load", "load_all", "names_nothing"]
 
 NOT_PLAIN = b"!"
 """Behind the pickle of what is not plain.  A pickle's own end is a dot."""
@@ -61,6 +61,11 @@ def is_plain(obj: Any) -> bool:
         or issubclass(kind, numpy.dtype)
         or (issubclass(kind, numpy.generic) and kind.__module__ == "numpy")
     )
+
+
+def names_nothing(head: bytes) -> bool:
+    """Tell whether a pickle is small, and of numbers, texts and what collects such."""
+    return 0 < len(head) < _SMALL and head[-1:] != NOT_PLAIN and not _NAMING.search(head)
 
 
 def load(head: bytes | memoryview, buffers: Iterable[Any]) -> Any:

@@ -11,6 +11,7 @@ import copy
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
+from functools import partial
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -44,8 +45,8 @@ def end_of_program() -> None:
 class Runs(Protocol):
     """What has to be done around a run."""
 
-    def begin(self) -> None:
-        """A run begins, in the thread that will drive it first."""
+    def begin(self, target: Any) -> None:
+        """A run begins, in the thread that will drive it first; with what was asked for first."""
 
     def over(self, error: BaseException | None) -> None:
         """It is over; with the first error, if anything that was asked for did not come."""
@@ -115,7 +116,7 @@ class Activity:
             self.ask(root)
             return self._wait(root)
         mine = Root(target)
-        if self._lead(mine, self._begin):
+        if self._lead(mine, partial(self._begin, target)):
             if mine.error is not None:
                 raise mine.error
             return mine.value
@@ -296,7 +297,7 @@ class Activity:
             mine = not (self._live or self._driver.asked)
             if mine:
                 self._live, self.drives, self._to_end = True, get_ident(), False
-        before: Callable[[], None] = self._begin
+        before: Callable[[], None] = partial(self._begin, stream.target)
         over = False
         if not mine:
             self.ask(stream)
@@ -374,9 +375,9 @@ class Activity:
 
     # ---- who drives ----
 
-    def _begin(self) -> None:
+    def _begin(self, target: Any) -> None:
         self._driver.roots.failed = None
-        self._runs.begin()
+        self._runs.begin(target)
         self._driver.begin(self._grace)
 
     def _lead(self, root: Root, before: Callable[[], None]) -> bool:
@@ -471,7 +472,7 @@ class Activity:
             error: BaseException | None = None
             try:
                 if is_new:
-                    self._begin()
+                    self._begin(driver.asked[0].target if driver.asked else None)
                 driver.serve()
             except BaseException as raised:  # noqa: BLE001 - it is for those who wait
                 error = raised

@@ -46,12 +46,16 @@ class Graph:
 
     Args:
         values: How values are carried.
-        at_once: Let tasks with plain inputs be ready from the start, and never grow.
+        observed: Keep in `fresh` which tasks with plain inputs were met: they are ready from the
+            start, so that nobody is told when they are looked at.
+
+    Attributes:
+        fresh: Those that nobody was told of; None if not observed.
     """
 
-    def __init__(self, values: Values, at_once: bool = True) -> None:
+    def __init__(self, values: Values, observed: bool = False) -> None:
         self.values = values
-        self._at_once = at_once
+        self.fresh: list[Node] | None = [] if observed else None
         self._calls: dict[Definition, Call] = {}
         self.nodes: dict[int, Node] = {}
         self._of_instance: dict[int, Node] = {}
@@ -73,6 +77,8 @@ class Graph:
             self._marks = False
             _marking.release()
         self.nodes.clear()
+        if self.fresh is not None:
+            self.fresh.clear()
         self._of_instance.clear()
         self._kinds.clear()
         self._calls.clear()
@@ -108,7 +114,7 @@ class Graph:
             _mark(instance, node)
         else:
             self._of_instance[id(instance)] = node
-        if self._at_once and not is_module:
+        if not is_module:
             # Most instances are seen to be plain without a call.
             easy = type(instance) is Reference and not instance._kwargs
             if PLAIN.issuperset(map(type, instance._args)) if easy else is_plain(instance):
@@ -116,6 +122,8 @@ class Graph:
                 if call is not None:
                     node.call = call
                     node.state = READY
+                    if self.fresh is not None:
+                        self.fresh.append(node)
         return node
 
     @interruptible
@@ -182,7 +190,7 @@ class Graph:
             # Its elements are looked at when it is their turn.
             iterables = [one for one in instance._args if isinstance(one, Ref)]
             packed = Packed(Live(None), [one._origin() for one in iterables])
-        elif (definition.is_module or not self._at_once) and is_plain(instance):
+        elif definition.is_module and is_plain(instance):
             return ()  # others were seen to be plain when their node was made
         else:
             packed = self.values.pack_inputs(instance)

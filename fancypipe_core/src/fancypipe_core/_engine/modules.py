@@ -66,9 +66,9 @@ class Composer:
         value = self.call(node, lambda: self._call(node))
         packed = self._values.pack_result(value)
         needs = self._graph.unfold(node, packed)
-        self._report.finished(node, id[1], monotonic() - begin)
+        self._report.computed(node, id[1], monotonic() - begin)
         if needs:
-            self._report.unfolded(node)
+            self._report.unfolded(node, needs)
             return table.Unfolded(id, needs)
         self._graph.complete(node)
         self.sort_files(node)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fancypipe_core._base.isolation import ambient
 from fancypipe_core._engine.report import Report
@@ -24,7 +24,7 @@ class ObservedRuns:
         observers: Who wants to know; None if nobody does.
         report: Counts the tasks of a run.
         prepare: Called at the beginning of each.
-        describe: Returns what observers are told of a run, given its id.
+        describe: Returns what observers are told of a run, given its id and its target.
     """
 
     def __init__(
@@ -32,7 +32,7 @@ class ObservedRuns:
         observers: Observers | None,
         report: Report,
         prepare: Callable[[], None],
-        describe: Callable[[str], RunInfo],
+        describe: Callable[[str, Any], RunInfo],
     ) -> None:
         self._observers = observers
         self._report = report
@@ -41,15 +41,15 @@ class ObservedRuns:
         self._info: RunInfo | None = None
         self._begin = 0.0
 
-    def begin(self) -> None:
-        """A run begins."""
+    def begin(self, target: Any) -> None:
+        """A run begins; with what was asked for first."""
         self._info = None
         self._prepare()
         self._report.run_started()
         if self._observers is None:
             return
         self._begin = monotonic()
-        self._info = self._describe(os.urandom(6).hex())
+        self._info = self._describe(os.urandom(6).hex(), target)
         self._observers.run_started(self._info)
         ambient.refresh()  # an observer may set what it likes
 

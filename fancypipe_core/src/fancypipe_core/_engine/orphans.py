@@ -22,12 +22,10 @@ from __future__ import annotations
 
 import os
 import re
-import zlib
 from contextlib import suppress
-from functools import lru_cache
 from time import monotonic
-from typing import NamedTuple
 
+from fancypipe_core._base.processes import Place, start_of, this_place
 from fancypipe_core._model.temp_paths import KEPT
 
 __all__ = ["owned_prefix", "sweep_orphans"]
@@ -36,22 +34,14 @@ _PATIENCE = 2.0  # seconds for a sweep; the next one goes on
 _NAME = re.compile(r"fancypipe(?:-[a-z]+)?-([0-9a-f]{8})-([0-9a-f]{8})-(\d+)-(\d+)-(\d+)-\w+")
 
 
-class _Place(NamedTuple):
-    """Where processes are told apart by their numbers."""
-
-    machine: str
-    boot: str
-    space: str
-
-
 def owned_prefix(kind: str = "") -> str:
     """Return the beginning of the name of a folder that belongs to this process.
 
     Args:
         kind: A word in lower case that tells what it is for; empty for a session's.
     """
-    here = _here()
-    start = None if here is None else _start_of(os.getpid())
+    here = this_place()
+    start = None if here is None else start_of(os.getpid())
     parts = ["fancypipe", *([kind] if kind else [])]
     if here is not None and start is not None:
         parts += [*here, str(os.getpid()), start]
@@ -60,7 +50,7 @@ def owned_prefix(kind: str = "") -> str:
 
 def sweep_orphans(base: str) -> None:
     """Remove the folders of dead processes from a folder; what cannot be removed stays."""
-    here = _here()
+    here = this_place()
     if here is None:
         return
     until = monotonic() + _PATIENCE
@@ -70,14 +60,14 @@ def sweep_orphans(base: str) -> None:
                 _remove(entry.path, until)
 
 
-def _is_orphan(entry: os.DirEntry[str], here: _Place) -> bool:
+def _is_orphan(entry: os.DirEntry[str], here: Place) -> bool:
     match = _NAME.fullmatch(entry.name)
     if match is None:
         return False
     machine, boot, space, pid, start = match.groups()
     if machine != here.machine or (boot == here.boot and space != here.space):
         return False
-    if boot == here.boot and _start_of(int(pid)) == start:
+    if boot == here.boot and start_of(int(pid)) == start:
         return False
     with suppress(OSError):
         status = entry.stat(follow_symlinks=False)
@@ -111,26 +101,3 @@ def _kept(folder: str) -> list[str]:
         there = [name for name in names[:-1] if os.path.lexists(name)]
         return [*there, marker] if there else []
     return []
-
-
-@lru_cache(maxsize=1)
-def _here() -> _Place | None:
-    """Return where this process is; None where the system does not say."""
-    with suppress(OSError, ValueError):
-        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-            boot = file.read().strip().replace("-", "")[:8]
-        space = os.readlink("/proc/self/ns/pid").strip("pid:[]")
-        machine = os.uname().nodename
-        with suppress(OSError), open("/etc/machine-id", encoding="ascii") as file:
-            machine += file.read()
-        if re.fullmatch("[0-9a-f]{8}", boot) and space.isdecimal():
-            return _Place(f"{zlib.crc32(os.fsencode(machine)):08x}", boot, space)
-    return None
-
-
-def _start_of(pid: int) -> str | None:
-    """Return when a process began, in ticks since boot; None if there is none."""
-    with suppress(OSError, IndexError), open(f"/proc/{pid}/stat", "rb") as file:
-        fields = file.read().rpartition(b")")[2].split()
-        return None if fields[0] in b"ZX" else fields[19].decode("ascii")
-    return None

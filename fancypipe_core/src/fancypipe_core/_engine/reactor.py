@@ -97,7 +97,7 @@ class Reactor:
         stop_if_interrupted: Callable[[], None],
         owner: Owner,
     ) -> None:
-        self.graph = Graph(values, at_once=not report.observed)
+        self.graph = Graph(values, observed=report.observed)
         self.scheduler = self._no_run = Scheduler()
         self.actions: deque[table.Action] = deque()
         self.slots = table.Room(0, 0)
@@ -275,7 +275,7 @@ class Reactor:
                         self.composer.sort_files(node, event.folder)
                     done.append(id)
                     if observed:
-                        self._report.finished(node, id[1], event.seconds)
+                        self._report.ended(node, event)
                     continue
             elif kind is Started or kind is Note:
                 self.told(event)
@@ -339,6 +339,7 @@ class Reactor:
         if type(reply) is Cut:
             self._cut(node, event, reply)
             return
+        self._report.ended(node, event)
         if type(reply) is Err:
             if event.folder:
                 files.made(event.folder)
@@ -348,7 +349,6 @@ class Reactor:
             self._failed(node, event.id, reply, reply.final)
             return
         assert type(reply) is More
-        self._report.finished(node, event.id[1], event.seconds)
         if event.folder or files.holders:
             known = files.known(node.id, parent_of(node), node.filled_by)
             files.hold_until_settled(node.id, known | {event.folder} if event.folder else known)
@@ -359,7 +359,7 @@ class Reactor:
         except BaseException as error:  # noqa: BLE001 - whatever is wrong with the references
             self._fail(node, event.id, error)
         else:
-            self._report.unfolded(node)
+            self._report.unfolded(node, needs)
             self.handle(table.Unfolded(event.id, needs))
 
     def _cut(self, node: Node, event: Done, reply: Cut) -> None:
@@ -418,11 +418,10 @@ class Reactor:
 
     def _grow(self, action: table.Grow) -> None:
         grown = []
-        observed = self._report.observed
+        if self._report.observed:
+            self._report.added([self.graph.nodes[number] for number in action.tasks])
         for number in action.tasks:
             node = self.graph.nodes[number]
-            if observed and node.part is None:
-                self._report.added(node)
             try:
                 needs = self.graph.grow(number)
             except KeyboardInterrupt:
@@ -439,14 +438,20 @@ class Reactor:
                 )
         self.handle(table.Grown(grown))
 
+    def _tell_fresh(self) -> None:
+        fresh, self.graph.fresh = self.graph.fresh, []
+        if fresh:
+            self._report.added(fresh)
+
     def _submit(self, action: table.Submit) -> None:
+        if self.graph.fresh:
+            self._tell_fresh()
         jobs = self.graph.plain_jobs(action.ids)
         if jobs is None:
             jobs = self._jobs(action)
         if jobs:
             if self._report.observed:
-                nodes = self.graph.nodes
-                self._report.submitted([job for job in jobs if nodes[job.id[0]].part is None])
+                self._report.submitted(jobs, self.graph.nodes)
             try:
                 self._backend.submit(jobs)
             except Exception as error:  # noqa: BLE001 - whatever it may raise
@@ -537,6 +542,8 @@ class Reactor:
         self._report.retried(node, delay)
 
     def _settled(self, action: table.Settled) -> None:
+        if self.graph.fresh:
+            self._tell_fresh()
         nodes = self.graph.nodes
         report = self._report
         done = 0

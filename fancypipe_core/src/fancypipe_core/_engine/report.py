@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING, Any, TextIO
@@ -17,7 +17,7 @@ from fancypipe_core.backend import Certificate, Err, Job, Note
 
 if TYPE_CHECKING:
     from fancypipe_core._plugins.observers import Observers
-    from fancypipe_core.backend import JobId
+    from fancypipe_core.backend import Done, JobId
     from fancypipe_core.hooks import EventKind
 
 __all__ = ["Report"]
@@ -31,11 +31,23 @@ class Report(Failures):
     Args:
         observers: Who wants to know; None if nobody does, and then nothing is made.
         opener: Makes an object of an encoded value.
+        live: Whether values are as they are; else they are encoded.
+
+    Attributes:
+        observed: Whether anybody wants to know what happens to tasks.
+        decides_retries: Whether anybody wants to be asked if a task is tried again.
     """
 
-    def __init__(self, observers: Observers | None, opener: Callable[[Any], Any]) -> None:
+    def __init__(
+        self, observers: Observers | None, opener: Callable[[Any], Any], live: bool = False
+    ) -> None:
         super().__init__(opener)
-        self.observed = observers is not None
+        stream = observers.stream(live) if observers is not None else None
+        self._stream = stream
+        # None where nobody wants events, or notes: what nobody wants is not made.
+        self._events = stream if stream is not None and stream.kinds else None
+        self._notes = stream if stream is not None and stream.notes else None
+        self.observed = self._events is not None
         self.decides_retries = observers is not None and observers.decides_retries
         self._observers = observers
         self._begin = monotonic()
@@ -47,8 +59,8 @@ class Report(Failures):
 
     def flush(self) -> None:
         """Pass on to the observers what has come together."""
-        if self._observers is not None:
-            self._observers.flush()
+        if self._stream is not None:
+            self._stream.flush()
 
     def left_behind(self, count: int) -> None:
         """So many jobs of a run could not be ended."""
@@ -60,39 +72,54 @@ class Report(Failures):
 
     def warn(self, text: str) -> None:
         """Say something to the user."""
+        self._say(text)
+        if self._notes is not None:
+            self._notes.note(None, Note(None, "warning", text))
+
+    @staticmethod
+    def _say(text: str) -> None:
         _write(sys.stderr, f"fancypipe: {text}")
 
     # ---- while it runs ----
 
-    def added(self, node: Node) -> None:
-        if self._observers is not None and not node.hidden:
-            self._observers.event("added", node)
+    def added(self, nodes: Sequence[Node]) -> None:
+        """The graph has met these tasks; only called if `observed`."""
+        if self._events is not None:
+            told = [node for node in nodes if node.part is None and not node.hidden]
+            self._events.added(told)
 
-    def submitted(self, jobs: Sequence[Job]) -> None:
-        if self._observers is not None:
-            self._observers.submitted(jobs)
+    def submitted(self, jobs: Sequence[Job], nodes: Mapping[int, Node]) -> None:
+        if self._events is not None:
+            told = [job for job in jobs if nodes[job.id[0]].part is None]
+            self._events.submitted(told, [nodes[job.id[0]] for job in told])
 
     def began(self, id: JobId) -> None:
-        if self._observers is not None:
-            self._observers.began(id)
+        if self._events is not None:
+            self._events.began(id)
 
     def started(self, node: Node, attempt: int, worker: str) -> None:
-        if self._observers is not None and node.part is None:
-            self._observers.started(node, attempt, worker)
+        if self._events is not None and node.part is None:
+            self._events.started(node, attempt, worker)
 
-    def finished(self, node: Node, attempt: int, seconds: float | None) -> None:
-        if self._observers is not None:
-            self._observers.ran(node, attempt, seconds)
+    def computed(self, node: Node, attempt: int, seconds: float) -> None:
+        """A module has run in the client."""
+        if self._events is not None:
+            self._events.ran(node, attempt, seconds)
 
-    def unfolded(self, node: Node) -> None:
-        if self._observers is not None:
-            self._observers.event("unfolded", node)
+    def ended(self, node: Node, done: Done) -> None:
+        """A job has ended by itself; what of a map has is told as progress."""
+        if self._events is not None and node.part is None:
+            self._events.ended(node, done)
+
+    def unfolded(self, node: Node, needs: Sequence[int]) -> None:
+        if self._events is not None:
+            self._events.unfolded(node, needs)
 
     def failed(self, node: Node, attempt: int, why: Err, seconds: float | None) -> None:
         self._went_wrong(node, attempt, why)
-        if self._observers is not None:
+        if self._events is not None:
             self._single_out(node)
-            self._observers.ran(node, attempt, seconds)
+            self._events.ran(node, attempt, seconds)
 
     def retry(self, node: Node, attempt: int, why: Err) -> tuple[bool, bool]:
         """Ask whether an attempt that failed is the last, or is followed by another in any case.
@@ -115,37 +142,41 @@ class Report(Failures):
         if not why.guilty and why.reason == "cancelled":
             return
         self._died(node, attempt, why, alone)
-        if self._observers is not None:
+        if self._events is not None:
             self._single_out(node)
-            self._observers.event("lost", node, str(why))
+            self._events.lost(node, attempt, why)
 
     def map_began(self, node: Node) -> None:
         """A map is under way."""
-        if self._observers is not None:
-            self._observers.event("submitted", node)
+        if self._events is not None:
+            self._events.map_began(node)
 
     def map_progress(self, node: Node, done: int, total: int | None) -> None:
         """So many elements of a map have values."""
-        if self._observers is not None:
-            self._observers.progress(node, 1, done, total)
+        if self._events is not None:
+            self._events.map_progress(node, done, total)
 
     def map_lost(self, node: Node, why: Certificate) -> None:
         """The worker of several elements of a map has died, and they are told apart."""
-        if self._observers is not None:
-            self._observers.event("lost", node, str(why))
+        if self._events is not None:
+            self._events.event("lost", node, str(why), why)
 
     def _single_out(self, node: Node) -> None:
         """Have observers know of a part of a map, which is a task like any other from now on."""
         part = node.part
-        if isinstance(part, Elements) and not part.told:
+        if self._events is not None and isinstance(part, Elements) and not part.told:
             part.told = True
-            self.added(node)
+            self._events.added((node,))
 
     def retried(self, node: Node, delay: float = 0.0) -> None:
-        if self._observers is not None:
-            cause = self._cause_of(node.id)
-            text = f"{cause}; tried again in {delay:.3g} s" if delay else cause
-            self._observers.event("retried", node, text)
+        if self._events is not None:
+            why = self._cause_of(node.id)
+            text = f"{why}; tried again in {delay:.3g} s" if delay else why
+            self._events.event("retried", node, text, self._last_cause(node.id))
+
+    def _last_cause(self, number: int) -> Err | Certificate | None:
+        known = self._causes.get(number)
+        return None if known is None else known[0]
 
     def note(self, node: Node | None, note: Note) -> None:
         if note.stream in ("stdout", "stderr"):
@@ -157,15 +188,17 @@ class Report(Failures):
             self._progress(node, note)
         else:
             who = f"{node.path}: " if node is not None else ""
-            self.warn(f"{who}{note.text}")
+            self._say(f"{who}{note.text}")
+        if self._notes is not None and note.stream != "progress":
+            self._notes.note(node, note)
 
     def _progress(self, node: Node | None, note: Note) -> None:
         """Pass on how far a task is."""
-        if self._observers is None or node is None or node.part is not None:
+        if self._events is None or node is None or node.part is not None:
             return
         figures = _progress.read(note.text)
         if figures is not None and note.id is not None:
-            self._observers.progress(node, note.id[1], *figures)
+            self._events.progress(node, note.id[1], *figures)
 
     def settled(self, node: Node, state: State, root: int) -> None:
         part = node.part
@@ -193,9 +226,14 @@ class Report(Failures):
             if root == node.id:
                 self._failures[node.id] = None
         self.counts[kind] += 1
-        if self._observers is not None:
+        if self._events is None:
+            return
+        if kind == "done":
+            self._events.done(node)
+        else:
             text = self._cause_of(root) if state is State.FAILED else ""
-            self._observers.event(kind, node, text)
+            cause = self._last_cause(root) if kind == "failed" else None
+            self._events.event(kind, node, text, cause)
 
 
 def _write(stream: TextIO | None, text: str) -> None:

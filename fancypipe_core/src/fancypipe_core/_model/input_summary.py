@@ -15,7 +15,7 @@ from typing import Any
 
 from fancypipe_core._model.ref import Ref
 
-__all__ = ["brief", "brief_of"]
+__all__ = ["brief", "brief_of", "value_in_words"]
 
 _MOST = 80  # characters of all inputs
 _TEXT = 30  # of one text
@@ -50,6 +50,14 @@ def brief_of(instance: Any) -> str:
     if instance is None:
         return ""
     return brief(instance._definition.positions(), instance._args, instance._kwargs)
+
+
+def value_in_words(value: Any) -> str:
+    """Return any value in a few words; empty where that fails."""
+    try:
+        return _text(value)[:_MOST]
+    except Exception:  # noqa: BLE001 - as above
+        return ""
 
 
 def _parts(names: Sequence[str], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Iterator[str]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fancypipe_core import errors
@@ -35,10 +37,12 @@ __all__ = [
     "others",
     "records_of",
     "say",
+    "version",
 ]
 
 _GROUP = "fancypipe.backends"
 _OBSERVERS = "fancypipe.plugins"
+_VERSIONED = re.compile(r"fancypipe_core-([^-]+)\.(?:dist-info|egg-info)")
 
 
 class Ours(NamedTuple):
@@ -408,6 +412,21 @@ def complain(name: str, why: str) -> None:
     if name not in _complained:
         _complained.add(name)
         say(f"fancypipe: plugin {name!r} {why}")
+
+
+@lru_cache(maxsize=1)
+def version() -> str:
+    """Return the version of this package; empty if nobody knows.
+
+    By the names of folders: to import what reads them properly takes long, see `_look`.
+    """
+    for folder in sys.path:
+        with suppress(OSError):
+            for name in os.listdir(folder or "."):
+                found = _VERSIONED.fullmatch(name)
+                if found is not None:
+                    return found[1]
+    return ""
 
 
 def say(text: str) -> None:

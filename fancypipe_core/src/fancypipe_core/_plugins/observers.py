@@ -4,43 +4,74 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
-from time import monotonic
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import pluggy
 
 from fancypipe_core import errors, hooks
 from fancypipe_core._plugins import discovery
-from fancypipe_core.backend import Job, JobId
-from fancypipe_core.hooks import ENDS, EventKind, Outcome, RunInfo, TaskEvent, TaskFailure
+from fancypipe_core.hooks import (
+    KINDS,
+    Outcome,
+    RunInfo,
+    TaskEvent,
+    TaskFailure,
+    TaskNote,
+    Wants,
+)
+
+if TYPE_CHECKING:
+    from fancypipe_core._plugins.event_stream import EventStream
 
 __all__ = ["Observers"]
 
-_BATCH = 2000
-_PAUSE = 0.1  # seconds that an event waits for company
-_NONE: tuple[int, float | None] = (0, None)
-_WITHOUT_PATH = frozenset(("added", "unfolded", "done"))
-_ENDS = frozenset(ENDS)
+_NOTHING = Wants((), ())
 
 
-class TaskNode(Protocol):
-    """What an observer reads of a task: a node of the engine's graph."""
+class _Plugin:
+    """One that looks on.
 
-    @property
-    def id(self) -> int:
-        """Its number in the session."""
+    Args:
+        name: Its name.
+        plugin: The object with the hooks.
 
-    @property
-    def name(self) -> str:
-        """Its name."""
+    Attributes:
+        wants: What of the events of tasks.
+    """
 
-    @property
-    def path(self) -> str:
-        """The names of the modules that it stands in, and its own."""
+    def __init__(self, name: str, plugin: object) -> None:
+        self.name = name
+        # A manager for each: an exception in one hook must not stop the others.
+        self.manager = manager = pluggy.PluginManager("fancypipe")
+        manager.add_hookspecs(hooks)
+        manager.register(plugin)
+        manager.check_pending()
+        self.wants = Wants() if self.implements("fancypipe_task_events") else _NOTHING
 
-    @property
-    def brief(self) -> str:
-        """Its inputs in a few words."""
+    def implements(self, hook: str) -> bool:
+        """Whether it has a hook."""
+        return bool(getattr(self.manager.hook, hook).get_hookimpls())
+
+    def call(self, hook: str, **arguments: Any) -> Any:
+        """Call a hook; what nobody implements is not called."""
+        return getattr(self.manager.hook, hook)(**arguments)
+
+    def ask(self, hook: str, **arguments: Any) -> Any:
+        """Call a hook that decides.
+
+        Raises:
+            PluginError: It failed.
+        """
+        if not self.implements(hook):
+            return None
+        try:
+            return self.call(hook, **arguments)
+        except (Exception, SystemExit) as error:
+            raise errors.PluginError(
+                f"plugin {self.name!r}{discovery.distribution_of('observer', self.name)} failed in "
+                f"{hook}: {discovery.one_line(error)}; without the installed plugins: -no-plugins",
+                plugin=self.name,
+            ) from error
 
 
 class Observers:
@@ -56,26 +87,28 @@ class Observers:
     def __init__(
         self, plugins: Sequence[object], installed: Sequence[tuple[str, object]] = ()
     ) -> None:
-        self._plugins: list[tuple[str, pluggy.PluginManager]] = []
+        self._plugins: list[_Plugin] = []
+        self._stream: EventStream | None = None
         for name, plugin in installed:
             try:
-                self._plugins.append((name, _manager_for(plugin)))
+                self._take(_Plugin(name, plugin))
             except (Exception, SystemExit) as error:  # noqa: BLE001 - not what the user asked for
                 discovery.complain(name, f"is left out: {discovery.one_line(error)}")
         for plugin in plugins:
             self.add(plugin)
-        self._events: list[TaskEvent] = []
-        # By task: its latest attempt, and how long that ran if it has ended.
-        self._attempts: dict[int, tuple[int, float | None]] = {}
-        # By task: who runs it, where backends say so.
-        self._workers: dict[int, str] = {}
-        # By task: that it was sent to follow another, which is told when it has run.
-        self._followers: dict[int, TaskEvent] = {}
-        self._flushed = monotonic()
 
     def add(self, plugin: object) -> None:
         """Have one more look on."""
-        self._plugins.append((type(plugin).__name__, _manager_for(plugin)))
+        self._take(_Plugin(type(plugin).__name__, plugin))
+
+    def _take(self, one: _Plugin) -> None:
+        self._plugins.append(one)
+        if one.wants is not _NOTHING and one.implements("fancypipe_wants"):
+            said = self._call_one(one, "fancypipe_wants")
+            if isinstance(said, Wants):
+                one.wants = said
+            elif said is not None:
+                self._leave_out(one, "fancypipe_wants", f"it returned {said!r}, which is no Wants")
 
     def configure(self, settings: Mapping[str, object]) -> Iterator[tuple[str, dict[str, object]]]:
         """Yield what each plugin wants to have changed in the settings, with its name.
@@ -83,20 +116,20 @@ class Observers:
         Args:
             settings: Those in force; the caller may change it between two answers.
         """
-        for name, manager in self._plugins:
-            answer = _asked(name, manager, "fancypipe_configure", settings=dict(settings))
+        for one in self._plugins:
+            answer = one.ask("fancypipe_configure", settings=dict(settings))
             if answer:
-                yield name, answer
+                yield one.name, answer
 
     @property
     def decides_retries(self) -> bool:
         """Whether somebody wants to be asked if a task is tried again."""
-        return any(manager.hook.fancypipe_retry.get_hookimpls() for _, manager in self._plugins)
+        return any(one.implements("fancypipe_retry") for one in self._plugins)
 
     def retry(self, failure: TaskFailure) -> bool | None:
         """Return what the first that has an opinion says of a failed attempt."""
-        for name, manager in self._plugins:
-            answer = _asked(name, manager, "fancypipe_retry", failure=failure)
+        for one in self._plugins:
+            answer = one.ask("fancypipe_retry", failure=failure)
             if answer is not None:
                 return bool(answer)
         return None
@@ -107,141 +140,72 @@ class Observers:
 
     def run_over(self, run: RunInfo, outcome: Outcome) -> None:
         """Tell that a run has ended."""
-        self.flush()
-        self._attempts.clear()
-        self._workers.clear()
-        self._followers.clear()
+        if self._stream is not None:
+            self._stream.run_over()
         self._call("fancypipe_run_over", run=run, outcome=outcome)
 
-    def event(self, kind: EventKind, node: TaskNode, message: str = "") -> None:
-        """Something happened to a task."""
-        attempts = self._attempts
-        if kind == "lost":
-            self._has_followed(node.id)
-        attempt, seconds = attempts.get(node.id, _NONE) if attempts else _NONE
-        if kind in _WITHOUT_PATH:
-            path = inputs = ""
-        else:
-            path, inputs = node.path, node.brief
-        now = monotonic()
-        name, task = node.name, node.id
-        worker = self._workers.get(task, "") if self._workers else ""
-        self._events.append(
-            TaskEvent(
-                kind, name, task, path, attempt, now, seconds, message, None, None, inputs, worker
-            )
+    # ---- what is wanted ----
+
+    def wanted(self) -> Wants:
+        """Return what they want together."""
+        wants = [one.wants for one in self._plugins if one.wants.kinds]
+        return Wants(
+            frozenset(kind for one in wants for kind in one.kinds),
+            frozenset(field for one in wants for field in one.fields),
         )
-        if kind in _ENDS:
-            attempts.pop(node.id, None)
-            self._workers.pop(node.id, None)
-            self._followers.pop(node.id, None)
-        self._flush_if_due(now)
 
-    def progress(self, node: TaskNode, attempt: int, done: float, total: float | None) -> None:
-        """A running task says how far it is."""
-        self._has_followed(node.id)
-        now, inputs = monotonic(), node.brief
-        path = node.path
-        self._events.append(
-            TaskEvent(
-                "progress", node.name, node.id, path, attempt, now, None, "", done, total, inputs,
-                self._workers.get(node.id, ""),
-            )
-        )  # fmt: skip
-        self._flush_if_due(now)
+    @property
+    def want_usage(self) -> bool:
+        """Whether somebody wants to know what tasks use."""
+        return "usage" in self.wanted().fields
 
-    def started(self, node: TaskNode, attempt: int, worker: str) -> None:
-        """An attempt has begun in a worker."""
-        self._has_followed(node.id)
-        self._workers[node.id] = worker
-        now = monotonic()
-        self._events.append(
-            TaskEvent(
-                "started", node.name, node.id, "", attempt, now, None, "", None, None, "", worker
-            )
-        )
-        self._flush_if_due(now)
+    @property
+    def want_notes(self) -> bool:
+        """Whether somebody wants to hear what is said to the user."""
+        return any(one.implements("fancypipe_notes") for one in self._plugins)
 
-    def submitted(self, jobs: Sequence[Job]) -> None:
-        """Attempts went to the backend.
+    def stream(self, live: bool) -> EventStream | None:
+        """Return what makes the events for them; None if they want none and no notes.
 
-        What was sent to follow another may come back unseen, and go again: it is told
-        as submitted at the time at which it was, but not before it has run.
+        Args:
+            live: Whether values are as they are; else they are encoded.
         """
-        now, workers = monotonic(), self._workers
-        for job in jobs:
-            task, attempt = job.id
-            if workers:
-                workers.pop(task, None)  # that was another attempt
-            event = TaskEvent("submitted", job.call.label, task, "", attempt, now, None, "")
-            if job.after:
-                self._followers[task] = event
-                continue
-            self._followers.pop(task, None)
-            self._attempts[task] = attempt, None
-            self._events.append(event)
-        self._flush_if_due(now)
+        from fancypipe_core._plugins.event_stream import EventStream
 
-    def _has_followed(self, task: int) -> None:
-        if (event := self._followers.pop(task, None)) is not None:
-            self._attempts[task] = event.attempt, None
-            self._events.append(event)
+        stream = EventStream(self, live)
+        self._stream = stream if stream.kinds or stream.notes else None
+        return self._stream
 
-    def began(self, id: JobId) -> None:
-        """An attempt began that does not go to the backend."""
-        self._attempts[id[0]] = id[1], None
+    def task_events(self, events: Sequence[TaskEvent]) -> None:
+        """Pass on what has happened to tasks."""
+        for one in list(self._plugins):
+            kinds = one.wants.kinds
+            told = events
+            if kinds is not KINDS:
+                told = [event for event in events if event.kind in kinds]
+            if told:
+                self._call_one(one, "fancypipe_task_events", events=told)
 
-    def ran(self, node: TaskNode, attempt: int, seconds: float | None) -> None:
-        """An attempt took so long; the event that tells of its end will say it."""
-        self._has_followed(node.id)
-        if seconds is not None:
-            self._attempts[node.id] = attempt, seconds
+    def notes(self, notes: Sequence[TaskNote]) -> None:
+        """Pass on what was said."""
+        self._call("fancypipe_notes", notes=notes)
 
-    def _flush_if_due(self, now: float) -> None:
-        if len(self._events) >= _BATCH or now - self._flushed > _PAUSE:
-            self.flush()
-
-    def flush(self) -> None:
-        """Pass on what has come together."""
-        self._flushed = monotonic()
-        if self._events:
-            events, self._events = self._events, []
-            self._call("fancypipe_task_events", events=events)
+    # ---- calling them ----
 
     def _call(self, hook: str, **arguments: Any) -> None:
-        for entry in list(self._plugins):
-            name, manager = entry
-            try:
-                getattr(manager.hook, hook)(**arguments)
-            except (Exception, SystemExit):  # noqa: BLE001 - an observer must not break the run
-                self._plugins.remove(entry)
-                of = discovery.distribution_of("observer", name)
-                discovery.say(
-                    f"fancypipe: observer {name}{of} failed in {hook} and is not called again in "
-                    f"this session:\n{traceback.format_exc()}"
-                )
+        for one in list(self._plugins):
+            self._call_one(one, hook, **arguments)
 
+    def _call_one(self, one: _Plugin, hook: str, **arguments: Any) -> Any:
+        try:
+            return one.call(hook, **arguments)
+        except (Exception, SystemExit):  # noqa: BLE001 - an observer must not break the run
+            self._leave_out(one, hook, traceback.format_exc())
 
-def _asked(name: str, manager: pluggy.PluginManager, hook: str, **arguments: Any) -> Any:
-    # What nobody implements is not called.
-    caller = getattr(manager.hook, hook)
-    if not caller.get_hookimpls():
-        return None
-    try:
-        return caller(**arguments)
-    except (Exception, SystemExit) as error:
-        raise errors.PluginError(
-            f"plugin {name!r}{discovery.distribution_of('observer', name)} failed in {hook}: "
-            f"{discovery.one_line(error)}; without the installed "
-            "plugins: -no-plugins",
-            plugin=name,
-        ) from error
-
-
-def _manager_for(plugin: object) -> pluggy.PluginManager:
-    # A manager for each: an exception in one hook must not stop the others.
-    manager = pluggy.PluginManager("fancypipe")
-    manager.add_hookspecs(hooks)
-    manager.register(plugin)
-    manager.check_pending()
-    return manager
+    def _leave_out(self, one: _Plugin, hook: str, why: str) -> None:
+        self._plugins.remove(one)
+        of = discovery.distribution_of("observer", one.name)
+        discovery.say(
+            f"fancypipe: observer {one.name}{of} failed in {hook} and is not called again in "
+            f"this session:\n{why}"
+        )

@@ -12,7 +12,7 @@ not ask.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -236,7 +236,8 @@ def encode_report(events: Sequence[Event], passage: Passage | None = None) -> Fr
         if type(event) is Done:
             task, attempt = event.id
             wired = None if head is not None else _wired(event.reply, out)
-            done.append(DoneRecord(task, attempt, event.seconds, head or b"", wired, event.folder))
+            rest = event.folder, event.usage
+            done.append(DoneRecord(task, attempt, event.seconds, head or b"", wired, *rest))
         elif type(event) is Note:
             notes.append(NoteRecord(event.id, event.stream, event.text, event.name))
         elif type(event) is Started:
@@ -340,14 +341,21 @@ class Reports:
                 raise ProtocolError("a value of nothing")
             if done.folder:
                 _check_folder(id, done.folder)
-            events.append(Done(id, made, done.seconds, done.folder))
+            usage = done.usage
+            if usage is not None and not usage.where.isprintable():
+                usage = msgspec.structs.replace(usage, where=_printable(usage.where))
+            events.append(Done(id, made, done.seconds, done.folder, usage))
+        events += self._of_workers(rare)
+        return events
+
+    @staticmethod
+    def _of_workers(rare: Iterable[StartedRecord | LostRecord | SlotsRecord]) -> Iterator[Event]:
         for one in rare:
             if isinstance(one, LostRecord):
                 why = msgspec.structs.replace(one.why, host=_printable(one.why.host))
-                events.append(Lost((one.task, one.attempt), why))
+                yield Lost((one.task, one.attempt), why)
             elif isinstance(one, SlotsRecord):
-                events.append(Slots(one.count, one.ahead))
-        return events
+                yield Slots(one.count, one.ahead)
 
     def _reply(self, reply: OkRecord | MoreRecord | ErrRecord | CutRecord, deal: Incoming) -> Reply:
         if type(reply) is CutRecord:

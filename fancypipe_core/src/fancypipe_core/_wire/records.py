@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Meta
 
 from fancypipe_core._base.backoff import Backoff
-from fancypipe_core.backend import Certificate, JobId, Natural, Needs
+from fancypipe_core.backend import Certificate, JobId, Natural, Needs, Usage
 
 __all__ = [
     "Adapt",
@@ -101,6 +101,7 @@ class Setup(msgspec.Struct, tag="setup"):
         main: Kind and value of the main script, or None.
         directory: The session's folder for temporary files.
         adapt: What jobs are to find; None if there is another way to say so.
+        measures: Whether it is to tell what jobs use.
     """
 
     path: list[str]
@@ -108,6 +109,7 @@ class Setup(msgspec.Struct, tag="setup"):
     main: tuple[str, str] | None
     directory: str
     adapt: Adapt | None = None
+    measures: bool = False
 
 
 class Jobs(msgspec.Struct, tag="jobs"):
@@ -192,6 +194,7 @@ class DoneRecord(msgspec.Struct, array_like=True, gc=False):
     head: bytes
     reply: OkRecord | MoreRecord | ErrRecord | CutRecord | None
     folder: str
+    usage: Usage | None = None
 
 
 class NoteRecord(msgspec.Struct, array_like=True, gc=False):

@@ -14,11 +14,12 @@ from fancypipe_core.backend import Backend, BackendOptions
 __all__ = ["local_backend"]
 
 
-def local_backend(name: str, workers: int, directory: str) -> Callable[[], Backend]:
+def local_backend(name: str, workers: int, directory: str) -> Callable[..., Backend]:
     """Return what makes an installed backend, not started, for jobs that come over a channel.
 
     It may start workers as soon as it is made: first this process must be what they are to
-    take after, with the client's path and main module.
+    take after, with the client's path and main module.  What makes it may be given whether
+    what jobs use is to be measured.
 
     It gets its settings as in a session, and encoded values also if it shares
     memory with who makes it.
@@ -34,5 +35,10 @@ def local_backend(name: str, workers: int, directory: str) -> Callable[[], Backe
     """
     plugin = discovery.find(name or discovery.default_backend())
     own = own_settings(plugin)
-    options = BackendOptions(workers, directory, lambda: Runner(directory, live=False), own)
-    return partial(make_backend, plugin, options)
+
+    def make(measures: bool = False) -> Backend:
+        runner = partial(Runner, directory, live=False, measures=measures)
+        options = BackendOptions(workers, directory, runner, own, measures=measures)
+        return make_backend(plugin, options)
+
+    return make

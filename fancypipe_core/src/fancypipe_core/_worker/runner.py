@@ -26,6 +26,7 @@ from fancypipe_core._model.presets import Preset, Presets
 from fancypipe_core._model.ref import Instance, Ref
 from fancypipe_core._model.scope import Scope, end_fork, scope
 from fancypipe_core._model.task import entry
+from fancypipe_core._worker.meter import Meter
 from fancypipe_core.backend import (
     Call,
     Cut,
@@ -58,6 +59,7 @@ class Runner:
         interrupted: Tells whether the user has pressed Ctrl-C, so that a
             `KeyboardInterrupt` is no exception of the task.
         presets: Those of the session; if not `live`, what it calls says which.
+        measures: Whether to tell what each job uses.
     """
 
     def __init__(
@@ -68,7 +70,9 @@ class Runner:
         shares: bool = False,
         interrupted: Callable[[], bool] = lambda: False,
         presets: Presets | None = None,
+        measures: bool = False,
     ) -> None:
+        self._meter = Meter(beside_others=live or not _in_main_thread()) if measures else None
         self._plain = PLAIN if live else frozenset[type]()  # what is handed on as it is
         sharer = Sharer(remembers=False, here=live) if shares or live else None
         self._values: EncodedValues | LiveValues = (
@@ -101,13 +105,16 @@ class Runner:
             raise KeyboardInterrupt
         mine = self._scope
         mine.begin(job)
+        meter = self._meter
+        cpu = meter.clock() if meter is not None else 0.0
         begin = perf_counter()
         reply = self._context.copy().run(self._run, job)
         seconds = perf_counter() - begin
+        usage = meter.used(cpu, seconds) if meter is not None else None
         if mine.in_fork:
             _end_fork(reply)
         folder = mine.end()
-        return Done(job.id, reply, seconds, folder)
+        return Done(job.id, reply, seconds, folder, usage)
 
     def enter(self) -> Token[Scope | None]:
         """From now on this thread runs tasks; the answer is for `leave`."""

@@ -52,6 +52,7 @@ from fancypipe_core.backend.records import (
     Sink,
     Slots,
     Started,
+    Usage,
 )
 
 __all__ = [
@@ -98,6 +99,7 @@ __all__ = [
     "Sink",
     "Slots",
     "Started",
+    "Usage",
     "Watched",
     "setting",
 ]

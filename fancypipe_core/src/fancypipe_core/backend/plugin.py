@@ -32,6 +32,8 @@ class BackendOptions(NamedTuple):
         session: The session's id: unique, short, fit for a file name.
         value_disk: Part of the free disk of `directory` that one large value may take there;
             0 if none may.
+        measures: Whether somebody wants to know what jobs use (`Done.usage`).  Runners that
+            `runner` makes know it, and so do workers that `setup_of` tells it.
     """
 
     workers: int
@@ -42,6 +44,7 @@ class BackendOptions(NamedTuple):
     name: str = ""
     session: str = ""
     value_disk: float = 0.0
+    measures: bool = False
 
 
 class Leftover(NamedTuple):

@@ -38,6 +38,7 @@ __all__ = [
     "Sink",
     "Slots",
     "Started",
+    "Usage",
 ]
 
 JobId = tuple[int, int]
@@ -320,6 +321,22 @@ class Note(msgspec.Struct, frozen=True):
     name: str = ""
 
 
+class Usage(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What a job has used; measured only if `BackendOptions.measures`.
+
+    Attributes:
+        cpu: Seconds of processor time: of all threads of a worker process, or of the one thread
+            that ran the job where others run beside it.
+        memory: The most bytes that its process had resident until the job ended, which may have
+            been before it began; 0 if unknown, as for a job of less than a millisecond.
+        where: Who ran it, host and process, for a human.
+    """
+
+    cpu: Annotated[float, msgspec.Meta(ge=0, le=1e10)]
+    memory: Natural
+    where: str
+
+
 class Done(msgspec.Struct, frozen=True):
     """A job has ended by itself.
 
@@ -328,12 +345,14 @@ class Done(msgspec.Struct, frozen=True):
         reply: How.
         seconds: How long it ran on its worker.
         folder: The folder for temporary files that it made; empty if none.
+        usage: What it has used; None if nobody has measured it.
     """
 
     id: JobId
     reply: Reply
     seconds: float
     folder: str = ""
+    usage: Usage | None = None
 
 
 class Lost(msgspec.Struct, frozen=True):

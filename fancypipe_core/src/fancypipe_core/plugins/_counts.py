@@ -94,7 +94,7 @@ class Counts:
         """Count some events."""
         kinds, flying = self.kinds, self._flying
         for event in events:
-            what, name, task = event[0], event[1], event[2]
+            what, name, task = event.kind, event.name, event.task
             if what == "progress":
                 if task in flying:  # else it is late: the task has ended
                     self.progress[task] = event

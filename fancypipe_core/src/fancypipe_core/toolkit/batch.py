@@ -64,6 +64,7 @@ class Packer:
         folder: For frames that a pipe does not take at once; empty if all go as they are.
         limit: Seconds after which no more of the jobs that were packed together is begun.
         store: Where large results are put for who takes them; None if they go with each job.
+        measures: Whether it is to be told what jobs use: `BackendOptions.measures`.
     """
 
     def __init__(
@@ -72,10 +73,11 @@ class Packer:
         folder: str = "",
         limit: float = LIMIT,
         store: Store | None = None,
+        measures: bool = False,
     ) -> None:
         self._folder, self._limit = folder, limit
         self._shelf = Shelf(store) if store is not None else None
-        self._setup = setup_of(directory)
+        self._setup = setup_of(directory, measures)
         self._told = messages.encode_command(self._setup)
         self._writer, self._reports = messages.ToWorker(), messages.Reports()
 
@@ -178,7 +180,8 @@ def run_packed(packed: Packed) -> Answer:
         assert isinstance(known, messages.Setup), "a batch without setup"
         if client != _this_process():
             _settle_in(known, first=not hasattr(_here, "setup"))
-        _here.runner, _here.reader = Runner(known.directory, live=False), messages.FromWorker()
+        _here.runner = Runner(known.directory, live=False, measures=known.measures)
+        _here.reader = messages.FromWorker()
         _here.setup = setup
     notes: list[Event] = []
     _here.runner.connect(notes.extend)

@@ -124,7 +124,13 @@ class FuturesBackend(ThreadedShell):
                 self._made.append(pool)
         except Exception as error:
             raise BackendStartError(f"the pool could not be made: {said(error)}") from error
-        self._packer = Packer(self._options.directory, self._folder, self._limit, self._store)
+        self._packer = Packer(
+            self._options.directory,
+            self._folder,
+            self._limit,
+            self._store,
+            self._options.measures,
+        )
         # In a pool with several workers what is ahead waits for whoever is free first.
         least = int(workers == 1)
         rules = self._rules._replace(workers=workers, slots=slots, start=start, least_ahead=least)

@@ -63,7 +63,9 @@ class RemoteBackend(DrivenShell):
         self._told_use: tuple[int, dict[bytes, int]] = (0, {})
         self._warned: set[str] = set()
         self._network = network
-        self._hosts = Hosts(self._network, options.directory, options.value_disk, self._warn)
+        self._hosts = Hosts(
+            self._network, options.directory, options.value_disk, self._warn, options.measures
+        )
 
     # ---- the contract ----
 

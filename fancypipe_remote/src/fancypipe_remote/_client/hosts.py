@@ -163,6 +163,7 @@ class Hosts:
         directory: The session's folder.
         value_disk: As for `BackendOptions`.
         warn: Takes sentences for the user.
+        measures: As for `BackendOptions`.
 
     Attributes:
         news: What the manager told last; None before there was a link.
@@ -170,8 +171,14 @@ class Hosts:
     """
 
     def __init__(
-        self, network: Network, directory: str, value_disk: float, warn: Callable[[str], None]
+        self,
+        network: Network,
+        directory: str,
+        value_disk: float,
+        warn: Callable[[str], None],
+        measures: bool = False,
     ) -> None:
+        self._measures = measures
         self.news: News | None = None
         self.environment: Environment | None = None
         self._network = network
@@ -329,7 +336,7 @@ class Hosts:
         self._network.join(host.number, host.direct)
         if answer.has_signed:
             self._share_values(host)
-        setup = setup_of(self._directory)
+        setup = setup_of(self._directory, self._measures)
         setup.path = []  # the greeting has said where the code is
         host.connection.setup(setup)
         if self.environment is not None:

@@ -1,0 +1,387 @@
+"""Makes events and notes for observers: of what somebody wants, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from time import monotonic, time
+from typing import TYPE_CHECKING, Any, Protocol
+
+import msgspec
+
+from fancypipe_core._codec.in_words import bytes_of, result_in_words
+from fancypipe_core.backend import Certificate, Done, Err, Job, JobId, Note, Ok
+from fancypipe_core.hooks import ENDS, EventKind, TaskEvent, TaskNote
+
+if TYPE_CHECKING:
+    from types import CodeType
+
+    from fancypipe_core._plugins.observers import Observers
+
+__all__ = ["EventStream", "TaskNode"]
+
+_BATCH = 2000
+_PAUSE = 0.1  # seconds that an event waits for company
+_WITHOUT_PATH = frozenset(("added", "unfolded", "done"))
+_ENDS = frozenset(ENDS)
+_MOST_PLACES = 10_000
+_NO_REPLY = Ok(())
+
+
+class TaskNode(Protocol):
+    """What is read of a task: a node of the engine's graph."""
+
+    filled_by: Sequence[int]
+    value: Any
+
+    @property
+    def id(self) -> int:
+        """Its number in the session."""
+
+    @property
+    def parent(self) -> TaskNode | None:
+        """Who made it."""
+
+    @property
+    def instance(self) -> Any:
+        """What it was made of; None if a worker made it."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+
+    @property
+    def path(self) -> str:
+        """The names of the modules that it stands in, and its own."""
+
+    @property
+    def where(self) -> str:
+        """Where it was made."""
+
+    @property
+    def brief(self) -> str:
+        """Its inputs in a few words."""
+
+
+class _Attempt(msgspec.Struct):
+    """The latest attempt at a task, and how it ended, once it has."""
+
+    number: int = 0
+    sent: float | None = None
+    bytes_in: int | None = None
+    done: Done | None = None
+    seconds: float | None = None
+    waited: float | None = None
+
+
+class EventStream:
+    """Makes events, and passes them on in batches.
+
+    Args:
+        observers: Who wants them.
+        live: Whether values are as they are; else they are encoded.
+
+    Attributes:
+        kinds: Which kinds of events somebody wants.
+        notes: Whether somebody wants notes.
+    """
+
+    def __init__(self, observers: Observers, live: bool) -> None:
+        wanted = observers.wanted()
+        self.kinds = frozenset(wanted.kinds)
+        self.notes = observers.want_notes
+        fields = frozenset(wanted.fields)
+        self._path, self._inputs = "path" in fields, "inputs" in fields
+        self._where, self._needs = "where" in fields, "needs" in fields
+        self._bytes = "bytes" in fields and not live
+        self._traceback, self._value = "traceback" in fields, "value" in fields
+        self._added, self._submitted = "added" in self.kinds, "submitted" in self.kinds
+        # Of attempts is only told with these.
+        self._follows = bool(self.kinds - {"added"})
+        self._observers = observers
+        self._live = live
+        self._events: list[TaskEvent] = []
+        self._notes: list[TaskNote] = []
+        self._attempts: dict[int, _Attempt] = {}
+        # By task: who runs it, where backends say so.
+        self._workers: dict[int, str] = {}
+        # By task: that it was sent to follow another, which is told when it has run.
+        self._followers: dict[int, TaskEvent] = {}
+        # By place in the code: where that is, and the code, so that nothing else has its number.
+        self._places: dict[tuple[int, int], tuple[str, CodeType]] = {}
+        self._flushed = monotonic()
+
+    # ---- what happens to tasks ----
+
+    def added(self, nodes: Sequence[TaskNode]) -> None:
+        """The graph has met tasks."""
+        if self._added:
+            for begin in range(0, len(nodes), _BATCH):
+                self._add(nodes[begin : begin + _BATCH])
+
+    def _add(self, nodes: Sequence[TaskNode]) -> None:
+        now, clock, events = monotonic(), time(), self._events
+        where, inputs, path = "", "", ""
+        parent = 0
+        for node in nodes:
+            if self._where:
+                maker = node.parent
+                parent, where = 0 if maker is None else maker.id, self._place(node)
+            if self._path:
+                path, inputs = self._said(node)
+            events.append(
+                TaskEvent(
+                    "added", node.name, node.id, path, 0, now, None, "", None, None, inputs, "",
+                    clock, parent, where,
+                )
+            )  # fmt: skip
+        self._flush_if_due(now)
+
+    def _place(self, node: TaskNode) -> str:
+        instance = node.instance
+        if instance is None:
+            return node.where
+        code = instance._code
+        key = id(code), instance._offset
+        known = self._places.get(key)
+        if known is None:
+            if len(self._places) > _MOST_PLACES:
+                self._places.clear()
+            known = self._places[key] = node.where, code
+        return known[0]
+
+    def submitted(self, jobs: Sequence[Job], nodes: Sequence[TaskNode]) -> None:
+        """Attempts went to the backend.
+
+        What was sent to follow another may come back unseen, and go again: it is told
+        as submitted at the time at which it was, but not before it has run.
+        """
+        if not self._follows:
+            return
+        now, clock = monotonic(), time()
+        workers, attempts, followers = self._workers, self._attempts, self._followers
+        events, told, counts = self._events, self._submitted, self._bytes
+        needs: tuple[int, ...] = ()
+        for job, node in zip(jobs, nodes, strict=True):
+            task, attempt = job.id
+            if workers:
+                workers.pop(task, None)  # that was another attempt
+            if self._needs:
+                needs = tuple(dict.fromkeys(node.filled_by)) if node.filled_by else ()
+            size = bytes_of(job.inputs) if counts else None
+            if told or job.after:
+                path = node.path if self._path else ""
+                event = TaskEvent(
+                    "submitted", job.call.label, task, path, attempt, now, None, "", None, None,
+                    "", "", clock, 0, "", needs, None, None, 0, size,
+                )  # fmt: skip
+                if job.after:
+                    followers[task] = event
+                    continue
+                events.append(event)
+            if followers:
+                followers.pop(task, None)
+            attempts[task] = _Attempt(attempt, now, size)
+        self._flush_if_due(now)
+
+    def _has_followed(self, task: int) -> None:
+        if self._followers and (event := self._followers.pop(task, None)) is not None:
+            self._attempts[task] = _Attempt(event.attempt, event.at, event.bytes_in)
+            if self._submitted:
+                self._events.append(event)
+
+    def map_began(self, node: TaskNode) -> None:
+        """A map is under way."""
+        if self._submitted:
+            attempt = self._attempt_of(node.id).number
+            now = monotonic()
+            path, inputs = self._said(node)
+            self._events.append(
+                TaskEvent(
+                    "submitted", node.name, node.id, path, attempt, now, None, "", None, None,
+                    inputs, clock=time(), needs=self._needs_of(node),
+                )
+            )  # fmt: skip
+            self._flush_if_due(now)
+
+    def began(self, id: JobId) -> None:
+        """An attempt began that does not go to the backend."""
+        self._attempts[id[0]] = _Attempt(id[1])
+
+    def started(self, node: TaskNode, attempt: int, worker: str) -> None:
+        """An attempt has begun in a worker."""
+        self._has_followed(node.id)
+        self._workers[node.id] = worker
+        if "started" in self.kinds:
+            now = monotonic()
+            path = node.path if self._path else ""
+            self._events.append(
+                TaskEvent(
+                    "started", node.name, node.id, path, attempt, now, worker=worker, clock=time()
+                )
+            )
+            self._flush_if_due(now)
+
+    def map_progress(self, node: TaskNode, done: float, total: float | None) -> None:
+        """So many elements of a map have values."""
+        self.progress(node, self._attempt_of(node.id).number, done, total)
+
+    def progress(self, node: TaskNode, attempt: int, done: float, total: float | None) -> None:
+        """A running task says how far it is."""
+        self._has_followed(node.id)
+        if "progress" not in self.kinds:
+            return
+        now = monotonic()
+        path, inputs = self._said(node)
+        worker = self._workers.get(node.id, "")
+        self._events.append(
+            TaskEvent(
+                "progress", node.name, node.id, path, attempt, now, None, "", done, total, inputs,
+                worker, time(),
+            )
+        )  # fmt: skip
+        self._flush_if_due(now)
+
+    def ran(self, node: TaskNode, attempt: int, seconds: float | None) -> None:
+        """An attempt took so long; the event that tells of its end will say it."""
+        self._has_followed(node.id)
+        last = self._attempts.get(node.id)
+        if last is None or last.number != attempt:
+            last = self._attempts[node.id] = _Attempt(attempt)
+        if last.seconds is None:
+            last.seconds = seconds
+
+    def ended(self, node: TaskNode, done: Done) -> None:
+        """A job has ended by itself; the event that tells of the task's end will say how."""
+        task, attempt = done.id
+        if self._followers:
+            self._has_followed(task)
+        last = self._attempts.get(task)
+        if last is None or last.number != attempt:
+            last = self._attempts[task] = _Attempt(attempt)
+        last.seconds = seconds = done.seconds
+        if last.sent is not None:
+            last.waited = max(monotonic() - last.sent - seconds, 0.0)
+        # The reply of another is large, and the event that tells of it may be far.
+        last.done = (
+            done if type(done.reply) is Ok else Done(done.id, _NO_REPLY, 0.0, "", done.usage)
+        )
+
+    def _attempt_of(self, task: int) -> _Attempt:
+        return self._attempts.get(task) or _Attempt()
+
+    def unfolded(self, node: TaskNode, needs: Sequence[int]) -> None:
+        """An attempt has returned references."""
+        self.event("unfolded", node, needs=tuple(needs) if self._needs else ())
+
+    def lost(self, node: TaskNode, attempt: int, why: Certificate) -> None:
+        """The worker of an attempt has died."""
+        self.ran(node, attempt, None)
+        self.event("lost", node, str(why), why)
+
+    def done(self, node: TaskNode) -> None:
+        """A task has its value."""
+        last = self._attempts.pop(node.id, None) or _Attempt()
+        worker = self._workers.pop(node.id, "") if self._workers else ""
+        if "done" in self.kinds:
+            value = result_in_words(node.value, self._live) if self._value else ""
+            self._tell("done", node, last, worker, value=value)
+
+    def event(
+        self,
+        kind: EventKind,
+        node: TaskNode,
+        message: str = "",
+        cause: Err | Certificate | None = None,
+        needs: tuple[int, ...] = (),
+    ) -> None:
+        """Something else has happened to a task."""
+        task = node.id
+        last, worker = self._attempt_of(task), self._workers.get(task, "")
+        if kind in _ENDS:
+            for known in (self._attempts, self._workers, self._followers):
+                known.pop(task, None)
+        if kind not in self.kinds:
+            return
+        why: dict[str, Any] = {}
+        if isinstance(cause, Certificate):
+            why = {"error": "WorkerDied", "certificate": cause}
+        elif cause is not None:
+            worker = worker or (f"{cause.host} {cause.pid}" if cause.host else "")
+            text = cause.text if self._traceback else ""
+            why = {"error": cause.type_name, "traceback": text}
+        self._tell(kind, node, last, worker, message=message, needs=needs, **why)
+
+    def _tell(  # noqa: PLR0913 - what there is to say
+        self,
+        kind: EventKind,
+        node: TaskNode,
+        last: _Attempt,
+        worker: str,
+        *,
+        message: str = "",
+        needs: tuple[int, ...] = (),
+        error: str = "",
+        traceback: str = "",
+        certificate: Certificate | None = None,
+        value: str = "",
+    ) -> None:
+        path = inputs = ""
+        if self._path or kind not in _WITHOUT_PATH:
+            path, inputs = self._said(node)
+        cpu, memory, bytes_out = None, 0, None
+        if last.done is not None:
+            usage, reply = last.done.usage, last.done.reply
+            if usage is not None:
+                cpu, memory, worker = usage.cpu, usage.memory, worker or usage.where
+            if self._bytes and type(reply) is Ok:
+                bytes_out = bytes_of(reply.outputs)
+        now = monotonic()
+        self._events.append(
+            TaskEvent(
+                kind, node.name, node.id, path, last.number, now, last.seconds, message, None,
+                None, inputs, worker, time(), 0, "", needs, last.waited, cpu, memory,
+                last.bytes_in, bytes_out, error, traceback, certificate, value,
+            )
+        )  # fmt: skip
+        if now - self._flushed > _PAUSE or len(self._events) >= _BATCH:
+            self.flush()
+
+    def _said(self, node: TaskNode) -> tuple[str, str]:
+        return node.path, node.brief if self._inputs else ""
+
+    def _needs_of(self, node: TaskNode) -> tuple[int, ...]:
+        return tuple(dict.fromkeys(node.filled_by)) if self._needs else ()
+
+    # ---- what is said ----
+
+    def note(self, node: TaskNode | None, note: Note) -> None:
+        """Something was said, by a task or about it."""
+        task, attempt = note.id or (0, 0)
+        name = note.name or (node.name if node is not None else "")
+        now = monotonic()
+        self._notes.append(TaskNote(note.stream, note.text, name, task, attempt, now, time()))
+        self._flush_if_due(now)
+
+    # ---- passing on ----
+
+    def _flush_if_due(self, now: float) -> None:
+        if len(self._events) + len(self._notes) >= _BATCH or now - self._flushed > _PAUSE:
+            self.flush()
+
+    def flush(self) -> None:
+        """Pass on what has come together."""
+        self._flushed = monotonic()
+        if self._events:
+            events, self._events = self._events, []
+            self._observers.task_events(events)
+        if self._notes:
+            notes, self._notes = self._notes, []
+            self._observers.notes(notes)
+
+    def run_over(self) -> None:
+        """A run has ended."""
+        self.flush()
+        self._attempts.clear()
+        self._workers.clear()
+        self._followers.clear()
+        self._places.clear()
