@@ -257,7 +257,7 @@ def test_a_failure_is_told_with_its_class_and_traceback(backend: str) -> None:
     for event in asks.events:
         assert 'raise ValueError(f"no {x}")' in event.traceback
         assert event.seconds is not None
-        assert event.certificate is None
+        assert event.certificate == ""
 
 
 def test_a_death_is_told_with_its_certificate() -> None:
@@ -268,8 +268,7 @@ def test_a_death_is_told_with_its_certificate() -> None:
         ("lost", 1, "WorkerDied"), ("failed", 1, "WorkerDied"),
     ]  # fmt: skip
     for event in asks.events:
-        assert event.certificate is not None
-        assert event.certificate.detail == "SIGKILL"
+        assert event.certificate.startswith("signal: SIGKILL (host ")
 
 
 @dataclass(frozen=True)

@@ -19,15 +19,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import msgspec
 import pluggy
 
 from fancypipe_core._base.declarations import Command, setting
-
-if TYPE_CHECKING:
-    from fancypipe_core.backend.records import Certificate
 
 __all__ = [
     "ENDS",
@@ -185,7 +182,8 @@ class TaskEvent(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
         bytes_out: Of its value, likewise.
         error: For `failed`, `retried` and `lost`: the exception's class, or `WorkerDied`.
         traceback: Its traceback, for the same.
-        certificate: What is known of the death, if the worker has died.
+        certificate: What is known of the death, if the worker has died: in the first line how and
+            where, below it the last lines that it printed.
         value: What a task that is `done` returned, in a few words; empty if that is large, or no
             plain data.
     """
@@ -213,7 +211,7 @@ class TaskEvent(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     bytes_out: int | None = None
     error: str = ""
     traceback: str = ""
-    certificate: Certificate | None = None
+    certificate: str = ""
     value: str = ""
 
 

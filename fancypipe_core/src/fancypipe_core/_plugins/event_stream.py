@@ -6,16 +6,12 @@ from collections.abc import Sequence
 from time import monotonic, time
 from typing import TYPE_CHECKING, Any, Protocol
 
-import msgspec
-
 from fancypipe_core._codec.in_words import bytes_of, result_in_words
 from fancypipe_core.backend import Certificate, Done, Err, Job, JobId, Note, Ok
-from fancypipe_core.hooks import ENDS, EventKind, TaskEvent, TaskNote
+from fancypipe_core.hooks import ENDS, EventKind, TaskEvent, TaskNote, Wants
 
 if TYPE_CHECKING:
     from types import CodeType
-
-    from fancypipe_core._plugins.observers import Observers
 
 __all__ = ["EventStream", "TaskNode"]
 
@@ -62,15 +58,37 @@ class TaskNode(Protocol):
         """Its inputs in a few words."""
 
 
-class _Attempt(msgspec.Struct):
+class Listeners(Protocol):
+    """Who looks on."""
+
+    @property
+    def want_notes(self) -> bool:
+        """Whether somebody wants to hear what is said."""
+
+    def wanted(self) -> Wants:
+        """Return what they want together."""
+
+    def task_events(self, events: Sequence[TaskEvent]) -> None:
+        """Take what has happened."""
+
+    def notes(self, notes: Sequence[TaskNote]) -> None:
+        """Take what was said."""
+
+
+class _Attempt:
     """The latest attempt at a task, and how it ended, once it has."""
 
-    number: int = 0
-    sent: float | None = None
-    bytes_in: int | None = None
-    done: Done | None = None
-    seconds: float | None = None
-    waited: float | None = None
+    __slots__ = ("bytes_in", "done", "number", "seconds", "sent", "waited")
+
+    def __init__(
+        self, number: int = 0, sent: float | None = None, bytes_in: int | None = None
+    ) -> None:
+        self.number = number
+        self.sent = sent
+        self.bytes_in = bytes_in
+        self.done: Done | None = None
+        self.seconds: float | None = None
+        self.waited: float | None = None
 
 
 class EventStream:
@@ -85,7 +103,7 @@ class EventStream:
         notes: Whether somebody wants notes.
     """
 
-    def __init__(self, observers: Observers, live: bool) -> None:
+    def __init__(self, observers: Listeners, live: bool) -> None:
         wanted = observers.wanted()
         self.kinds = frozenset(wanted.kinds)
         self.notes = observers.want_notes
@@ -304,7 +322,7 @@ class EventStream:
             return
         why: dict[str, Any] = {}
         if isinstance(cause, Certificate):
-            why = {"error": "WorkerDied", "certificate": cause}
+            why = {"error": "WorkerDied", "certificate": _certificate(cause)}
         elif cause is not None:
             worker = worker or (f"{cause.host} {cause.pid}" if cause.host else "")
             text = cause.text if self._traceback else ""
@@ -322,7 +340,7 @@ class EventStream:
         needs: tuple[int, ...] = (),
         error: str = "",
         traceback: str = "",
-        certificate: Certificate | None = None,
+        certificate: str = "",
         value: str = "",
     ) -> None:
         path = inputs = ""
@@ -385,3 +403,7 @@ class EventStream:
         self._workers.clear()
         self._followers.clear()
         self._places.clear()
+
+
+def _certificate(why: Certificate) -> str:
+    return "\n".join((f"{why.reason}: {why}", *why.output))

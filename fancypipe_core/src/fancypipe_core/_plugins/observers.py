@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pluggy
 
 from fancypipe_core import errors, hooks
 from fancypipe_core._plugins import discovery
+from fancypipe_core._plugins.event_stream import EventStream
 from fancypipe_core.hooks import (
     KINDS,
     Outcome,
@@ -19,9 +20,6 @@ from fancypipe_core.hooks import (
     TaskNote,
     Wants,
 )
-
-if TYPE_CHECKING:
-    from fancypipe_core._plugins.event_stream import EventStream
 
 __all__ = ["Observers"]
 
@@ -170,8 +168,6 @@ class Observers:
         Args:
             live: Whether values are as they are; else they are encoded.
         """
-        from fancypipe_core._plugins.event_stream import EventStream
-
         stream = EventStream(self, live)
         self._stream = stream if stream.kinds or stream.notes else None
         return self._stream
