@@ -247,7 +247,7 @@ def test_what_was_not_asked_for_is_not_told(backend: str) -> None:
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_failure_is_told_with_its_class_and_traceback(backend: str) -> None:
-    asks = Asks("retried", "failed", fields=["traceback"])
+    asks = Asks("retried", "failed", fields=ALL)
     with pytest.raises(ValueError, match="no 1"):
         run(fails(1), backend=backend, observers=[asks])
     assert [(e.kind, e.attempt, e.error, e.message) for e in asks.events] == [

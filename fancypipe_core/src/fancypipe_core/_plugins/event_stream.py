@@ -7,7 +7,18 @@ from time import monotonic, time
 from typing import TYPE_CHECKING, Any, Protocol
 
 from fancypipe_core._codec.in_words import bytes_of, result_in_words
-from fancypipe_core.backend import Certificate, Done, Err, Job, JobId, Note, Ok
+from fancypipe_core.backend import (
+    Certificate,
+    Done,
+    Encoded,
+    Err,
+    Job,
+    JobId,
+    Live,
+    Note,
+    Ok,
+    Usage,
+)
 from fancypipe_core.hooks import ENDS, EventKind, TaskEvent, TaskNote, Wants
 
 if TYPE_CHECKING:
@@ -20,7 +31,6 @@ _PAUSE = 0.1  # seconds that an event waits for company
 _WITHOUT_PATH = frozenset(("added", "unfolded", "done"))
 _ENDS = frozenset(ENDS)
 _MOST_PLACES = 10_000
-_NO_REPLY = Ok(())
 
 
 class TaskNode(Protocol):
@@ -78,7 +88,7 @@ class Listeners(Protocol):
 class _Attempt:
     """The latest attempt at a task, and how it ended, once it has."""
 
-    __slots__ = ("bytes_in", "done", "number", "seconds", "sent", "waited")
+    __slots__ = ("bytes_in", "number", "outputs", "seconds", "sent", "usage", "waited")
 
     def __init__(
         self, number: int = 0, sent: float | None = None, bytes_in: int | None = None
@@ -86,7 +96,8 @@ class _Attempt:
         self.number = number
         self.sent = sent
         self.bytes_in = bytes_in
-        self.done: Done | None = None
+        self.outputs: Encoded | Live | None = None
+        self.usage: Usage | None = None
         self.seconds: float | None = None
         self.waited: float | None = None
 
@@ -279,10 +290,9 @@ class EventStream:
         last.seconds = seconds = done.seconds
         if last.sent is not None:
             last.waited = max(monotonic() - last.sent - seconds, 0.0)
-        # The reply of another is large, and the event that tells of it may be far.
-        last.done = (
-            done if type(done.reply) is Ok else Done(done.id, _NO_REPLY, 0.0, "", done.usage)
-        )
+        last.usage = done.usage
+        if self._bytes and type(done.reply) is Ok:
+            last.outputs = done.reply.outputs
 
     def _attempt_of(self, task: int) -> _Attempt:
         return self._attempts.get(task) or _Attempt()
@@ -347,12 +357,11 @@ class EventStream:
         if self._path or kind not in _WITHOUT_PATH:
             path, inputs = self._said(node)
         cpu, memory, bytes_out = None, 0, None
-        if last.done is not None:
-            usage, reply = last.done.usage, last.done.reply
-            if usage is not None:
-                cpu, memory, worker = usage.cpu, usage.memory, worker or usage.where
-            if self._bytes and type(reply) is Ok:
-                bytes_out = bytes_of(reply.outputs)
+        usage, outputs = last.usage, last.outputs
+        if usage is not None:
+            cpu, memory, worker = usage.cpu, usage.memory, worker or usage.where
+        if outputs is not None:
+            bytes_out = bytes_of(outputs)
         now = monotonic()
         self._events.append(
             TaskEvent(
