@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
 from fancypipe_core.backend import BackendOptions
-from fancypipe_core.toolkit import Call, Calls, EngineBackend, ResourceSettings, function_named
+from fancypipe_core.toolkit import (
+    Again,
+    Call,
+    Calls,
+    EngineBackend,
+    ResourceSettings,
+    function_named,
+)
 from tests.core.pools import wait_until
 
 
 class Address(NamedTuple):
     address: str | None
+    resources: str = "GPU=1"
 
 
 class Given(Future[Any]):
@@ -113,6 +122,78 @@ def test_what_is_stopped_knows_it_and_the_others_do_not(calls: ByHand) -> None:
     assert other.stopped
 
 
+class Attempts:
+    """Attempts at a call, which go as the test says."""
+
+    def __init__(self, *ends: BaseException | int) -> None:
+        self.ends = list(ends)
+        self.firsts: list[bool] = []
+
+    async def __call__(self, is_first: bool) -> int:
+        self.firsts.append(is_first)
+        end = self.ends.pop(0) if len(self.ends) > 1 else self.ends[0]
+        if isinstance(end, Again):
+            raise end from KeyError("lost")
+        if isinstance(end, BaseException):
+            raise end
+        return end
+
+
+def test_what_is_no_fault_of_a_call_is_followed_by_another_attempt(calls: ByHand) -> None:
+    call, attempts = Call(calls), Attempts(Again(), Again(), 5)
+    asyncio.run(call.follow(attempts))
+    assert call.result(0) == 5
+    assert attempts.firsts == [True, False, False]
+
+
+def test_there_are_not_attempts_for_ever_and_the_last_says_why(calls: ByHand) -> None:
+    call, attempts = Call(calls), Attempts(Again())
+    asyncio.run(call.follow(attempts))
+    assert isinstance(call.exception(0), KeyError)
+    assert len(attempts.firsts) == 10
+
+
+def test_what_is_to_be_stopped_is_not_begun_again(calls: ByHand) -> None:
+    call, attempts = Call(calls), Attempts(Again(), 5)
+    call.stopped = True
+    asyncio.run(call.follow(attempts))
+    assert isinstance(call.exception(0), KeyError)
+    assert attempts.firsts == [True]
+    with pytest.raises(CancelledError):
+        call.raise_if_stopped()
+
+
+def test_an_error_ends_a_call_at_once(calls: ByHand) -> None:
+    call, attempts = Call(calls), Attempts(ValueError("on purpose"), 5)
+    asyncio.run(call.follow(attempts))
+    assert isinstance(call.exception(0), ValueError)
+    assert attempts.firsts == [True]
+
+
+def options_of(folder: Path, address: str | None, workers_given: bool = True) -> BackendOptions:
+    given = Address(address)
+    return BackendOptions(3, str(folder), lambda: None, given, workers_given)  # type: ignore[arg-type, return-value]
+
+
+def make_cluster() -> list[str]:
+    """Make what the test takes for a cluster."""
+    return ["made"]
+
+
+def test_a_cluster_is_made_once_or_is_where_the_address_says(tmp_path: Path) -> None:
+    here: list[BackendOptions] = []
+    for address, expected in [("host:1", "host:1"), (f"{__name__}:make_cluster", ["made"])]:
+        backend = OnThreads(options_of(tmp_path, address))
+        one, other = backend.cluster(here.append), backend.cluster(here.append)
+        assert one == expected
+        assert one is other
+        assert (backend.made is one) == (expected == ["made"])
+    assert not here
+    own = OnThreads(options_of(tmp_path, None))
+    assert own.cluster(lambda options: [options]) is own.cluster(lambda options: [options])
+    assert own.resources == {"GPU": 1.0}
+
+
 @pytest.mark.parametrize(
     ("address", "workers_given", "slots"),
     [(None, True, 3), (None, False, 3), ("there", True, 3), ("there", False, 7)],
@@ -121,8 +202,7 @@ def test_a_cluster_that_is_there_knows_its_slots_unless_they_are_given(
     tmp_path: Path, address: str | None, workers_given: bool, slots: int
 ) -> None:
     told: list[Any] = []
-    options = BackendOptions(3, str(tmp_path), lambda: None, Address(address), workers_given)  # type: ignore[arg-type, return-value]
-    backend = OnThreads(options)
+    backend = OnThreads(options_of(tmp_path, address, workers_given))
     backend.start(told.extend)
     try:
         assert backend.connected

@@ -18,9 +18,11 @@ __all__ = [
     "late",
     "leave",
     "leave_once",
+    "leave_with",
     "nap",
     "noted",
     "numbers",
+    "slowly_changed",
     "total",
     "variables",
 ]
@@ -79,6 +81,19 @@ def leave_once(mark: str) -> str:
 def leave() -> None:
     """End the process."""
     os._exit(3)
+
+
+@task
+def leave_with(data: Any) -> None:
+    """End the process, whatever it was given."""
+    leave.main()
+
+
+@task
+def slowly_changed(data: Any, number: int, folder: str) -> float:
+    """As `changed`; leave the worker's process number in a folder first, and stay a moment."""
+    nap.main(number, 0.5, folder)
+    return float(changed.main(data, number))
 
 
 @task

@@ -13,13 +13,26 @@ from tests.engines.use import PARTS
 # What an engine is called, and the modules without which it cannot be tried.
 ENGINES = {"dask": ("fancypipe_dask", "distributed"), "ray": ("fancypipe_ray", "ray")}
 MORE = {"dask": ["shut"], "ray": ["hidden"]}  # what only this one is asked for
+LOST = {"dask": ["lost", "heavy"], "ray": ["lost"]}
+
+
+def need(engine: str) -> None:
+    """Skip the test if the engine is not installed."""
+    for module in ENGINES[engine]:
+        if find_spec(module) is None:
+            pytest.skip(f"the engine {engine} cannot be tried: {module} is not installed")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("engine", ENGINES)
 def test_an_engine_does_as_serial_does(engine: str, tmp_path: Path) -> None:
     """All in one session, for engines start slowly: see `tests.engines.use`."""
-    for module in ENGINES[engine]:
-        if find_spec(module) is None:
-            pytest.skip(f"the engine {engine} cannot be tried: {module} is not installed")
+    need(engine)
     use(engine, tmp_path, *PARTS, *MORE[engine])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ENGINES)
+def test_no_large_value_is_lost_with_a_worker(engine: str, tmp_path: Path) -> None:
+    need(engine)
+    use(engine, tmp_path, *LOST[engine])

@@ -9,6 +9,7 @@ leaves besides is seen by the gate of the tests.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -56,6 +57,40 @@ def shared(session: Session, _folder: Path) -> None:
     assert sums == [t.SIZE * number for number in range(8)]
 
 
+def lost(session: Session, folder: Path) -> None:
+    """The worker that has a large result dies with it: those who take it find it as it was."""
+    place = folder / "lost"
+    place.mkdir()
+    killer = threading.Thread(target=kill_who_is_in, args=(place, 1))
+    killer.start()
+    data = t.numbers()
+    first = t.slowly_changed(data, 1, str(place))  # where the only copy is
+    sums = session.run([first, *(t.changed(data, first) for _ in range(4))])
+    killer.join()
+    assert sums == [t.SIZE, *[t.SIZE**2] * 4]
+
+
+def heavy(_session: Session, _folder: Path) -> None:
+    """What kills its workers and takes much is given up, also where dask itself tries again."""
+    data = np.zeros(t.SIZE)
+    settings: dict[str, Any] = {"address": "tests.engines.use:patient", "max_losses": 1}
+    with Session("dask", 2, **settings) as other, pytest.raises(errors.TaskLost):
+        other.run(t.leave_with(data))
+
+
+def patient() -> Any:
+    """Make a cluster that tries again by itself what its workers died in."""
+    from distributed import LocalCluster
+
+    return LocalCluster(
+        n_workers=2,
+        threads_per_worker=1,
+        dashboard_address=None,
+        silence_logs=logging.CRITICAL,
+        scheduler_kwargs={"allowed_failures": 1},
+    )
+
+
 def few(session: Session, folder: Path) -> None:
     """As `nested` and `killed`, for engines whose every call takes seconds."""
     cases: list[Any] = [p.sum_of_squares, lambda: p.fib(3)]
@@ -95,19 +130,21 @@ def brain(session: Session, folder: Path) -> None:
     assert files(folder / "engine") == files(folder / "serial")
 
 
+def kill_who_is_in(place: Path, count: int) -> None:
+    """Kill so many processes whose numbers tasks leave in a folder, as soon as all are there."""
+    until = time.monotonic() + 60
+    while len(pids := {text for path in place.iterdir() if (text := path.read_text())}) < count:
+        assert time.monotonic() < until, "too few tasks have begun"
+        time.sleep(0.01)
+    for pid in pids:
+        os.kill(int(pid), signal.SIGKILL)
+
+
 def killed(session: Session, folder: Path) -> None:
     """A worker is killed while many tasks run: each has its result, once, and few ran twice."""
     place = folder / "killed"
     place.mkdir()
-
-    def kill() -> None:
-        until = time.monotonic() + 60
-        while not (pids := [path.read_text() for path in place.iterdir()]) or not pids[0]:
-            assert time.monotonic() < until, "no task has begun"
-            time.sleep(0.01)
-        os.kill(int(pids[0]), signal.SIGKILL)
-
-    killer = threading.Thread(target=kill)
+    killer = threading.Thread(target=kill_who_is_in, args=(place, 1))
     killer.start()
     file, middle = folder / "ran", NAPS // 2
     naps = [t.noted(i, 0.01, str(file)) for i in range(NAPS)]
@@ -187,7 +224,8 @@ PARTS: dict[str, Callable[[Session, Path], None]] = {
     "limited": limited,
 }
 ONLY = {"preempted": preempted, "few": few, "failed": failed, "deadly": deadly}
-MORE = {**PARTS, **ONLY, "shut": shut, "hidden": hidden}
+OWN = {"lost": lost, "heavy": heavy, "shut": shut, "hidden": hidden}
+MORE = {**PARTS, **ONLY, **OWN}
 
 
 def main(backend: str, folder: Path, settings: dict[str, Any], parts: list[str]) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import ray
 
 from fancypipe_core.backend import BackendOptions
-from fancypipe_core.toolkit import Call, Calls, EngineBackend, Store, amounts
+from fancypipe_core.toolkit import Call, Calls, EngineBackend, Store
 from fancypipe_ray._secret import forget_token, with_token
 
 __all__ = ["RayBackend"]
@@ -31,12 +31,11 @@ class RayBackend(EngineBackend):
 
     def connect(self) -> RayCalls:
         """Return calls, all by one connection."""
-        settings = self._options.settings
-        wanted = amounts(settings.resources)
+        wanted, address = self.resources, self._options.settings.address
         if not ray.is_initialized():
             self._ours = True
-            more: dict[str, Any] = {"address": settings.address}
-            if settings.address is None:
+            more: dict[str, Any] = {"address": address}
+            if address is None:
                 more = self._local(wanted)
             with with_token(self._folder_of_ray) if self._folder_of_ray else nullcontext():
                 ray.init(configure_logging=False, log_to_driver=False, **more)

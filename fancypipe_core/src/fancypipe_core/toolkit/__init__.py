@@ -38,13 +38,15 @@ if TYPE_CHECKING:
     from fancypipe_core.cli import run_command  # the door of the command line
     from fancypipe_core.toolkit.batch import Packer, run_packed
     from fancypipe_core.toolkit.connection import ChannelBackend, Connection, setup_of
-    from fancypipe_core.toolkit.engine import Call, Calls, EngineBackend, function_named
+    from fancypipe_core.toolkit.engine import Again, Call, Calls, EngineBackend, function_named
     from fancypipe_core.toolkit.futures import FuturesBackend
     from fancypipe_core.toolkit.server import Server
+    from fancypipe_core.toolkit.store import Store, named_store, needed, run_with
 
 _HOMES = {
     "THREAD_VARIABLES": "_base.grants",
     "Adapt": "_wire.messages",
+    "Again": "toolkit.engine",
     "Backoff": "_base.backoff",
     "Call": "toolkit.engine",
     "Calls": "toolkit.engine",
@@ -78,11 +80,14 @@ _HOMES = {
     "local_backend": "_worker.local",
     "main_script": "_base.main_module",
     "memory_descriptors": "_base.shared_memory",
+    "named_store": "toolkit.store",
+    "needed": "toolkit.store",
     "own_variables": "_base.grants",
     "owned_prefix": "_engine.orphans",
     "pack": "_base.msgpack",
     "run_command": "cli",
     "run_packed": "toolkit.batch",
+    "run_with": "toolkit.store",
     "set_main_script": "_base.main_module",
     "several": "_base.option_names",
     "show_devices": "_base.equipment",
@@ -97,6 +102,7 @@ _HOMES = {
 __all__ = [
     "THREAD_VARIABLES",
     "Adapt",
+    "Again",
     "Backoff",
     "Call",
     "Calls",
@@ -130,11 +136,14 @@ __all__ = [
     "local_backend",
     "main_script",
     "memory_descriptors",
+    "named_store",
+    "needed",
     "own_variables",
     "owned_prefix",
     "pack",
     "run_command",
     "run_packed",
+    "run_with",
     "set_main_script",
     "setup_of",
     "several",

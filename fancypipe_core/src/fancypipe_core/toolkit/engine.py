@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import CancelledError, Future
 from importlib import import_module
 from typing import Any
 
+from fancypipe_core._base.amounts import amounts
 from fancypipe_core.backend import BackendOptions
 from fancypipe_core.toolkit.futures import FuturesBackend
 from fancypipe_core.toolkit.store import Store
 
-__all__ = ["Call", "Calls", "EngineBackend", "function_named"]
+__all__ = ["Again", "Call", "Calls", "EngineBackend", "function_named"]
 
+_ATTEMPTS = 10  # at a call that ends by what is no fault of its
 _NAMED = re.compile(r"([A-Za-z_][\w.]*):([A-Za-z_]\w*)")  # no HOST:PORT is like that
 
 
@@ -29,6 +31,10 @@ def function_named(address: str | None) -> Callable[[], Any] | None:
     """
     named = _NAMED.fullmatch(address or "")
     return getattr(import_module(named[1]), named[2]) if named else None
+
+
+class Again(Exception):
+    """A call ended by what is no fault of its: it is to be made again."""
 
 
 class Call(Future[Any]):
@@ -55,6 +61,29 @@ class Call(Future[Any]):
             self.set_exception(error)
         else:
             self.set_result(other.result(0))
+
+    def raise_if_stopped(self) -> None:
+        """Raise CancelledError if it was to be stopped, so that it is not begun."""
+        if self.stopped:
+            raise CancelledError
+
+    async def follow(self, attempt: Callable[[bool], Awaitable[Any]]) -> None:
+        """End as an attempt at it does; one that raises `Again` is followed by another.
+
+        Args:
+            attempt: Makes one, told whether it is the first.  `Again` has what happened as its
+                cause, as which the call ends after some attempts, or if it was to be stopped.
+        """
+        for left in reversed(range(_ATTEMPTS)):
+            try:
+                self.set_result(await attempt(left == _ATTEMPTS - 1))
+            except Again as again:
+                if left and not self.stopped:
+                    continue
+                self.set_exception(again.__cause__ or again)
+            except BaseException as error:  # noqa: BLE001 - somebody waits for it
+                self.set_exception(error)
+            return
 
 
 class Calls(ABC):
@@ -115,6 +144,7 @@ class EngineBackend(FuturesBackend, ABC):
 
     Attributes:
         slots_given: How many jobs run at the same time; 0 if the engine knows that.
+        made: The cluster that was made for the session; None if there is none.
     """
 
     def __init__(
@@ -125,6 +155,7 @@ class EngineBackend(FuturesBackend, ABC):
     ) -> None:
         given = options.workers_given or options.settings.address is None
         self.slots_given = options.workers if given else 0
+        self.made: Any = None
         super().__init__(
             lambda _: self.connect(),
             options,
@@ -134,6 +165,29 @@ class EngineBackend(FuturesBackend, ABC):
             slots=lambda calls: self.slots_given or calls.size(),
             store=store,
         )
+
+    @property
+    def resources(self) -> dict[str, float]:
+        """What each job takes of a worker, as the setting says."""
+        return amounts(self._options.settings.resources)
+
+    def cluster(self, make_here: Callable[[BackendOptions], Any]) -> Any:
+        """Return what the setting `address` says, for a client of the engine to connect to.
+
+        Args:
+            make_here: Makes a cluster of this machine, where there is no address.
+
+        Returns:
+            The address itself, if it names no function; or the cluster that the function has
+            made, or `make_here`.  It is made once, and `disconnect` is to close it: `made`.
+        """
+        address = self._options.settings.address
+        make = function_named(address)
+        if address is not None and make is None:
+            return address
+        if self.made is None:
+            self.made = make() if make else make_here(self._options)
+        return self.made
 
     @abstractmethod
     def connect(self) -> Calls:

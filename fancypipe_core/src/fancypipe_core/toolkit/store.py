@@ -6,14 +6,19 @@ time, and no value.
 
 from __future__ import annotations
 
+import threading
 import weakref
+from asyncio import gather, wrap_future
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from contextlib import suppress
 from typing import Any, NamedTuple
+from uuid import uuid4
 
-__all__ = ["Kept", "Shelf", "Store", "Stored", "read"]
+__all__ = ["Kept", "Shelf", "Store", "Stored", "named_store", "needed", "read", "run_with"]
 
 _LEAST = 1024 * 1024  # bytes; less goes with the job
+_here = threading.local()  # what the engine has brought for the call that a thread is in
 
 
 class Store(NamedTuple):
@@ -84,3 +89,70 @@ def read(parts: Sequence[Any]) -> list[Any] | None:
         # Whoever has one may write to it, and that of the store is everybody's.
         return [bytearray(one.get(one.handle)) if type(one) is Stored else one for one in parts]
     return None
+
+
+# ---- for engines that bring what a call says that it needs ----
+
+
+class _Named(str):
+    """A handle that is a name for the workers; what calls are given for it comes by a future."""
+
+    __slots__ = ("value",)
+    value: Future[Any]
+
+    def __reduce__(self) -> tuple[type[str], tuple[str]]:
+        return str, (str(self),)
+
+
+def named_store(put: Callable[[str, bytearray], Future[Any]]) -> Store:
+    """Return a store whose values are brought to a worker with the call that needs them.
+
+    Args:
+        put: Begins to put bytes there under a name; its future gives what the engine is given for
+            them with a call, see `needed`.
+    """
+
+    def begin(data: bytearray) -> _Named:
+        name = _Named(f"value-{uuid4().hex}")
+        name.value = put(str(name), data)
+        return name
+
+    return Store(begin, _brought)
+
+
+async def needed(argument: Any) -> dict[str, Any]:
+    """Return what a call needs of a `named_store`, by its name, without what could not be put.
+
+    The engine gives it to the call as `run_with` takes it, each in place of what `put` gave.
+
+    Args:
+        argument: Of the call.
+    """
+    frame = argument[3] if argument else ""
+    parts = [] if isinstance(frame, str) else frame[1]
+    names = [part.handle for part in parts if type(part) is Stored]
+    values = await gather(*(wrap_future(name.value) for name in names), return_exceptions=True)
+    pairs = zip(names, values, strict=True)
+    return {str(name): one for name, one in pairs if not isinstance(one, BaseException)}
+
+
+def run_with(function: Callable[[Any], Any], argument: Any, held: dict[str, Any]) -> Any:
+    """Call a function in a worker, with what it needs of a `named_store`.
+
+    Args:
+        function: What is called.
+        argument: What it takes.
+        held: What the engine has brought, by its name.
+
+    Returns:
+        What the function does.
+    """
+    _here.held = held
+    try:
+        return function(argument)
+    finally:
+        del _here.held
+
+
+def _brought(name: str) -> Any:
+    return _here.held[name]
