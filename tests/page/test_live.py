@@ -7,11 +7,14 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from time import monotonic, sleep
 
 import pytest
 
-from fancypipe_core.plugins.page import LivePage
+from fancypipe_core.hooks import Outcome, RunInfo
+from fancypipe_core.plugins.page import LivePage, Page, observer
 from tests.page.conftest import Look
 from tests.page.journals import large, study
 from tests.page.test_report import journal_in
@@ -121,6 +124,70 @@ def test_who_follows_may_leave(tmp_path: Path, writer: Writer) -> None:
     assert journal_in((tmp_path / "index.html").read_text("utf-8")).count("\n") == 20
 
 
+# ---- the observer -------------------------------------------------------------------
+
+RUN = RunInfo("0a1b2c3d4e5f", "serial", 1)
+OUTCOME = Outcome(True, 1.0, {"done": 1, "failed": 0, "skipped": 0, "cancelled": 0})
+
+
+def wait_until(condition: Callable[[], object], what: str) -> None:
+    until = monotonic() + SECONDS
+    while not condition():
+        assert monotonic() < until, f"still waiting for {what}"
+        sleep(0.01)
+
+
+def test_a_run_keeps_its_page(
+    tmp_path: Path, writer: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(observer, "_DELAY", 0.0)
+    monkeypatch.setattr(observer, "_PAUSE", 0.01)
+    page = Page(lambda: tmp_path)
+    page.fancypipe_run_started(RUN)
+    wait_until((tmp_path / "index.html").exists, "the page")
+    writer.write(10)
+    wait_until(lambda: tail_of(tmp_path)[2].count("\n") == 10, "news")
+    writer.write(len(writer.lines))
+    page.fancypipe_run_over(RUN, OUTCOME)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["index.html", "journal.jsonl"]
+    assert journal_in((tmp_path / "index.html").read_text("utf-8")) == study()
+
+
+def test_a_short_run_has_a_page_only_at_its_end(tmp_path: Path, writer: Writer) -> None:
+    page = Page(lambda: tmp_path)
+    page.fancypipe_run_started(RUN)
+    writer.write(len(writer.lines))
+    assert not (tmp_path / "index.html").exists()
+    page.fancypipe_run_over(RUN, OUTCOME)
+    assert journal_in((tmp_path / "index.html").read_text("utf-8")) == study()
+
+
+def test_a_run_without_a_journal_has_no_page(tmp_path: Path) -> None:
+    page = Page(lambda: None)
+    page.fancypipe_run_started(RUN)
+    page.fancypipe_run_over(RUN, OUTCOME)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("delay", [0.0, 60.0])
+def test_a_page_that_cannot_be_written_is_said(
+    delay: float,
+    tmp_path: Path,
+    writer: Writer,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(observer, "_DELAY", delay)
+    (tmp_path / "index.html").mkdir()
+    page = Page(lambda: tmp_path)
+    page.fancypipe_run_started(RUN)
+    writer.write(len(writer.lines))
+    page.fancypipe_run_over(RUN, OUTCOME)
+    said = capsys.readouterr().err
+    assert "fancypipe: the page of this run cannot be written (Is a directory)" in said
+    assert f"'fancypipe report {tmp_path}' makes it" in said
+
+
 # ---- in a browser -------------------------------------------------------------------
 
 
@@ -153,7 +220,7 @@ def test_a_page_that_was_behind_reads_the_report(look: Look, tmp_path: Path) -> 
     live.step()
     page = look(live.page, "find=i%3D700")
     page.locator(".treehead", has_text="1 found").wait_for()
-    writer.write(-0 or len(writer.lines))
+    writer.write(len(writer.lines))
     live.end()  # before the page has asked again
     page.locator("html[data-ready]").wait_for(state="attached")
     assert "3,001 of 3,001" in page.locator("#counts").inner_text()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -121,6 +122,42 @@ def test_the_views_say_what_the_journal_says(look: Look) -> None:
     assert page.evaluate(inked) > 0.2
 
 
+def places(page: Page) -> dict[str, float]:
+    """Return how far to the right each box of the graph is."""
+    script = """() => {
+        const boxes = [...document.querySelectorAll(".graphbox .kind")];
+        return Object.fromEntries(boxes.map((box) =>
+            [box.querySelector(".title").textContent, box.querySelector("rect").x.baseVal.value]));
+    }"""
+    found: dict[str, float] = page.evaluate(script)
+    return found
+
+
+def test_the_graph_leads_from_left_to_right(look: Look) -> None:
+    at = places(whole(look(study(), "view=graph")))
+    assert at["load"] < at["smooth"] < at["fit"] < at["subject"]
+    assert at["mean"] < at["study"]
+
+
+def test_a_graph_may_lead_back(look: Look) -> None:
+    """As that of a recursion, and of two kinds that feed each other."""
+    journal = Journal()
+    names = ["fib", "fib", "add", "fib", "add", "out"]
+    tasks = [journal.add(name) for name in names]
+    for before, task in pairwise(tasks):
+        journal.run(task, 1.0, (before,))
+    page = whole(look("".join(journal.lines(journal.over())), "view=graph"))
+    feeds = page.locator(".graphbox .edge title").all_text_contents()
+    assert sorted(feeds) == [
+        "add feeds fib: 1",
+        "add feeds out: 1",
+        "fib feeds add: 2",
+        "fib feeds fib: 1",
+    ]
+    at = places(page)
+    assert at["fib"] < at["add"] < at["out"]
+
+
 EVIL = [
     "<script>document.documentElement.dataset.evil = 1</script>",
     '"><img src=x onerror="document.documentElement.dataset.evil = 1">',
@@ -205,6 +242,43 @@ def test_a_task_is_known_by_what_comes_before_its_name(look: Look) -> None:
     page = whole(look("".join(json.dumps(event) + "\n" for event in events), "task=2"))
     assert rows(page) == ["outer", "inner", "need"]
     assert page.locator("#details h2").inner_text() == "✓inner"
+
+
+def told(*events: dict[str, Any], **head: Any) -> str:
+    """Return a journal of one task and what happens to it, a second each."""
+    first = {"kind": "run", "journal": 1, "at": BEGAN, "target": "told", **head}
+    lines = [first, {"kind": "added", "at": BEGAN, "task": 1, "name": "one"}]
+    lines += [{"at": BEGAN + at, "task": 1, **event} for at, event in enumerate(events, start=1)]
+    return "".join(json.dumps(line) + "\n" for line in lines)
+
+
+def test_a_loss_and_the_retry_after_it_are_of_one_attempt(look: Look) -> None:
+    death = {"attempt": 1, "error": "WorkerDied", "message": "WorkerDied: SIGKILL"}
+    events: list[dict[str, Any]] = [
+        {"kind": "submitted", "attempt": 1},
+        {"kind": "lost", **death, "certificate": "signal: SIGKILL"},
+        {"kind": "retried", **death},
+        {"kind": "submitted", "attempt": 2},
+        {"kind": "done", "attempt": 2, "seconds": 0.5},
+    ]
+    page = whole(look(told(*events), "task=1"))
+    assert page.locator("#details .attempt h3:first-child").all_inner_texts() == [
+        "Attempt 2: done",
+        "Attempt 1: lost",
+    ]
+    assert text(page, "#details .what") == "WorkerDied: SIGKILL"
+    assert "signal: SIGKILL" in text(page, "#details")
+
+
+@pytest.mark.parametrize(("unit", "lanes"), [("worker", 1), ("slot", 3)])
+def test_what_is_told_late_did_not_run_at_the_same_time(look: Look, unit: str, lanes: int) -> None:
+    """A worker tells several ends at once; where it runs one task at a time, none overlap."""
+    done = {"kind": "done", "attempt": 1, "seconds": 0.3, "worker": "node1 7", "at": BEGAN + 1}
+    events = ({**done, "task": task, "name": "one"} for task in (1, 2, 3))
+    page = whole(look(told(*events, unit=unit), "view=timeline"))
+    box = page.locator("canvas.lanes").bounding_box()
+    assert box is not None
+    assert box["height"] == lanes * 18 + 22
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from fancypipe_core.plugins.page.document import document
 from fancypipe_core.plugins.page.live import LivePage
+from fancypipe_core.plugins.page.observer import Page
 from fancypipe_core.plugins.page.report import journal_of, write_report
 
-__all__ = ["LivePage", "document", "journal_of", "write_report"]
+__all__ = ["LivePage", "Page", "document", "journal_of", "write_report"]

@@ -141,7 +141,7 @@ class App {
       parts.push(part);
     }
     if (model.retried) parts.push(el("span", "count", `${count(model.retried)} tried again`));
-    if (model.lost) parts.push(el("span", "count lost", `${count(model.lost)} lost with their workers`));
+    if (model.lost) parts.push(el("span", "count lost", `${count(model.lost)} lost with a worker`));
     parts.push(el("span", "spring"));
     if (total) parts.push(el("span", "count", `${count(model.ended)} of ${count(total)}`));
     if (model.rate > 0) parts.push(el("span", "count", rate(model.rate)));

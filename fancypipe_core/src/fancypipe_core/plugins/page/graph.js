@@ -1,6 +1,6 @@
 // The graph folded by name: which kind of task feeds which.
 
-const BOX = { width: 190, height: 58, gapX: 70, gapY: 18, thin: 10 };
+const BOX = { width: 172, height: 58, gapX: 54, gapY: 18, thin: 10 };
 const MOST_KINDS = 80;
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -123,8 +123,8 @@ class GraphView {
     group.append(
       svg("title", {}, `${kind.name}: ${Object.entries(kind.counts).filter((one) => one[1]).map(([state, many]) => `${count(many)} ${state}`).join(", ")}`),
       svg("rect", { x, y, width: BOX.width, height: BOX.height, rx: 5, class: kind.counts.failed ? "bad" : "" }),
-      this.text(kind.name, x + 10, y + 19, "title", 25),
-      this.text(`${count(total)} ${total === 1 ? "task" : "tasks"}${mean}`, x + 10, y + 36, "small", 32),
+      this.text(kind.name, x + 10, y + 19, "title", 22),
+      this.text(`${count(total)} ${total === 1 ? "task" : "tasks"}${mean}`, x + 10, y + 36, "small", 28),
     );
     let from = x + 10;
     const wide = BOX.width - 20;

@@ -14,6 +14,11 @@ const ENDS = new Set(["done", "failed", "skipped", "cancelled"]);
 const OF_ATTEMPT = ["seconds", "waited", "cpu", "memory", "bytes_in", "bytes_out", "worker"];
 const SAMPLE = 2000; // durations that are kept of a kind, for its quantiles
 
+/** A message without the name of its class, which is shown beside it. */
+function withoutClass({ error, message }) {
+  return error && message.startsWith(`${error}: `) ? message.slice(error.length + 2) : message;
+}
+
 class Task {
   constructor(number, name) {
     this.number = number;
@@ -251,19 +256,24 @@ class Model {
 
   close(task, event) {
     if (event.kind === "skipped" || (event.kind === "cancelled" && !task.attempts)) return;
-    const attempt = this.open(task, event);
+    const number = event.attempt ?? task.attempt;
+    // That it is lost, and that it is tried again, may be told one after the other.
+    const before = task.attempts?.findLast((one) => one.number === number);
+    const attempt = before?.ended === undefined ? this.open(task, event) : before;
+    for (const key of ["error", "traceback", "certificate"]) {
+      if (event[key]) attempt[key] = event[key];
+    }
+    if (event.message) attempt.message = withoutClass(event);
+    if (event.error || event.message) task.last = attempt;
+    if (attempt === before && attempt.ended !== undefined) return;
     attempt.ended = event.at;
     attempt.end = event.kind;
     for (const key of OF_ATTEMPT) if (event[key]) attempt[key] = event[key];
     attempt.worker ??= task.worker;
-    for (const key of ["error", "message", "traceback", "certificate"]) {
-      if (event[key]) attempt[key] = event[key];
-    }
     if (event.seconds && event.at) {
       attempt.began = event.at - event.seconds;
       if (task.attempts.length === 1) task.began = attempt.began;
     }
-    if (event.error || event.message) task.last = attempt;
     this.addUp(task.kind, attempt);
   }
 

@@ -4,6 +4,25 @@ const LANE = 18;
 const LANES_LEFT = 150; // pixels for the names of workers
 const LOAD = 56; // pixels for how many ran at the same time
 
+/**
+ * Say when each attempt of a worker ran.  The journal knows when the client learned of an end, and
+ * a worker tells several at once; where it runs one at a time, each ended before the next began.
+ */
+function place(attempts, alone, now) {
+  for (const attempt of attempts) {
+    attempt.from = attempt.began;
+    attempt.to = attempt.ended ?? now;
+  }
+  attempts.sort((one, other) => one.to - other.to || one.from - other.from);
+  for (let index = attempts.length - 2; alone && index >= 0; index -= 1) {
+    const late = attempts[index].to - attempts[index + 1].from;
+    if (late <= 0) continue;
+    attempts[index].to -= late;
+    if (attempts[index].seconds) attempts[index].from -= late;
+  }
+  attempts.sort((one, other) => one.from - other.from);
+}
+
 /** Put attempts that overlap into lanes of their own, worker by worker. */
 function lanesOf(model) {
   const byWorker = new Map();
@@ -18,17 +37,18 @@ function lanesOf(model) {
   }
   const lanes = [];
   for (const worker of [...byWorker.keys()].sort()) {
-    const attempts = byWorker.get(worker).sort((one, other) => one.began - other.began);
+    const attempts = byWorker.get(worker);
+    place(attempts, model.run.unit === "worker" && worker, now);
     const own = [];
     for (const attempt of attempts) {
       // A frame's clock is read once for all in it: a millisecond is no overlap.
-      let lane = own.find((one) => one.until <= attempt.began + 0.001);
+      let lane = own.find((one) => one.until <= attempt.from + 0.001);
       if (!lane) {
         lane = { worker, first: !own.length, attempts: [], until: 0 };
         own.push(lane);
       }
       lane.attempts.push(attempt);
-      lane.until = attempt.ended ?? now;
+      lane.until = attempt.to;
     }
     lanes.push(...own);
   }
@@ -36,13 +56,13 @@ function lanesOf(model) {
 }
 
 /** How many attempts ran in each of a number of slices of time, on average. */
-function loadOf(lanes, from, to, slices, now) {
+function loadOf(lanes, from, to, slices) {
   const load = new Float64Array(slices);
   const wide = (to - from) / slices;
   for (const lane of lanes) {
     for (const attempt of lane.attempts) {
-      const begin = Math.max(attempt.began, from);
-      const end = Math.min(attempt.ended ?? now, to);
+      const begin = Math.max(attempt.from, from);
+      const end = Math.min(attempt.to, to);
       if (end <= begin) continue;
       const first = Math.min(slices - 1, Math.floor((begin - from) / wide));
       const last = Math.min(slices - 1, Math.floor((end - from) / wide));
@@ -183,7 +203,6 @@ class Timeline {
   }
 
   drawLane(context, lane, top, palette) {
-    const now = this.app.model.now;
     const { selected } = this.app;
     const query = this.app.query ? parseQuery(this.app.query) : null;
     if (lane.first) {
@@ -197,9 +216,9 @@ class Timeline {
     }
     let painted = -1; // up to which pixel this lane is full
     for (const attempt of lane.attempts) {
-      const end = this.toX(attempt.ended ?? now);
+      const end = this.toX(attempt.to);
       if (end < this.left) continue;
-      const begin = Math.max(this.left, this.toX(attempt.began));
+      const begin = Math.max(this.left, this.toX(attempt.from));
       if (begin > this.width) break;
       const bad = attempt.error || attempt.end === "lost";
       if (end < painted && !bad && attempt.task !== selected) continue;
@@ -234,7 +253,7 @@ class Timeline {
   drawLoad(palette) {
     const slices = Math.max(10, Math.floor((this.width - this.left) / 2));
     const [from, to] = this.bounds;
-    const load = loadOf(this.lanes, from, to, slices, this.app.model.now);
+    const load = loadOf(this.lanes, from, to, slices);
     const workers = this.app.model.run.workers ?? 0;
     const most = Math.max(workers, ...load, 1);
     const context = fitted(this.load, this.width, LOAD);
@@ -281,12 +300,11 @@ class Timeline {
   at(event) {
     const lane = this.lanes?.[Math.floor(event.offsetY / LANE)];
     if (!lane || event.offsetX < this.left) return null;
-    const now = this.app.model.now;
     let best = null;
     let near = 4;
     for (const attempt of lane.attempts) {
-      const begin = this.toX(attempt.began);
-      const end = this.toX(attempt.ended ?? now);
+      const begin = this.toX(attempt.from);
+      const end = this.toX(attempt.to);
       const away = Math.max(begin - event.offsetX, event.offsetX - end, 0);
       if (away < near) [best, near] = [attempt, away];
       if (begin > event.offsetX + 4) break;
@@ -301,7 +319,7 @@ class Timeline {
       return;
     }
     const { task } = attempt;
-    const ran = attempt.seconds ?? (attempt.ended ?? this.app.model.now) - attempt.began;
+    const ran = attempt.seconds ?? attempt.to - attempt.from;
     const lines = [
       `${task.name}${task.inputs ? `  ${task.inputs}` : ""}`,
       `${attempt.end ?? "running"} · ${duration(ran)} · from ${duration(attempt.began - this.app.model.first)}`,
