@@ -15,12 +15,12 @@ import gc
 import os
 import sys
 import threading
-import time
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+from fancypipe_core._base import variables
 from fancypipe_core._base.global_settings import MODULES, Setting, caller_settings, library_settings
 from fancypipe_core._base.random_state import (
     Generator,
@@ -29,6 +29,7 @@ from fancypipe_core._base.random_state import (
     watch_no_more,
     watch_seeding,
 )
+from fancypipe_core._base.variables import note
 
 __all__ = ["Ambient", "ambient"]
 
@@ -94,7 +95,8 @@ class Ambient:
         self._known: set[str] = set()  # modules whose settings these are
         self._settled = self._noted = False
         self._looked = False  # whether nothing has run since it was looked at
-        self._environ: dict[Any, Any] | None = None  # the process's own
+        self._environ: dict[Any, Any] | None = None  # the process's own variables
+        self._variables: dict[Any, Any] = {}  # how they have to be
         self._numpy1: _NumPy1 | None = None
         self._note()
         self._noted = False
@@ -104,9 +106,11 @@ class Ambient:
         self._noted = True
         self._list: Any = warnings.filters
         if self._runs:
-            self._environ = _variables()
-        variables = None if self._environ is None else dict(self._environ)
-        self._before = list(self._list), sys.getrecursionlimit(), gc.isenabled(), variables
+            self._environ = variables.variables()
+        latest = note.latest  # first, so that whoever sets one meanwhile is seen
+        if self._environ is not None:
+            self._variables = dict(self._environ)
+        self._before = list(self._list), sys.getrecursionlimit(), gc.isenabled(), latest
 
     # ---- around a call ----
 
@@ -145,7 +149,7 @@ class Ambient:
                 if moved():
                     self._renew()
             filters = warnings.filters
-            now = filters, sys.getrecursionlimit(), gc.isenabled(), self._environ
+            now = filters, sys.getrecursionlimit(), gc.isenabled(), note.latest
             if now != self._before or filters is not self._list:
                 self._put_back()
         finally:
@@ -161,7 +165,7 @@ class Ambient:
                     break
             else:
                 filters = warnings.filters
-                now = filters, sys.getrecursionlimit(), gc.isenabled(), self._environ
+                now = filters, sys.getrecursionlimit(), gc.isenabled(), note.latest
                 if filters is self._list and now == self._before:
                     return call
         self.end(call)
@@ -169,15 +173,19 @@ class Ambient:
 
     def _put_back(self) -> None:
         """Something is not as it was noted."""
-        filters, recursion, collects, variables = self._before
+        filters, recursion, collects, noted = self._before
         if warnings.filters is not self._list or warnings.filters != filters:
             self._put_back_filters()
         if sys.getrecursionlimit() != recursion:
             with suppress(RecursionError):
                 sys.setrecursionlimit(recursion)
         (gc.enable if collects else gc.disable)()
-        if variables is not None and self._environ is not None and variables != self._environ:
-            _set_variables(variables, self._has_imported)
+        latest = note.latest
+        if latest is not noted and self._environ is not None:
+            if self._environ != self._variables:
+                variables.put_back(self._variables, self._has_imported)
+            # Our own notes are seen at the next call, with those of others meanwhile.
+            self._before = (*self._before[:3], latest)
 
     def refresh(self) -> None:
         """The caller's own code runs, and draws random numbers of its own; if no call does."""
@@ -325,6 +333,7 @@ class Ambient:
         """A run begins; return the calls that are around it, and begin runs of their own."""
         with self._lock:
             self._runs += 1
+            variables.watch()
             if beside and not self._beside:
                 self._beside = True
                 self._watch()
@@ -345,6 +354,7 @@ class Ambient:
                 for give_back in self._give_back or ():
                     give_back()
                 self._give_back = self._environ = None
+                variables.watch_no_more()
                 watch_no_more()
                 self._beside = False
                 # What runs on in a thread has no say any more: the caller goes on.
@@ -384,24 +394,6 @@ class _Shared:
 
     def __exit__(self, *_: object) -> None:
         self._ambient._share_no_more(self._caller)
-
-
-def _variables() -> dict[Any, Any]:
-    return os.environ._data  # type: ignore[attr-defined, no-any-return]
-
-
-def _set_variables(before: dict[Any, Any], imported: bool) -> None:
-    """Put the environment back; what modules have added when they were imported stays."""
-    environ: Any = os.environ
-    now = dict(_variables())
-    for name in now.keys() - before.keys():
-        if not imported:
-            del environ[environ.decodekey(name)]
-    for name, value in before.items():
-        if now.get(name) != value:
-            environ[environ.decodekey(name)] = environ.decodevalue(value)
-    if hasattr(time, "tzset"):
-        time.tzset()
 
 
 ambient = Ambient()
