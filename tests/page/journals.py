@@ -105,6 +105,8 @@ class Journal:
                 **more,
             },
         ]
+        if end == "lost":  # as it is told
+            self.events.append({"kind": "retried", "at": ended, **about, **more})
         return ended
 
     def unfold(self, task: int, needs: tuple[int, ...] = (), seconds: float = 0.004) -> None:

@@ -124,6 +124,25 @@ def test_who_follows_may_leave(tmp_path: Path, writer: Writer) -> None:
     assert journal_in((tmp_path / "index.html").read_text("utf-8")).count("\n") == 20
 
 
+def test_a_run_that_was_killed_is_not_waited_for(tmp_path: Path) -> None:
+    """Its journal has no end; the process that wrote it is this test's, and dead."""
+    write = """import json, os
+from fancypipe_core._base.processes import began
+print(json.dumps({"kind": "run", "journal": 1, "pid": os.getpid(), "pid_began": began()}))"""
+    head = subprocess.run([sys.executable, "-c", write], capture_output=True, check=True).stdout
+    (tmp_path / "journal.jsonl").write_bytes(head)
+    over = subprocess.run(
+        [*FANCYPIPE, "report", str(tmp_path), "--follow"],
+        timeout=SECONDS,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert over.returncode == 0
+    assert over.stderr == "fancypipe: the run's process is gone, and its journal has no end\n"
+    assert journal_in((tmp_path / "index.html").read_text("utf-8")).encode() == head
+
+
 # ---- the observer -------------------------------------------------------------------
 
 RUN = RunInfo("0a1b2c3d4e5f", "serial", 1)

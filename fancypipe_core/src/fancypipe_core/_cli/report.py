@@ -64,8 +64,13 @@ def _follow(live: LivePage, show: bool) -> None:
     try:
         _tell(live.page, show)
         while not live.over:
+            # What it wrote before it went is still to be read.
+            gone = live.is_orphaned()
             sleep(_PAUSE)
             live.step()
+            if gone and not live.over:
+                _streams.say("fancypipe: the run's process is gone, and its journal has no end")
+                break
     finally:
         live.end()
 

@@ -12,7 +12,7 @@ import gzip
 import hashlib
 from collections.abc import Iterable, Iterator
 from functools import cache
-from importlib import resources
+from pkgutil import get_data
 
 __all__ = ["MODULES", "document", "packed", "pieces_of"]
 
@@ -93,4 +93,7 @@ def _frame() -> tuple[str, str]:
 
 
 def _read(name: str) -> str:
-    return resources.files(__package__).joinpath(name).read_text("utf-8")
+    # importlib.resources would be asked for more, and costs each run more than all else here.
+    data = get_data(__package__, name)
+    assert data is not None
+    return data.decode()

@@ -6,7 +6,7 @@ const COLUMNS = [
   { title: "done", of: (kind) => kind.counts.done },
   { title: "failed", of: (kind) => kind.counts.failed },
   { title: "running", of: (kind) => kind.counts.running },
-  { title: "retried", of: (kind) => kind.retried + kind.lost },
+  { title: "retried", of: (kind) => kind.retried },
   { title: "total", of: (kind) => kind.seconds, said: (kind) => duration(kind.seconds) },
   { title: "mean", of: (kind) => meanOf(kind.seconds, kind), said: (kind) => duration(meanOf(kind.seconds, kind)) },
   { title: "median", of: (kind) => quantile(kind, 0.5), said: (kind) => duration(quantile(kind, 0.5)) },

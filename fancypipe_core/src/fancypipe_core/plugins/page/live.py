@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from time import time
 
+from fancypipe_core._base.processes import is_alive
 from fancypipe_core.plugins.page.document import document, packed
 from fancypipe_core.plugins.page.report import JOURNAL, PAGE, write_file
 
@@ -83,6 +84,19 @@ class LivePage:
             )
             self._told = now
 
+    def is_orphaned(self) -> bool:
+        """Tell whether the process that drives the run is gone, so that nothing more will come.
+
+        False also where that cannot be told from this machine.
+
+        Raises:
+            OSError: The journal cannot be read.
+        """
+        with self._journal.open("rb") as file, suppress(ValueError, TypeError):
+            head = json.loads(file.readline())
+            return is_alive(int(head.get("pid", 0)), str(head.get("pid_began", ""))) is False
+        return False
+
     def end(self) -> None:
         """Put all into the page, and remove what it read until now.
 
@@ -91,6 +105,8 @@ class LivePage:
         """
         self.step()
         write_file(self.page, document(self._all()))
+        import shutil  # what it brings is dear, and short runs have no use for it
+
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _all(self) -> Iterator[str]:

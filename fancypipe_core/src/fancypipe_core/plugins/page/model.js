@@ -278,7 +278,8 @@ class Model {
   }
 
   addUp(kind, attempt) {
-    const seconds = attempt.seconds ?? 0;
+    const { seconds } = attempt;
+    if (seconds === undefined) return; // it did not come to its own end
     kind.runs += 1;
     kind.seconds += seconds;
     kind.waited += attempt.waited ?? 0;
