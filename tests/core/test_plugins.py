@@ -178,6 +178,16 @@ def test_a_broken_backend_is_listed_with_its_reason(site: Path, text: str, reaso
     assert discovery.find("S").name == "serial"
 
 
+@pytest.mark.parametrize("name", ["dask", "D", "Dask", "Y", "slurm", "R"])
+def test_a_backend_of_ours_that_is_not_there_is_to_be_installed(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = {"D": "dask", "Y": "ray", "R": "remote"}.get(name, name.lower())
+    monkeypatch.setattr(discovery, "_points", lambda _group: {})
+    with pytest.raises(errors.BackendNotFound, match=f"pip install fancypipe-{package}$"):
+        discovery.find(name)
+
+
 def test_a_backend_without_all_methods_is_named(site: Path) -> None:
     (site / "half.py").write_text(
         "from fancypipe_core.backend import BackendPlugin\n"

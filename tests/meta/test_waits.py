@@ -34,6 +34,10 @@ SAFE: Mapping[tuple[str, str], str] = {
         "fancypipe_core._wire.value_folder",
         "with self._using",
     ): "held while a file is read or written, as long as its file system answers",
+    (
+        "fancypipe_core.toolkit.shipping.worker_code",
+        "with self._changed",
+    ): "held while a client's files are read or unpacked, as long as their file system answers",
     ("fancypipe_core._wire.local_socket", "self._socket.accept()"): "its socket does not block",
     ("fancypipe_core._wire.passage", "self._listener.accept()"): "the same",
     ("fancypipe_core._model.context", "scope.get()"): "a context variable",

@@ -16,7 +16,7 @@ from typing import Any
 from fancypipe_core import errors
 from fancypipe_core._base import main_module
 
-__all__ = ["reference"]
+__all__ = ["forget", "reference"]
 
 
 def reference(obj: Any) -> Any:
@@ -57,6 +57,11 @@ def _walk(module: Any, qualname: str) -> Any:
 
 
 _known: dict[str, bool] = {}
+
+
+def forget() -> None:
+    """In a worker: what was found out about modules does not hold any more."""
+    _known.clear()
 
 
 def _importable(name: str) -> bool:

@@ -86,24 +86,29 @@ def look_for_runner() -> None:
         _process.names = _script.names_of_runner(sys.modules[MAIN].__dict__)
 
 
-def set_main_script(main: tuple[str, str] | None) -> None:
-    """In a worker: have the client's main module as this process's; it runs when it is needed."""
+def set_main_script(main: tuple[str, str] | None, *, anew: bool = False) -> None:
+    """In a worker: have the client's main module as this process's; it runs when it is needed.
+
+    Args:
+        main: Its kind and value, as of a `MainScript`; None for a notebook or prompt.
+        anew: Whether it runs again if it has run: it is another's, or may have changed.
+    """
     script = None if main is None else MainScript(*main)
-    if _process.is_worker and script == _process.script:
+    if _process.is_worker and script == _process.script and not anew:
         return
     _process.is_worker = True
     _process.script = script
     _process.failed = None
     there = sys.modules[MAIN]
-    if script is not None and _script.script_of(there.__dict__) == script:
+    if script is not None and not anew and _script.script_of(there.__dict__) == script:
         # Forked from the client, or multiprocessing has run it.
         _process.module = there
         return
     module = _Unrun(MAIN)
     if script is not None and script.kind == "file":
         module.__file__ = script.value
-    _process.module = module
     _install(module)
+    _process.module = module
 
 
 def in_worker() -> bool:
@@ -197,7 +202,8 @@ def _install(module: ModuleType) -> None:
     multiprocessing, whenever it is imported, gives the second name to whatever
     has the first.
     """
-    _process.replaced.append(sys.modules[MAIN])
+    if sys.modules[MAIN] is not _process.module:
+        _process.replaced.append(sys.modules[MAIN])
     sys.modules[MAIN] = sys.modules[GUARDED] = module
 
 

@@ -294,11 +294,22 @@ class _Known:
         self._tokens[key] = token
         return token
 
+    def forget(self) -> None:
+        self._by_token.clear()
+        self._tokens.clear()
+
     def recall(self, token: str) -> Any:
         return self._by_token.get(token, lambda: None)()
 
 
 _known = _Known()
+
+
+def forget() -> None:
+    """In a worker: take no class or object any more for one that has come or gone before."""
+    for known in (_made, _loaded, _token_of, _digest_of, _unfilled):
+        known.clear()
+    _known.forget()
 
 
 def _with_token(obj: Any, make: Callable[..., Any], args: tuple[Any, ...]) -> Any:

@@ -85,6 +85,9 @@ OURS = {
     ),
 }
 
+# Packages of this project that are plugins like those of others, and their short names.
+_ENGINES = {"dask": "D", "ray": "Y", "slurm": "SLURM"}
+
 _BAD_RECORD = "its settings must be a dataclass of which each field has a default"
 
 
@@ -185,9 +188,10 @@ def find(name: str) -> BackendPlugin:
     for plugin in others(*OURS):
         if name.upper() in (alias.upper() for alias in plugin.aliases):
             return plugin
+    full = next((one for one, alias in _ENGINES.items() if alias == name.upper()), full.lower())
     hint = (
         f"install it with: pip install fancypipe-{full}"
-        if full in OURS
+        if full in OURS or full in _ENGINES
         else f"installed are: {', '.join(installed())}"
     )
     raise errors.BackendNotFound(

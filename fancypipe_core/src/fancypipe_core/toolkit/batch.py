@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import select
 import socket
-import sys
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
@@ -18,12 +17,10 @@ from time import perf_counter
 from typing import Any
 
 from fancypipe_core._base.faults import fault
-from fancypipe_core._base.main_module import set_main_script
 from fancypipe_core._base.signals import ignore_ctrl_c
 from fancypipe_core._wire import messages
 from fancypipe_core._wire.channel import Frame
 from fancypipe_core._wire.passage import INPUT_GONE
-from fancypipe_core._worker.environment import apply
 from fancypipe_core._worker.runner import Runner
 from fancypipe_core.backend import (
     NOT_BEGUN,
@@ -31,11 +28,15 @@ from fancypipe_core.backend import (
     Environment,
     Event,
     Job,
+    JobId,
     JobRunner,
     Lost,
+    Note,
     Started,
 )
 from fancypipe_core.toolkit.connection import setup_of
+from fancypipe_core.toolkit.shipping import worker_code
+from fancypipe_core.toolkit.shipping.client_code import NONE, ClientCode, Wish
 from fancypipe_core.toolkit.store import Shelf, Store, Stored, read
 
 __all__ = ["LIMIT", "Answer", "Packed", "Packer", "answer", "put", "run_jobs", "run_packed", "take"]
@@ -44,14 +45,15 @@ LIMIT = 0.02  # seconds after which a batch begins no more
 _AT_ONCE = getattr(select, "PIPE_BUF", 512) // 2  # bytes that a dying process writes or does not
 _here = threading.local()  # what a thread of a worker keeps from batch to batch of a session
 
-Packed = tuple[bytes, str, str, Frame | str, float]
+Packed = tuple[bytes, str, str, Frame | str, float, bytes, list[Any]]
 """Jobs: the session's setup, the client's process, the folder for large frames, a frame, a limit.
 
-The limit is in seconds: when it is over, no more of them are begun.
+The limit is in seconds: when it is over, no more of them are begun.  At the end stands what
+`ClientCode` tells of the client's code: its digest, and parts that a worker has asked for.
 """
 
-Answer = tuple[str, Frame | str]
-"""What came of jobs: the worker's name, and a frame."""
+Answer = tuple[str, Frame | str, Wish]
+"""What came of jobs: the worker's name, a frame, and what they wait for if none has begun."""
 
 
 class Packer:
@@ -65,6 +67,8 @@ class Packer:
         limit: Seconds after which no more of the jobs that were packed together is begun.
         store: Where large results are put for who takes them; None if they go with each job.
         measures: Whether it is to be told what jobs use: `BackendOptions.measures`.
+        ships: Whether the client's code goes to workers that do not have it; of no use where
+            they are processes of this machine that were started for this session.
     """
 
     def __init__(
@@ -74,7 +78,10 @@ class Packer:
         limit: float = LIMIT,
         store: Store | None = None,
         measures: bool = False,
+        ships: bool = True,
     ) -> None:
+        self._ships = ships
+        self._code: ClientCode | None = None
         self._folder, self._limit = folder, limit
         self._shelf = Shelf(store) if store is not None else None
         self._setup = setup_of(directory, measures)
@@ -92,17 +99,23 @@ class Packer:
         if self._shelf is not None:
             parts = self._shelf.put(parts)
         frame = put((head, parts), self._folder)
-        return self._told, _this_process(), self._folder, frame, self._limit
+        if self._code is None:
+            self._code = ClientCode(self._setup, self._ships)
+        code = self._code.parts(job.id for job in jobs)
+        code = self._shelf.put(code) if self._shelf is not None else [*map(bytes, code)]
+        told = self._told, _this_process(), self._folder
+        return *told, frame, self._limit, self._code.digest, code
 
     def unpack(self, answer: Answer) -> list[Event]:
         """Return what has happened: for each job that was begun, who ran it, and its end.
 
-        Those that were not begun end in `Lost` by `NOT_BEGUN`: the others took long.
+        Those that were not begun end in `Lost` by `NOT_BEGUN`: the others took long, or the
+        worker lacks the client's code.  When these are packed again, it comes with them.
 
         Raises:
             ProtocolError: It is no answer of `run_packed`.
         """
-        worker, frame = answer
+        worker, frame, wish = answer
         head, parts = take(frame)
         if self._shelf is not None:
             parts = self._shelf.keep(parts)
@@ -113,7 +126,22 @@ class Packer:
             if isinstance(event, Done):
                 told.append(Started(event.id, worker))
             told.append(event)
-        return told
+        if self._code is None:
+            return told
+        ids = [event.id for event in told if isinstance(event, (Done, Lost))]
+        more = self._code.heard(wish, ids)
+        return told + more if not any(isinstance(one, Lost) for one in more) else more
+
+    def waiting(self, answer: Answer, events: Sequence[Event]) -> set[JobId]:
+        """Return the jobs that would run if they were sent again: the worker has lacked something.
+
+        Args:
+            answer: Of a worker.
+            events: What `unpack` has made of it.
+        """
+        if answer[2] == NONE:
+            return set()
+        return {one.id for one in events if isinstance(one, Lost) and one.why == NOT_BEGUN}
 
     def forget(self) -> None:
         """Let go of all that was put into the store."""
@@ -174,41 +202,62 @@ def run_packed(packed: Packed) -> Answer:
         What `Packer.unpack` reads.
     """
     fault("batch.begin")
-    setup, client, folder, frame, limit = packed
-    if getattr(_here, "setup", None) != setup:
-        known = messages.decode_command((setup, []))
-        assert isinstance(known, messages.Setup), "a batch without setup"
-        if client != _this_process():
-            _settle_in(known, first=not hasattr(_here, "setup"))
-        _here.runner = Runner(known.directory, live=False, measures=known.measures)
-        _here.reader = messages.FromWorker()
-        _here.setup = setup
-    notes: list[Event] = []
-    _here.runner.connect(notes.extend)
+    setup, client, folder, frame, limit, digest, sent = packed
     frame = take(frame)
     command = messages.decode_command(frame)
     assert isinstance(command, messages.Jobs), "a batch that holds no jobs"
-    parts = read(frame[1])
-    if parts is None:
-        events: list[Event] = [Lost((job.task, job.attempt), INPUT_GONE) for job in command.jobs]
+    parts, code = read(frame[1]), read(sent)
+    events: list[Event]
+    wish = NONE
+    if parts is None or code is None:
+        events = [Lost((job.task, job.attempt), INPUT_GONE) for job in command.jobs]
+    elif client == _this_process():
+        events = _run(setup, command, parts, limit)
     else:
-        events = run_jobs(_here.runner, _here.reader.jobs(command, parts), limit)
-    report = put(messages.encode_report([*notes, *events]), folder)
+        _stay_with_parent()
+        limits = [job.time_limit / 2 for job in command.jobs if job.time_limit]
+        patience = min([worker_code.PATIENCE, *limits])  # no job is stopped while it waits
+        here = worker_code.here()
+        wish = here.enter(digest, code, setup, patience)
+        if wish == NONE:
+            try:
+                events = _run(setup, command, parts, limit)
+            finally:
+                here.leave()
+        else:
+            events = [Lost((job.task, job.attempt), NOT_BEGUN) for job in command.jobs]
+    report = put(messages.encode_report(events), folder)
     fault("batch.report")
-    return _this_process(), report
+    return _this_process(), report, wish
 
 
-def _settle_in(setup: messages.Setup, first: bool) -> None:
-    """Make this process a worker of the client."""
+def _run(setup: bytes, command: messages.Jobs, parts: list[Any], limit: float) -> list[Event]:
+    """Run jobs, with what this thread has kept since the last of the same session and code."""
+    here = worker_code.here()
+    now = setup, here.times
+    if getattr(_here, "kept", None) != now:
+        known = messages.decode_command((setup, []))
+        assert isinstance(known, messages.Setup), "a batch without setup"
+        _here.runner = Runner(known.directory, live=False, measures=known.measures)
+        _here.reader = messages.FromWorker()
+        _here.kept = now
+    notes: list[Event] = []
+    _here.runner.connect(notes.extend)
+    while here.remarks:
+        notes.append(Note(None, "warning", here.remarks.pop()))
+    events = run_jobs(_here.runner, _here.reader.jobs(command, parts), limit)
+    return [*notes, *events]
+
+
+def _stay_with_parent() -> None:
+    """In a child's main thread, once: leave Ctrl-C to the client, and end with it."""
     import multiprocessing
 
-    sys.path.extend(entry for entry in setup.path if entry not in sys.path)
-    sys.argv[:] = setup.argv
-    set_main_script(setup.main)
-    if setup.adapt is not None:
-        apply(setup.adapt.variables, setup.adapt.folder)
+    if hasattr(_here, "stays") or threading.current_thread() is not threading.main_thread():
+        return
+    _here.stays = True
     parent = multiprocessing.parent_process()
-    if first and parent is not None and threading.current_thread() is threading.main_thread():
+    if parent is not None:
         # The terminal's Ctrl-C is for the client; and without it nobody needs us.
         ignore_ctrl_c()
         threading.Thread(target=_outlive, args=(parent,), daemon=True).start()

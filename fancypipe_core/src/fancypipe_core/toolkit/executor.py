@@ -53,7 +53,8 @@ class Batch:
 
     Attributes:
         jobs: The jobs; if one has a time limit that is enforced, it alone.
-        unwanted: What nobody wants any more: these among others.
+        recalled: What comes back if it has not begun: these among others.
+        unwanted: What nobody wants any more, likewise.
         until: When its limit is over, on the monotonic clock; once it was `stopped`, when it
             must have ended by that; None while it has none, or has not begun.
         stopped: Why it was stopped: `timeout` or `cancelled`; empty if it was not.
@@ -62,6 +63,7 @@ class Batch:
     def __init__(self, jobs: list[Job]) -> None:
         self.jobs = jobs
         self.ids = [job.id for job in jobs]
+        self.recalled: set[JobId] = set()
         self.unwanted: set[JobId] = set()
         self.until: float | None = None
         self.stopped = ""

@@ -130,6 +130,7 @@ class FuturesBackend(ThreadedShell):
             self._limit,
             self._store,
             self._options.measures,
+            ships=not self._folder,  # what we start ourselves is here, and no older than we are
         )
         # In a pool with several workers what is ahead waits for whoever is free first.
         least = int(workers == 1)
@@ -246,6 +247,7 @@ class FuturesBackend(ThreadedShell):
         for batch, future in list(one.batches.items()):
             if ids.isdisjoint(batch.ids):
                 continue
+            batch.recalled |= ids
             if stop:
                 batch.unwanted |= ids
             with suppress(Exception):  # whatever the pool may raise
@@ -319,12 +321,15 @@ class FuturesBackend(ThreadedShell):
         if one.batches.pop(batch, None) is None:
             return  # recalled, or lost with the pool
         told: list[Event] = []
+        waiting: set[JobId] = set()
         why = "a worker sent no answer"
         try:
             came = future.result(0)
-            if batch.jobs:
-                live = isinstance(batch.jobs[0].inputs, Live)
-                told = came if live else self._packer.unpack(came)
+            if batch.jobs and isinstance(batch.jobs[0].inputs, Live):
+                told = came
+            elif batch.jobs:
+                told = self._packer.unpack(came)
+                waiting = self._send_again(one, batch, self._packer.waiting(came, told))
         except BaseException as error:  # noqa: BLE001 - whatever the pool may raise
             # A proof that is late may die with others: then it shows nothing.
             if isinstance(error, self._breaks) or not (batch.jobs or one.is_up):
@@ -336,11 +341,20 @@ class FuturesBackend(ThreadedShell):
         if not one.is_up:
             one.is_up = True
             self._news.append(one.up())
-        over = {event.id for event in told if isinstance(event, (Done, Lost))}
+        told = [event for event in told if getattr(event, "id", None) not in waiting]
+        over = {event.id for event in told if isinstance(event, (Done, Lost))} | waiting
         self._pool.queue.travelled(batch.ids, over)
         told += [batch.lost(id, why) for id in batch.ids if id not in over]
         self._news.append(to.Ended(one.number, told))
         self._see_to(one)
+
+    def _send_again(self, one: Executor, batch: Batch, ids: set[JobId]) -> set[JobId]:
+        """Send what a worker has not begun, with what it lacks; return what was sent."""
+        jobs = [job for job in batch.jobs if job.id in ids - batch.recalled]
+        if not jobs or batch.stopped or self._ending.is_set():
+            return set()
+        self._submit(one, jobs, run_packed, self._packer.pack(jobs))
+        return {job.id for job in jobs}
 
     def _lose(self, one: Executor, error: str = "") -> None:
         """End a pool, and with it all that is in it; `error`: what it is broken by."""

@@ -171,19 +171,27 @@ class Place(msgspec.Struct, frozen=True):
         own = [entry for entry in ours if entry not in before and entry not in after]
         return [entry for entry in dict.fromkeys([*before, *own, *after]) if container(entry)]
 
-    def enter(self, code: Code, argv: Sequence[str], main: tuple[str, str] | None) -> None:
+    def enter(
+        self,
+        code: Code,
+        argv: Sequence[str],
+        main: tuple[str, str] | None,
+        *,
+        anew: bool = False,
+    ) -> None:
         """Make this process a worker for the client's code.
 
         Args:
             code: What the client told of it.
             argv: The client's `sys.argv`.
             main: Its main module, as for `Bundle`.
+            anew: Whether that of another client, or of another time, was here before.
         """
         sys.path[:] = self.search(code, sys.path)
         sys.argv[:] = [*map(self.of, argv[:1]), *argv[1:]]
         if main is not None and main[0] == "file":
             main = ("file", self.of(main[1]))
-        set_main_script(main)
+        set_main_script(main, anew=anew)
 
 
 def unpack(archive: bytes, folder: str) -> Place:
