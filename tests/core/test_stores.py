@@ -19,6 +19,7 @@ from fancypipe_core import Session, task
 from fancypipe_core._plugins import discovery
 from fancypipe_core.backend import BackendPlugin
 from fancypipe_core.toolkit import FuturesBackend, Store, named_store, needed, run_with
+from fancypipe_core.toolkit.store import Shelf, kept
 from tests.core.pools import wait_until
 
 SIZE = 300_000  # numbers, of eight bytes
@@ -196,3 +197,12 @@ def test_what_a_full_store_does_not_take_goes_with_the_job(
     shop.is_full = True
     assert opened().run(wanted()) == EXPECTED
     assert (shop.puts, shop.gets) == (0, 0)
+
+
+def test_code_is_brought_as_values_are() -> None:
+    shelf = Shelf(Bringing().store())
+    code = shelf.put([b"names of files", kept(bytes(2**20))])
+    assert code[0] == b"names of files"
+    frame: tuple[bytes, list[Any]] = (b"", [])
+    argument = (b"", "", "", frame, 0.0, b"digest", code)
+    assert [*asyncio.run(needed(argument))] == [code[1].handle]

@@ -65,9 +65,10 @@ hide({folder!r})
 
 
 def write(folder: Path, here: int, helper: int, nap: float = 0.0) -> Path:
-    """Write a client's script and a module; return the script."""
+    """Write a client's script and modules, of which one is large; return the script."""
     folder.mkdir(exist_ok=True)
-    (folder / "helper.py").write_text(f"VALUE = {helper}\n", encoding="utf-8")
+    (folder / "helper.py").write_text(f"import large\nVALUE = {helper}\n", encoding="utf-8")
+    (folder / "large.py").write_text(f"TEXT = '{os.urandom(2**21).hex()}'\n", encoding="utf-8")
     script = folder / "run.py"
     script.write_text(RUN.format(here=here, nap=nap), encoding="utf-8")
     return script

@@ -15,7 +15,7 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 from uuid import uuid4
 
-__all__ = ["Kept", "Shelf", "Store", "Stored", "named_store", "needed", "read", "run_with"]
+__all__ = ["Kept", "Shelf", "Store", "Stored", "kept", "named_store", "needed", "read", "run_with"]
 
 _LEAST = 1024 * 1024  # bytes; less goes with the job
 _here = threading.local()  # what the engine has brought for the call that a thread is in
@@ -43,6 +43,11 @@ class Stored(NamedTuple):
 
 class Kept(bytearray):
     """Large bytes that came from a worker, and of which it is seen when nobody has them."""
+
+
+def kept(data: Any) -> Any:
+    """Return bytes that the client has; those that are large enough can be put into a store."""
+    return Kept(data) if len(data) >= _LEAST else data
 
 
 class Shelf:
@@ -76,7 +81,7 @@ class Shelf:
 
     def keep(self, parts: Sequence[Any]) -> list[Any]:
         """Return parts of a frame that came, with those that are large enough to be put."""
-        return [Kept(one) if len(one) >= _LEAST else one for one in parts]
+        return [kept(one) for one in parts]
 
     def forget(self) -> None:
         """Let go of all that was put: what is needed again is put anew."""
@@ -129,7 +134,7 @@ async def needed(argument: Any) -> dict[str, Any]:
         argument: Of the call.
     """
     frame = argument[3] if argument else ""
-    parts = [] if isinstance(frame, str) else frame[1]
+    parts = [] if isinstance(frame, str) else [*frame[1], *argument[6]]  # of values, and of code
     names = [part.handle for part in parts if type(part) is Stored]
     values = await gather(*(wrap_future(name.value) for name in names), return_exceptions=True)
     pairs = zip(names, values, strict=True)

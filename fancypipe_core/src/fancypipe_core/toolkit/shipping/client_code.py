@@ -16,7 +16,7 @@ from fancypipe_core._wire import messages
 from fancypipe_core.backend import Certificate, Event, JobId, Lost, Note
 from fancypipe_core.toolkit.shipping.bundle import Bundle, Code, this_platform
 from fancypipe_core.toolkit.shipping.roots import roots
-from fancypipe_core.toolkit.store import Kept
+from fancypipe_core.toolkit.store import kept
 
 __all__ = ["ALL", "BUSY", "FILES", "NONE", "ClientCode", "Wish"]
 
@@ -51,7 +51,7 @@ class ClientCode:
         self._files = pack(code)
         about = pack((setup.main, setup.argv))
         self.digest = blake2b(about + self._files, digest_size=16).digest()
-        self._archive: Kept | None = None
+        self._archive: Any = None
         self._levels: dict[JobId, int] = {}  # what jobs are sent with
         self._said: set[str] = set()
 
@@ -59,7 +59,7 @@ class ClientCode:
         """Return what goes with these jobs besides the digest: nothing, the names, or all."""
         level = max((self._levels.get(id, 0) for id in ids), default=0) if self._levels else 0
         if level == 2 and self._archive is None and self._bundle is not None:
-            self._archive = Kept(self._bundle.archive(this_platform()))
+            self._archive = kept(self._bundle.archive(this_platform()))
         return [self._files, self._archive][:level]
 
     def heard(self, wish: Wish, ids: Sequence[JobId]) -> list[Event]:
