@@ -34,6 +34,7 @@ _CHAPTERS = {
         "howto/draw-a-pipeline",
         "howto/debugging",
         "howto/when-it-does-not-run",
+        "howto/journal",
         "howto/page-of-a-run",
         "howto/stopping-a-run",
         "howto/tab-completion",

@@ -131,7 +131,14 @@ class RunInfo:
     tempdir: str | None = None
 
 
-class TaskEvent(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+class TaskEvent(
+    msgspec.Struct,
+    frozen=True,
+    gc=False,
+    # As JSON, its times are called what they are to who reads them later.
+    omit_defaults=True,
+    rename={"at": "monotonic", "clock": "at"},
+):
     """Something happened to a task.
 
     Attributes:

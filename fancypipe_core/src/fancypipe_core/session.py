@@ -122,7 +122,9 @@ class Session:
         self._presets = configured.parameters
         live = plugin.shares_memory
         self._tables = (configured.core, *configured.tables)
-        measures = configured.observers is not None and configured.observers.want_usage
+        watching = configured.observers
+        # The journal wants it; it is made later, when the first worker is coming up.
+        measures = self.settings.journal or (watching is not None and watching.want_usage)
         options = BackendOptions(
             self.settings.workers,
             self.directory,
@@ -198,13 +200,20 @@ class Session:
         self._open = False
 
     def _watch(self, observers: Observers | None) -> Observers | None:
-        if not self.settings.progress:
+        settings = self.settings
+        if not (settings.progress or settings.journal):
             return observers
         from fancypipe_core._plugins.observers import Observers
-        from fancypipe_core.plugins.console import Console
 
         observers = observers or Observers(())
-        observers.add(Console())
+        if settings.journal:
+            from fancypipe_core.plugins.journal import Journal
+
+            observers.add(Journal())
+        if settings.progress:
+            from fancypipe_core.plugins.console import Console
+
+            observers.add(Console())
         return observers
 
     def _start(self) -> None:

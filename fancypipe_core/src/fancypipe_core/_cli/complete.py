@@ -233,6 +233,7 @@ def _brought(target: str, before: Sequence[str], at: int) -> tuple[list[_Choice]
 
 def _words_of(command: str) -> _Values:
     words = {"completion": _of(("bash", "fish", "zsh")), "report": _all_files}
+    words |= dict.fromkeys(("runs", "clean"), _all_files)
     return words.get(command, _nothing)
 
 

@@ -31,6 +31,7 @@ from fancypipe_core._cli.helping import (
 from fancypipe_core._cli.options import Option
 from fancypipe_core._cli.pipeline import Pipeline
 from fancypipe_core._cli.report import FOLLOW, OPEN, report
+from fancypipe_core._cli.runs import RUNS, RUNS_ROWS, Clean, runs
 
 if TYPE_CHECKING:
     from fancypipe_core._model.definition import Definition
@@ -160,6 +161,15 @@ def _group() -> _Group:
             ],
             words="RUN",
         ),
+        Builtin(
+            "runs",
+            "List the runs that have left a journal, and how each ended.",
+            lambda _asked, own, words: runs(words, as_json="json" in own),
+            own=RUNS,
+            rows=RUNS_ROWS,
+            words="[FOLDER]",
+        ),
+        Clean(),
         Doctor(),
         Graph(),
     ):

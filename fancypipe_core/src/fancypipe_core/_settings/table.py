@@ -148,6 +148,13 @@ class Settings:
         off_help="Show nothing but the result and errors.",
         default_text="true on the command line, false for run()",
     )
+    journal: bool = setting(
+        False,
+        help="Write down what happens: journal.jsonl in a folder of the run's, below -tempdir or "
+        ".fancypipe/runs.",
+        off_help="Write no journal.",
+        default_text="true on the command line, false for run()",
+    )
     no_plugins: bool = setting(
         False, help="Do without the installed observers (entry points fancypipe.plugins)."
     )
