@@ -115,6 +115,11 @@ BUGS = {
     "a follower is told of before what it needs": Bug(
         11, "            ended.append(done)\n", "            ended.appendleft(done)\n"
     ),
+    "a job that brings its devices is handed others": Bug(
+        12,
+        "        self._jobs.extend(jobs)\n",
+        "        self._jobs.extend([job.with_devices(()) for job in jobs])\n",
+    ),
 }
 
 

@@ -14,7 +14,7 @@ from itertools import count
 
 from fancypipe_core.backend import Call, Job, JobId, Live, Needs
 from fancypipe_core.toolkit import this_machine
-from fancypipe_core.toolkit.account import Account
+from fancypipe_core.toolkit.account import Account, wanted
 from fancypipe_threads._limits import Worker
 
 __all__ = ["SEAT", "Gathering"]
@@ -37,7 +37,7 @@ class Gathering:
     def __init__(self, threads: int, call: Callable[[int], None]) -> None:
         self._threads = threads
         self._call = call
-        self._made: Account | None = None
+        self._made: Account[JobId] | None = None
         self._waiting: dict[Needs, dict[JobId, tuple[int, Job]]] = {}  # and when it came
         self.waiting = 0
         self._numbers = count()
@@ -58,7 +58,7 @@ class Gathering:
             return self._account.there.lacks(needs)
 
     @property
-    def _account(self) -> Account:
+    def _account(self) -> Account[JobId]:
         if self._made is None:
             self._made = Account(this_machine(self._threads))
         return self._made
@@ -74,8 +74,7 @@ class Gathering:
             if self._stopped:
                 return None
             if job is not SEAT:
-                assert job.needs is not None
-                group = self._waiting.setdefault(self._account.within(job.needs), {})
+                group = self._waiting.setdefault(self._account.within(wanted(job)), {})
                 group[job.id] = next(self._numbers), job
                 self.waiting += 1
                 self._choose(here=1)
@@ -109,7 +108,8 @@ class Gathering:
         for _, job, needs in sorted(self._heads()):
             if account.has(needs):
                 self._forget(job.id)
-                self._next = job.with_devices(account.promise(job.id, needs))
+                names = account.promise(job.id, needs)
+                self._next = job.with_devices(names) if names else job
                 self._call(self._wanted - here)
                 return
             if account.kept is None:  # it gets what becomes free, although others would fit

@@ -228,7 +228,8 @@ def _first_devices(job: Job) -> Job:
     from fancypipe_core._base.equipment import devices
 
     assert job.needs is not None
-    return job.with_devices(devices()[: job.needs.gpu]) if job.needs.gpu else job
+    has_all = job.devices or not job.needs.gpu
+    return job if has_all else job.with_devices(devices()[: job.needs.gpu])
 
 
 plugin = BackendPlugin(

@@ -34,6 +34,8 @@ The rules; the conformance tests have the same numbers:
     before its own, and finds the values in its inputs.  If one of them ends in any
     other way, or ran elsewhere, or is not known, or there is no room for it, then it
     ends in `Lost` by `NOT_BEGUN`.  The engine may submit the same id again.
+12. A job that comes with `Job.devices` has been given them, and keeps these: who hands
+    out devices hands it no others, and does not count them.
 
 What a backend may have besides: `Driven`, `Selectable`, `Patient`, `Scaling`, `Equipped`,
 `Watched`, `Forked`, `Adapting`, `Following`, `Handing`.

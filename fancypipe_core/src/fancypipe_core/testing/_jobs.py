@@ -118,6 +118,11 @@ def same(x: Any) -> Any:
 
 
 @task
+def has_devices() -> tuple[str, ...]:
+    return current().devices
+
+
+@task
 def digest(x: Any) -> tuple[int, str]:
     """Return length and hash of what is bytes-like."""
     return len(x), hashlib.sha256(x).hexdigest()

@@ -6,11 +6,21 @@ affair of who knows what runs there besides.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Hashable
+from typing import Generic, NamedTuple, TypeVar
 
-from fancypipe_core.backend import Equipment, JobId, Needs
+from fancypipe_core.backend import Equipment, Job, Needs
 
-__all__ = ["Account", "Promise"]
+__all__ = ["Account", "Promise", "wanted"]
+
+Key = TypeVar("Key", bound=Hashable)
+_ONE = Needs()
+
+
+def wanted(job: Job) -> Needs:
+    """Return what a job is to be given by who runs it: not the devices that it has already."""
+    needs = job.needs or _ONE
+    return needs._replace(gpu=0) if job.devices else needs
 
 
 class Promise(NamedTuple):
@@ -20,7 +30,7 @@ class Promise(NamedTuple):
     devices: tuple[str, ...]
 
 
-class Account:
+class Account(Generic[Key]):
     """One machine's.
 
     Args:
@@ -28,13 +38,13 @@ class Account:
 
     Attributes:
         there: The same.
-        promises: What jobs have, by job.
+        promises: What jobs have, by job, or whatever tells those apart that have something.
         kept: What becomes free for a job that does not fit; nobody else gets that.
     """
 
     def __init__(self, there: Equipment) -> None:
         self.there = there
-        self.promises: dict[JobId, Promise] = {}
+        self.promises: dict[Key, Promise] = {}
         self.kept: Needs | None = None
 
     @property
@@ -57,7 +67,7 @@ class Account:
         enough = not (needs.memory and self.there.memory) or memory <= self.there.memory
         return enough and (not needs.gpu or devices <= len(self.there.devices))
 
-    def promise(self, id: JobId, needs: Needs) -> tuple[str, ...]:
+    def promise(self, id: Key, needs: Needs) -> tuple[str, ...]:
         """Promise a job what it needs; return the names of its devices."""
         used = {name for promise in self.promises.values() for name in promise.devices}
         free = [name for name in self.there.devices if name not in used]
@@ -65,7 +75,7 @@ class Account:
         self.promises[id] = Promise(needs, names)
         return names
 
-    def end(self, id: JobId) -> None:
+    def end(self, id: Key) -> None:
         """A job needs it no longer."""
         self.promises.pop(id, None)
 

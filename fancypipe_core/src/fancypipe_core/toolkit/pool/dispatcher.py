@@ -28,7 +28,6 @@ from fancypipe_core.toolkit.times import MOST
 __all__ = ["Dispatcher"]
 
 _GRAIN = 1e-6  # seconds; finer than that sums of times are not exact
-_ONE = Needs()
 
 
 class Dispatcher:
@@ -156,8 +155,7 @@ class Dispatcher:
         dealt: list[Job] = []
         too_large: set[Needs] = set()
         for job in self._queue.needy:
-            assert job.needs is not None
-            needs = self.promises.within(job.needs)
+            needs = self.promises.within(job)
             if not self._queue.has_turn(job):
                 break
             if needs in too_large:
@@ -206,10 +204,10 @@ class Dispatcher:
         known: dict[Needs, bool] = {}  # there are few kinds, and many jobs
         self.unmet = None
         for job in self._queue.needy:
-            assert job.needs is not None
-            if job.needs not in known:
-                known[job.needs] = promises.is_there(job.needs)
-            if not known[job.needs]:
+            needs = promises.within(job)
+            if needs not in known:
+                known[needs] = promises.is_there(needs)
+            if not known[needs]:
                 self.unmet = job
                 break
         if self.unmet is None:
@@ -317,7 +315,7 @@ class Dispatcher:
             return
         free = [worker for worker in workers if not worker.jobs and not worker.asked]
         job = self._queue.alone[0]
-        needs = self.promises.within(job.needs or _ONE)
+        needs = self.promises.within(job)
         if self.promises.limit(job) and not self.promises.fits(needs, None):
             self.promises.keep(needs, None)
             return

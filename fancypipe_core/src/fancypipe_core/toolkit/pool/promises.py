@@ -8,7 +8,7 @@ small jobs, of which there is always one that fits, would keep it waiting for ev
 from __future__ import annotations
 
 from fancypipe_core.backend import Equipment, Job, JobId, Needs
-from fancypipe_core.toolkit.account import Account
+from fancypipe_core.toolkit.account import Account, wanted
 from fancypipe_core.toolkit.pool.roster import Roster
 from fancypipe_core.toolkit.pool.states import UP
 from fancypipe_core.toolkit.pool.workers import Worker
@@ -33,9 +33,9 @@ class Promises:
         self._roster = roster
         self._shared = bool(roster.rules.workers)
         self._is_ours = roster.rules.equipment is not None
-        self._accounts: dict[int | None, Account] = {}  # by worker; at None what all share
+        self._accounts: dict[int | None, Account[JobId]] = {}  # by worker; at None what all share
         self._at: dict[JobId, int] = {}  # the worker that has the job
-        self._keeps: Account | None = None
+        self._keeps: Account[JobId] | None = None
         self._kept_at: Worker | None = None  # for those that have their own
         self.is_idle = True
 
@@ -45,11 +45,12 @@ class Promises:
             return ""
         return self._account(None).there.lacks(needs)
 
-    def within(self, needs: Needs) -> Needs:
-        """Return needs as far as they can be met here at all.
+    def within(self, job: Job) -> Needs:
+        """Return what a job is to be given, as far as it is here at all.
 
-        Who knows before that they cannot does not submit them; others would wait for ever.
+        Who knows before that it is not does not submit it; others would wait for ever.
         """
+        needs = wanted(job)
         if not (self._shared and self._is_ours):
             return needs
         return self._account(None).within(needs)
@@ -76,7 +77,7 @@ class Promises:
             self._roster.changed(self._kept_at)
             self._kept_at = None
 
-    def _account(self, worker: Worker | None) -> Account:
+    def _account(self, worker: Worker | None) -> Account[JobId]:
         """Return that of a worker's machine."""
         if self._shared:
             if None not in self._accounts:
@@ -148,7 +149,7 @@ class Promises:
         if job.needs is None or not self._is_ours:
             return job
         account = self._account(worker)
-        names = account.promise(job.id, self.within(job.needs))
+        names = account.promise(job.id, self.within(job))
         self._at[job.id] = worker.id
         self.is_idle = False
         worker.extra = account.cpus - len(account.promises)
