@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from benchmarks import lone_task
 from fancypipe_core import Session
-from fancypipe_procs._orphans import boot_clock
+from fancypipe_core.toolkit import boot_clock
 
 # What stands between these and the figures of decision 0022 is for other versions of Python.
 # Two files came with parts that got a module of their own: the listener, and the folder.
@@ -26,4 +26,4 @@ def test_the_count_sees_calls() -> None:
         return 1
 
     assert lone_task.counted(lambda: [called() for _ in range(20)], 20).calls >= 1
-    assert lone_task.counted(boot_clock, 1).files == {"fancypipe_procs/_orphans.py": 1}
+    assert lone_task.counted(boot_clock, 1).files == {"fancypipe_core/_base/strays.py": 1}

@@ -25,14 +25,14 @@ from fancypipe_core.backend import (
     Sink,
 )
 from fancypipe_core.errors import BackendStartError, ConnectionLost, ProtocolError
-from fancypipe_core.toolkit import this_machine
+from fancypipe_core.toolkit import boot_clock, kill_strays, this_machine
 from fancypipe_core.toolkit.driven import DrivenShell
 from fancypipe_core.toolkit.pool import Rules
 from fancypipe_core.toolkit.pool import states as to
 from fancypipe_procs._limits import ProcsSettings
-from fancypipe_procs._orphans import boot_clock, kill_strays
 from fancypipe_procs._output import Output
 from fancypipe_procs._process import SPOILT, Process
+from fancypipe_procs._spawn import VARIABLE
 
 __all__ = ["ProcsBackend"]
 
@@ -297,7 +297,7 @@ class ProcsBackend(DrivenShell):
             process.take_reports(events)
         self._read_to_the_end(process)
         process.kill()  # what is left of its group
-        kill_strays(process.mark, process.since_boot)
+        kill_strays(VARIABLE, process.mark, process.since_boot)
         last, begun = process.last, process.has_begun
         why = process.bury()
         del self._processes[process.number]
@@ -345,7 +345,7 @@ class ProcsBackend(DrivenShell):
                 self._wait(process, calm)
             process.kill("exit")
         last = monotonic() + _LAST_WAIT
-        kill_strays(self._mark, self._since_boot)
+        kill_strays(VARIABLE, self._mark, self._since_boot)
         left = []
         for process in processes:
             self._wait(process, last)

@@ -17,6 +17,7 @@ from fancypipe_core.toolkit import (
     Connection,
     Passage,
     SocketChannel,
+    boot_clock,
     interpreter,
     setup_of,
     usable_cores,
@@ -25,7 +26,6 @@ from fancypipe_core.toolkit.death import cause_of_death, memory_kills
 from fancypipe_core.toolkit.pool import states
 from fancypipe_procs import _spawn
 from fancypipe_procs._cell import BUSY, CELL, CELL_SIZE, CHANNEL_LOST, RECALLS, RECALLS_AT
-from fancypipe_procs._orphans import boot_clock
 from fancypipe_procs._output import Output
 
 __all__ = ["SPOILT", "Process"]

@@ -6,12 +6,14 @@ import os
 from collections.abc import Mapping
 
 from fancypipe_core.toolkit import THREAD_VARIABLES
-from fancypipe_procs._orphans import VARIABLE
 
-__all__ = ["OURS", "environment", "sentinel", "shared_memory"]
+__all__ = ["OURS", "VARIABLE", "environment", "sentinel", "shared_memory"]
 
 OURS = "FANCYPIPE_THREADS_OF"
 """In a worker's environment: the variables for numerical libraries that we have set."""
+
+VARIABLE = "FANCYPIPE_WORKER"
+"""The mark of a worker and its descendants: that of the pool, a dot, and the worker's number."""
 
 
 def shared_memory(size: int) -> int:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from fancypipe_core._base.option_names import several
     from fancypipe_core._base.shared_memory import memory_descriptors
     from fancypipe_core._base.signals import ignore_ctrl_c
+    from fancypipe_core._base.strays import boot_clock, kill_strays
     from fancypipe_core._base.traces import Traces
     from fancypipe_core._engine.orphans import owned_prefix, sweep_orphans
     from fancypipe_core._wire.channel import SocketChannel
@@ -69,6 +70,7 @@ _HOMES = {
     "Store": "toolkit.store",
     "Traces": "_base.traces",
     "amounts": "_base.amounts",
+    "boot_clock": "_base.strays",
     "bytes_of": "_base.needs",
     "connect_locally": "_wire.local_socket",
     "connect_passage": "_wire.passage",
@@ -77,6 +79,7 @@ _HOMES = {
     "function_named": "toolkit.engine",
     "ignore_ctrl_c": "_base.signals",
     "interpreter": "_base.interpreter",
+    "kill_strays": "_base.strays",
     "local_backend": "_worker.local",
     "main_script": "_base.main_module",
     "memory_descriptors": "_base.shared_memory",
@@ -125,6 +128,7 @@ __all__ = [
     "Store",
     "Traces",
     "amounts",
+    "boot_clock",
     "bytes_of",
     "connect_locally",
     "connect_passage",
@@ -133,6 +137,7 @@ __all__ = [
     "function_named",
     "ignore_ctrl_c",
     "interpreter",
+    "kill_strays",
     "local_backend",
     "main_script",
     "memory_descriptors",

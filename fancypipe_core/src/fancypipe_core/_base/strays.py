@@ -1,7 +1,7 @@
-"""Processes that a worker's tasks have left in groups and sessions of their own.
+"""Processes that tasks have left in groups and sessions of their own.
 
-The kill of a worker's process group does not reach them.  They are known by a
-variable of their environment, which they have inherited from the worker.
+The kill of a process group does not reach them.  They are known by a variable of their
+environment, which they have inherited: its value is a *mark*, or begins with one and a dot.
 """
 
 from __future__ import annotations
@@ -12,29 +12,31 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 
-__all__ = ["VARIABLE", "boot_clock", "kill_strays"]
-
-VARIABLE = "FANCYPIPE_WORKER"
-"""The environment variable; its value is the mark of the pool, a dot, and the worker's number."""
+__all__ = ["boot_clock", "kill_strays"]
 
 _MOST_ROUNDS = 20  # a process that is killed may have started another just before
 
 
-def kill_strays(mark: str, since: float) -> None:
+def kill_strays(variable: str, mark: str, since: float) -> bool:
     """Kill the processes whose mark begins so.  Linux only; elsewhere it does nothing.
 
     Args:
-        mark: Of one worker or of a whole pool.
+        variable: The name of the environment variable.
+        mark: What its value is, or begins with.
         since: None of them is older than this; seconds since boot.
+
+    Returns:
+        Whether none is left, as far as it can be seen.
     """
-    needle = f"{VARIABLE}={mark}".encode()
+    needle = f"{variable}={mark}".encode()
     for _ in range(_MOST_ROUNDS):
         found = list(_marked(needle, since))
         for pid in found:
             with suppress(OSError):
                 os.kill(pid, signal.SIGKILL)
         if not found:
-            return
+            return True
+    return False
 
 
 def boot_clock() -> float:
