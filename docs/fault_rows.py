@@ -491,6 +491,13 @@ FOUND_LATER = [
         "itself. A result that is gone before the client has read it is made again. The client "
         "removes what others have left, and the next what a killed client has left.",
     ),
+    Row(
+        96,
+        "A client or its host process is killed while its tasks have devices of a worker that "
+        "other clients wait for",
+        "The worker kills what the tasks have started, and lends the devices to the next when that "
+        "is dead. No two tasks have a device at the same time.",
+    ),
 ]
 
 SECTIONS = {

@@ -53,12 +53,17 @@ PURE: Mapping[str, Sequence[str]] = {
         "toolkit.clock",
         "toolkit.times",
     ],
-    "fancypipe_remote": ["_protocol.stream", "_protocol.pace", "_protocol.fair_share"],
+    "fancypipe_remote": [
+        "_protocol.stream",
+        "_protocol.pace",
+        "_protocol.fair_share",
+        "_protocol.lender",
+    ],
 }
 HARMLESS = {
     *("__future__", "bisect", "builtins", "collections", "dataclasses", "enum", "functools"),
     *("hashlib", "heapq", "itertools", "math", "msgspec", "operator", "types", "typing"),
-    *("fancypipe_core.backend", "fancypipe_core.errors"),
+    *("fancypipe_core.backend", "fancypipe_core.errors", "fancypipe_core.toolkit.account"),
 }
 
 LINT_IMPORTS = (

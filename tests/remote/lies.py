@@ -30,6 +30,7 @@ from fancypipe_remote._transport import Dialer
 from fancypipe_remote._transport._dialer import _dealer
 from fancypipe_remote._transport.loop import Loop
 from fancypipe_remote._worker.host_socket import HostSocket
+from fancypipe_remote._worker.lifeline import of_host
 
 __all__ = [
     "ADDRESS", "FUZZ", "LIES", "NASTY", "Liar", "LyingWorker", "a_lie", "for_a_while", "hello",
@@ -209,7 +210,8 @@ class LyingWorker:
     def _be_host(self, lifeline: socket.socket, key: Key) -> None:
         ticket = token_bytes(16)
         side = HostSide(self._hello("host", 0, ticket), *key, monotonic())
-        line = HostSocket(Dialer(self._address, self._keys), side, lifeline)
+        dialer = Dialer(self._address, self._keys)
+        line = HostSocket(dialer, side, of_host(lifeline), lambda _: None)
         channel = SocketChannel(cast(socket.socket, line), blocking=True)
         self._up.put((key, messages.address_of("host", ticket)))
         self._loop.waker.wake()

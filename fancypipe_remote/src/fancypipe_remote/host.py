@@ -50,9 +50,9 @@ from fancypipe_remote._protocol.endpoint import HostSide
 from fancypipe_remote._protocol.greeting import Answer, Folder, Greeting
 from fancypipe_remote._transport import Dialer
 from fancypipe_remote._transport.direct import connect_directly
-from fancypipe_remote._worker import lifeline as _lifeline
+from fancypipe_remote._worker.borrower import Borrower
 from fancypipe_remote._worker.host_socket import HostSocket
-from fancypipe_remote._worker.lifeline import Assignment
+from fancypipe_remote._worker.lifeline import Assignment, FromWorker, Lifeline, of_host
 
 __all__ = ["main"]
 
@@ -72,17 +72,19 @@ def main(argv: list[str]) -> None:
     _die_with(int(parent))
     faulthandler.enable(all_threads=False)
     ignore_ctrl_c()
-    lifeline = socket.socket(fileno=int(descriptor))
+    lifeline = of_host(socket.socket(fileno=int(descriptor)))
     try:
-        assignment = _lifeline.receive(lifeline)
+        assignment = lifeline.first()
     except ChannelError:
         return  # the worker is gone
-    link = _dial(assignment, lifeline)
+    assert isinstance(assignment, Assignment), assignment
+    borrower = Borrower(lifeline)
+    link = _dial(assignment, lifeline, borrower)
     channel = Keeping(cast(socket.socket, link), blocking=True)
     sweep_orphans(assignment.base)  # of host processes that were killed
     own = tempfile.mkdtemp(prefix=owned_prefix("host"), dir=assignment.base)
     try:
-        _serve(channel, link, assignment, own)
+        _serve(channel, link, assignment, own, borrower)
     except ProtocolError as error:
         sys.exit(f"host process {os.getpid()}: its client broke the protocol: {error}")
     except VersionMismatch as error:
@@ -94,13 +96,13 @@ def main(argv: list[str]) -> None:
         channel.close()
 
 
-def _dial(assignment: Assignment, lifeline: socket.socket) -> HostSocket:
+def _dial(assignment: Assignment, lifeline: Lifeline[FromWorker], borrower: Borrower) -> HostSocket:
     """Return the connection to the client, over a link that is about to be made."""
     keys = PeerKeys(Secret(assignment.key, "the worker"), WORKER)
     dialer = Dialer(Address(assignment.host, assignment.port), keys)
     hello = replace(assignment.hello, protocol=messages.PROTOCOL, pid=os.getpid())
     side = HostSide(hello, assignment.client, assignment.connection, monotonic())
-    return HostSocket(dialer, side, lifeline)
+    return HostSocket(dialer, side, lifeline, borrower.hear)
 
 
 def _die_with(parent: int) -> None:
@@ -114,7 +116,9 @@ def _die_with(parent: int) -> None:
         os._exit(0)
 
 
-def _serve(channel: SocketChannel, link: HostSocket, assignment: Assignment, own: str) -> None:
+def _serve(
+    channel: SocketChannel, link: HostSocket, assignment: Assignment, own: str, gate: Borrower
+) -> None:
     greeting = _greeting.decode(channel.receive()[0], Greeting)
     channel.passage = connect_passage(greeting.passage)
     link.join(connect_directly(greeting.direct, greeting.token, assignment.client))
@@ -152,7 +156,8 @@ def _serve(channel: SocketChannel, link: HostSocket, assignment: Assignment, own
         raise ProtocolError(f"after the greeting came {type(setup).__name__}")
     place.enter(greeting.code, setup.argv, setup.main)
     os.chdir(greeting.cwd if os.path.isdir(greeting.cwd) else own)
-    Server(channel, waits=False, wait=link.turn).serve(make(setup.measures))
+    server = Server(channel, waits=False, wait=link.turn, gate=gate)
+    server.serve(make(setup.measures))
 
 
 def _sign(greeting: Greeting) -> ValueFolder | None:

@@ -17,19 +17,20 @@ __all__ = ["boot_clock", "kill_strays"]
 _MOST_ROUNDS = 20  # a process that is killed may have started another just before
 
 
-def kill_strays(variable: str, mark: str, since: float) -> bool:
+def kill_strays(variable: str, mark: str, since: float, rounds: int = _MOST_ROUNDS) -> bool:
     """Kill the processes whose mark begins so.  Linux only; elsewhere it does nothing.
 
     Args:
         variable: The name of the environment variable.
         mark: What its value is, or begins with.
         since: None of them is older than this; seconds since boot.
+        rounds: How often to look at most; each time, those that are found are killed.
 
     Returns:
         Whether none is left, as far as it can be seen.
     """
     needle = f"{variable}={mark}".encode()
-    for _ in range(_MOST_ROUNDS):
+    for _ in range(rounds):
         found = list(_marked(needle, since))
         for pid in found:
             with suppress(OSError):

@@ -23,7 +23,7 @@ from collections.abc import Callable, Container, Sequence
 from functools import partial
 from queue import SimpleQueue
 from time import monotonic
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 from fancypipe_core import errors
 from fancypipe_core._base import shared_memory
@@ -39,16 +39,47 @@ from fancypipe_core.backend import (
     Driven,
     Event,
     Following,
+    Job,
+    JobId,
     Lost,
     Selectable,
+    Sink,
 )
 
-__all__ = ["Server"]
+__all__ = ["Gate", "Server"]
 
 _LAST_WORDS = 5.0  # seconds that a client has to take the last reports
 _LOOK = 60.0  # seconds to wait at most, if there is nothing to do
 _LINGER = 0.02  # seconds for which an idle worker keeps a large value mapped
 _DEAF = 70  # the exit code of a worker that cannot take commands any more
+
+
+class Gate(Protocol):
+    """Stands between a server and its backend, and says when jobs begin.
+
+    Its methods are called in the serving thread.
+    """
+
+    def open(self, backend: Backend, ask: Callable[[Callable[[], None]], None], sink: Sink) -> Sink:
+        """Begin: the backend is about to be started.
+
+        Args:
+            backend: Where jobs are to begin.
+            ask: Has something done in the serving thread; called in any thread.
+            sink: Takes events for the client.
+
+        Returns:
+            The sink for the backend.
+        """
+
+    def submit(self, jobs: Sequence[Job]) -> None:
+        """Jobs have come."""
+
+    def cancel(self, ids: Sequence[JobId]) -> None:
+        """As of a backend."""
+
+    def recall(self, ids: Sequence[JobId]) -> None:
+        """As of a backend."""
 
 
 class Server:
@@ -67,6 +98,7 @@ class Server:
             channel or one of these descriptors is readable, and returns those that are.  With
             it no thread listens, as long as the backend is served, unless that is driven and
             has no descriptor.
+        gate: Lets jobs begin; by default they begin at once.
 
     Attributes:
         recalls: How many recalls `hear` has obeyed.
@@ -80,9 +112,11 @@ class Server:
         *,
         waits: bool = True,
         wait: Callable[[float, Sequence[int]], Container[Any]] | None = None,
+        gate: Gate | None = None,
     ) -> None:
         self._channel = channel
         self._wait = wait
+        self._gate = gate
         self._has_sender = waits and control is None
         self._control = control
         self._adapt = adapt or self._adapt_process
@@ -95,6 +129,7 @@ class Server:
         self._caller = Caller()
         self.recalls = 0
         self._backend: Backend
+        self._takes: Backend | Gate  # what comes
         self._driven: Driven | None = None
         self._follows = False
         self._sink = self._out.put if self._has_sender else self._report
@@ -113,7 +148,10 @@ class Server:
             ConnectionLost: The client is gone, and did not ask for the end.
             ProtocolError: The client sent what is no command; the backend has been stopped.
         """
-        self._backend = backend
+        self._backend = self._takes = backend
+        sink: Sink = self._sink
+        if self._gate is not None:
+            self._takes, sink = self._gate, self._gate.open(backend, self._ask, sink)
         self._driven = backend if isinstance(backend, Driven) else None
         self._follows = isinstance(backend, Following) and backend.follows
         self._selectable = backend if isinstance(backend, Selectable) else None
@@ -126,7 +164,7 @@ class Server:
         if self._has_sender:
             threads.append(threading.Thread(target=self._send, name="fancypipe-sends", daemon=True))
         try:
-            backend.start(self._sink)
+            backend.start(sink)
             if self._wait is None:
                 for thread in threads:
                     thread.start()
@@ -217,7 +255,7 @@ class Server:
 
     def _obey(self, frame: Frame) -> messages.Command:
         command = messages.decode_command(frame)
-        backend = self._backend
+        takes = self._takes
         if isinstance(command, messages.Jobs):
             jobs = self._jobs.jobs(command, frame[1])
             if self._jobs.gone:
@@ -226,11 +264,11 @@ class Server:
             if not self._follows and any(job.after for job in jobs):
                 self._sink([Lost(job.id, NOT_BEGUN) for job in jobs if job.after])
                 jobs = [job for job in jobs if not job.after]
-            self._ask(partial(backend.submit, jobs))
+            self._ask(partial(takes.submit, jobs))
         elif isinstance(command, messages.Cancel):
-            self._ask(partial(backend.cancel, command.ids))
+            self._ask(partial(takes.cancel, command.ids))
         elif isinstance(command, messages.Recall):
-            self._ask(partial(backend.recall, command.ids))
+            self._ask(partial(takes.recall, command.ids))
         elif isinstance(command, messages.Adapt):
             self._ask(partial(self._adapt, command.variables, command.folder))
         elif isinstance(command, messages.ByBytes):

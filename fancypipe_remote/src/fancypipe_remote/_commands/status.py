@@ -90,7 +90,9 @@ def _who_sees(network: Network, news: News, base: str) -> Mapping[bytes, bool]:
 def _has(info: Worker) -> str:
     """Return what a worker has besides slots, as far as it says so."""
     there = Needs(1, info.memory, info.devices)
-    return f"{there}, " if there.names else ""
+    lent = Needs(1, info.lent_memory, info.lent_devices)
+    beside = f" ({lent} lent)" if lent.names else ""
+    return f"{there}{beside}, " if there.names else ""
 
 
 def _text(news: News, address: str, base: str, sees: Mapping[bytes, bool]) -> str:

@@ -70,7 +70,7 @@ __all__ = [
     "printable",
 ]
 
-PROTOCOL = (3, 1)
+PROTOCOL = (3, 2)
 """Major and minor version: another major is refused."""
 
 ADDRESS = 16
@@ -195,10 +195,14 @@ class WorkerBeat(msgspec.Struct, tag="w", array_like=True, frozen=True):
     Attributes:
         slots: How many jobs it runs at the same time; 0 while it drains.
         load: The machine's load average over a minute.
+        lent_memory: Bytes that tasks have which said that they need them.
+        lent_devices: How many devices tasks have.
     """
 
     slots: Count
     load: Load
+    lent_memory: Natural = 0
+    lent_devices: Count = 0
 
 
 class ClientBeat(msgspec.Struct, tag="c", array_like=True, frozen=True):
@@ -234,6 +238,8 @@ class Worker(msgspec.Struct, array_like=True, frozen=True):
         share: How many of the slots this client may use now; filled in by the client.
         memory: Bytes that it has for tasks; 0 if nobody knows.
         devices: How many devices it has.
+        lent_memory: Bytes that tasks had of it, when this was said.
+        lent_devices: How many devices tasks had then.
     """
 
     address: Address
@@ -246,6 +252,8 @@ class Worker(msgspec.Struct, array_like=True, frozen=True):
     share: Count = 0
     memory: Natural = 0
     devices: Count = 0
+    lent_memory: Natural = 0
+    lent_devices: Count = 0
 
 
 class Client(msgspec.Struct, array_like=True, frozen=True):

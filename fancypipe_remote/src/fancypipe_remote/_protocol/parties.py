@@ -79,6 +79,7 @@ class Party:
         self.told: int | None = None
         self.slots = hello.slots
         self.load = 0.0
+        self.lent = 0, 0
         self.need = 0
         self.using: Mapping[bytes, int] = {}
         self.share: dict[bytes, int] = {}
@@ -99,6 +100,7 @@ class Party:
         return messages.Worker(
             *who, hello.python, hello.fancypipe, self.slots, self.load,
             memory=hello.memory, devices=hello.devices,
+            lent_memory=self.lent[0], lent_devices=self.lent[1],
         )  # fmt: skip
 
 

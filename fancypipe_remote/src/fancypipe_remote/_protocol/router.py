@@ -250,6 +250,7 @@ class Router:
                     f"{party.hello.slots} before"
                 )
             party.load = message.load
+            party.lent = message.lent_memory, message.lent_devices
             if party.slots != message.slots:
                 party.slots = message.slots
                 self._workers.changed(party.address)

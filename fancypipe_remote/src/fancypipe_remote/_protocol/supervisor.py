@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from fancypipe_core.backend import Needs
 from fancypipe_remote._protocol import messages
 from fancypipe_remote._protocol.link import LinkState
 from fancypipe_remote._protocol.parties import Times
@@ -54,6 +55,7 @@ class WorkerSide(Side):
     Attributes:
         slots: How many jobs it runs at the same time; 0 while it drains.
         load: The machine's load average over a minute.
+        lent: What tasks have of its memory and devices.
         events: What has happened since somebody took them.
     """
 
@@ -70,6 +72,7 @@ class WorkerSide(Side):
         super().__init__(hello, wait, now, times)
         self.slots = hello.slots
         self.load = 0.0
+        self.lent = Needs()
         self.events: list[Wanted | Left | Looked] = []
         self._patience = patience or Patience()
         self._clients: dict[bytes, messages.Client] = {}
@@ -89,6 +92,11 @@ class WorkerSide(Side):
         if self._hosts.pop(key, None) is not None:
             self._say(messages.Close(key[1], why), key[0])
 
+    def name_of(self, client: bytes) -> str:
+        """Say in words who a client is."""
+        known = self._clients.get(client)
+        return f"the client on {known.host} (pid {known.pid})" if known else "a client that is gone"
+
     def answer(self, client: bytes, number: int, sees: bool) -> None:
         """Answer a `Looked`."""
         self._say(messages.Seen(number, sees), client)
@@ -97,7 +105,7 @@ class WorkerSide(Side):
         return self._clients
 
     def _beat(self) -> messages.ToManager:
-        return messages.WorkerBeat(self.slots, self.load)
+        return messages.WorkerBeat(self.slots, self.load, self.lent.memory, self.lent.gpu)
 
     def _take_news(self, message: messages.Workers | messages.Clients) -> None:
         if isinstance(message, messages.Clients):

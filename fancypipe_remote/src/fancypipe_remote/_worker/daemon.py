@@ -12,9 +12,7 @@ import os
 import platform
 import shutil
 import signal
-import socket
 import subprocess
-import sys
 import tempfile
 import threading
 from collections.abc import Callable
@@ -26,7 +24,7 @@ from msgspec.structs import replace
 
 from fancypipe_core import errors
 from fancypipe_core.backend import Equipment
-from fancypipe_core.toolkit import interpreter, owned_prefix, sweep_orphans
+from fancypipe_core.toolkit import owned_prefix, sweep_orphans
 from fancypipe_remote._auth.keys import PeerKeys
 from fancypipe_remote._protocol import messages
 from fancypipe_remote._protocol.greeting import sees
@@ -34,8 +32,9 @@ from fancypipe_remote._protocol.link import LinkState
 from fancypipe_remote._protocol.supervisor import Key, Left, Looked, Wanted, WorkerSide
 from fancypipe_remote._transport import Dialer
 from fancypipe_remote._transport.loop import Loop
-from fancypipe_remote._worker import lifeline as _lifeline
-from fancypipe_remote._worker.lifeline import Assignment
+from fancypipe_remote._worker.host_process import HostProcess
+from fancypipe_remote._worker.lending import Lending
+from fancypipe_remote._worker.lifeline import Assignment, Ready
 
 __all__ = ["Worker"]
 
@@ -44,27 +43,6 @@ _GOODBYE = 5.0  # seconds that host processes have to deliver the last results
 _STOPPED_LIMIT = 10.0  # seconds that a host process may be stopped by a signal
 _HOST_ENDS = 2.0  # seconds that a host process has to end by itself when its client is gone
 _REAPED = 0.2  # seconds from the end of a lifeline until its process can be waited for
-
-
-class _Host:
-    """A host process.
-
-    Attributes:
-        process: The process.
-        lifeline: Our end; it is closed when the process is to end.
-        address: The party that it is; nobody, before a client has asked for it.
-        stopped: Since when it stands still by a signal; 0 if it does not.
-        end_at: When it is killed, if it has not ended by then; None while it is to live.
-        why: Why it is to end.
-    """
-
-    def __init__(self, process: subprocess.Popen[bytes], lifeline: socket.socket) -> None:
-        self.process = process
-        self.lifeline = lifeline
-        self.address = b""
-        self.stopped = 0.0
-        self.end_at: float | None = None
-        self.why = ""
 
 
 class Worker:
@@ -106,8 +84,9 @@ class Worker:
         self._loop = Loop(dialer, self._side)
         self._manager = dialer.address
         self._keys = keys
-        self._hosts: dict[Key, _Host] = {}
-        self._spare: _Host | None = None  # it has begun, and waits for a client
+        self._hosts: dict[Key, HostProcess] = {}
+        self._lending = Lending(there, self._hosts, say)
+        self._spare: HostProcess | None = None  # it has begun, and waits for a client
         self._looks: dict[bytes, int] = {}  # folders that clients ask for; by client
         self._seen: SimpleQueue[tuple[bytes, bool]] = SimpleQueue()
         self._stops = 0
@@ -131,7 +110,7 @@ class Worker:
         finally:
             self._end_the_spare()
             for host in self._hosts.values():
-                _kill(host.process)
+                host.kill()
             self._loop.close()
             shutil.rmtree(self._folder, ignore_errors=True)
 
@@ -158,6 +137,7 @@ class Worker:
         self._side.log.clear()
         with contextlib.suppress(OSError):
             self._side.load = os.getloadavg()[0]
+        self._side.lent = self._lending.lent
         for descriptor, key in lifelines.items():
             if descriptor in ready:
                 self._hear(key, self._hosts[key])
@@ -217,28 +197,16 @@ class Worker:
             *self._manager, self._keys.worker_key(), hello, *key, self._backend,
             max(1, min(slots, self._slots)), self._folder,
         )  # fmt: skip
-        with contextlib.suppress(errors.ConnectionLost):  # that it is gone is seen later
-            _lifeline.send(host.lifeline, assignment)
+        host.lifeline.say(assignment)
 
-    def _spawn(self, key: Key | None = None) -> _Host | None:
+    def _spawn(self, key: Key | None = None) -> HostProcess | None:
         """Start a host process; for nobody yet, if without a key."""
-        ours, theirs = socket.socketpair()
         try:
-            process = subprocess.Popen(
-                [*interpreter("fancypipe_remote.host"), str(theirs.fileno()), str(os.getpid())],
-                stdin=subprocess.DEVNULL,
-                stdout=sys.stderr,
-                pass_fds=[theirs.fileno()],
-                start_new_session=True,
-            )
+            return HostProcess()
         except OSError as error:
-            ours.close()
             if key is not None:
                 self._side.ended(key, f"no process could be started: {error}")
             return None
-        finally:
-            theirs.close()
-        return _Host(process, ours)
 
     def _keep_a_spare(self) -> None:
         """Have a process ready for the next client, for one takes long to start."""
@@ -248,29 +216,33 @@ class Worker:
     def _end_the_spare(self) -> None:
         if self._spare is not None:
             self._spare.lifeline.close()
-            _kill(self._spare.process)
+            self._spare.kill()
             self._spare = None
 
-    def _hear(self, key: Key, host: _Host) -> None:
-        """Take what a host process says: that it is up, or nothing more."""
+    def _hear(self, key: Key, host: HostProcess) -> None:
+        """Take what a host process says: that it is up, what it needs, or nothing more."""
         try:
-            said = host.lifeline.recv(1)
-        except OSError:
-            said = b""
-        if said:
-            self._side.opened(key, host.address)
-            self._keep_a_spare()
+            for said in host.lifeline.heard():
+                if isinstance(said, Ready):
+                    self._side.opened(key, host.address)
+                    self._keep_a_spare()
+                else:
+                    self._lending.hear(key, said)
             return
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            host.process.wait(_REAPED)
+        except errors.ProtocolError as error:
+            self._say(f"host process {host.process.pid} is killed: {error}")
+        except errors.ConnectionLost:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                host.process.wait(_REAPED)
         if host.process.returncode is None:
-            _kill(host.process)  # something has closed its lifeline: nobody could end it in time
+            host.kill()  # something has closed its lifeline: nobody could end it in time
 
     def _end(self, key: Key, why: str, seconds: float) -> None:
         """Let a host process end, as it does when its lifeline has; for so long it may take."""
         host = self._hosts.get(key)
         if host is not None and host.end_at is None:
             host.lifeline.close()
+            self._lending.hung_up(key)
             host.end_at = self._loop.clock.now + seconds
             host.why = why
             self._say(f"a client left: {why or 'its run is over'}")
@@ -283,16 +255,19 @@ class Worker:
                 self._ended(key, host)
             elif host.end_at is not None:
                 if now >= host.end_at:
-                    _kill(process)
-            elif _is_stopped(process.pid):
+                    host.kill()
+            elif host.is_stopped:
                 host.stopped = host.stopped or now
                 if now >= host.stopped + _STOPPED_LIMIT:
                     self._say(f"host process {process.pid} was stopped, and is killed")
-                    _kill(process)
+                    host.kill()
             else:
                 host.stopped = 0.0
+                if host.lifeline.has_more:
+                    host.lifeline.flush()
+        self._lending.mind(now, self._side.name_of)
 
-    def _ended(self, key: Key, host: _Host) -> None:
+    def _ended(self, key: Key, host: HostProcess) -> None:
         code, pid = host.process.returncode, host.process.pid
         if host.end_at is None:
             host.lifeline.close()
@@ -306,6 +281,7 @@ class Worker:
             self._say(host.why or "a client left: its run is over")
         del self._hosts[key]
         self._side.ended(key, host.why)
+        self._lending.ended(key, host.remains)
 
     # ---- what is seen from here ----
 
@@ -326,19 +302,3 @@ class Worker:
             while True:
                 client, found = self._seen.get_nowait()
                 self._side.answer(client, self._looks.pop(client), found)
-
-
-def _is_stopped(pid: int) -> bool:
-    """Tell whether a process was stopped by a signal; False where the system does not say."""
-    try:
-        with open(f"/proc/{pid}/stat", encoding="utf-8") as file:
-            return file.read().rpartition(")")[2].split()[0] in "Tt"
-    except (OSError, IndexError):
-        return False
-
-
-def _kill(process: subprocess.Popen[bytes]) -> None:
-    """Kill a host process and what it has started."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()

@@ -6,8 +6,7 @@ loop meanwhile.
 
 from __future__ import annotations
 
-import socket
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from threading import get_ident
 from typing import Any
@@ -19,7 +18,7 @@ from fancypipe_remote._transport import Dialer
 from fancypipe_remote._transport.direct import DirectLink
 from fancypipe_remote._transport.loop import Loop
 from fancypipe_remote._transport.stream_socket import StreamSocket
-from fancypipe_remote._worker.lifeline import READY
+from fancypipe_remote._worker.lifeline import FromWorker, Lifeline, Ready
 
 __all__ = ["HostSocket"]
 
@@ -34,13 +33,21 @@ class HostSocket(StreamSocket):
         dialer: The link.
         side: The machine.
         lifeline: To the worker: told when the link is there, and it ends with that.
+        told: Takes what the worker says, in the thread that drives the loop.
     """
 
-    def __init__(self, dialer: Dialer, side: HostSide, lifeline: socket.socket) -> None:
+    def __init__(
+        self,
+        dialer: Dialer,
+        side: HostSide,
+        lifeline: Lifeline[FromWorker],
+        told: Callable[[FromWorker], None],
+    ) -> None:
         self._loop = Loop(dialer, side)
         super().__init__(side.connection, self._nudge, self.turn)
         self._side = side
         self._lifeline = lifeline
+        self._told = told
         self._said_ready = False
         self._driver = get_ident()  # the thread that drives the loop
 
@@ -80,14 +87,15 @@ class HostSocket(StreamSocket):
         lifeline = self._lifeline.fileno()
         ready = self._loop.turn(most, reads if self._over else [lifeline, *reads])
         if lifeline in ready:
-            self.end()  # the worker says nothing more: it is gone, or wants us to go
+            self._hear_the_worker()
+        if self._lifeline.has_more:
+            self._lifeline.flush()
         link = self._side.link
         if link.state is LinkState.OVER:
             raise errors.VersionMismatch(link.why)
         if not self._said_ready and link.state is LinkState.MET:
             self._said_ready = True
-            with suppress(OSError):
-                self._lifeline.send(READY)
+            self._lifeline.say(Ready())
         events, self._side.events = self._side.events, []
         for event in events:
             if isinstance(event, Data):
@@ -95,6 +103,13 @@ class HostSocket(StreamSocket):
             else:
                 self.end()
         return ready
+
+    def _hear_the_worker(self) -> None:
+        try:
+            for said in self._lifeline.heard():
+                self._told(said)
+        except errors.ChannelError:
+            self.end()  # it says nothing more: it is gone, or wants us to go
 
     def join(self, link: DirectLink | None) -> None:
         """Talk to the client over this link from when it does so."""
