@@ -234,11 +234,10 @@ def test_while_a_module_waits_inside_its_main(two: Session, backend: str, gate: 
     assert two.run(s.double(4)) == 8
     assert two.run(s.double(4), {"a": s.double(5)}) == (8, {"a": 10})
     assert two.submit([s.double(n) for n in range(300)]).result(LONG)[-1] == 598
-    assert not later.done()
+    assert later.result(LONG) == [2, 8], "also modules"
     gate.touch()
     thread.join(LONG)
     assert got == [6]
-    assert later.result(LONG) == [2, 8]
 
 
 def test_what_is_submitted_first_begins_first(narrow: Session, tmp_path: Path, gate: Path) -> None:

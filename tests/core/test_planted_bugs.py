@@ -61,8 +61,8 @@ BUGS: dict[str, tuple[str, str, str]] = {
     ),
     "what waits for its time is stuck": (
         SCHEDULER,
-        "return not self.delayed and needs.next(needs.ready, READY) is None",
-        "return needs.next(needs.ready, READY) is None",
+        "        if self.delayed or self._one_goes_on_aside():\n",
+        "        if self._one_goes_on_aside():\n",
     ),
     "a time that has come is forgotten": (
         SCHEDULER,
@@ -112,7 +112,10 @@ BUGS: dict[str, tuple[str, str, str]] = {
     ),
     "two modules at once": (
         SCHEDULER,
-        "        if len(self._computing) >= len(self._waits):\n            return True\n",
+        (
+            "        if len(self._computing) - len(self._beside) >= len(self._waits):\n"
+            "            return True\n"
+        ),
         "",
     ),
     "a module is computed on top of one that does not need it": (
@@ -207,8 +210,8 @@ BUGS: dict[str, tuple[str, str, str]] = {
     ),
     "stuck, though the blocked module has its result": (
         SCHEDULER,
-        "for task in self._asked[-1] if blocked else list(tasks):",
-        "for task in list(self._pins):",
+        "            awaited = self._asked[-1]\n",
+        "            awaited = list(self._pins)\n",
     ),
     "a drop that comes twice counts twice": (
         SCHEDULER,

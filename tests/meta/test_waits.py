@@ -76,6 +76,13 @@ SAFE: Mapping[tuple[str, str], str] = {
         "thread.join()",
     ): "it was told to end, and has nothing left",
     ("fancypipe_core._engine.background", "self._more.acquire()"): "it was released a moment ago",
+    (
+        "fancypipe_core._engine.helpers",
+        "self._inbox.get()",
+    ): "a daemon thread that was started for what is put in, or that somebody else has just taken",
+    ("fancypipe_core._engine.helpers", "helper.get()"): "the same",
+    ("fancypipe_core._engine.mains", "with self._changed"): _FEW,
+    ("fancypipe_core._engine.mains", "ask.wait()"): _ENDS,
     ("fancypipe_core._engine.streams", "with self._changed"): _FEW,
     (
         "fancypipe_core.adapters.joblib",

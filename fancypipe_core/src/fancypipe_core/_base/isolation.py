@@ -355,10 +355,13 @@ class Ambient:
                     give_back()
                 self._give_back = self._environ = None
                 variables.watch_no_more()
-                watch_no_more()
-                self._beside = False
+                sharing = {one for one in self._calls if type(one) is _Caller}
+                if not sharing:  # else another thread has taken over, where calls go on
+                    watch_no_more()
+                    self._beside = False
                 # What runs on in a thread has no say any more: the caller goes on.
-                self._calls = {one: own for one, own in self._calls.items() if one in around}
+                stay = around | sharing
+                self._calls = {one: own for one, own in self._calls.items() if one in stay}
 
 
 class _Lent:

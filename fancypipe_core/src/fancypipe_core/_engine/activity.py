@@ -21,6 +21,7 @@ from fancypipe_core._base.signals import Interrupts
 from fancypipe_core._base.slices import wait_for
 from fancypipe_core._engine.background import Background
 from fancypipe_core._engine.driver import Driver
+from fancypipe_core._engine.mains import Post
 from fancypipe_core._engine.roots import Root
 from fancypipe_core._engine.streams import Stream
 from fancypipe_core._model.ref import Instance
@@ -64,6 +65,8 @@ class Activity:
 
     Attributes:
         drives: The thread in which the loop is; 0 if it is in none.
+
+    It has the `Hands` of that thread.
     """
 
     def __init__(
@@ -86,13 +89,19 @@ class Activity:
         self._background = Background(self._work, self._lock)  # if busy, it drives
         self._idle = threading.Condition(self._lock)
         self._closed = ""
+        self._led: Root | None = None  # what the thread that drives does so for, if not for all
+        self._away = False  # whether it is in the user's code
+        self._taken: dict[int, Root] = {}  # by threads that cannot go on to drive: what they led
+        self._to_serve: Root | None = None  # the last of these, until somebody else drives
+        driver.mains.hands = self
 
     # ---- for callers ----
 
     @property
     def is_driven_here(self) -> bool:
-        """Whether the loop is in this very thread."""
-        return self.drives == get_ident()
+        """Whether this very thread is in the loop, or in a main that it runs in another one."""
+        here = get_ident()
+        return self.drives == here or here in self._taken or here in self._driver.mains.threads
 
     @property
     def is_live(self) -> bool:
@@ -120,9 +129,13 @@ class Activity:
             if mine.error is not None:
                 raise mine.error
             return mine.value
+        taken = self._was_taken()
+        if taken is not None:
+            assert isinstance(taken, _submission())
+            return self._wait(taken)
         if mine.error is None and mine.number in self._driver.roots.watched:
-            waiting = self._foreground(target)
-            self._hand_over(mine, waiting)
+            waiting = self._stand_in(mine)
+            self._hand_over(waiting)
             return self._wait(waiting)
         self._hand_over()
         return mine.outcome()
@@ -158,9 +171,7 @@ class Activity:
         return Stream(target, self._driver.maps, self._driver.files)
 
     def _foreground(self, target: Any) -> Submission:
-        from fancypipe_core._engine.futures import Submission  # most runs need none
-
-        root = Submission(target, self)
+        root = _submission()(target, self)
         root.takes_interrupts = threading.current_thread() is threading.main_thread()
         return root
 
@@ -182,7 +193,7 @@ class Activity:
             was_empty = not driver.asked
             driver.asked.extend(roots)
             if self.drives:
-                if was_empty:
+                if not (self._away and self._take_over()) and was_empty:
                     driver.wake()
             elif not self._background.busy:
                 try:
@@ -260,11 +271,12 @@ class Activity:
         _fail(doomed, errors.BackendClosed("the session was closed before this began"))
         if parked:
             self._close_run(errors.BackendClosed(why))
-        if self.is_driven_here:
+        if self.drives == get_ident():
             return  # what calls this is a part of what is to end
         with self._idle:
             wait_for(self._idle, lambda: not (self.drives or self._background.busy))
             thread = self._background.end()
+        self._driver.mains.helpers.end()
         if thread is not None:
             thread.join()
 
@@ -308,7 +320,7 @@ class Activity:
                     with self._at_work():
                         over = self._lead(stream, before)
                     before = _nothing
-                    if not over:
+                    if not over and self._was_taken() is None:
                         self._park(stream)
                 else:
                     stream.wait()
@@ -373,6 +385,77 @@ class Activity:
         with self._idle:
             wait_for(self._idle, lambda: not self._background.busy)
 
+    # ---- the hands of the thread that drives ----
+
+    def leave(self) -> None:
+        with self._lock:
+            self._away = True
+            if self._driver.asked:
+                self._take_over()
+
+    def come_back(self) -> bool:
+        with self._lock:
+            if self.drives != get_ident():
+                return False
+            self._away = False
+            return True
+
+    def give_way(self) -> bool:
+        with self._lock:
+            return self._take_over()
+
+    def post(self, post: Post) -> bool:
+        with self._lock:
+            if not self._live:
+                return False
+            self._driver.mains.posts.append(post)
+            if self.drives:
+                self._driver.wake()
+            return True
+
+    def _take_posts(self) -> list[Post]:
+        """Return what nobody will do; called with the lock held."""
+        posts = self._driver.mains.posts
+        lost: list[Post] = list(posts)
+        posts.clear()
+        return lost
+
+    def _take_over(self) -> bool:
+        """Have the session's own thread drive in place of one that leads; tell whether it does.
+
+        Called with the lock held.
+        """
+        led = self._led
+        if led is None:
+            return False
+        try:
+            self._go_on_in_background()
+        except RuntimeError:  # it goes on when it comes back
+            return False
+        if not isinstance(led, Stream):
+            led = self._stand_in(led)
+        self._to_serve = self._taken[self.drives] = led
+        self._led, self._away, self.drives = None, False, 0
+        return True
+
+    def _stand_in(self, led: Root) -> Submission:
+        """Return what stands for what a thread has led, since others drive."""
+        waiting = _submission()(led.target, self)
+        waiting.takes_interrupts = self.drives == threading.main_thread().ident
+        waiting.number, waiting.pins, waiting.wanted = led.number, led.pins, led.wanted
+        waiting.future._begun = True
+        return waiting
+
+    def _leads_no_more(self, root: Root) -> None:
+        with self._lock:
+            if self._led is root:
+                self._led, self._away = None, False
+
+    def _was_taken(self) -> Root | None:
+        """Return what stands for what was led in this thread, if another one drives for it."""
+        with self._lock:
+            return self._taken.pop(get_ident(), None)
+
     # ---- who drives ----
 
     def _begin(self, target: Any) -> None:
@@ -388,11 +471,13 @@ class Activity:
             with self._lent():
                 try:
                     before()
+                    self._led = root
                     over = self._driver.lead(root)
                 except BaseException as raised:
                     error = raised
                     raise
                 finally:
+                    self._leads_no_more(root)
                     if over:
                         self._over(error or root.error)
         finally:
@@ -410,19 +495,20 @@ class Activity:
         left, self._driver.left = self._driver.left, []
         with self._lock:
             self.drives, self._live = 0, False
+            lost = self._take_posts()
             more = bool(self._driver.asked)
             if self._closed and not more:
                 self._idle.notify_all()  # who closes waits for that, and nobody else
+        for post in lost:
+            post.lost()
         if left:
             _fail(left, error or errors.InternalError("the run ended without a reason"))
         if more:
             self._go_on()
 
-    def _hand_over(self, mine: Root | None = None, waiting: Submission | None = None) -> None:
+    def _hand_over(self, waiting: Submission | None = None) -> None:
         """Let the session's own thread go on."""
-        if mine is not None and waiting is not None:
-            waiting.number, waiting.pins, waiting.wanted = mine.number, mine.pins, mine.wanted
-            waiting.future._begun = True
+        if waiting is not None:
             self._driver.roots.watch([waiting])
         self._go_on()
 
@@ -469,11 +555,12 @@ class Activity:
                     self._idle.notify_all()
                     return
                 is_new, self._live, self.drives = not self._live, True, get_ident()
+                led, self._to_serve = self._to_serve, None
             error: BaseException | None = None
             try:
                 if is_new:
                     self._begin(driver.asked[0].target if driver.asked else None)
-                driver.serve()
+                driver.serve(led)
             except BaseException as raised:  # noqa: BLE001 - it is for those who wait
                 error = raised
             try:
@@ -487,6 +574,7 @@ class Activity:
         left, driver.left = driver.left, []
         with self._lock:
             self.drives, self._live = 0, False
+            lost = self._take_posts()
             # `cancel_all` has told who was asked for before it; who came after it begins anew.
             if error is not None and not isinstance(error, errors.Cancelled):
                 left += driver.asked
@@ -495,8 +583,16 @@ class Activity:
                 self._interrupts.forget()
             if self._closed and isinstance(error, errors.Cancelled):
                 error = errors.BackendClosed("the session was closed before this was done")
+        for post in lost:
+            post.lost()
         if left:
             _fail(left, error or errors.InternalError("the run ended without a reason"))
+
+
+def _submission() -> type[Submission]:
+    from fancypipe_core._engine.futures import Submission  # most runs need none
+
+    return Submission
 
 
 def _nothing() -> None:

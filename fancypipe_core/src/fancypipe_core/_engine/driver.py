@@ -25,6 +25,7 @@ from fancypipe_core._engine.intake import Intake
 from fancypipe_core._engine.listener import FREEZE_LIMIT, Listener
 from fancypipe_core._engine.machine import states as table
 from fancypipe_core._engine.machine.scheduler import Scheduler
+from fancypipe_core._engine.mains import Ask, Mains, Taken
 from fancypipe_core._engine.maps import Maps
 from fancypipe_core._engine.needs import NeedsCheck
 from fancypipe_core._engine.node import Node
@@ -91,6 +92,8 @@ class Driver:
         self.graph = reactor.graph
         self.asked: deque[Root] = reactor.asked  # by others, in their order
         self._intake = Intake(reactor)
+        self.mains = Mains(reactor, report, files, self.interrupts.raise_if_any)
+        self._gives_way = False  # whether another thread is to drive when others ask for something
         self.roots = Roots(reactor, report, files, self.interrupts.raise_if_any)
         self.handle, self.finish_up = reactor.handle, reactor.finish_up
         self.recall = partial(reactor.wish, backend.recall)
@@ -174,7 +177,8 @@ class Driver:
             root: What the caller wants; it may have been led before.
 
         Returns:
-            Whether the run is over.  If not, `serve` must follow, in any thread.
+            Whether the run is over.  If not, `serve` must follow, in any thread; or another one
+            drives already, with whatever stands for this root.
 
         Raises:
             KeyboardInterrupt: The user pressed Ctrl-C, and the run is over.
@@ -182,6 +186,7 @@ class Driver:
             InternalError: The engine or the backend failed, and the run is over.
             PluginError: A plugin could not decide, and the run is over.
         """
+        self._gives_way = True
         return self._guarded(partial(self._lead, root))
 
     def _lead(self, root: Root) -> bool:
@@ -226,20 +231,33 @@ class Driver:
     def _has_others(self) -> bool:
         return bool(self.asked or self.roots.watched)
 
-    def serve(self) -> None:
+    def serve(self, led: Root | None = None) -> None:
         """Drive until nothing is left.
+
+        Args:
+            led: What stands for what another thread has led, which is in the user's code.
 
         Raises:
             BaseException: As for `lead`; whoever `left` is not over, and never will be.
         """
-        self._guarded(self._serve)
+        self._gives_way = False
+        self._guarded(partial(self._serve, led))
 
-    def _serve(self) -> bool:
-        self._loop(self._is_idle)
+    def _serve(self, led: Root | None) -> bool:
+        self.mains.apart = True
+        try:
+            if led is not None:
+                self._level = 0
+                self.mains.take_over()
+                self.roots.watch([led])
+            self._loop(self._is_idle)
+        finally:
+            self.mains.apart = False
         return True
 
     def _is_idle(self) -> bool:
-        return not (self._has_others or self.scheduler.in_flight)
+        scheduler = self.scheduler
+        return not (self._has_others or scheduler.in_flight or scheduler.computing)
 
     def _guarded(self, what: Callable[[], bool]) -> bool:
         """Do a part of a run, which tells whether it was the last; end the run if so."""
@@ -248,6 +266,9 @@ class Driver:
         with calm_collector(), self.interrupts.told_to(self._interrupted):
             try:
                 over = what()
+                return over
+            except Taken:
+                over = False
                 return over
             except (KeyboardInterrupt, errors.Cancelled):
                 if not self.interrupts.count:
@@ -281,6 +302,7 @@ class Driver:
             if self.roots.watched:
                 self.left += self.roots.leave()
             self.streams.clear()
+            self.mains.end()
             self._report.run_over()
             self.files.end_run()
             self._reactor.end()
@@ -327,15 +349,30 @@ class Driver:
 
     def resolve(self, ref: Ref[Any], parent: Node) -> Any:
         """Run what a reference needs, for a module that waits for it inside its main."""
+        if not self.mains.hands.come_back():
+            return self.mains.answer_to(Ask(parent, ref))
+        self._reactor.composer.forget_contents()
         self._level += 1
         self.handle(table.Level(self._level))
         try:
-            return self._value_of(ref, self._level, parent)
-        finally:
-            self._level -= 1
-            self.handle(table.Level(self._level))
-            # Whoever goes on may go on for long.
-            self.interrupts.raise_if_any()
+            value = self._value_of(ref, self._level, parent)
+        except _Elsewhere as waits:
+            number = waits.number
+        except BaseException:
+            self._goes_on()
+            raise
+        else:
+            self._goes_on()
+            return value
+        return self.mains.answer_to(Ask(parent, ref, number))
+
+    def _goes_on(self) -> None:
+        """A module goes on that has waited inside its main."""
+        self._level -= 1
+        self.handle(table.Level(self._level))
+        self.mains.hands.leave()
+        # Whoever goes on may go on for long.
+        self.interrupts.raise_if_any()
 
     # ---- the loop ----
 
@@ -350,23 +387,45 @@ class Driver:
             return self._demand(gatherer(self.graph, target, parent), level, parent)
 
     def _demand(self, number: int, level: int, parent: Node) -> Any:
-        scheduler = self.scheduler
         self.handle(table.Demand([number], level))
         try:
-            self._loop(lambda: scheduler.state(number) in table.SETTLED)
-            node = self.graph.nodes[number]
-            if scheduler.state(number) is not table.State.DONE:
-                self.interrupts.raise_if_any()  # what has failed may have failed by that
-                raise self._report.error(number)
-            self.files.pass_on(number, parent.id)
-            return opened(self.graph, node)
-        finally:
-            # After a Ctrl-C what is under way may end; `Shutdown` sees to it.
-            if not self.interrupts.count:
-                self.handle(table.Drop([number]))
+            self._loop_until_settled(number)
+            value = self._opened(number, parent)
+        except Taken:
+            raise _Elsewhere(number) from None
+        except BaseException:
+            self._drop(number)
+            raise
+        self.mains.keep(parent, [number])
+        return value
+
+    def _loop_until_settled(self, number: int) -> None:
+        scheduler, asked = self.scheduler, self.asked
+        while scheduler.state(number) not in table.SETTLED:
+            if self._gives_way and asked:
+                if self.mains.hands.give_way():
+                    raise Taken
+                self._gives_way = False
+            self._loop(
+                lambda: scheduler.state(number) in table.SETTLED or bool(self._gives_way and asked)
+            )
+
+    def _opened(self, number: int, parent: Node) -> Any:
+        node = self.graph.nodes[number]
+        if self.scheduler.state(number) is not table.State.DONE:
+            self.interrupts.raise_if_any()  # what has failed may have failed by that
+            raise self._report.error(number)
+        self.files.pass_on(number, parent.id)
+        return opened(self.graph, node)
+
+    def _drop(self, number: int) -> None:
+        # After a Ctrl-C what is under way may end; `Shutdown` sees to it.
+        if not self.interrupts.count:
+            self.handle(table.Drop([number]))
 
     def _loop(self, over: Callable[[], bool]) -> None:
         scheduler, maps, listener = self._reactor.scheduler, self._reactor.maps, self._listener
+        mains = self.mains
         while True:
             self._reactor.perform()
             if self._reactor.ended:
@@ -374,12 +433,15 @@ class Driver:
                 continue
             if self.streams:
                 self._pass_on()
+            if (mains.posts or mains.asks) and mains.heed():
+                continue
             if over():
                 return
             self.interrupts.raise_if_any()
             if (self.asked or self.orders) and self._take_what_is_asked():
                 continue
-            if not scheduler.in_flight and listener.is_empty and listener.has_slots():
+            idle = not (scheduler.in_flight or mains.is_busy)
+            if idle and listener.is_empty and listener.has_slots():
                 if self._reactor.wake_maps():
                     continue
                 if not (scheduler.delayed or any(map(maps.is_to_be_taken, self._streamed()))):
@@ -390,7 +452,10 @@ class Driver:
             if self._report.observed and listener.is_empty:
                 self._report.flush()  # nobody knows how long the wait will be
             fault("driver.turn")
-            listener.listen(self._reactor.until_due(SLICE))
+            limit = self._reactor.until_due(SLICE)
+            if mains.holding is not None:
+                limit = mains.until_aside(mains.holding, limit)
+            listener.listen(limit)
             self._reactor.take_due()
 
     def _interrupted(self, frame: FrameType | None) -> bool:
@@ -398,6 +463,13 @@ class Driver:
         self.wake()
         # Not at the second one: an exception may be on its way already, and must arrive.
         return in_users_code(frame, _OURS) or self.interrupts.is_stuck()
+
+
+class _Elsewhere(BaseException):
+    """What a module waits for is driven in another thread from now on."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
 
 
 _OURS = {

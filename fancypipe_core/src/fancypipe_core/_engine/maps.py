@@ -8,7 +8,7 @@ or died is cut: its node goes on as one part of it, and new ones get the others.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence, Sized
+from collections.abc import Callable, Container, Generator, Iterable, Sequence, Sized
 from itertools import islice
 from time import monotonic
 from typing import Any
@@ -22,7 +22,7 @@ from fancypipe_core._codec.values import Values
 from fancypipe_core._engine.graph import Graph
 from fancypipe_core._engine.machine import states as table
 from fancypipe_core._engine.machine.scheduler import Scheduler
-from fancypipe_core._engine.modules import Composer
+from fancypipe_core._engine.modules import Composer, Steps
 from fancypipe_core._engine.node import Broken, Node
 from fancypipe_core._engine.parts import Elements, Feeder, Mapping, PartNode
 from fancypipe_core._engine.report import Report
@@ -39,6 +39,9 @@ __all__ = ["Maps"]
 
 _TELL = 0.1  # seconds between two times that it is told how far a map is
 _LOOKED_AT = 16  # elements, in which references are looked for
+_EMPTY: Sequence[Iterable[Any]] = ([], (), range(0), {}, set(), frozenset(), "", b"")
+_PLAIN = tuple(map(type, _EMPTY))  # to take their elements is no wait
+_PLAIN_ITERATORS = tuple(type(iter(one)) for one in _EMPTY)
 
 
 class Maps:
@@ -73,7 +76,7 @@ class Maps:
             return type(node.instance._definition.target) is Mapped
         return type(self._composer.main_of(node)) is SpanEntry
 
-    def begin(self, node: Node, id: JobId, scheduler: Scheduler) -> list[table.Event]:
+    def begin(self, node: Node, id: JobId, scheduler: Scheduler) -> Steps:
         """Begin a map; return what the scheduler is to be told.
 
         Raises:
@@ -91,7 +94,7 @@ class Maps:
         if pace is None:
             once = scheduler.max_losses <= 1
             pace = self._paces[node.call] = Pace(definition.options.timeout, once)
-        columns = self._composer.call(node, lambda: [iter(one) for one in given])
+        columns = yield (lambda: [iter(one) for one in given]), _are(given, _PLAIN)
         made = Mapping(node, definition, node.call, columns, fixed, pace)
         node.returned = made.pieces
         made.sink = self.sinks.get(node.id)
@@ -133,9 +136,7 @@ class Maps:
                 given.append(arg)
         return given
 
-    def go_on(
-        self, node: Node, id: JobId, scheduler: Scheduler, room: table.Room
-    ) -> list[table.Event]:
+    def go_on(self, node: Node, id: JobId, scheduler: Scheduler, room: table.Room) -> Steps:
         """Compute a node of a map's own; return what the scheduler is to be told.
 
         Raises:
@@ -157,7 +158,7 @@ class Maps:
                 break
             left = None if made.length is None else made.length - made.drawn
             size = made.paced.size(room.count, left)
-            new += self._take(made, size)
+            new += yield from self._take(made, size)
         events: list[table.Event] = []
         if new:
             # The feeder is the last to be looked at, where it is told why something waits.
@@ -169,10 +170,13 @@ class Maps:
             events.append(table.Paused(id))
         return events
 
-    def _take(self, made: Mapping, size: int) -> list[int]:
+    def _take(
+        self, made: Mapping, size: int
+    ) -> Generator[tuple[Callable[[], Any], bool], Any, list[int]]:
         """Take elements, and return the numbers of the spans that are made of them."""
-        columns = self._composer.call(
-            made.node, lambda: [list(islice(column, size)) for column in made.columns]
+        columns: list[list[Any]] = yield (
+            lambda: [list(islice(column, size)) for column in made.columns],
+            _are(made.columns, _PLAIN_ITERATORS),
         )
         counts = {len(column) for column in columns}
         if len(counts) > 1:
@@ -379,6 +383,10 @@ class Maps:
         """The run is over."""
         self.under_way.clear()
         self.sinks.clear()
+
+
+def _are(values: Iterable[Any], types: Container[type]) -> bool:
+    return all(type(one) in types for one in values)
 
 
 def _window(made: Mapping, room: table.Room) -> int:

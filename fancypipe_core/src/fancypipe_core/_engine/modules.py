@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Sequence
 from contextvars import Context
+from functools import partial
 from time import monotonic
 from typing import Any, TypeVar
 
@@ -23,7 +24,11 @@ from fancypipe_core.backend import JobId, Live
 
 T = TypeVar("T")
 
-__all__ = ["Composer"]
+Steps = Generator[tuple[Callable[[], Any], bool], Any, Sequence[table.Event]]
+"""What is done for a module: it yields the user's code, with whether that waits for nothing, is
+sent what it returns, and returns what the scheduler is to be told."""
+
+__all__ = ["Composer", "Steps"]
 
 
 class Composer:
@@ -52,8 +57,13 @@ class Composer:
         self._resolve = resolve
 
     @interruptible
-    def run(self, node: Node, id: JobId) -> table.Event:
+    def run(self, node: Node, id: JobId, apart: bool) -> Steps:
         """Run a module's main; return what the scheduler is to be told.
+
+        Args:
+            node: Its node.
+            id: The attempt.
+            apart: Whether the main has a thread of its own, which is to run nothing of ours.
 
         Raises:
             BaseException: Whatever the user's code raises.
@@ -63,16 +73,21 @@ class Composer:
         known = files.known(node.id, parent_of(node), node.filled_by) if files.holders else ()
         if known:
             files.hold_until_settled(node.id, known)
-        value = self.call(node, lambda: self._call(node))
+        if apart:
+            inputs = yield partial(self._graph.read_inputs, node), True
+            main = self.main_of(node)
+            value = yield partial(main, *inputs), False
+        else:
+            value = yield partial(self._call, node), False
         packed = self._values.pack_result(value)
         needs = self._graph.unfold(node, packed)
         self._report.computed(node, id[1], monotonic() - begin)
         if needs:
             self._report.unfolded(node, needs)
-            return table.Unfolded(id, needs)
+            return (table.Unfolded(id, needs),)
         self._graph.complete(node)
         self.sort_files(node)
-        return table.Returned([id])
+        return (table.Returned([id]),)
 
     def _call(self, node: Node) -> Any:
         args, kwargs, state = self._graph.read_inputs(node)
@@ -82,11 +97,13 @@ class Composer:
     def call(self, node: Node, what: Callable[[], T]) -> T:
         """Run the user's code in the client, for a node; return what it returns.
 
+        In any thread; `forget_contents` must follow in the one that drives.
+
         Raises:
             BaseException: Whatever it raises.
         """
         ambient.refresh()
-        here = _ModuleScope(self._resolve, node, self._values.forget_contents)
+        here = _ModuleScope(self._resolve, node)
         try:
             return Context().run(_within, here, what)
         except BaseException as error:
@@ -99,7 +116,10 @@ class Composer:
             if here.in_fork:
                 end_fork()
             ambient.refresh()
-            self._values.forget_contents()
+
+    def forget_contents(self) -> None:
+        """The user's code has run: what objects hold may have changed."""
+        self._values.forget_contents()
 
     def sort_files(self, node: Node, made: str = "") -> None:
         """A node has its value: hold the folders that it names, and no others.
@@ -154,16 +174,13 @@ class _ModuleScope:
         self,
         resolve: Callable[[Ref[Any], Node], Any],
         node: Node,
-        changed: Callable[[], None],
     ) -> None:
         self._resolve = resolve
         self._node = node
-        self._changed = changed
         self.directory = ""
         self.in_fork = False
 
     def resolve(self, ref: Ref[Any]) -> Any:
-        self._changed()
         return self._resolve(ref, self._node)
 
     def context(self) -> None:

@@ -129,7 +129,6 @@ class Reactor:
         self._perform: dict[type, Callable[[Any], None]] = {
             table.Grow: self._grow,
             table.Submit: self._submit,
-            table.Compute: self._compute,
             table.Cancel: self._cancel,
             table.Retried: self._retried,
             table.Settled: self._settled,
@@ -171,6 +170,10 @@ class Reactor:
         self.actions.extend(self.scheduler.handle(event))
         if self._check:
             self.scheduler.check()
+
+    def compute_by(self, compute: Callable[[table.Compute], None]) -> None:
+        """Have modules computed by this."""
+        self._perform[table.Compute] = compute
 
     def perform(self) -> None:
         """Do what the scheduler wants done, until it wants nothing more.
@@ -357,7 +360,7 @@ class Reactor:
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # noqa: BLE001 - whatever is wrong with the references
-            self._fail(node, event.id, error)
+            self.fail(node, event.id, error)
         else:
             self._report.unfolded(node, needs)
             self.handle(table.Unfolded(event.id, needs))
@@ -370,7 +373,7 @@ class Reactor:
         try:
             events, answer = self.maps.cut(node, event.id, reply)
         except ValueError as error:
-            self._fail(node, event.id, errors.ProtocolError(str(error)))
+            self.fail(node, event.id, errors.ProtocolError(str(error)))
             return
         for one in events:
             self.handle(one)
@@ -475,35 +478,11 @@ class Reactor:
             except KeyboardInterrupt:
                 raise
             except BaseException as error:  # noqa: BLE001 - an output or item that is not there
-                self._fail(node, id, error)
+                self.fail(node, id, error)
         return jobs
 
-    def _compute(self, action: table.Compute) -> None:
-        id = action.id
-        node = self.graph.nodes[id[0]]
-        self._report.began(id)
-        try:
-            events = self._computed(node, id)
-        except (KeyboardInterrupt, errors.InternalError):
-            raise
-        except BaseException as error:  # noqa: BLE001 - it is the user's code
-            self._stop_if_interrupted()
-            self._fail(node, id, error)
-        else:
-            for event in events:
-                self.handle(event)
-
-    def _computed(self, node: Node, id: JobId) -> Sequence[table.Event]:
-        if node.hidden:
-            return (self.composer.gather(node, id),)
-        maps, part = self.maps, node.part
-        if isinstance(part, Feeder) or (part is not None and part.more is not None):
-            return maps.go_on(node, id, self.scheduler, self.slots)
-        if maps.is_map(node):
-            return maps.begin(node, id, self.scheduler)
-        return (self.composer.run(node, id),)
-
-    def _fail(self, node: Node, id: JobId, error: BaseException) -> None:
+    def fail(self, node: Node, id: JobId, error: BaseException) -> None:
+        """Something was raised where a task should have come of it."""
         why = failure.describe(error, Live)
         self._report.failed(node, id[1], why, None)
         self._failed(node, id, why, isinstance(error, (errors.CodecError, errors.GraphError)))

@@ -48,6 +48,12 @@ Levels
     earlier wait has left is not taken for what this one needs.  Jobs know no
     levels.  What only gathers values waits for nothing, and is computed at once.
 
+Aside
+    Where a main has a thread of its own, it holds up nobody for long: once the driver
+    says that it is *aside*, others are computed, whether it waits for a result or just
+    goes on.  What nobody holds is let go of meanwhile.  So the driver keeps what such a
+    main has waited for last.
+
 What was refused
     A priority queue: a stack gives depth first for nothing, and is put in order where
     somebody has given priorities.  A state "cancelling":
@@ -67,6 +73,8 @@ from fancypipe_core._engine.machine.records import Record, chain, check_records,
 from fancypipe_core._engine.machine.states import (
     SETTLED,
     Action,
+    Apart,
+    Aside,
     CameBack,
     Cancel,
     Compute,
@@ -140,6 +148,7 @@ class Scheduler:
         self._flying: set[Id] = set()
         self._delays: set[int] = set()  # who is delayed; and some who were, until we look
         self._computing: list[Id] = []
+        self._beside: dict[Id, Sequence[int]] = {}  # of these, who is aside; and what it awaits
         self._growing = 0
         self._room = 0
         self._retried: list[Action] = []
@@ -171,6 +180,15 @@ class Scheduler:
     def in_flight(self) -> int:
         """How many jobs are with the backend."""
         return len(self._flying)
+
+    @property
+    def computing(self) -> int:
+        """How many modules' mains are under way."""
+        return len(self._computing)
+
+    def computes(self, id: Id) -> bool:
+        """Tell whether this attempt at a module is under way, wanted or not."""
+        return id in self._computing
 
     @property
     def delayed(self) -> int:
@@ -283,7 +301,9 @@ class Scheduler:
         assert self.delayed == states.count(DELAYED), "delayed"
         assert not needs.settled, f"not reported: {needs.settled}"
         assert not needs.cancelled, f"not reported: {needs.cancelled}"
-        assert len(self._computing) <= len(self._waits), f"at once: {self._computing}"
+        assert self._beside.keys() <= set(self._computing), f"aside: {self._beside}"
+        in_line = len(self._computing) - len(self._beside)
+        assert in_line <= len(self._waits), f"at once: {self._computing}"
         for task, record in tasks.items():
             unsent = [n for n in record.needs if tasks[n].state not in SETTLED]
             unsent = [n for n in unsent if needs.follow and not needs.is_sent(tasks[n])]
@@ -393,9 +413,21 @@ class Scheduler:
             self._waits.append(self._last_wait)
             self._asked.append([])
 
+    def _aside(self, event: Aside) -> None:
+        if event.id in self._computing:
+            self._beside[event.id] = event.awaits
+
+    def _apart(self, event: Apart) -> None:
+        # Each was blocked before the next began.
+        stack = [id for id in self._computing if id not in self._beside]
+        for level, id in enumerate(stack, 1):
+            self._beside[id] = self._asked[level] if level < len(self._asked) else ()
+        self._level(Level(0))
+
     def _halt(self, event: Halt) -> None:
         self._growing = 0
         self._computing.clear()
+        self._beside.clear()
         self._level(Level(0))
         for task, record in list(self._tasks.items()):
             if record.state not in SETTLED:
@@ -416,6 +448,7 @@ class Scheduler:
                 flying.remove(id)
             elif id in self._computing:
                 self._computing.remove(id)
+                self._beside.pop(id, None)
             else:
                 self.strays.append(id)  # it is stale
                 continue
@@ -459,11 +492,20 @@ class Scheduler:
             needs.cancelled = []
 
     def _main_goes_on(self) -> bool:
-        """Whether a module's main goes on, or will before anything else."""
-        if len(self._computing) >= len(self._waits):
+        """Whether a module's main goes on, or will before anything else; not one that is aside."""
+        if len(self._computing) - len(self._beside) >= len(self._waits):
             return True
         blocked = len(self._waits) > 1
         return blocked and all(self.state(task) in OVER for task in self._asked[-1])
+
+    @property
+    def mains_go_on(self) -> bool:
+        """Whether a main goes on beside the one that drives, or is about to."""
+        return bool(self._computing) and (self._main_goes_on() or self._one_goes_on_aside())
+
+    def _one_goes_on_aside(self) -> bool:
+        tasks = self._beside.values()
+        return any(all(self.state(task) in OVER for task in awaits) for awaits in tasks)
 
     def _submit(self, actions: list[Action]) -> None:
         needs = self._dependencies
@@ -545,14 +587,20 @@ class Scheduler:
     def _is_stuck(self) -> bool:
         """Whether nothing can begin, where nothing is under way."""
         needs = self._dependencies
-        return not self.delayed and needs.next(needs.ready, READY) is None
+        if self.delayed or self._one_goes_on_aside():
+            return False
+        return needs.next(needs.ready, READY) is None
 
     def _give_up(self, actions: list[Action]) -> None:
         """Fail what waits for itself: what is demanded and cannot go on now never will."""
         tasks = self._tasks
-        blocked = len(self._waits) > 1
         # What others than the blocked module wait for may have to wait for it.
-        for task in self._asked[-1] if blocked else list(tasks):
+        awaited: Sequence[int] = list(tasks)
+        if len(self._waits) > 1:
+            awaited = self._asked[-1]
+        elif self._beside:
+            awaited = list(self._beside.values())[-1]
+        for task in awaited:
             record = tasks.get(task)
             # Who is patient has to be looked at again: it waits for more than one.
             while record is not None and record.state not in SETTLED:
@@ -577,5 +625,7 @@ _HANDLERS: dict[type, Callable[[Scheduler, Any], None]] = {
     WorkerLost: Scheduler._lost,
     Due: Scheduler._due,
     Level: Scheduler._level,
+    Aside: Scheduler._aside,
+    Apart: Scheduler._apart,
     Halt: Scheduler._halt,
 }

@@ -19,6 +19,8 @@ __all__ = [
     "SETTLED",
     "TRANSITIONS",
     "Action",
+    "Apart",
+    "Aside",
     "CameBack",
     "Cancel",
     "Compute",
@@ -238,6 +240,22 @@ class Level(msgspec.Struct, frozen=True):
     level: int
 
 
+class Aside(msgspec.Struct, frozen=True):
+    """This module's main goes on in a thread of its own, and holds up no other from now on.
+
+    Attributes:
+        id: The attempt.
+        awaits: What it waits for inside, which was demanded; none while it goes on.
+    """
+
+    id: Id
+    awaits: Sequence[int] = ()
+
+
+class Apart(msgspec.Struct, frozen=True):
+    """All mains that are under way, blocked or not, go on in a thread of their own: see `Aside`."""
+
+
 class Halt(msgspec.Struct, frozen=True):
     """Everything is to be cancelled."""
 
@@ -256,6 +274,8 @@ Event = (
     | CameBack
     | Due
     | Level
+    | Aside
+    | Apart
     | Halt
 )
 
