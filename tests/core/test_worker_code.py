@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import importlib
+import os
+import sys
 import threading
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from fancypipe_core.toolkit.shipping import worker_code
+from fancypipe_core.toolkit.shipping import client_modules, worker_code
+from fancypipe_core.toolkit.shipping.bundle import Code, Place
 from fancypipe_core.toolkit.shipping.client_code import BUSY, NONE, Wish
+from fancypipe_core.toolkit.shipping.client_modules import ClientModules
 from fancypipe_core.toolkit.shipping.worker_code import WorkerCode
 
 SHORT = 0.001  # seconds
@@ -40,6 +46,32 @@ def test_a_forked_child_has_not_begun_what_its_parent_has(
     with monkeypatch.context() as child:
         child.setattr("os.getpid", lambda: -1)
         assert worker_code.here() is not mine
+
+
+def test_a_package_that_others_share_stays_without_the_clients_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed, project = tmp_path / "installed", tmp_path / "project"
+    for folder, name in ((installed, "lib"), (project, "mine")):
+        (folder / "shared").mkdir(parents=True)
+        (folder / "shared" / f"{name}.py").write_text("", "utf-8")
+        monkeypatch.syspath_prepend(str(folder))
+    is_there = str(installed)
+    monkeypatch.setattr(client_modules, "is_installed", lambda path: path.startswith(is_there))
+    file = os.fsencode(project / "shared" / "mine.py")
+    for name in ("shared", "shared.lib", "shared.mine"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    lib = importlib.import_module("shared.lib")
+    modules = ClientModules(Code({file: b""}, [os.fsencode(project)]), Place(), frozenset())
+    assert modules.enter() == []
+    assert sys.modules["shared.lib"] is lib
+    importlib.import_module("shared.mine")
+    modules.leave()
+    assert "shared.mine" not in sys.modules
+    assert not hasattr(sys.modules["shared"], "mine")
+    assert sys.modules["shared"].lib is lib
+    for name in ("shared", "shared.lib"):
+        del sys.modules[name]
 
 
 def test_jobs_of_one_client_run_beside_each_other() -> None:

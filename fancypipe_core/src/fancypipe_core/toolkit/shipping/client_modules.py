@@ -74,14 +74,12 @@ class ClientModules:
             if is_native(file := _file_of(sys.modules[name]))
         }
         # What was made by hand goes with what it is a part of.
-        tops = {name.partition(".")[0] for name in dropped}
-        dropped |= {
-            name
-            for name, module in list(sys.modules.items())
-            if name.partition(".")[0] in tops and not _file_of(module)
-        }
+        dropped |= {name for name in list(sys.modules) if name.rpartition(".")[0] in dropped}
         for name in dropped:
             sys.modules.pop(name, None)
+            parent, _, last = name.rpartition(".")
+            if parent in sys.modules and parent not in dropped:  # a package that others share
+                vars(sys.modules[parent]).pop(last, None)
         sys.modules.update(self._aside)
         importlib.invalidate_caches()
         code_names.forget()
@@ -101,13 +99,17 @@ class ClientModules:
         """Tell whether an import finds the client's own."""
         if spec.has_location:
             return spec.origin is not None and self._has(os.path.abspath(spec.origin))
-        return any(self._has(path) for path in spec.submodule_search_locations or ())
+        return self._has_some(list(spec.submodule_search_locations or ()))
 
     def _is_of(self, name: str, module: Any) -> bool:
         if name.partition(".")[0] in OURS or name in _MAIN:
             return False
         file = _file_of(module)
-        return self._has(file) if file else any(map(self._has, _folders_of(module)))
+        return self._has(file) if file else self._has_some(list(_folders_of(module)))
+
+    def _has_some(self, folders: list[str]) -> bool:
+        """Tell whether a package without a file is the client's; one that others share is not."""
+        return any(map(self._has, folders)) and not any(map(is_installed, folders))
 
     def _has(self, path: str) -> bool:
         mine = path in self._hashes or path.startswith(self._inside)
