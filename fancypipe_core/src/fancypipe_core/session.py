@@ -209,7 +209,12 @@ class Session:
         if settings.journal:
             from fancypipe_core.plugins.journal import Journal
 
-            observers.add(Journal())
+            journal = Journal()
+            observers.add(journal)
+            if settings.page:
+                from fancypipe_core.plugins.page import Page
+
+                observers.add(Page(lambda: journal.folder))  # behind it: it reads what that wrote
         if settings.progress:
             from fancypipe_core.plugins.console import Console
 

@@ -52,7 +52,7 @@ _LEFT = (
 _LAST_SECONDS = 5.0  # that an interrupted process has for its own end; after two signals a tenth
 
 # What the command line has for a default where run() has another.
-_DEFAULTS = {"progress": True, "journal": True}
+_DEFAULTS = {"progress": True, "journal": True, "page": True}
 
 
 class Asked(NamedTuple):

@@ -155,6 +155,13 @@ class Settings:
         off_help="Write no journal.",
         default_text="true on the command line, false for run()",
     )
+    page: bool = setting(
+        False,
+        help="Keep a page beside the journal, which shows the run in a browser while it goes on "
+        "and afterwards: index.html.",
+        off_help="Keep no page; 'fancypipe report' makes one from a journal.",
+        default_text="true on the command line, false for run()",
+    )
     no_plugins: bool = setting(
         False, help="Do without the installed observers (entry points fancypipe.plugins)."
     )
