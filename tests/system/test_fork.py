@@ -91,6 +91,17 @@ def _uses(session: Session) -> None:
 
 
 @pytest.mark.fault(84)
+def test_a_fork_finds_no_lock_held(session: Session) -> None:
+    """Another thread is in the middle of `submit` or `shutdown` of an executor."""
+    executor = session.executor()
+    with executor._lock:
+        said = in_fork(lambda: executor.submit(abs, 1))
+        assert "this is a fork of it" in said
+        assert in_fork(executor.shutdown) == "None"
+    assert executor.submit(abs, -1).result(60) == 1
+    executor.shutdown()
+
+
 def test_a_fork_that_closes_the_session_closes_nothing(session: Session, tmp_path: Path) -> None:
     kept = session.run(file())
     assert in_fork(lambda: _uses(session)) == "None"

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
+import weakref
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, wait
 from typing import Any, TypeVar
 
 from fancypipe_core import errors
-from fancypipe_core._base.slices import SLICE
+from fancypipe_core._base.slices import at_a_time
 from fancypipe_core._engine.activity import Activity
 from fancypipe_core._engine.futures import Submission, TaskFuture
 from fancypipe_core._model.application import application
@@ -35,6 +37,7 @@ class SessionExecutor(Executor):
         self._lock = threading.Lock()
         self._pending: set[Submission] = set()
         self._is_shut = False
+        _executors.add(self)
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> TaskFuture[T]:
         """Have a function called, which need not be a task.
@@ -78,8 +81,19 @@ class SessionExecutor(Executor):
             self._activity.refuse_to_wait()
             left: set[Future[Any]] = {root.future for root in pending}
             while left:
-                left = _wait_for(left, SLICE).not_done
+                left = _wait_for(left, at_a_time()).not_done
 
+
+_executors: weakref.WeakSet[SessionExecutor] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for executor in list(_executors):
+        executor._lock = threading.Lock()  # a thread that is not here may hold the other
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 _wait_for = wait  # `shutdown` has an argument of that name
 

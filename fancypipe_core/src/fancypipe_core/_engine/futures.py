@@ -14,7 +14,7 @@ from time import monotonic
 from typing import Any, Protocol, TypeVar
 
 from fancypipe_core import errors
-from fancypipe_core._base.slices import SLICE
+from fancypipe_core._base.slices import at_a_time
 from fancypipe_core._engine.roots import Root
 
 __all__ = ["Submission", "TaskFuture"]
@@ -89,7 +89,7 @@ class TaskFuture(Future[T]):
         while not self.done() and (left := until - monotonic()) > 0:
             # It tells of a failure; what is waited for may have failed by a `TimeoutError`.
             with suppress(NotYet, CancelledError):
-                super().exception(min(left, SLICE))
+                super().exception(at_a_time(left))
 
     def _forget(self, process: int) -> None:
         """This process is a fork of the one that it is of: end it here, and tell nobody.
