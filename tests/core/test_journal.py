@@ -139,6 +139,17 @@ def test_each_run_of_a_session_has_its_own(here: Path) -> None:
     assert {next(read_journal(one))["session"] for one in (first, second)} == {session.id}
 
 
+def test_a_run_without_a_journal_has_no_folder(here: Path) -> None:
+    kept = journal.Journal()
+    with Session("serial", observers=[kept]) as session:
+        session.run(half(1.0))
+        assert kept.folder == the_run(here / ".fancypipe" / "runs").absolute()
+        (here / ".fancypipe").rename(here / "elsewhere")
+        (here / ".fancypipe").touch()
+        session.run(half(2.0))
+    assert kept.folder is None
+
+
 def test_run_and_session_keep_none_unless_asked(here: Path) -> None:
     assert run(half(1.0), backend="serial") == 0.5
     assert list(here.iterdir()) == []

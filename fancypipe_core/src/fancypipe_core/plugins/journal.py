@@ -41,7 +41,7 @@ class Journal:
     """The observer.
 
     Attributes:
-        folder: The folder of the run that is under way; None if there is none.
+        folder: The folder of the run that is under way, or was last; None if it has none.
     """
 
     def __init__(self) -> None:
@@ -59,6 +59,7 @@ class Journal:
     @hookimpl
     def fancypipe_run_started(self, run: RunInfo) -> None:
         """Make the folder, and begin."""
+        self.folder = None
         base = HERE if run.tempdir is None else Path(run.tempdir)
         folder = base / f"{strftime('%Y%m%d-%H%M%S', localtime(run.began))}-{run.id}"
         try:
