@@ -197,7 +197,8 @@ def test_asking_for_a_broken_one_says_what_is_wrong(site: Path, tmp_path: Path) 
 
 
 def test_the_timeline_is_written_only_when_asked_for(site: Path, tmp_path: Path) -> None:
-    over = fancypipe(site, tmp_path, "-workertype=S", "-q", "pipeline.py", timeline="")
+    words = "-workertype=S", "-q", "-no-journal", "pipeline.py"
+    over = fancypipe(site, tmp_path, *words, timeline="")
     assert over.stdout == "25\n"
     assert {path.name for path in tmp_path.iterdir()} <= {"pipeline.py", "__pycache__"}
 
