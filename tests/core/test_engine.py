@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import Iterator
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +21,7 @@ from fancypipe_core.toolkit import (
     ResourceSettings,
     function_named,
 )
+from fancypipe_core.toolkit.store import Left
 from tests.core.pools import wait_until
 
 
@@ -168,6 +170,42 @@ def test_an_error_ends_a_call_at_once(calls: ByHand) -> None:
     asyncio.run(call.follow(attempts))
     assert isinstance(call.exception(0), ValueError)
     assert attempts.firsts == [True]
+
+
+LEFT = "name", (b"head", [bytearray(b"small"), Left("one"), Left("other")])
+
+
+def answered(value: Any) -> Future[Any]:
+    """Return a future that is over."""
+    future: Future[Any] = Future()
+    future.set_result(value)
+    return future
+
+
+def test_a_call_ends_when_what_its_worker_has_left_is_here(calls: ByHand) -> None:
+    call, coming = Call(calls), {"one": Future[Any](), "other": Future[Any]()}
+    call.end_whole(coming.__getitem__, answered(deepcopy(LEFT)))
+    coming["other"].set_result(b"second")
+    assert not call.done()
+    coming["one"].set_result(b"first")
+    parts = call.result(0)[1][1]
+    assert [part.data for part in parts[1:]] == [b"first", b"second"]
+
+
+def test_what_is_gone_from_where_it_was_left_ends_a_call_too(calls: ByHand) -> None:
+    call, gone = Call(calls), Future[Any]()
+    gone.set_exception(KeyError("gone"))
+    call.end_whole({"one": gone}.__getitem__, answered(deepcopy(LEFT)))  # to ask for one raises
+    assert [part.data for part in call.result(0)[1][1][1:]] == [None, None]
+
+
+def test_what_is_no_answer_with_parts_ends_a_call_as_it_is(calls: ByHand) -> None:
+    failed: Future[Any] = Future()
+    failed.set_exception(ValueError("on purpose"))
+    for answer in (failed, answered(None), answered(("name", "file"))):
+        call = Call(calls)
+        call.end_whole({}.__getitem__, answer)
+        assert call.exception(0) is answer.exception(0)
 
 
 def options_of(folder: Path, address: str | None, workers_given: bool = True) -> BackendOptions:

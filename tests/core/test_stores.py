@@ -8,17 +8,18 @@ import pickle
 import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from functools import partial
 from threading import Lock
 from typing import Any
 
 import numpy as np
 import pytest
 
-from fancypipe_core import Session, task
+from fancypipe_core import Session, errors, task
 from fancypipe_core._plugins import discovery
 from fancypipe_core.backend import BackendPlugin
-from fancypipe_core.toolkit import FuturesBackend, Store, named_store, needed, run_with
+from fancypipe_core.toolkit import Call, Calls, FuturesBackend, Store, named_store, needed, run_with
 from fancypipe_core.toolkit.store import Shelf, kept
 from tests.core.pools import wait_until
 
@@ -105,21 +106,67 @@ class Bringer:
         return self.threads.submit(run_with, function, there, held)
 
 
-@pytest.fixture(params=[Shop, Bringing])
+class Leaving(Shop):
+    """A store in which workers leave what they have made."""
+
+    def store(self) -> Store:
+        return Store(self.put, self.get, self.put)
+
+    def pool(self, count: int) -> Any:
+        return Leaver(self, count)
+
+    def fetch(self, box: Box) -> Future[bytes]:
+        future: Future[bytes] = Future()
+        try:
+            future.set_result(self.get(box))
+        except KeyError as error:
+            future.set_exception(error)
+        return future
+
+
+class Leaver(Calls):
+    """The pool of such an engine."""
+
+    def __init__(self, shop: Leaving, count: int) -> None:
+        super().__init__()
+        self.shop, self.threads = shop, ThreadPoolExecutor(count)
+        self.shutdown = self.threads.shutdown
+
+    def begin(self, call: Call, function: Any, argument: Any) -> None:
+        given = self.threads.submit(function, argument)
+        given.add_done_callback(partial(call.end_whole, self.shop.fetch))
+
+    def size(self) -> int:
+        return 2
+
+    def runs(self, call: Call) -> bool:
+        return True
+
+    def kill(self, call: Call) -> None:
+        call.given = None
+
+
+@pytest.fixture(params=[Shop, Bringing, Leaving])
 def shop(request: pytest.FixtureRequest) -> Shop:
     made: Shop = request.param()
     return made
 
 
-@pytest.fixture
-def opened(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], Session]]:
+@contextmanager
+def session_on(shop: Shop, monkeypatch: pytest.MonkeyPatch, **settings: Any) -> Iterator[Session]:
     def make(options: Any) -> FuturesBackend:
         shop.backends.append(FuturesBackend(shop.pool, options, store=shop.store()))
         return shop.backends[-1]
 
     plugin = BackendPlugin("pool", ("X",), "for tests", make)
     monkeypatch.setattr(discovery, "find", lambda _name: plugin)
-    with Session("pool", 2, debug=True, grace=5.0) as session:
+    with Session("pool", 2, debug=True, grace=5.0, **settings) as session:
+        yield session
+
+
+@pytest.fixture
+def opened(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], Session]]:
+    with session_on(shop, monkeypatch) as session:
         yield lambda: session
 
 
@@ -169,6 +216,7 @@ def test_nothing_is_left_of_a_session(shop: Shop, opened: Callable[[], Session])
     data = numbers()
     kept, total = session.run([data, changed(data, 1)])
     assert (len(kept), total) == (SIZE, EXPECTED[1])
+    kept += 1  # whoever asked for it can write to it
     assert shop.puts == 1
     session.close()
     wait_until(shop.is_empty)  # a thread of the pool may still be at the end of its call
@@ -181,6 +229,16 @@ def test_what_the_store_has_lost_goes_with_the_job(
     assert opened().run(wanted()) == EXPECTED
     assert shop.lost == 1
     assert shop.puts == 1
+
+
+def test_a_result_that_is_gone_is_nobodys_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    shop = Leaving()
+    shop.loses = True
+    with session_on(shop, monkeypatch, max_losses=1) as session:
+        with pytest.raises(errors.TaskLost) as caught:
+            session.run(wanted())
+        assert (caught.value.certificate.reason, caught.value.certificate.guilty) == ("gone", False)
+        assert session.run(wanted()) == EXPECTED
 
 
 def test_a_store_that_gives_nothing_is_not_asked_for_ever(

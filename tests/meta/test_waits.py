@@ -46,6 +46,7 @@ SAFE: Mapping[tuple[str, str], str] = {
     ("fancypipe_core._cli.commands", "ending.wait()"): "a daemon thread that waits for the end",
     ("fancypipe_core._doctor.clean", "self._process.wait()"): "its group has just been killed",
     ("fancypipe_core._base.faults", "with _counting"): _FEW,
+    ("fancypipe_core.toolkit.engine", "with counting"): _FEW,
     ("fancypipe_core.toolkit.executor", "with _starting"): "held while a pool starts a process",
     ("fancypipe_core._base.main_module", "with _process.lock"): (
         "the main script is run once; whoever needs it meanwhile has to wait for that"

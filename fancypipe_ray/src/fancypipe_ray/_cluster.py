@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from contextlib import nullcontext
+from functools import partial
 from pickle import PickleBuffer
 from typing import Any
 
@@ -24,7 +25,7 @@ class RayBackend(EngineBackend):
 
     def __init__(self, options: BackendOptions) -> None:
         super().__init__(
-            options, breaks=(ray.exceptions.RaySystemError,), store=Store(_put, ray.get)
+            options, breaks=(ray.exceptions.RaySystemError,), store=Store(_put, ray.get, _put)
         )
         self._ours = False  # whether this process was not connected before
         self._folder_of_ray = ""
@@ -79,7 +80,7 @@ class RayCalls(Calls):
     def begin(self, call: Call, function: Any, argument: Any) -> None:
         """Call a function in a worker."""
         call.given = self._run.remote(function, argument)
-        call.given.future().add_done_callback(call.end_as)
+        call.given.future().add_done_callback(partial(call.end_whole, lambda ref: ref.future()))
 
     def size(self) -> int:
         """Return for how many the cluster has what they take."""
@@ -95,7 +96,7 @@ class RayCalls(Calls):
         ray.cancel(call.given, force=True)
 
 
-def _put(data: bytearray) -> Any:
+def _put(data: Any) -> Any:
     return ray.put(PickleBuffer(data))  # which ray copies once, into its store
 
 

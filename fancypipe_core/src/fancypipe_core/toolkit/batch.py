@@ -10,7 +10,7 @@ import os
 import select
 import socket
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from tempfile import NamedTemporaryFile
 from time import perf_counter
@@ -37,7 +37,7 @@ from fancypipe_core.backend import (
 from fancypipe_core.toolkit.connection import setup_of
 from fancypipe_core.toolkit.shipping import worker_code
 from fancypipe_core.toolkit.shipping.client_code import NONE, ClientCode, Wish
-from fancypipe_core.toolkit.store import Shelf, Store, Stored, read
+from fancypipe_core.toolkit.store import Gone, Left, Shelf, Store, Stored, leave_large, read
 
 __all__ = ["LIMIT", "Answer", "Packed", "Packer", "answer", "put", "run_jobs", "run_packed", "take"]
 
@@ -45,11 +45,12 @@ LIMIT = 0.02  # seconds after which a batch begins no more
 _AT_ONCE = getattr(select, "PIPE_BUF", 512) // 2  # bytes that a dying process writes or does not
 _here = threading.local()  # what a thread of a worker keeps from batch to batch of a session
 
-Packed = tuple[bytes, str, str, Frame | str, float, bytes, list[Any]]
+Packed = tuple[bytes, str, str, Frame | str, float, bytes, list[Any], Callable[[Any], Any] | None]
 """Jobs: the session's setup, the client's process, the folder for large frames, a frame, a limit.
 
-The limit is in seconds: when it is over, no more of them are begun.  At the end stands what
-`ClientCode` tells of the client's code: its digest, and parts that a worker has asked for.
+The limit is in seconds: when it is over, no more of them are begun.  Then comes what `ClientCode`
+tells of the client's code, its digest, and parts that a worker has asked for; and at the end what
+leaves large results in a store, see `Store.leave`.
 """
 
 Answer = tuple[str, Frame | str, Wish]
@@ -84,6 +85,7 @@ class Packer:
         self._code: ClientCode | None = None
         self._folder, self._limit = folder, limit
         self._shelf = Shelf(store) if store is not None else None
+        self._leave = store.leave if store is not None else None
         self._setup = setup_of(directory, measures)
         self._told = messages.encode_command(self._setup)
         self._writer, self._reports = messages.ToWorker(), messages.Reports()
@@ -104,7 +106,7 @@ class Packer:
         code = self._code.parts(job.id for job in jobs)
         code = self._shelf.put(code) if self._shelf is not None else [*map(bytes, code)]
         told = self._told, _this_process(), self._folder
-        return *told, frame, self._limit, self._code.digest, code
+        return *told, frame, self._limit, self._code.digest, code, self._leave
 
     def unpack(self, answer: Answer) -> list[Event]:
         """Return what has happened: for each job that was begun, who ran it, and its end.
@@ -114,15 +116,20 @@ class Packer:
 
         Raises:
             ProtocolError: It is no answer of `run_packed`.
+            Gone: Something that its worker has left in the store is not there.
         """
         worker, frame, wish = answer
         head, parts = take(frame)
         if self._shelf is not None:
-            parts = self._shelf.keep(parts)
+            try:
+                parts = self._shelf.keep(parts)
+            except Gone:
+                self._lost()
+                raise
         told: list[Event] = []
         for event in self._reports.read((head, parts)):
             if self._shelf and isinstance(event, Lost) and event.why == INPUT_GONE:
-                self._shelf.close()
+                self._lost()
             if isinstance(event, Done):
                 told.append(Started(event.id, worker))
             told.append(event)
@@ -143,6 +150,12 @@ class Packer:
             return set()
         return {one.id for one in events if isinstance(one, Lost) and one.why == NOT_BEGUN}
 
+    def _lost(self) -> None:
+        """The store has lost something: do without it."""
+        if self._shelf is not None:
+            self._shelf.close()
+        self._leave = None
+
     def forget(self) -> None:
         """Let go of all that was put into the store."""
         if self._shelf is not None:
@@ -159,8 +172,9 @@ def put(frame: Frame, folder: str) -> Frame | str:
 
     A process pool waits for ever for the rest of what a worker was killed in the middle of.
     """
-    if any(type(part) is Stored for part in frame[1]):
-        return frame[0], [part if type(part) is Stored else bytearray(part) for part in frame[1]]
+    held = (Stored, Left)
+    if any(type(part) in held for part in frame[1]):
+        return frame[0], [part if type(part) in held else bytearray(part) for part in frame[1]]
     views = [memoryview(part).cast("B") for part in (frame[0], *frame[1])]
     if folder and sum(view.nbytes for view in views) > _AT_ONCE:
         with suppress(OSError):  # the disk is full: the pool carries it
@@ -202,7 +216,7 @@ def run_packed(packed: Packed) -> Answer:
         What `Packer.unpack` reads.
     """
     fault("batch.begin")
-    setup, client, folder, frame, limit, digest, sent = packed
+    setup, client, folder, frame, limit, digest, sent, leave = packed
     frame = take(frame)
     command = messages.decode_command(frame)
     assert isinstance(command, messages.Jobs), "a batch that holds no jobs"
@@ -226,7 +240,8 @@ def run_packed(packed: Packed) -> Answer:
                 here.leave()
         else:
             events = [Lost((job.task, job.attempt), NOT_BEGUN) for job in command.jobs]
-    report = put(messages.encode_report(events), folder)
+    head, made = messages.encode_report(events)
+    report = put((head, leave_large(made, leave)), folder)
     fault("batch.report")
     return _this_process(), report, wish
 

@@ -10,13 +10,15 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from concurrent.futures import CancelledError, Future
+from functools import partial
 from importlib import import_module
+from threading import Lock
 from typing import Any
 
 from fancypipe_core._base.amounts import amounts
 from fancypipe_core.backend import BackendOptions
 from fancypipe_core.toolkit.futures import FuturesBackend
-from fancypipe_core.toolkit.store import Store
+from fancypipe_core.toolkit.store import Left, Store
 
 __all__ = ["Again", "Call", "Calls", "EngineBackend", "function_named"]
 
@@ -61,6 +63,38 @@ class Call(Future[Any]):
             self.set_exception(error)
         else:
             self.set_result(other.result(0))
+
+    def end_whole(self, fetch: Callable[[Any], Future[Any]], answer: Future[Any]) -> None:
+        """As `end_as`, once the bytes of what the worker has left in a store are here.
+
+        Args:
+            fetch: Brings them: given a handle, it gives a future of them.
+            answer: A future of the engine's, which is over.
+        """
+        failed = answer.cancelled() or answer.exception(0) is not None
+        frame = None if failed or answer.result(0) is None else answer.result(0)[1]
+        parts = frame[1] if isinstance(frame, tuple) else []
+        coming = {at: part.handle for at, part in enumerate(parts) if type(part) is Left}
+        counting = Lock()
+
+        def is_here(at: int, data: Future[Any]) -> None:
+            if not data.cancelled() and data.exception(0) is None:
+                parts[at] = Left(coming[at], data.result(0))
+            with counting:
+                coming.pop(at)
+                is_last = not coming
+            if is_last:
+                self.end_as(answer)
+
+        if not coming:
+            self.end_as(answer)
+        for at, handle in list(coming.items()):
+            try:
+                data = fetch(handle)
+            except Exception as error:  # noqa: BLE001 - whatever the engine may raise
+                data = Future()
+                data.set_exception(error)
+            data.add_done_callback(partial(is_here, at))
 
     def raise_if_stopped(self) -> None:
         """Raise CancelledError if it was to be stopped, so that it is not begun."""

@@ -35,7 +35,7 @@ from fancypipe_core.toolkit.batch import LIMIT, Packer, answer, run_jobs, run_pa
 from fancypipe_core.toolkit.executor import Batch, Executor, close_pool, is_of_processes, said
 from fancypipe_core.toolkit.pool import Pool, Rules
 from fancypipe_core.toolkit.pool import states as to
-from fancypipe_core.toolkit.store import Store
+from fancypipe_core.toolkit.store import RESULT_GONE, Gone, Store
 from fancypipe_core.toolkit.threaded import ThreadedShell
 
 __all__ = ["FuturesBackend", "close_pool"]
@@ -330,6 +330,8 @@ class FuturesBackend(ThreadedShell):
             elif batch.jobs:
                 told = self._packer.unpack(came)
                 waiting = self._send_again(one, batch, self._packer.waiting(came, told))
+        except Gone:
+            told = [Lost(id, RESULT_GONE) for id in batch.ids]
         except BaseException as error:  # noqa: BLE001 - whatever the pool may raise
             # A proof that is late may die with others: then it shows nothing.
             if isinstance(error, self._breaks) or not (batch.jobs or one.is_up):

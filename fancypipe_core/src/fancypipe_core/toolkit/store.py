@@ -15,9 +15,28 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 from uuid import uuid4
 
-__all__ = ["Kept", "Shelf", "Store", "Stored", "kept", "named_store", "needed", "read", "run_with"]
+from fancypipe_core.backend import Certificate
+
+__all__ = [
+    "RESULT_GONE",
+    "Gone",
+    "Kept",
+    "Left",
+    "Shelf",
+    "Store",
+    "Stored",
+    "kept",
+    "leave_large",
+    "named_store",
+    "needed",
+    "read",
+    "run_with",
+]
 
 _LEAST = 1024 * 1024  # bytes; less goes with the job
+RESULT_GONE = Certificate(
+    "gone", "its result is gone from the store where its worker left it", "", 0, guilty=False
+)
 _here = threading.local()  # what the engine has brought for the call that a thread is in
 
 
@@ -28,10 +47,14 @@ class Store(NamedTuple):
         put: Puts bytes there and returns a handle, which goes to workers with an argument; what it
             is of leaves the store when nobody has the handle any more.
         get: Returns the bytes of a handle, in a worker, where it is found by its name.
+        leave: As `put`, in a worker: what is large of a result stays where it was made.  The
+            client's end of the pool brings the bytes before the call ends, see `Call.end_whole`;
+            it pays where that is to map them.  None if all of a result comes with the answer.
     """
 
-    put: Callable[[bytearray], Any]
+    put: Callable[[Any], Any]
     get: Callable[[Any], Any]
+    leave: Callable[[Any], Any] | None = None
 
 
 class Stored(NamedTuple):
@@ -39,6 +62,20 @@ class Stored(NamedTuple):
 
     get: Callable[[Any], Any]
     handle: Any
+
+
+class Left(NamedTuple):
+    """What a worker has left in a store, in its answer: the handle, and in the client its bytes.
+
+    The bytes are None where they are not there yet, and where they are gone.
+    """
+
+    handle: Any
+    data: Any = None
+
+
+class Gone(Exception):
+    """What a worker had left in a store was gone before the client had it."""
 
 
 class Kept(bytearray):
@@ -60,32 +97,65 @@ class Shelf:
 
     def put(self, parts: Sequence[Any]) -> list[Any]:
         """Return parts of a frame, with what is large and came from a worker in the store."""
-        return [self._put(one) if type(one) is Kept else one for one in parts]
+        return [
+            self._put(one) if type(one) is Kept or id(one) in self._handles else one
+            for one in parts
+        ]
 
     def close(self) -> None:
         """Put nothing more there: it has lost something, and what is needed goes with each job."""
         self._is_open = False
         self._handles.clear()
 
-    def _put(self, part: Kept) -> Any:
+    def _put(self, part: Any) -> Any:
         if not self._is_open:
             return part
-        at = id(part)
-        if at not in self._handles:
+        if id(part) not in self._handles:
             try:
-                self._handles[at] = self._store.put(part)
+                handle = self._store.put(part)
             except Exception:  # noqa: BLE001 - whatever the engine may raise; it may be full
                 return part
-            weakref.finalize(part, self._handles.pop, at, None).atexit = False
-        return Stored(self._store.get, self._handles[at])
+            self._hold(part, handle)
+        return Stored(self._store.get, self._handles[id(part)])
+
+    def _hold(self, part: Any, handle: Any) -> None:
+        """Have a handle for as long as the client has the bytes."""
+        self._handles[id(part)] = handle
+        weakref.finalize(part, self._handles.pop, id(part), None).atexit = False
 
     def keep(self, parts: Sequence[Any]) -> list[Any]:
-        """Return parts of a frame that came, with those that are large enough to be put."""
-        return [kept(one) for one in parts]
+        """Return parts of a frame that came, with those that are large enough to be put.
+
+        Raises:
+            Gone: One is not there.
+        """
+        return [self._mapped(one) if type(one) is Left else kept(one) for one in parts]
+
+    def _mapped(self, left: Left) -> memoryview:
+        if left.data is None:
+            raise Gone
+        view = memoryview(left.data).toreadonly()  # whoever opens it makes a copy
+        if self._is_open:
+            self._hold(view, left.handle)
+        return view
 
     def forget(self) -> None:
         """Let go of all that was put: what is needed again is put anew."""
         self._handles.clear()
+
+
+def leave_large(parts: Sequence[Any], leave: Callable[[Any], Any] | None) -> list[Any]:
+    """Return the parts of a worker's answer, with what is large left in a store."""
+    return [
+        _left(one, leave) if leave and memoryview(one).nbytes >= _LEAST else one for one in parts
+    ]
+
+
+def _left(part: Any, leave: Callable[[Any], Any]) -> Any:
+    try:
+        return Left(leave(part))
+    except Exception:  # noqa: BLE001 - whatever the engine may raise; it may be full
+        return part
 
 
 def read(parts: Sequence[Any]) -> list[Any] | None:
