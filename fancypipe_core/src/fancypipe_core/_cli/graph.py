@@ -51,7 +51,7 @@ class Graph(Builtin):
     def __init__(self) -> None:
         super().__init__(
             "graph",
-            "Draw a pipeline without running its tasks: what feeds what, as far as it is known.",
+            "Draw what feeds what in a pipeline, without running its tasks.",
             lambda _asked, _own, _words: None,
             rows=_ROWS,
             own=(_FORMAT, _EACH, _FILE),
