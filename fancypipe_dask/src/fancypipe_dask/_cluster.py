@@ -39,9 +39,7 @@ class DaskBackend(EngineBackend):
         if self._client is None or self._client.status != "running":
             with suppress(Exception):  # as below
                 self._client.close(timeout=_CLOSE)
-            near = self._options.settings.address is None  # elsewhere by the scheduler
-            where = self.cluster(Cluster)
-            self._client = Client(where, set_as_default=False, direct_to_workers=near or None)
+            self._client = Client(self.cluster(Cluster), set_as_default=False)
         return DaskCalls(self._client, self.resources)
 
     def disconnect(self) -> None:
