@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from fancypipe_core import Session, task
 from fancypipe_core._engine import value_budget
+from fancypipe_core._engine.machine.states import Event, Returned, Room
 from fancypipe_core._engine.value_budget import ValueBudget
 
 
@@ -43,3 +45,33 @@ def test_it_is_used_up_as_long_as_either_is(monkeypatch: pytest.MonkeyPatch) -> 
         used.append(budget.is_used_up)
     assert used == [True, True, True, True, False]
     assert len(said) == 2
+
+
+@task
+def nothing(value: int) -> int:
+    return value
+
+
+def test_it_is_heeded_before_others_get_ready(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What comes may use it up; who is ready by that is not to be sent with all others."""
+    used = ValueBudget(None, None, lambda _: None)
+    monkeypatch.setattr(used, "changes", lambda: not used.is_used_up and _use_up(used))
+    told: list[Event] = []
+    with Session("serial") as session:
+        reactor = session._driver._reactor
+        reactor.budget = used
+        handle = reactor.handle
+
+        def noted(event: Event) -> None:
+            told.append(event)
+            handle(event)
+
+        monkeypatch.setattr(reactor, "handle", noted)
+        assert session.run([nothing(n) for n in range(3)]) == [0, 1, 2]
+    ended = next(at for at, event in enumerate(told) if isinstance(event, Returned))
+    assert told.index(Room(1, 0)) < ended
+
+
+def _use_up(budget: ValueBudget) -> bool:
+    budget.is_used_up = True
+    return True

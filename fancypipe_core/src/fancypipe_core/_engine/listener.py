@@ -182,11 +182,11 @@ class Listener:
                 come += last
                 heard = True
             if come:
+                # First: who is ready by what has come may have to wait for its turn.
+                self._reactor.heed_memory()
                 self._reactor.take(come)
         except Exception as error:  # noqa: BLE001 - whatever it may raise
             raise self._owner.misled(come, last, error)  # noqa: B904 - it has its cause
-        if come:
-            self._reactor.heed_memory()
         return heard
 
     def _sink(self, events: Sequence[Event]) -> None:
