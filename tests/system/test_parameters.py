@@ -140,6 +140,13 @@ def test_what_is_wrong_is_told_before_anything_runs(study: Place, content: str, 
     assert len(over.stderr.splitlines()) == 1
 
 
+def test_a_task_of_the_same_name_elsewhere_is_no_fault(study: Place) -> None:
+    study.write("library.py", "from fancypipe_core import task\n@task\ndef smooth(a): return a\n")
+    study.write("study.py", f"import library\n{PIPELINE}")
+    over = study.fancypipe("-q -workertype=S -configfile=study.toml study.py:study")
+    assert json.loads(over.stdout) == RESULT, over.stderr
+
+
 @pytest.mark.parametrize(
     ("name", "content", "says"),
     [

@@ -93,8 +93,14 @@ class Parameters(NamedTuple):
         for one in _definitions():
             found.setdefault(one.name, []).append(one)
         for name in self.tasks:
+            refused: list[errors.BadInput] = []
             for one in found.get(name, ()):
-                self.of(name, one.main, int(one.is_class))
+                try:
+                    self.of(name, one.main, int(one.is_class))
+                except errors.BadInput as error:
+                    refused.append(error)
+            if refused and len(refused) == len(found[name]):  # others may be of the same name
+                raise refused[0]
             if name not in found:
                 yield (
                     f"{self.file}: no task {name!r} is known yet, so what stands in "
