@@ -17,7 +17,7 @@ from distributed.comm import CommClosedError  # noqa: E402 - as above
 from fancypipe_core.toolkit import Call  # noqa: E402 - as above
 from fancypipe_dask._cluster import DaskCalls  # noqa: E402 - as above
 
-LARGE = (b"", "", "", (b"", [bytearray(2_000_000)]), 1.0)
+LARGE: Any = (b"", "", "", (b"", [bytearray(2_000_000)]), 1.0, b"", [])
 GONE = "the scheduler is gone"
 
 
