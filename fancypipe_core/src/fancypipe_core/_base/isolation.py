@@ -355,13 +355,14 @@ class Ambient:
                     give_back()
                 self._give_back = self._environ = None
                 variables.watch_no_more()
-                sharing = {one for one in self._calls if type(one) is _Caller}
-                if not sharing:  # else another thread has taken over, where calls go on
-                    watch_no_more()
-                    self._beside = False
+                if self._beside:
+                    sharing = {one for one in self._calls if type(one) is _Caller}
+                    around = around | sharing
+                    if not sharing:  # else another thread has taken over, where calls go on
+                        watch_no_more()
+                        self._beside = False
                 # What runs on in a thread has no say any more: the caller goes on.
-                stay = around | sharing
-                self._calls = {one: own for one, own in self._calls.items() if one in stay}
+                self._calls = {one: own for one, own in self._calls.items() if one in around}
 
 
 class _Lent:

@@ -41,20 +41,16 @@ class _Watched(os._Environ[Any]):
 _PLAIN: Any = os._Environ
 
 
-def _both() -> list[Any]:
-    return [one for one in (os.environ, getattr(os, "environb", None)) if one is not None]
-
-
 def watch() -> None:
     """From now on whoever sets or removes a variable leaves a note."""
-    for one in _both():
+    for one in (os.environ, getattr(os, "environb", None)):
         if type(one) is _PLAIN:  # another class is somebody's own
             one.__class__ = _Watched
 
 
 def watch_no_more() -> None:
     """All is as it was."""
-    for one in _both():
+    for one in (os.environ, getattr(os, "environb", None)):
         if type(one) is _Watched:
             one.__class__ = _PLAIN
 

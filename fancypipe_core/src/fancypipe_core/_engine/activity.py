@@ -446,11 +446,6 @@ class Activity:
         waiting.future._begun = True
         return waiting
 
-    def _leads_no_more(self, root: Root) -> None:
-        with self._lock:
-            if self._led is root:
-                self._led, self._away = None, False
-
     def _was_taken(self) -> Root | None:
         """Return what stands for what was led in this thread, if another one drives for it."""
         with self._lock:
@@ -477,7 +472,9 @@ class Activity:
                     error = raised
                     raise
                 finally:
-                    self._leads_no_more(root)
+                    with self._lock:
+                        if self._led is root:  # nobody has taken over
+                            self._led, self._away = None, False
                     if over:
                         self._over(error or root.error)
         finally:
@@ -495,7 +492,7 @@ class Activity:
         left, self._driver.left = self._driver.left, []
         with self._lock:
             self.drives, self._live = 0, False
-            lost = self._take_posts()
+            lost = self._take_posts() if self._driver.mains.posts else []
             more = bool(self._driver.asked)
             if self._closed and not more:
                 self._idle.notify_all()  # who closes waits for that, and nobody else
@@ -574,7 +571,7 @@ class Activity:
         left, driver.left = driver.left, []
         with self._lock:
             self.drives, self._live = 0, False
-            lost = self._take_posts()
+            lost = self._take_posts() if self._driver.mains.posts else []
             # `cancel_all` has told who was asked for before it; who came after it begins anew.
             if error is not None and not isinstance(error, errors.Cancelled):
                 left += driver.asked

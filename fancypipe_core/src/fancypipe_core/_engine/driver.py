@@ -302,7 +302,8 @@ class Driver:
             if self.roots.watched:
                 self.left += self.roots.leave()
             self.streams.clear()
-            self.mains.end()
+            if self.mains.under_way or self.mains.asks:
+                self.mains.end()
             self._report.run_over()
             self.files.end_run()
             self._reactor.end()

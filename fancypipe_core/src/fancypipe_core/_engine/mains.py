@@ -173,6 +173,7 @@ class Mains:
     Attributes:
         hands: How the thread that drives lets others do so.
         apart: Whether each main has a thread of its own.
+        under_way: The mains that have begun and not ended, by the numbers of their scopes.
         holding: The one that holds up others, in a thread of its own.
         asks: What mains wait for in such threads.
         posts: What mains want to be done.
@@ -197,7 +198,7 @@ class Mains:
         self.apart = False
         self.posts: deque[Post] = deque()
         self.helpers = Helpers("fancypipe-module")
-        self._under_way: dict[int, Main] = {}  # by the numbers of their scopes
+        self.under_way: dict[int, Main] = {}
         self.holding: Main | None = None  # the one that holds up others in its thread
         self.asks: list[Ask] = []
         reactor.compute_by(self.compute)
@@ -217,7 +218,7 @@ class Mains:
         except BaseException as error:  # noqa: BLE001 - it is the user's code
             self._failed(node, id, error)
             return
-        self._under_way[main.scope.id] = main
+        self.under_way[main.scope.id] = main
         self._go_on(main, main.steps.__next__)
 
     def _gather(self, node: Node, id: JobId) -> None:
@@ -294,7 +295,7 @@ class Mains:
         self, main: Main, events: Sequence[table.Event], error: BaseException | None = None
     ) -> None:
         """Nothing is left to be done for this attempt."""
-        del self._under_way[main.scope.id]
+        del self.under_way[main.scope.id]
         if error is not None:
             self._failed(main.node, main.id, error)
         for event in events:
@@ -312,7 +313,7 @@ class Mains:
 
     def take_over(self) -> None:
         """Another thread drives from now on: all mains have one of their own."""
-        for main in self._under_way.values():
+        for main in self.under_way.values():
             main.is_aside = True
         self._reactor.handle(table.Apart())
 
@@ -362,7 +363,7 @@ class Mains:
         main, scheduler = post.main, self._reactor.scheduler
         if self.holding is main:
             self.holding = None
-        if self._under_way.get(main.scope.id) is not main:
+        if self.under_way.get(main.scope.id) is not main:
             return  # of an earlier run
         if not scheduler.expects(main.id):
             main.steps.close()
@@ -374,7 +375,7 @@ class Mains:
             self._go_on(main, partial(main.steps.send, post.value))
 
     def _take(self, ask: Ask) -> None:
-        main = self._under_way.get(ask.node.id)
+        main = self.under_way.get(ask.node.id)
         if main is None or not self._reactor.scheduler.expects(main.id):
             ask.lost()
             return
@@ -391,7 +392,7 @@ class Mains:
 
     def keep(self, node: Node, numbers: list[int]) -> None:
         """A main has waited for these, and may return them; not what it had waited for before."""
-        main = self._under_way[node.id]
+        main = self.under_way[node.id]
         before, main.pins = main.pins, numbers
         if before:
             self._reactor.handle(table.Drop(before))
@@ -421,20 +422,20 @@ class Mains:
         except BaseException as raised:  # noqa: BLE001 - the user's objects may raise anything
             error = raised
         self.asks.remove(ask)
-        self._aside(self._under_way[ask.node.id])
+        self._aside(self.under_way[ask.node.id])
         ask.tell(value, error)
 
     def _ask_anew(self, ask: Ask) -> None:
         number = gatherer(self._graph, ask.target, ask.node)
         self._reactor.handle(table.Demand([number]))
-        main = self._under_way[ask.node.id]
+        main = self.under_way[ask.node.id]
         main.pins.append(number)
         self._aside(main, [number])
         ask.number = number
 
     def end(self) -> None:
         """The run is over: what goes on is on its own."""
-        self._under_way.clear()
+        self.under_way.clear()
         self.holding = None
         asks, self.asks = self.asks, []
         for ask in asks:

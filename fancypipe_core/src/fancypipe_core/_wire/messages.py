@@ -345,7 +345,8 @@ class Reports:
             if usage is not None and not usage.where.isprintable():
                 usage = msgspec.structs.replace(usage, where=_printable(usage.where))
             events.append(Done(id, made, done.seconds, done.folder, usage))
-        events += self._of_workers(rare)
+        if rare:
+            events += self._of_workers(rare)
         return events
 
     @staticmethod
