@@ -98,6 +98,13 @@ def test_a_run_of_the_command_line_keeps_a_journal(here: Path, way: str) -> None
     ]
 
 
+def test_runs_of_one_second_are_in_order(here: Path) -> None:
+    for age, name in ((3, "0c"), (2, "0a"), (1, "0b")):
+        leave(here, f"20260101-000000-{name}", head(age, ""))
+    names = [one.name[-2:] for one in find_runs(here / RUNS)]
+    assert names == ["0c", "0a", "0b"]
+
+
 def test_a_killed_run_is_listed_as_killed_and_a_living_one_as_running(here: Path) -> None:
     words = command("-workertype=S", "pipeline.py", "--seconds=100")
     with subprocess.Popen(words, cwd=here, stderr=subprocess.DEVNULL) as process:

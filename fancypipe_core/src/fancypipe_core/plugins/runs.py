@@ -17,6 +17,7 @@ from fancypipe_core.plugins.journal import NAME
 __all__ = ["Run", "State", "find_runs", "read_journal", "summary_of"]
 
 _FOLDER = re.compile(r"\d{8}-\d{6}-([0-9a-f]+)")
+_SECOND = len("20260131-235959")  # of a folder's name
 
 State = Literal["done", "failed", "running", "killed", "unknown"]
 
@@ -87,7 +88,15 @@ def find_runs(folder: str | os.PathLike[str]) -> list[Path]:
             for entry in entries
             if _FOLDER.fullmatch(entry.name) and os.path.isfile(os.path.join(entry.path, NAME))
         ]
-    return sorted(found, key=lambda one: one.name)
+    return sorted(found, key=_begin)
+
+
+def _begin(folder: Path) -> tuple[str, float]:
+    """Return when a run began: its folder's name tells the second, its journal the rest."""
+    with suppress(OSError):
+        for line in read_journal(folder):
+            return folder.name[:_SECOND], _number(line.get("at"))
+    return folder.name[:_SECOND], 0.0
 
 
 def summary_of(folder: Path) -> Run:
