@@ -23,6 +23,8 @@ from fancypipe_core._engine.machine import states
 from fancypipe_core._engine.machine.states import (
     TRANSITIONS,
     Action,
+    Apart,
+    Aside,
     CameBack,
     Cancel,
     Compute,
@@ -134,6 +136,7 @@ class Frame:
         self.id = id
         self.root: int | None = None
         self.wanted: set[int] = set()  # by this wait, and by those on top of it that are over
+        self.kept: list[int] = []  # what it has waited for last, if it is aside
 
 
 class World:
@@ -146,6 +149,7 @@ class World:
         max_losses: As the scheduler's.
         at_once: How many tasks the scheduler may grow at once.
         follow: As the scheduler's.
+        apart: Whether each main has a thread of its own, from the start.
     """
 
     def __init__(
@@ -156,6 +160,7 @@ class World:
         max_losses: int,
         at_once: int,
         follow: bool,
+        apart: bool,
     ) -> None:
         vars(watched.module)["_GROW_AT_ONCE"] = self.at_once = at_once
         self.scheduler = watched.module.Scheduler(
@@ -173,7 +178,9 @@ class World:
         self.pins: Counter[int] = Counter()
         self.room = 0
         self.flying: list[Id] = []  # with the backend
-        self.frames: list[Frame] = []
+        self.frames: list[Frame] = []  # each on top of the one before
+        self.beside: list[Frame] = []  # those that are aside
+        self.apart = apart
         self.ended: list[Id] = []
         self.roots: set[int] = set()  # the tasks that failed themselves
         self.retried: list[Id] = []
@@ -289,6 +296,9 @@ class World:
             self.flying.remove(id)
         elif self.frames and self.frames[-1].id == id:
             self.frames.pop()
+            self.computing.remove(id)
+        elif id in self.computing:
+            self.beside = [frame for frame in self.beside if frame.id != id]
             self.computing.remove(id)
         else:
             return None
@@ -446,6 +456,7 @@ class World:
         assert not self.flying, "stuck, with jobs in flight"
         assert not self.waiting, f"stuck, and {self.waiting} wait for their time"
         assert self.running is None, "stuck, while a main goes on"
+        assert not self.going_on, "stuck, while a main goes on aside"
         (culprit,), circle = action.tasks, action.circle
         assert culprit not in self._ends_now(), f"{culprit} is stuck, and over"
         for before, after in itertools.pairwise(circle):
@@ -453,7 +464,7 @@ class World:
         if len(circle) > 1 and circle[0] == circle[-1]:
             assert culprit in circle
         else:
-            assert circle[-1] in {frame.id[0] for frame in self.frames}, "no circle"
+            assert circle[-1] in {id[0] for id in self.computing}, "no circle"
             assert self.pins[culprit], f"{culprit} waits for a main, and nobody asked for it"
         self.roots.add(culprit)
 
@@ -473,7 +484,8 @@ class World:
             assert len(self.flying) <= self.room, f"{self.flying} in flight, room for {self.room}"
         elif isinstance(action, Compute):
             self._see_attempt(action.id, local=True)
-            assert len(self.computing) == self.level, f"at once: {self.computing}, {action.id}"
+            in_line = len(self.computing) - len(self.beside)
+            assert in_line == self.level, f"at once: {self.computing}, {action.id}"
             if self.frames:
                 top = self.frames[-1]
                 assert top.root is not None
@@ -523,7 +535,7 @@ class World:
         task.under_way = True
 
     def _see_released(self, action: Release) -> None:
-        goes_on = len(self.computing) > self.level or self.has_its_result
+        goes_on = len(self.computing) - len(self.beside) > self.level or self.has_its_result
         assert not goes_on, "released, while a main goes on that may refer to it"
         needed = self.closure(t.number for t in self.tasks.values() if t.known and t.end is None)
         for number in action.tasks:
@@ -574,6 +586,50 @@ class World:
         for event in self.rnd.choice(((level, drop), (drop, level))):
             self.handle(event)
 
+    # ---- mains in threads of their own ----
+
+    @property
+    def going_on(self) -> list[Frame]:
+        """Those that are aside and wait for nothing, or have what they wait for."""
+        return [
+            one for one in self.beside if one.root is None or self.tasks[one.root].end is not None
+        ]
+
+    def step_aside(self, frame: Frame) -> None:
+        """A main that goes on holds up others no more."""
+        self.frames.remove(frame)
+        self.beside.append(frame)
+        self.handle(Aside(frame.id))
+
+    def take_over(self) -> None:
+        """Another thread drives from now on: all mains are aside."""
+        for frame in self.frames:
+            frame.kept = [] if frame.root is None else [frame.root]
+        self.beside += self.frames
+        self.frames, self.apart = [], True
+        self.handle(Apart())
+
+    def wait_aside(self, frame: Frame) -> None:
+        """One that is aside, or is so from now on, waits for a result."""
+        if frame in self.frames:
+            self.frames.remove(frame)
+            self.beside.append(frame)
+        (root, *_) = self.make()
+        before, frame.kept, frame.root = frame.kept, [root], root
+        self.handle(Demand([root]))
+        self.handle(Aside(frame.id, [root]))
+        self.handle(Drop(before))
+
+    def go_on_aside(self, frame: Frame) -> None:
+        """One has what it has waited for, and keeps it."""
+        frame.root = None
+        self.handle(Aside(frame.id))
+
+    def end_aside(self, frame: Frame, event: Event) -> None:
+        """One ends: what it has waited for is let go of."""
+        self.handle(event)
+        self.handle(Drop(frame.kept))
+
     # ---- what must be true whenever the driver waits ----
 
     def look(self) -> None:
@@ -582,6 +638,9 @@ class World:
             assert self.scheduler.explain(number)
         assert self.scheduler.in_flight == len(self.flying)
         assert self.scheduler.delayed == len(self.waiting)
+        assert self.scheduler.computing == len(self.computing)
+        goes_on = self.running is not None or self.has_its_result or bool(self.going_on)
+        assert self.scheduler.mains_go_on == goes_on
         known = [task for task in self.tasks.values() if task.known]
         held = {n for n, pins in self.pins.items() if pins}
         grown = [task for task in known if task.end is None and task.grown]
@@ -605,6 +664,8 @@ class World:
             left = [t.number for t in known if t not in going and not t.released]
             left = [n for n in left if n not in held]
             assert not left, f"nobody wants {left}, and they stay"
+        if self.going_on:
+            return
         if not self.flying and not self.waiting and (self.room or not ready):
             roots = [self.frames[-1].root or 0] if self.frames else list(self.tasks)
             stay = [n for n in roots if self.tasks[n].known and self.tasks[n].end is None]
@@ -614,6 +675,7 @@ class World:
     def asked(self) -> list[int]:
         """What was demanded from outside, and is not dropped: not what modules wait for."""
         waits = Counter(frame.root for frame in self.frames)
+        waits.update(number for frame in self.beside for number in frame.kept)
         return [n for n, pins in self.pins.items() if pins > waits[n]]
 
     @property
@@ -642,6 +704,8 @@ class World:
                 self.handle(Returned([self.running.id]))
             elif self.has_its_result:
                 self.go_on()
+            elif self.going_on:
+                self.end_aside(self.going_on[0], Returned([self.going_on[0].id]))
             elif self.flying:
                 over = [id for id in self.flying if self.can_run(id)]
                 self.handle(Returned(over) if over else CameBack(list(self.flying)))

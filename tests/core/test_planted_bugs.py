@@ -263,6 +263,41 @@ BUGS: dict[str, tuple[str, str, str]] = {
         "        if not record.missing:\n            self.make_ready",
         "        if True:\n            self.make_ready",
     ),
+    "a main that is aside holds up others": (
+        SCHEDULER,
+        "        if len(self._computing) - len(self._beside) >= len(self._waits):\n",
+        "        if len(self._computing) >= len(self._waits):\n",
+    ),
+    "a main that ended is still aside": (
+        SCHEDULER,
+        "                self._beside.pop(id, None)\n",
+        "",
+    ),
+    "stuck, though a main goes on aside": (
+        SCHEDULER,
+        "        if self.delayed or self._one_goes_on_aside():\n",
+        "        if self.delayed:\n",
+    ),
+    "what a main waits for aside is forgotten": (
+        SCHEDULER,
+        "            self._beside[event.id] = event.awaits\n",
+        "            self._beside[event.id] = ()\n",
+    ),
+    "who waits below is not aside when another thread drives": (
+        SCHEDULER,
+        "        for level, id in enumerate(stack, 1):\n",
+        "        for level, id in enumerate(stack[-1:], 1):\n",
+    ),
+    "a halt leaves mains aside": (
+        SCHEDULER,
+        "        self._beside.clear()\n",
+        "",
+    ),
+    "what is stuck is given up before what a main waits for aside": (
+        SCHEDULER,
+        "            awaited = list(self._beside.values())[-1]\n",
+        "            awaited = list(tasks)\n",
+    ),
 }
 
 

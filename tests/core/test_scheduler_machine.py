@@ -47,6 +47,13 @@ It finds each of these when it is planted (`test_planted_bugs`):
 - who follows what comes back is thought to be sent
 - who follows what has failed goes on
 - a follower that is lost begins before what it needs is done
+- a main that is aside holds up others
+- a main that ended is still aside
+- stuck, though a main goes on aside
+- what a main waits for aside is forgotten
+- who waits below is not aside when another thread drives
+- a halt leaves mains aside
+- what is stuck is given up before what a main waits for aside
 """
 
 from __future__ import annotations
@@ -111,6 +118,7 @@ class Machine(RuleBasedStateMachine):
         count=st.sampled_from((1, 2, 0)),
         follow=st.sampled_from((True, False, True)),
         ahead=st.sampled_from((6, 0, 2, 8)),
+        apart=st.sampled_from((False, False, True)),
     )
     def begin(
         self,
@@ -120,8 +128,9 @@ class Machine(RuleBasedStateMachine):
         count: int,
         follow: bool,
         ahead: int,
+        apart: bool,
     ) -> None:
-        self.world = World(self.watched, Random(0), keep_going, max_losses, at_once, follow)
+        self.world = World(self.watched, Random(0), keep_going, max_losses, at_once, follow, apart)
         self.send(Room(count, ahead))
 
     def send(self, *events: Event) -> None:
@@ -155,10 +164,11 @@ class Machine(RuleBasedStateMachine):
     @rule(chance=chances)
     def halt(self, chance: int) -> None:
         self.random(chance)
-        if chance % 2 and not self.world.frames:
+        if chance % 2 and not self.world.computing:
             self.world.handle(Demand(self.world.make()))
         self.world.queue.clear()
         self.world.frames.clear()
+        self.world.beside.clear()
         self.world.computing.clear()
         self.send(Halt())
 
@@ -283,7 +293,7 @@ class Machine(RuleBasedStateMachine):
     @rule(chance=chances)
     def main_ends(self, chance: int) -> None:
         self.random(chance)
-        id = self.world.computing[-1]
+        id = self.world.frames[-1].id
         if chance % 3:
             self.send(Unfolded(id, self.world.make(id[0])))
         elif chance % 5 == 0:
@@ -293,6 +303,7 @@ class Machine(RuleBasedStateMachine):
 
     @can_wait
     @alive
+    @precondition(lambda self: not self.world.apart)
     @precondition(lambda self: self.world.level < 4 and len(self.world.tasks) < MOST_TASKS)
     @rule(chance=chances)
     def main_waits(self, chance: int) -> None:
@@ -304,6 +315,52 @@ class Machine(RuleBasedStateMachine):
     @rule()
     def main_goes_on(self) -> None:
         self.world.go_on()
+
+    # ---- modules that have a thread of their own ----
+
+    @alive
+    @precondition(lambda self: not self.world.apart and self.world.frames)
+    @rule()
+    def take_over(self) -> None:
+        self.world.take_over()
+        self.world.carry_out()
+
+    @composing
+    @alive
+    @precondition(lambda self: self.world.apart)
+    @rule()
+    def step_aside(self) -> None:
+        self.world.step_aside(self.world.frames[-1])
+        self.world.carry_out()
+
+    @can_wait
+    @alive
+    @precondition(lambda self: self.world.apart and len(self.world.tasks) < MOST_TASKS)
+    @rule(chance=chances)
+    def one_waits(self, chance: int) -> None:
+        self.random(chance)
+        self.world.wait_aside(self.world.frames[-1])
+        self.world.carry_out()
+
+    @alive
+    @precondition(lambda self: self.world.going_on and self.world.running is None)
+    @rule(chance=chances)
+    def one_goes_on(self, chance: int) -> None:
+        rnd = self.random(chance)
+        world = self.world
+        frame = rnd.choice(world.going_on)
+        if frame.root is not None:
+            world.go_on_aside(frame)
+        elif chance % 3 and len(world.tasks) < MOST_TASKS:
+            world.wait_aside(frame)
+        elif chance % 2:
+            world.end_aside(frame, Unfolded(frame.id, world.make(frame.id[0])))
+        elif chance % 5 == 0:
+            world.end_aside(frame, Paused(frame.id))
+        else:
+            ends = Returned([frame.id]), Failed(frame.id)
+            world.end_aside(frame, rnd.choice(ends))
+        world.carry_out()
 
     # ---- what must be true ----
 
