@@ -26,7 +26,6 @@ from fancypipe_core._model.presets import Preset, Presets
 from fancypipe_core._model.ref import Instance, Ref
 from fancypipe_core._model.scope import Scope, end_fork, scope
 from fancypipe_core._model.task import entry
-from fancypipe_core._worker.meter import Meter
 from fancypipe_core.backend import (
     Call,
     Cut,
@@ -44,6 +43,7 @@ from fancypipe_core.backend import (
 )
 
 if TYPE_CHECKING:
+    from fancypipe_core._worker.meter import Meter
     from fancypipe_core._worker.spans import SpanRunner
 
 __all__ = ["Runner"]
@@ -72,7 +72,7 @@ class Runner:
         presets: Presets | None = None,
         measures: bool = False,
     ) -> None:
-        self._meter = Meter(beside_others=live or not _in_main_thread()) if measures else None
+        self._meter = _meter(beside_others=live or not _in_main_thread()) if measures else None
         self._plain = PLAIN if live else frozenset[type]()  # what is handed on as it is
         sharer = Sharer(remembers=False, here=live) if shares or live else None
         self._values: EncodedValues | LiveValues = (
@@ -293,6 +293,12 @@ class Runner:
             print(text, file=sys.stderr)  # noqa: T201
         elif self._sink is not None:
             self._sink([Note(job.id, stream, text)])
+
+
+def _meter(beside_others: bool) -> Meter:
+    from fancypipe_core._worker.meter import Meter  # few sessions measure
+
+    return Meter(beside_others=beside_others)
 
 
 def _end_fork(reply: Reply | None) -> NoReturn:
