@@ -104,6 +104,21 @@ def test_inputs_may_come_from_a_file(study: Place) -> None:
     assert study.fancypipe("graph --each -configfile=study.toml study.py").stdout == EACH
 
 
+def test_modules_inside_have_theirs_from_it_too(place: Place) -> None:
+    place.write(
+        "inner.py",
+        "from fancypipe_core import module, task\n"
+        "@task\n"
+        "def one(x): return x\n"
+        "@module\n"
+        "def inner(n: int = 1): return [one(i) for i in range(n)]\n"
+        "@module\n"
+        "def outer(): return inner()\n",
+    )
+    place.write("inner.toml", "[tasks.inner]\nn = 3\n")
+    assert '"one (3)"' in place.fancypipe("graph -configfile=inner.toml inner.py").stdout
+
+
 def test_an_item_of_a_modules_result_is_followed(study: Place) -> None:
     """Only `smooth` feeds `mean`, though the module gives `load` as well."""
     said = study.fancypipe("graph --format=dot study.py --n 1").stdout

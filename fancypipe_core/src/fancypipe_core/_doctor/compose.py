@@ -12,7 +12,7 @@ from fancypipe_core._codec.values import Values
 from fancypipe_core._model.mapping import Mapped
 from fancypipe_core._model.ref import Instance, Ref
 from fancypipe_core._model.scope import scope
-from fancypipe_core._model.task import entry
+from fancypipe_core._model.task import entry, target_with
 from fancypipe_core.backend import Encoded, Live
 
 __all__ = ["Composed", "Met", "compose", "refs_in"]
@@ -139,7 +139,8 @@ def _made_by(
     token = scope.set(_Scope())
     try:
         args, kwargs, state = values.open(inputs.value if isinstance(inputs, Live) else inputs)
-        result = entry(instance._definition.target)(args, kwargs, state)
+        target = target_with(values.presets, instance._definition.target)
+        result = entry(target)(args, kwargs, state)
         return result, values.pack_result(result).wants
     except _Waits:
         done.closed.append(instance)
