@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from fancypipe_core._cli import doctor as _doctor
     from fancypipe_core._model.definition import Definition
 
-__all__ = ["Builtin", "Doctor"]
+__all__ = ["Builtin", "Doctor", "OfPipeline"]
 
 _LIMIT = Option("limit", ("limit",))
 _JSON = Option("json", ("json",), is_flag=True)
@@ -118,7 +118,19 @@ def refuse_output(command: Builtin, ctx: click.Context) -> None:
             raise errors.UsageError(f"the command {command.name} takes no option {found.spelled}")
 
 
-class Doctor(Builtin):
+class OfPipeline(Builtin):
+    """A command with options of its own, and behind them a pipeline with its inputs."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read up to the file: what stands behind it is for its task, once that is known."""
+        more = finder(ctx.obj.argv)
+        line = _options.read(args, self.options, stop_at_word=True, more=more)
+        self.read(ctx, line, args)
+        ctx.args = args[line.rest :]
+        return ctx.args
+
+
+class Doctor(OfPipeline):
     """`fancypipe doctor`: options of its own, and then a pipeline with its inputs."""
 
     def __init__(self) -> None:
@@ -131,14 +143,6 @@ class Doctor(Builtin):
             settings=True,
             words="[FILE[:NAME] [inputs]]",
         )
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Read up to the file: what stands behind it is for its task, once that is known."""
-        more = finder(ctx.obj.argv)
-        line = _options.read(args, self.options, stop_at_word=True, more=more)
-        self.read(ctx, line, args)
-        ctx.args = args[line.rest :]
-        return ctx.args
 
     def invoke(self, ctx: click.Context) -> int:
         """Look, and return the exit code."""

@@ -10,11 +10,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 
 from fancypipe_core import errors
-from fancypipe_core._cli import options as _options
 from fancypipe_core._cli import streams as _streams
-from fancypipe_core._cli.builtin import Builtin
+from fancypipe_core._cli.builtin import OfPipeline
 from fancypipe_core._cli.commands import load, made
-from fancypipe_core._cli.helping import finder, is_engine
 from fancypipe_core._cli.options import Option
 from fancypipe_core._cli.pipeline import Pipeline
 
@@ -45,7 +43,7 @@ class _Own(NamedTuple):
     file: str | None
 
 
-class Graph(Builtin):
+class Graph(OfPipeline):
     """`fancypipe graph`: options of its own, and then a pipeline with its inputs."""
 
     def __init__(self) -> None:
@@ -58,15 +56,6 @@ class Graph(Builtin):
             settings=True,
             words="FILE[:NAME] [inputs]",
         )
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Read up to the file: what stands behind it is for its task."""
-        more = finder(ctx.obj.argv)
-        line = _options.read(args, self.options, stop_at_word=True, more=more)
-        self.read(ctx, line, args)
-        ctx.params = {one.key: one.value for one in line.options if not is_engine(one)}
-        ctx.args = args[line.rest :]
-        return ctx.args
 
     def invoke(self, ctx: click.Context) -> None:
         """Draw it."""
