@@ -292,6 +292,18 @@ def test_light_and_dark(look: Look, scheme: str) -> None:
     assert page.evaluate(theme) != scheme
 
 
+def test_a_chosen_theme_outlives_a_change_of_the_systems(look: Look) -> None:
+    """Only a click writes: a page that loads may not have been told the system's theme yet."""
+    page = whole(look(study(), color_scheme="dark"))
+    theme = "document.documentElement.dataset.theme"
+    page.locator("#theme").click()
+    page.emulate_media(color_scheme="light")
+    page.reload()
+    page.emulate_media(color_scheme="dark")
+    page.reload()
+    assert page.evaluate(theme) == "light"
+
+
 def test_nothing_is_wider_than_a_narrow_screen(look: Look) -> None:
     narrow = {"width": 380, "height": 700}
     page = whole(look(study(), "task=46", viewport=narrow))

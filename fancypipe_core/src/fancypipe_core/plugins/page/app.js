@@ -48,7 +48,7 @@ class App {
   }
 
   start() {
-    this.theme(localStorageOr("fancypipe-theme"));
+    this.theme();
     for (const [key, title, View] of VIEWS) {
       const view = new View(this);
       const button = el("button", "", title, el("span", "badge"));
@@ -69,10 +69,10 @@ class App {
       clearTimeout(pause);
       pause = setTimeout(() => this.find(search.value, false), 120);
     });
-    $("theme").addEventListener("click", () => this.theme(this.isDark ? "light" : "dark"));
+    $("theme").addEventListener("click", () => this.otherTheme());
     $("help").addEventListener("click", () => this.help());
     document.addEventListener("keydown", (event) => this.key(event));
-    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.theme(localStorageOr("fancypipe-theme")));
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.theme());
     this.readAddress();
     this.draw();
     const live = document.querySelector("script.live")?.textContent.trim();
@@ -244,7 +244,7 @@ class App {
     if (event.target.tagName === "SELECT") return;
     if (event.key === "/") search.select();
     else if (event.key === "?") this.help();
-    else if (event.key === "t") this.theme(this.isDark ? "light" : "dark");
+    else if (event.key === "t") this.otherTheme();
     else if (event.key === "f") this.nextFailure();
     else if (VIEWS[Number(event.key) - 1]) this.show(VIEWS[Number(event.key) - 1][0]);
     else if (!this.views[this.tab].view.key?.(typing ? { key: "ArrowDown" } : event)) return;
@@ -267,10 +267,19 @@ class App {
     return document.documentElement.dataset.theme === "dark";
   }
 
-  theme(wanted) {
-    const system = matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
-    document.documentElement.dataset.theme = wanted || system;
-    localStorageOr("fancypipe-theme", wanted && wanted !== system ? wanted : "");
+  get systemTheme() {
+    return matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
+  }
+
+  otherTheme() {
+    const wanted = this.isDark ? "light" : "dark";
+    localStorageOr("fancypipe-theme", wanted === this.systemTheme ? "" : wanted);
+    this.theme(wanted);
+  }
+
+  /** Only who chooses writes: while a page loads, the system's theme may not be told yet. */
+  theme(wanted = localStorageOr("fancypipe-theme")) {
+    document.documentElement.dataset.theme = wanted || this.systemTheme;
     const tab = this.views[this.tab];
     if (tab) {
       if (tab.view.legendKey) tab.view.legendKey = "";
