@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from fancypipe_core._base import installed as installed_files
 from fancypipe_core.toolkit.shipping import bundle as _bundle
 from fancypipe_core.toolkit.shipping import code_files as _reach
 from fancypipe_core.toolkit.shipping import roots as _roots
@@ -185,8 +186,12 @@ def test_an_editable_install_comes_with_what_it_says_of_itself(
     put(project / "old.egg-info" / "PKG-INFO", "Name: old\nVersion: 2\n")
     # What is really installed stays so, or all that the tests have imported comes too; and what
     # is kept from one call to the next does not know of this folder.
-    folders, _ = (*_roots._installed_folders(), str(installed)), _roots._installed_starts()
-    monkeypatch.setattr(_roots, "_installed_folders", lambda: folders)
+    folders, _ = (
+        (*installed_files.installed_folders(), str(installed)),
+        installed_files._installed_starts(),
+    )
+    monkeypatch.setattr(installed_files, "installed_folders", lambda: folders)
+    monkeypatch.setattr(_roots, "installed_folders", lambda: folders)
     bundle = Bundle(None)
     code = bundle.code
     there = _bundle.unpack(bundle.archive(_bundle.this_platform()), str(tmp_path / "there"))

@@ -25,11 +25,11 @@ OUTSIDE: Mapping[str, Sequence[str]] = {
     "cloudpickle": ["_codec.by_value"],
     "docstring_parser": ["_cli.docstring"],
     "msgspec": [
-        *("_base.msgpack", "_cli.present", "_doctor.*", "_engine.*", "_wire.*"),
+        *("_base.msgpack", "_cache.*", "_cli.present", "_doctor.*", "_engine.*", "_wire.*"),
         *("backend.*", "hooks", "plugins.journal", "toolkit.*"),
     ],
     "numpy": ["testing._hard_values"],  # if it is there
-    "pickle": ["_codec.*", "_cli.present", "testing.*"],
+    "pickle": ["_cache.values", "_codec.*", "_cli.present", "testing.*"],
     "pytest": ["testing.*"],
     "pluggy": ["_plugins.*", "hooks", "plugins.*"],
     "rich": ["_cli.main", "plugins.*"],

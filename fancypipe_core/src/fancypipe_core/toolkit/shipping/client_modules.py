@@ -11,9 +11,9 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from fancypipe_core._base import code_names
+from fancypipe_core._base.installed import OURS, is_installed
 from fancypipe_core._codec import by_value
 from fancypipe_core.toolkit.shipping.code_files import is_native
-from fancypipe_core.toolkit.shipping.roots import OURS, is_installed
 
 if TYPE_CHECKING:
     from fancypipe_core.toolkit.shipping.bundle import Code, Place

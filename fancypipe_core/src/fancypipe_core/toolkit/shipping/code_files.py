@@ -21,12 +21,11 @@ from importlib.machinery import all_suffixes
 from types import CodeType, ModuleType
 from typing import Any, NamedTuple
 
+from fancypipe_core._base.installed import OURS, is_installed
 from fancypipe_core.toolkit.shipping.roots import (
-    OURS,
     Roots,
     container,
     editable_installs,
-    is_installed,
     is_wide,
     roots,
 )

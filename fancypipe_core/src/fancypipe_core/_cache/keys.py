@@ -1,0 +1,215 @@
+"""The key of a call: what it runs, and what it is given."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+from fancypipe_core._cache.code import Code, Reached, merged, root_of
+from fancypipe_core._cache.files import FileDigests
+from fancypipe_core._cache.parts import KeyParts, Uncacheable
+from fancypipe_core._cache.values import PLAIN, Unsound, Values
+from fancypipe_core._model.definition import Definition
+from fancypipe_core._model.presets import Presets
+from fancypipe_core._model.ref import Instance, Ref
+
+__all__ = ["Keys", "Upstream"]
+
+Upstream = Callable[[Instance[Any]], "str | None"]
+"""Gives the key of an instance that an input refers to; None if it has none."""
+
+
+class _Defined(NamedTuple):
+    """What is the same for all calls of a task."""
+
+    definition: Definition  # kept, so that its id is nobody else's
+    task: str
+    reached: Reached
+    names: tuple[str, ...]  # of the inputs by position
+    places: dict[str, int]  # of the inputs that the signature names
+    presets: dict[str, Any]
+    version: str
+
+
+class Keys:
+    """Makes keys; one for each session, used by one thread at a time.
+
+    Args:
+        files: Digests of files.
+        presets: Inputs that tasks have where their callers leave them out.
+        packages: The installed packages whose versions count.
+    """
+
+    def __init__(
+        self,
+        files: FileDigests,
+        *,
+        presets: Presets | None = None,
+        packages: Sequence[str] = (),
+    ) -> None:
+        self._files = files
+        self._presets = presets
+        self._packages = tuple(packages)
+        self._values = Values()
+        self._code = Code(self._values)
+        self._defined: dict[int, _Defined | Uncacheable] = {}
+        self._versions: dict[str, str] | None = None
+
+    def forget(self) -> None:
+        """Call it before each run: between two the user may have changed code and arrays."""
+        self._values.forget()
+        self._code.forget()
+        self._defined.clear()
+        self._versions = None
+
+    def of(self, instance: Instance[Any], upstream: Upstream) -> KeyParts | Uncacheable:
+        """Return what the key of an instance is made of, or why it can have none.
+
+        Args:
+            instance: The call of a task, of a module, or of a map.
+            upstream: Gives the keys of the instances that inputs refer to.
+
+        Raises:
+            OSError: A file that is an input by content cannot be read.
+        """
+        return self.of_call(
+            instance._definition, instance._args, instance._kwargs, instance._state(), upstream
+        )
+
+    def of_call(
+        self,
+        definition: Definition,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        state: dict[str, Any] | None,
+        upstream: Upstream,
+    ) -> KeyParts | Uncacheable:
+        """As `of`, for a call that has no instance, such as an element of a map.
+
+        Args:
+            definition: The task's; of an element the task's, and not the map's.
+            args: Inputs by position.
+            kwargs: Inputs by name.
+            state: The attributes that were set on an object of a class of tasks.
+            upstream: As for `of`.
+        """
+        known = self._defined.get(id(definition.origin))
+        if known is None:
+            known = self._define(definition.origin)
+        if isinstance(known, Uncacheable):
+            return known
+        met = _Inputs(self._code, upstream)
+        inputs: dict[str, str] = {}
+        name = ""
+        try:
+            for name, value in _named(known, args, kwargs, state):
+                is_ref = type(value) not in PLAIN and isinstance(value, Ref)
+                inputs[name] = met.task(value) if is_ref else self._values.digest(value, met)
+            code, lines = known.reached
+            if met.needs:
+                code, lines = merged(self._code.reached(met.needs), known.reached)
+        except Unsound as error:
+            return Uncacheable(f"input `{name}` of {definition.name}: {error.why}")
+        return KeyParts(
+            task=known.task,
+            code=code,
+            inputs=inputs,
+            versions=self._said(),
+            version=known.version,
+            lines=lines,
+        )
+
+    def _define(self, definition: Definition) -> _Defined | Uncacheable:
+        made: _Defined | Uncacheable
+        mapped = definition.element
+        one = (mapped or definition).origin
+        try:
+            task, roots = root_of(one, self._code)
+            made = _Defined(
+                definition,
+                f"{task}.map" if mapped is not None else task,
+                self._code.reached(roots),
+                one.positions(),
+                {name: at for at, name in enumerate(_parameters(one))},
+                self._preset(one),
+                str(getattr(one.options, "version", None) or ""),
+            )
+        except Unsound as error:
+            made = Uncacheable(f"{definition.name} has no key: {error.why}")
+        self._defined[id(definition)] = made
+        return made
+
+    def _preset(self, one: Definition) -> dict[str, Any]:
+        if self._presets is None:
+            return {}
+        return self._presets.of(one.name, one.main, int(one.is_class))
+
+    def _said(self) -> dict[str, str]:
+        if self._versions is None:
+            self._versions = {"python": ".".join(map(str, sys.version_info[:2]))}
+            if platform.python_implementation() != "CPython":
+                self._versions["python"] += f" {platform.python_implementation()}"
+            for package in self._packages:
+                self._versions[package] = _version(package)
+        return self._versions
+
+
+class _Inputs:
+    """What is met in inputs: code, and references to tasks."""
+
+    def __init__(self, code: Code, upstream: Upstream) -> None:
+        self._code = code
+        self._upstream = upstream
+        self.needs: list[Any] = []
+
+    def code(self, obj: Any) -> str:
+        return self._code.refer(obj, self.needs)
+
+    def task(self, ref: Ref[Any]) -> str:
+        origin = ref._origin()
+        key = self._upstream(origin)
+        if key is None:
+            raise Unsound(f"it is what {origin._definition.name} gives, which has no key")
+        return f"task:{key}{''.join(f'[{key!r}]' for key in ref._keys())}"
+
+
+def _named(
+    known: _Defined,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    state: dict[str, Any] | None,
+) -> Iterator[tuple[str, Any]]:
+    """Yield the inputs by name, in the order of the signature; what that has not as given."""
+    names = known.names
+    for at, value in enumerate(args):
+        yield names[at] if at < len(names) else str(at), value
+    if known.presets:
+        given = {*names[: len(args)], *kwargs}
+        kwargs = {**kwargs, **{k: v for k, v in known.presets.items() if k not in given}}
+    if kwargs:
+        places = known.places
+        for name in sorted(kwargs, key=lambda one: places.get(one, len(places))):
+            yield name, kwargs[name]
+    if state:
+        for name in sorted(state):
+            yield f"self.{name}", state[name]
+
+
+def _parameters(one: Definition) -> tuple[str, ...]:
+    code = getattr(one.main, "__code__", None)
+    if code is None:
+        return ()
+    count: int = code.co_argcount + code.co_kwonlyargcount
+    names: tuple[str, ...] = code.co_varnames[int(one.is_class) : count]
+    return names
+
+
+def _version(package: str) -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
