@@ -177,7 +177,7 @@ def test_a_loop_that_gives_up_gives_up_the_root(two: Session, gate: Path) -> Non
         assert all(future.cancelled() for future in futures)
         assert not kept.done()
         shared.touch()
-        if two._shares:
+        if two._equipment.shares:
             gate.touch()  # nobody can stop what runs there
         assert kept.result(LONG) == 2
         assert two.run(s.double(2)) == 4
@@ -311,7 +311,7 @@ def test_cancelling_takes_what_only_it_needs(two: Session, backend: str, gate: P
     with pytest.raises(CancelledError):
         goes.result(LONG)
     assert goes.cancel(), "as with any future, it is cancelled already"
-    if not two._shares:  # the worker that ran it is another's now, or ended
+    if not two._equipment.shares:  # the worker that ran it is another's now, or ended
         assert [two.submit(s.double(n)).result(LONG) for n in range(9)] == list(range(0, 18, 2))
     assert not stays.done()
     shared.touch()
@@ -350,7 +350,7 @@ def test_failures_are_forgotten(two: Session, backend: str, gate: Path) -> None:
     for _ in range(4):
         futures = [two.submit(s.add(s.fails(n), 1)) for n in range(400)]
         assert all(isinstance(future.exception(LONG), ValueError) for future in futures)
-    assert two._report.size <= 1400
+    assert two._equipment.report.size <= 1400
     gate.touch()
     assert held.result(LONG) == 0
 
@@ -479,7 +479,7 @@ def test_inside_a_run_it_is_refused(backend: str) -> None:
                 end(s.submits())
             with pytest.raises(errors.UsageError, match=r"run\(\) was called on a session"):
                 end(s.runs())
-            if session._shares:
+            if session._equipment.shares:
                 with pytest.raises(errors.UsageError, match="was called inside a task"):
                     end(s.submits_in_a_task())
         s.HERE["future"] = session.submit(s.waits_for_a_future())
@@ -491,7 +491,7 @@ def test_inside_a_run_it_is_refused(backend: str) -> None:
 
 def test_a_session_cannot_be_sent(backend: str) -> None:
     with Session(backend, 1) as session:
-        if not session._shares:
+        if not session._equipment.shares:
             with pytest.raises(errors.EncodeError, match="a session stays in its process"):
                 session.run(s.echo(session))
 

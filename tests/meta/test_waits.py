@@ -67,7 +67,7 @@ SAFE: Mapping[tuple[str, str], str] = {
     ("fancypipe_core.toolkit.server", "with self._sending"): _SOCKET,
     ("fancypipe_core._base.isolation", "with self._lock"): _FEW,
     ("fancypipe_core._base.isolation", "self._lock.acquire()"): _FEW,
-    ("fancypipe_core.session", "scope.get()"): "a context variable",
+    ("fancypipe_core.session.__init__", "scope.get()"): "a context variable",
     ("fancypipe_core._engine.activity", "with self._lock"): _FEW,
     ("fancypipe_core._engine.activity", "with self._idle"): _FEW,
     ("fancypipe_core._engine.activity", "root.future.result()"): _ENDS,

@@ -8,31 +8,23 @@ from __future__ import annotations
 
 import atexit
 import os
-import sys
 import weakref
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
-from functools import cached_property, partial
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, overload
 
 from fancypipe_core import errors
-from fancypipe_core._base import resources
-from fancypipe_core._base.isolation import ambient
 from fancypipe_core._base.main_module import look_for_runner
 from fancypipe_core._base.option_names import several
 from fancypipe_core._base.signals import Interrupts, at_once
 from fancypipe_core._codec.failure import without_engine
-from fancypipe_core._codec.sharing import sharer_of
-from fancypipe_core._codec.values import EncodedValues, LiveValues
 from fancypipe_core._model.mapping import Mapped
 from fancypipe_core._model.ref import Instance, Ref
 from fancypipe_core._model.scope import Scope, scope
 from fancypipe_core._model.task import is_definition, task
-from fancypipe_core._model.temp_paths import Keeper
-from fancypipe_core._worker.environment import Caller
-from fancypipe_core._worker.runner import Runner, refuse_in_worker
-from fancypipe_core.backend import Adapting, Backend, BackendOptions, Forked
+from fancypipe_core._worker.runner import refuse_in_worker
+from fancypipe_core.backend import Forked
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -43,9 +35,7 @@ if TYPE_CHECKING:
     from fancypipe_core._engine.futures import Submission, TaskFuture
     from fancypipe_core._engine.streams import Stream
     from fancypipe_core._model.result_types import HasResult
-    from fancypipe_core._plugins.observers import Observers
     from fancypipe_core._settings.session import Configured
-    from fancypipe_core.hooks import RunInfo
 
 __all__ = ["Session"]
 
@@ -96,7 +86,7 @@ class Session:
         remarks = [*inputs.check(for_pipeline=False)] if inputs is not None else []
         self._set_up(configured)
         for remark in remarks:
-            self._report.warn(remark)
+            self._equipment.report.warn(remark)
 
     @classmethod
     def of(cls, configured: Configured) -> Self:
@@ -106,149 +96,22 @@ class Session:
         return session
 
     def _set_up(self, configured: Configured) -> None:
-        from fancypipe_core._engine.orphans import owned_prefix
-        from fancypipe_core._plugins.blame import make_backend
+        from fancypipe_core.session._equipment import Equipment
 
         look_for_runner()
-        plugin = configured.plugin
         self.settings = configured.core.settings
-        self._name = plugin.name
-        self._unit = plugin.unit
-        self.id = os.urandom(6).hex()
-        tempdir = self.settings.tempdir
-        base = os.path.abspath(tempdir) if tempdir else resources.temporary_folder()
-        self.directory = os.path.join(base, owned_prefix() + self.id)
+        self._name = configured.plugin.name
+        self._unit = configured.plugin.unit
         self._interrupts = Interrupts.here()
-        self._presets = configured.parameters
-        live = plugin.shares_memory
-        self._tables = (configured.core, *configured.tables)
-        watching = configured.observers
-        # The journal wants it; it is made later, when the first worker is coming up.
-        measures = self.settings.journal or (watching is not None and watching.want_usage)
-        options = BackendOptions(
-            self.settings.workers,
-            self.directory,
-            lambda: Runner(
-                self.directory,
-                live=live,
-                interrupted=self._interrupts.in_this_task,
-                presets=self._presets,
-                measures=measures,
-            ),
-            configured.own,
-            workers_given=configured.core.origins["workers"].kind != "default",
-            name=plugin.name,
-            session=self.id,
-            value_disk=self.settings.value_disk,
-            measures=measures,
-        )
         with self._interrupts.watched():
-            backend = make_backend(plugin, options)
-            try:
-                self._equip(backend, configured)
-            except BaseException:
-                with suppress(Exception):
-                    backend.stop(0.0)  # it may have begun to come up
-                raise
-            self._start()
-
-    def _equip(self, backend: Backend, configured: Configured) -> None:
-        # A backend may have begun to come up: this is imported meanwhile.
-        from fancypipe_core._engine.activity import Activity
-        from fancypipe_core._engine.driver import Driver
-        from fancypipe_core._engine.machine.scheduler import Scheduler
-        from fancypipe_core._engine.needs import NeedsCheck
-        from fancypipe_core._engine.observed_runs import ObservedRuns
-        from fancypipe_core._engine.report import Report
-        from fancypipe_core._plugins.blame import Owner
-
-        plugin = configured.plugin
-        self._shares = plugin.shares_memory
-        sharer = sharer_of(plugin, backend)
-        self._values = LiveValues(sharer) if self._shares else EncodedValues(sharer)
-        self._values.presets = self._presets
-        self._observers = self._watch(configured.observers)
-        self._files = Keeper(self.directory)
-        self._report = Report(self._observers, self._values.open, self._shares)
-        self._driver = Driver(
-            backend,
-            self._values,
-            partial(
-                Scheduler,
-                max_losses=self.settings.max_losses,
-                keep_going=self.settings.keep_going,
-            ),
-            self._report,
-            self._files,
-            self._interrupts,
-            self.settings.debug,
-            owner=Owner("backend", plugin.name),
-        )
-        self._driver.check_needs(NeedsCheck(backend, plugin, self._report.warn))
-        self._adapting = backend if isinstance(backend, Adapting) else None
-        self._caller = Caller()
-        beside = self._shares
-        self._activity = Activity(
-            self._driver,
-            self._interrupts,
-            ObservedRuns(self._observers, self._report, self._prepare, self._describe),
-            lambda: ambient.lent(beside and self._driver.slots > 1),
-            self.settings.grace,
-        )
-        self._process = os.getpid()
-        _sessions.add(self)
-        self._open = False
-
-    def _watch(self, observers: Observers | None) -> Observers | None:
-        settings = self.settings
-        if not (settings.progress or settings.journal):
-            return observers
-        from fancypipe_core._plugins.observers import Observers
-
-        observers = observers or Observers(())
-        if settings.journal:
-            from fancypipe_core.plugins.journal import Journal
-
-            journal = Journal()
-            observers.add(journal)
-            if settings.page:
-                from fancypipe_core.plugins.page import Page
-
-                observers.add(Page(lambda: journal.folder))  # behind it: it reads what that wrote
-        if settings.progress:
-            from fancypipe_core.plugins.console import Console
-
-            observers.add(Console())
-        return observers
-
-    def _start(self) -> None:
-        from fancypipe_core._engine import orphans
-
-        try:
-            self._driver.start(self.settings.backend_start_limit, self.settings.freeze_limit)
-        except BaseException:
-            self._driver.stop(0.0)
-            raise
-        self._open = True
-        orphans.sweep_orphans(os.path.dirname(self.directory))
-        if isinstance(self._values, EncodedValues):
-            # While the workers come up.
-            folder = os.path.dirname(self.directory)
-            for warning in resources.forewarnings(folder, self.settings.workers):
-                self._report.warn(warning)
-            self._limit_values()
-
-    def _limit_values(self) -> None:
-        from fancypipe_core._engine.value_budget import ValueBudget
-
-        memory, disk = resources.free_memory(), resources.free_space(self.directory)
-        self._driver.limit_values(
-            ValueBudget(
-                None if memory is None else memory * self.settings.value_memory,
-                None if disk is None else disk * self.settings.value_disk,
-                self._report.warn,
-            )
-        )
+            self._equipment = made = Equipment(configured, self._interrupts)
+            self.id, self.directory, self._files = made.id, made.directory, made.files
+            self._driver, self._activity = made.driver, made.activity
+            self._process = os.getpid()
+            self._open = False
+            _sessions.add(self)
+            made.start()
+            self._open = True
 
     @overload
     def run(self, target: HasResult[T], /) -> T: ...
@@ -348,18 +211,7 @@ class Session:
                 "submit() was called inside a task of the same session; return the reference, "
                 "or write .result()"
             )
-        return self._activity.submit(target, self._adaptation(), kind)
-
-    def _adaptation(self) -> Callable[[], None]:
-        """Return what is to be done right before something runs that is submitted now."""
-        environment = self._caller.changed() if self._adapting is not None else None
-
-        def adapt() -> None:
-            self._values.forget()
-            if environment is not None and self._adapting is not None:
-                self._adapting.adapt(environment)
-
-        return adapt
+        return self._activity.submit(target, self._equipment.adaptation(), kind)
 
     def _check_outside(self) -> None:
         self._check()
@@ -470,36 +322,6 @@ class Session:
             if self.settings.debug:
                 raise
             raise error.with_traceback(without_engine(error))  # noqa: B904 - the same error
-
-    def _prepare(self) -> None:
-        if self._adapting is not None and (environment := self._caller.changed()) is not None:
-            self._adapting.adapt(environment)
-        self._values.forget()
-
-    def _describe(self, id: str, target: Any) -> RunInfo:
-        from fancypipe_core._engine.run_info import name_of, run_info
-
-        tempdir = self.settings.tempdir
-        settings, argv = self._in_force
-        return run_info(
-            id,
-            name_of(target),
-            backend=self._name,
-            workers=self._driver.slots,
-            unit=self._unit,
-            session=self.id,
-            directory=self.directory,
-            tempdir=None if tempdir is None else os.path.abspath(tempdir),
-            settings=settings,
-            argv=argv,
-        )
-
-    @cached_property
-    def _in_force(self) -> tuple[dict[str, str], tuple[str, ...]]:
-        """The settings and the command line, in words."""
-        from fancypipe_core._engine.run_info import argv_in_words, settings_in_words
-
-        return settings_in_words(self._tables), argv_in_words(sys.argv, self._tables)
 
     def close(self, grace: float | None = None) -> None:
         """End the session and its workers.  May be called twice.

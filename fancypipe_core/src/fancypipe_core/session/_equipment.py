@@ -1,0 +1,238 @@
+"""What a session works with, made of its settings.
+
+The backend is made first: it may come up while the engine is imported.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any
+
+from fancypipe_core._base import resources
+from fancypipe_core._base.isolation import ambient
+from fancypipe_core._base.signals import Interrupts
+from fancypipe_core._codec.sharing import sharer_of
+from fancypipe_core._codec.values import EncodedValues, LiveValues
+from fancypipe_core._engine.orphans import owned_prefix, sweep_orphans
+from fancypipe_core._model.temp_paths import Keeper
+from fancypipe_core._plugins.blame import Owner, make_backend
+from fancypipe_core._worker.environment import Caller
+from fancypipe_core._worker.runner import Runner
+from fancypipe_core.backend import Adapting, Backend, BackendOptions
+
+if TYPE_CHECKING:
+    from fancypipe_core._engine.activity import Activity
+    from fancypipe_core._engine.driver import Driver
+    from fancypipe_core._engine.report import Report
+    from fancypipe_core._plugins.observers import Observers
+    from fancypipe_core._settings.session import Configured
+    from fancypipe_core.hooks import RunInfo
+
+__all__ = ["Equipment"]
+
+
+class Equipment:
+    """What a session works with.
+
+    Args:
+        configured: What is in force.
+        interrupts: What the user has asked for by signals.
+
+    Attributes:
+        id: The session's, 12 hex digits.
+        directory: Its folder for temporary files.
+        shares: Whether tasks run in this process.
+        files: Keeps temporary files as long as their values.
+        driver: The loop, with the backend.
+        activity: Who drives it.
+        report: Takes the events of runs.
+
+    Raises:
+        ConfigError: The backend cannot have its settings.
+        PluginError: It could not be made.
+    """
+
+    def __init__(self, configured: Configured, interrupts: Interrupts) -> None:
+        self._configured = configured
+        self._settings = settings = configured.core.settings
+        self.id = os.urandom(6).hex()
+        tempdir = settings.tempdir
+        base = os.path.abspath(tempdir) if tempdir else resources.temporary_folder()
+        self.directory = os.path.join(base, owned_prefix() + self.id)
+        self.shares = configured.plugin.shares_memory
+        self._interrupts = interrupts
+        self.files = Keeper(self.directory)
+        self._caller = Caller()
+        backend = make_backend(configured.plugin, self._options())
+        try:
+            self._equip(backend)
+        except BaseException:
+            with suppress(Exception):
+                backend.stop(0.0)  # it may have begun to come up
+            raise
+
+    def _options(self) -> BackendOptions:
+        configured, settings = self._configured, self._settings
+        watching = configured.observers
+        # The journal wants it; it is made later, when the first worker is coming up.
+        measures = settings.journal or (watching is not None and watching.want_usage)
+        make_runner = partial(
+            Runner,
+            self.directory,
+            live=self.shares,
+            interrupted=self._interrupts.in_this_task,
+            presets=configured.parameters,
+            measures=measures,
+        )
+        return BackendOptions(
+            settings.workers,
+            self.directory,
+            make_runner,
+            configured.own,
+            workers_given=configured.core.origins["workers"].kind != "default",
+            name=configured.plugin.name,
+            session=self.id,
+            value_disk=settings.value_disk,
+            measures=measures,
+        )
+
+    def _equip(self, backend: Backend) -> None:
+        # A backend may have begun to come up: this is imported meanwhile.
+        from fancypipe_core._engine.activity import Activity
+        from fancypipe_core._engine.driver import Driver
+        from fancypipe_core._engine.machine.scheduler import Scheduler
+        from fancypipe_core._engine.needs import NeedsCheck
+        from fancypipe_core._engine.observed_runs import ObservedRuns
+        from fancypipe_core._engine.report import Report
+
+        plugin, settings = self._configured.plugin, self._settings
+        sharer = sharer_of(plugin, backend)
+        self._values = LiveValues(sharer) if self.shares else EncodedValues(sharer)
+        self._values.presets = self._configured.parameters
+        observers = self._observers()
+        self.report: Report = Report(observers, self._values.open, self.shares)
+        make_scheduler = partial(
+            Scheduler, max_losses=settings.max_losses, keep_going=settings.keep_going
+        )
+        self.driver: Driver = Driver(
+            backend,
+            self._values,
+            make_scheduler,
+            self.report,
+            self.files,
+            self._interrupts,
+            settings.debug,
+            owner=Owner("backend", plugin.name),
+        )
+        self.driver.check_needs(NeedsCheck(backend, plugin, self.report.warn))
+        self._adapting = backend if isinstance(backend, Adapting) else None
+        self.activity: Activity = Activity(
+            self.driver,
+            self._interrupts,
+            ObservedRuns(observers, self.report, self._prepare, self._describe),
+            lambda: ambient.lent(self.shares and self.driver.slots > 1),
+            settings.grace,
+        )
+
+    def _observers(self) -> Observers | None:
+        """Return who looks on: whom the caller gave, and whom the settings ask for."""
+        settings, observers = self._settings, self._configured.observers
+        if not (settings.progress or settings.journal):
+            return observers
+        from fancypipe_core._plugins.observers import Observers
+
+        observers = observers or Observers(())
+        if settings.journal:
+            from fancypipe_core.plugins.journal import Journal
+
+            journal = Journal()
+            observers.add(journal)
+            if settings.page:
+                from fancypipe_core.plugins.page import Page
+
+                observers.add(Page(lambda: journal.folder))  # behind it: it reads what that wrote
+        if settings.progress:
+            from fancypipe_core.plugins.console import Console
+
+            observers.add(Console())
+        return observers
+
+    # ---- coming up ----
+
+    def start(self) -> None:
+        """Start the backend.
+
+        Raises:
+            BackendStartError: It did not come up.
+        """
+        settings = self._settings
+        try:
+            self.driver.start(settings.backend_start_limit, settings.freeze_limit)
+        except BaseException:
+            self.driver.stop(0.0)
+            raise
+        folder = os.path.dirname(self.directory)
+        sweep_orphans(folder)
+        if isinstance(self._values, EncodedValues):
+            # While the workers come up.
+            for warning in resources.forewarnings(folder, settings.workers):
+                self.report.warn(warning)
+            self._limit_values()
+
+    def _limit_values(self) -> None:
+        from fancypipe_core._engine.value_budget import ValueBudget
+
+        memory, disk = resources.free_memory(), resources.free_space(self.directory)
+        self.driver.limit_values(
+            ValueBudget(
+                None if memory is None else memory * self._settings.value_memory,
+                None if disk is None else disk * self._settings.value_disk,
+                self.report.warn,
+            )
+        )
+
+    # ---- around a run ----
+
+    def _prepare(self) -> None:
+        self.adaptation()()
+
+    def adaptation(self) -> Callable[[], None]:
+        """Return what is to be done right before something runs that is asked for now."""
+        environment = self._caller.changed() if self._adapting is not None else None
+
+        def adapt() -> None:
+            self._values.forget()
+            if environment is not None and self._adapting is not None:
+                self._adapting.adapt(environment)
+
+        return adapt
+
+    def _describe(self, id: str, target: Any) -> RunInfo:
+        from fancypipe_core._engine.run_info import name_of, run_info
+
+        tempdir, plugin = self._settings.tempdir, self._configured.plugin
+        settings, argv = self._in_force
+        return run_info(
+            id,
+            name_of(target),
+            backend=plugin.name,
+            workers=self.driver.slots,
+            unit=plugin.unit,
+            session=self.id,
+            directory=self.directory,
+            tempdir=None if tempdir is None else os.path.abspath(tempdir),
+            settings=settings,
+            argv=argv,
+        )
+
+    @cached_property
+    def _in_force(self) -> tuple[dict[str, str], tuple[str, ...]]:
+        """The settings and the command line, in words."""
+        from fancypipe_core._engine.run_info import argv_in_words, settings_in_words
+
+        tables = (self._configured.core, *self._configured.tables)
+        return settings_in_words(tables), argv_in_words(sys.argv, tables)
