@@ -78,6 +78,13 @@ def heavy(_session: Session, _folder: Path) -> None:
         other.run(t.leave_with(data))
 
 
+def given_up(session: Session, folder: Path) -> None:
+    """Workers that close themselves, which dask then gives up, are replaced: all at once."""
+    marks = [str(folder / f"closed{i}") for i in range(2)]
+    assert session.run([t.close_dask_worker(mark, marks) for mark in marks]) == marks
+    assert session.run([t.nap(i, 0.01) for i in range(20)]) == list(range(20))
+
+
 def patient() -> Any:
     """Make a cluster that tries again by itself what its workers died in."""
     from distributed import LocalCluster
@@ -130,13 +137,18 @@ def brain(session: Session, folder: Path) -> None:
     assert files(folder / "engine") == files(folder / "serial")
 
 
-def kill_who_is_in(place: Path, count: int) -> None:
-    """Kill so many processes whose numbers tasks leave in a folder, as soon as all are there."""
+def pids_in(place: Path, count: int) -> set[str]:
+    """Return the numbers of processes that tasks leave in a folder; wait until it has so many."""
     until = time.monotonic() + 60
     while len(pids := {text for path in place.iterdir() if (text := path.read_text())}) < count:
         assert time.monotonic() < until, "too few tasks have begun"
         time.sleep(0.01)
-    for pid in pids:
+    return pids
+
+
+def kill_who_is_in(place: Path, count: int) -> None:
+    """Kill so many processes whose numbers tasks leave in a folder, as soon as all are there."""
+    for pid in pids_in(place, count):
         os.kill(int(pid), signal.SIGKILL)
 
 
@@ -159,6 +171,26 @@ def killed(session: Session, folder: Path) -> None:
     assert max(ran.values()) == 2, "one death costs no task more than one attempt"
     assert ran.total() - NAPS <= NAPS // 10, "what was not with the dead ran once"
     assert session.run(t.leave_once(str(folder / "mark"))) == "again"
+
+
+def interrupted(session: Session, folder: Path) -> None:
+    """Ctrl-C in a terminal is for the client: a session that lives on has the same workers."""
+    place = folder / "interrupted"
+    place.mkdir()
+
+    def interrupt() -> None:
+        pids_in(place, 1)
+        os.killpg(os.getpgrp(), signal.SIGINT)  # as a terminal does; see `main`
+
+    terminal = threading.Thread(target=interrupt)
+    terminal.start()
+    with pytest.raises(KeyboardInterrupt):
+        session.run([t.nap(i, 1.0, str(place)) for i in range(6)])
+    terminal.join()
+    later = folder / "later"
+    later.mkdir()
+    assert session.run([t.nap(i, 0.1, str(later)) for i in range(20)]) == list(range(20))
+    assert pids_in(place, 1) <= pids_in(later, 1), "a worker has ended"
 
 
 def limited(session: Session, _folder: Path) -> None:
@@ -222,15 +254,17 @@ PARTS: dict[str, Callable[[Session, Path], None]] = {
     "brain": brain,
     "killed": killed,
     "limited": limited,
+    "interrupted": interrupted,
 }
 ONLY = {"preempted": preempted, "few": few, "failed": failed, "deadly": deadly}
-OWN = {"lost": lost, "heavy": heavy, "shut": shut, "hidden": hidden}
+OWN = {"lost": lost, "heavy": heavy, "given_up": given_up, "shut": shut, "hidden": hidden}
 MORE = {**PARTS, **ONLY, **OWN}
 
 
 def main(backend: str, folder: Path, settings: dict[str, Any], parts: list[str]) -> None:
     """Write a file for each part: empty, or what went wrong."""
     sys.path.insert(0, str(BRAIN))  # workers have the path that is there when a session begins
+    os.setpgrp()  # so that a part can do to all of it what a terminal does
     seen: dict[str, str] = {}
     before = dict(os.environ)
     with Session(backend, 2, **settings) as session:

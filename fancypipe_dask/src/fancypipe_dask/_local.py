@@ -7,15 +7,19 @@ from logging import CRITICAL
 from typing import Any
 
 from dask import config
-from distributed import Nanny, Scheduler, Security, SpecCluster, Worker
+from distributed import Nanny, Scheduler, Security, SpecCluster, Status, Worker
 from distributed.system import MEMORY_LIMIT
+from tornado.ioloop import PeriodicCallback
 
 from fancypipe_core.backend import BackendOptions
-from fancypipe_core.toolkit import Traces
+from fancypipe_core.toolkit import Traces, block_ctrl_c, leave_terminal
 
 __all__ = ["Cluster"]
 
 _CLOSE = 30.0  # seconds that the processes of a loaded machine may take to be gone
+_START = 120.0  # seconds that a worker may take to be up, also on a loaded machine
+_LOOK = 1.0  # seconds between two looks at whether dask has given up a worker
+_GIVEN_UP = (Status.closed, Status.failed)
 _SATURATION = "distributed.scheduler.worker-saturation"
 
 
@@ -31,7 +35,11 @@ class _Scheduler(_NoPage, Scheduler):  # type: ignore[misc, unused-ignore]
 
 
 class _Worker(_NoPage, Worker):  # type: ignore[misc, unused-ignore]
-    """Has no page."""
+    """Has no page, and leaves to the client what the terminal says."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        leave_terminal()
+        super().__init__(*args, **kwargs)
 
 
 class Cluster(SpecCluster):  # type: ignore[misc, unused-ignore]
@@ -45,7 +53,8 @@ class Cluster(SpecCluster):  # type: ignore[misc, unused-ignore]
         both = {"host": "127.0.0.1", "protocol": "tls://", "security": security}
         page = options.settings.dashboard
         shown = {"dashboard": True, "dashboard_address": page} if page else {}
-        own = {"worker_class": _Worker, "nthreads": 1, "silence_logs": CRITICAL}
+        own: dict[str, Any] = {"worker_class": _Worker, "nthreads": 1, "silence_logs": CRITICAL}
+        own |= {"death_timeout": _START, "local_directory": options.directory}
         own["memory_limit"] = MEMORY_LIMIT // options.workers
         worker = {"cls": Nanny, "options": {**both, **own}}
         workers = dict.fromkeys(range(options.workers), worker)
@@ -53,11 +62,29 @@ class Cluster(SpecCluster):  # type: ignore[misc, unused-ignore]
         # the engine, which knows what else was there.
         scheduler: dict[str, Any] = {"options": {**both, **shown, "allowed_failures": 0}}
         scheduler["cls"] = Scheduler if page else _Scheduler
-        with config.set({_SATURATION: 1.0, "temporary-directory": options.directory}):
+        with config.set({_SATURATION: 1.0}):
             super().__init__(workers, scheduler, security=security, silence_logs=CRITICAL)
+
+    async def _start(self) -> None:
+        # The threads that start the workers come from this one, that of the loop.
+        block_ctrl_c()
+        self.periodic_callbacks["replace"] = PeriodicCallback(self._replace, _LOOK * 1000)
+        await super()._start()
+
+    async def _replace(self) -> None:
+        """Have another worker for each that dask has given up.
+
+        It does so with one that has lost its connection, and one that did not come up.
+        """
+        for name in [name for name, one in self.workers.items() if one.status in _GIVEN_UP]:
+            del self.workers[name]
+        if self.worker_spec.keys() - self.workers.keys():
+            with suppress(Exception):  # the next look tries again
+                await self._correct_state()
 
     def close(self, timeout: float | None = None) -> None:
         """End, and leave nothing: whoever has a grace time has had it."""
+        self.worker_spec.clear()  # none is replaced any more
         for nanny in self.workers.values():
             with suppress(Exception):  # the loop is closed
                 self.loop.add_callback(nanny.close_gracefully)  # starts no worker again

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 __all__ = [
-    "ENDING", "Interrupts", "Reaction", "Shelter", "again", "at_once", "how", "ignore_ctrl_c",
-    "in_imports", "in_users_code", "interruptible", "quietly",
+    "ENDING", "Interrupts", "Reaction", "Shelter", "again", "at_once", "block_ctrl_c", "how",
+    "ignore_ctrl_c", "in_imports", "in_users_code", "interruptible", "leave_terminal", "quietly",
 ]  # fmt: skip
 
 _TOLD = "_fancypipe_told"  # an attribute of our exceptions: their text is for the user
@@ -349,12 +349,36 @@ def in_users_code(frame: FrameType | None, engine: Container[CodeType]) -> bool:
     return False
 
 
+def block_ctrl_c() -> None:
+    """Ctrl-C does not come to this thread, nor to the threads and processes that it starts.
+
+    So a process that is to call `ignore_ctrl_c` is not ended by one before it does.
+    """
+    if hasattr(signal, "pthread_sigmask"):
+        from multiprocessing import resource_tracker
+
+        resource_tracker.ensure_running()  # where this starts it, the mask is gone after that
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+
+
+def leave_terminal() -> None:
+    """Let nothing that a terminal says to a whole group of processes be for this one.
+
+    Nor is it for the programs that this one starts.
+    """
+    if hasattr(os, "setsid"):
+        os.setsid()
+    ignore_ctrl_c()
+
+
 def ignore_ctrl_c() -> None:
     """Ctrl-C is not for this process, but for the programs that it starts and their like.
 
     A signal that is ignored is ignored in them too.  One with a handler is not.
     """
     signal.signal(signal.SIGINT, _nothing)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])  # see `block_ctrl_c`
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=_heed_ctrl_c)
 

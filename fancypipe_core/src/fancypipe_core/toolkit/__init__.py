@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from fancypipe_core._base.msgpack import pack, unpacker
     from fancypipe_core._base.option_names import several
     from fancypipe_core._base.shared_memory import memory_descriptors
-    from fancypipe_core._base.signals import ignore_ctrl_c
+    from fancypipe_core._base.signals import block_ctrl_c, ignore_ctrl_c, leave_terminal
     from fancypipe_core._base.strays import boot_clock, kill_strays
     from fancypipe_core._base.traces import Traces
     from fancypipe_core._engine.orphans import owned_prefix, sweep_orphans
@@ -70,6 +70,7 @@ _HOMES = {
     "Store": "toolkit.store",
     "Traces": "_base.traces",
     "amounts": "_base.amounts",
+    "block_ctrl_c": "_base.signals",
     "boot_clock": "_base.strays",
     "bytes_of": "_base.needs",
     "connect_locally": "_wire.local_socket",
@@ -80,6 +81,7 @@ _HOMES = {
     "ignore_ctrl_c": "_base.signals",
     "interpreter": "_base.interpreter",
     "kill_strays": "_base.strays",
+    "leave_terminal": "_base.signals",
     "local_backend": "_worker.local",
     "main_script": "_base.main_module",
     "memory_descriptors": "_base.shared_memory",
@@ -128,6 +130,7 @@ __all__ = [
     "Store",
     "Traces",
     "amounts",
+    "block_ctrl_c",
     "boot_clock",
     "bytes_of",
     "connect_locally",
@@ -138,6 +141,7 @@ __all__ = [
     "ignore_ctrl_c",
     "interpreter",
     "kill_strays",
+    "leave_terminal",
     "local_backend",
     "main_script",
     "memory_descriptors",
