@@ -43,6 +43,7 @@ _CHAPTERS = {
         "howto/nested-graphs",
         "howto/map",
         "howto/external-programs",
+        "howto/files",
         "howto/errors-and-retries",
         "howto/timeouts",
         "howto/needs",

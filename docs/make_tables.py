@@ -280,6 +280,10 @@ MADE: dict[str, Callable[[], str]] = {
         "Backoff(seconds, factor=2, ceiling=600, jitter=0.1)", _core.Backoff, called=False
     ),
     "Outputs": lambda: part("Outputs(**items)", _core.Outputs, called=False),
+    "files": lambda: (
+        part("File(*parts)", _core.File, called=False)
+        + part("Dir(*parts)", _core.Dir, called=False)
+    ),
     "Exec": lambda: (
         part("Exec", _core.Exec, called=False)
         + "\n"

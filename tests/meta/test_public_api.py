@@ -11,7 +11,9 @@ from tests.meta.repo import python
 
 PUBLIC = [
     "Backoff",
+    "Dir",
     "Exec",
+    "File",
     "Module",
     "Outputs",
     "Ref",

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from fancypipe_core._base.backoff import Backoff
     from fancypipe_core._model.context import current
     from fancypipe_core._model.exec import Exec
+    from fancypipe_core._model.files import Dir, File
     from fancypipe_core._model.ref import Outputs, Ref
     from fancypipe_core._model.task import Module, Task, module, task
     from fancypipe_core._run import run
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Backoff",
+    "Dir",
     "Exec",
+    "File",
     "Module",
     "Outputs",
     "Ref",
@@ -39,7 +42,9 @@ __version__: str
 
 _HOMES = {
     "Backoff": "_base.backoff",
+    "Dir": "_model.files",
     "Exec": "_model.exec",
+    "File": "_model.files",
     "Module": "_model.task",
     "Task": "_model.task",
     "module": "_model.task",

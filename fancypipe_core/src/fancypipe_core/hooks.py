@@ -228,7 +228,8 @@ class TaskNote(NamedTuple):
     Attributes:
         stream: `stdout` or `stderr` for what a task printed in a worker process (on serial and
             threads a task prints where the program does, and nobody notes it), `log` for what
-            it logged there, `warning` for a sentence of the engine or of a backend.
+            it logged there, `warning` for a sentence of the engine or of a backend, `command` for
+            the command line of a program that it has started, which is not shown.
         text: What was said.
         name: The task's name; empty if it is about none.
         task: Its number; 0 if it is about none.

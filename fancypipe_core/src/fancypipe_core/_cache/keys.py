@@ -7,8 +7,8 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+from fancypipe_core._base.file_digests import FileDigests
 from fancypipe_core._cache.code import Code, Reached, merged, root_of
-from fancypipe_core._cache.files import FileDigests
 from fancypipe_core._cache.parts import KeyParts, Uncacheable
 from fancypipe_core._cache.values import PLAIN, Unsound, Values
 from fancypipe_core._model.definition import Definition

@@ -114,6 +114,8 @@ class Maps:
             if made.packed.wants:
                 self._graph.refer(feeder, made.packed.wants, node.parent)
         self.under_way[node.id] = made
+        # Its inputs are taken apart, and then released; elements may name their folders.
+        self._composer.hold_files(node, node.needs)
         self._report.map_began(node)
         return [table.Unfolded(id, [feeder.id])]
 

@@ -69,10 +69,7 @@ class Composer:
             BaseException: Whatever the user's code raises.
         """
         begin = monotonic()
-        files = self._files
-        known = files.known(node.id, parent_of(node), node.filled_by) if files.holders else ()
-        if known:
-            files.hold_until_settled(node.id, known)
+        self.hold_files(node, node.filled_by)
         if apart:
             inputs = yield partial(self._graph.read_inputs, node), True
             main = self.main_of(node)
@@ -120,6 +117,12 @@ class Composer:
     def forget_contents(self) -> None:
         """The user's code has run: what objects hold may have changed."""
         self._values.forget_contents()
+
+    def hold_files(self, node: Node, needs: Sequence[int]) -> None:
+        """A node begins to make others: hold the folders that it may know of."""
+        files = self._files
+        if files.holders:
+            files.hold_until_settled(node.id, files.known(node.id, parent_of(node), needs))
 
     def sort_files(self, node: Node, made: str = "") -> None:
         """A node has its value: hold the folders that it names, and no others.

@@ -186,7 +186,7 @@ class Report(Failures):
             _write(getattr(sys, note.stream), f"{who}{note.text}")
         elif note.stream == "progress":
             self._progress(node, note)
-        else:
+        elif note.stream != "command":
             who = f"{node.path}: " if node is not None else ""
             self._say(f"{who}{note.text}")
         if self._notes is not None and note.stream != "progress":

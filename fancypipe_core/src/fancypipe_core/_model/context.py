@@ -232,6 +232,13 @@ class Context:
         """Show a line to the user, under the task's name."""
         self._scope.notify(self._job, "log", str(text))
 
+    def log_command(self, text: str) -> None:
+        """Write down the command line of a program that the task starts.
+
+        Journal and page have it, and observers of notes as `command`; it is not shown.
+        """
+        self._scope.notify(self._job, "command", text)
+
     def progress(self, done: float, total: float | None = None) -> None:
         """Say how far the task is: shown in the live line, and passed on to observers.
 

@@ -14,6 +14,8 @@ from fancypipe_core._model.options import Options
 __all__ = ["Definition", "Mapped", "map_of", "plain_definition", "positions", "refused", "site_of"]
 
 _VARARGS = 0x04  # of a code object's flags
+_FILES = ("File", "Dir")
+_MODULE = "fancypipe_core._model.files"
 
 
 class Mapped:
@@ -47,14 +49,17 @@ class Definition:
         mapped: The definition of its maps, once there is one.
         element: Of a map's definition: that of its elements.
         origin: What this one is but for its options; itself for one as it was written.
+        files: Which inputs are files, once that was asked: see `file_inputs`.
+        names_files: Whether an annotation may be of a file or folder: then what is given is
+            looked at.
         least: So many inputs by position fit without a look at the signature, and no more
             than `most`; nothing fits where a look is needed.
         most: See `least`.
     """
 
     __slots__ = (
-        "_variants", "element", "is_class", "is_module", "least", "main", "mapped", "most", "name",
-        "options", "origin", "target",
+        "_variants", "element", "files", "is_class", "is_module", "least", "main", "mapped",
+        "most", "name", "names_files", "options", "origin", "target",
     )  # fmt: skip
 
     def __init__(
@@ -76,7 +81,9 @@ class Definition:
         self.origin = self
         self._variants: dict[Options, Definition] | None = None
         self.name = options.name or getattr(target, "__name__", None) or repr(main)
-        self.least, self.most = _fitting(main, int(is_class))
+        self.names_files = _names_files(main)
+        self.files: Any = None
+        self.least, self.most = (1, 0) if self.names_files else _fitting(main, int(is_class))
 
     @property
     def doc(self) -> str:
@@ -155,6 +162,27 @@ def map_of(definition: Definition) -> Definition:
         definition.mapped = Definition(definition.main, target, Options(name), is_module=True)
         definition.mapped.element = definition
     return definition.mapped
+
+
+def _names_files(main: Callable[..., Any]) -> bool:
+    """Whether an annotation may be of a file or folder.  Costs little, as each task is asked."""
+    annotate = getattr(main, "__annotate__", None)
+    if annotate is not None:  # Python 3.14 evaluates them when they are asked for
+        code = getattr(annotate, "__code__", None)
+        return code is not None and any(name in _FILES for name in code.co_names)
+    for one in (getattr(main, "__annotations__", None) or {}).values():
+        if isinstance(one, str):
+            if "File" in one or "Dir" in one:
+                return hasattr(main, "__code__")
+        elif _MODULE in sys.modules and _holds_file(one):
+            return hasattr(main, "__code__")
+    return False
+
+
+def _holds_file(annotation: Any) -> bool:
+    if getattr(annotation, "__module__", "") == _MODULE:
+        return True
+    return any(map(_holds_file, getattr(annotation, "__args__", ())))
 
 
 def _fitting(main: Callable[..., Any], first: int) -> tuple[int, int]:

@@ -9,10 +9,10 @@ import shutil
 import signal
 import subprocess
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from fancypipe_core import errors
 from fancypipe_core._base.main_module import in_worker
@@ -21,6 +21,9 @@ from fancypipe_core._base.slices import SLICE
 from fancypipe_core._model import context
 from fancypipe_core._model.ref import Outputs
 from fancypipe_core._model.task import Task
+
+if TYPE_CHECKING:
+    from fancypipe_core._model.exec_outputs import Made
 
 __all__ = ["Exec"]
 
@@ -34,18 +37,19 @@ class Exec(Task, name="exec"):
 
     The output has the items `stdout` and `stderr` (text, in which
     bytes that are no UTF-8 stand as `os.fsdecode` has them; of more than 10 MiB
-    the middle is cut out), `code`, and `folder` (where it ran, if `files` were
-    given, else None).  A code other than 0 raises `ExecError`, unless `check`
-    is false.  The program reads nothing: its standard input is empty unless
-    `stdin` is given.  However the task ends, the program ends with it, and so
-    does what the program started.
+    the middle is cut out), `code`, and `folder` (where it ran, if `files` or `outputs` were
+    given, else None), and those that `outputs` declare.  A code other than 0 raises
+    `ExecError`, unless `check` is false.  The program reads nothing: its standard
+    input is empty unless `stdin` is given.  However the task ends, the program ends
+    with it, and so does what the program started.
     """
 
-    def main(
+    def main(  # noqa: PLR0913 - what a program is started with
         self,
         program: str | os.PathLike[str],
         *arguments: Any,
         files: Mapping[str, str | bytes | os.PathLike[str]] | None = None,
+        outputs: Mapping[str, str] | None = None,
         env: Mapping[str, str] | None = None,
         cwd: str | os.PathLike[str] | None = None,
         stdin: str = "",
@@ -60,6 +64,10 @@ class Exec(Task, name="exec"):
             files: Files to put into the folder where it runs, by name: text or
                 bytes to be written, or a path that is linked to.  Without `cwd`
                 it then runs in a temporary folder of its own.
+            outputs: What it makes, by name: paths relative to the folder where it runs, or
+                patterns such as `"out/*.bam"`.  The output has an item for each: a `File` or
+                `Dir` for a path, and for a pattern a sorted list of them, of at least one.
+                Without `cwd` it then runs in a temporary folder of its own.
             env: Environment variables, on top of those that there are.
             cwd: The folder where it runs; by default the current one.
             stdin: What it reads from its standard input.
@@ -67,14 +75,22 @@ class Exec(Task, name="exec"):
             show: Whether its lines are shown while it runs.
 
         Raises:
-            ExecError: It ended with another code than 0, or cannot be started.
+            ExecError: It ended with another code than 0, cannot be started, or did not make
+                one of its outputs.
+            BadInput: An output is declared that cannot be.
         """
         command = [os.fspath(program), *map(str, arguments)]
         folder = Path(cwd) if cwd is not None else None
-        if files is not None:
+        own = files is not None or outputs is not None
+        if outputs:
+            from fancypipe_core._model import exec_outputs  # few have any
+
+            exec_outputs.check(outputs)
+        if own:
             folder = folder or context.current().tempdir("files")
-            for name, content in files.items():
+            for name, content in (files or {}).items():
                 _put(folder / name, content)
+        context.current().log_command(shlex.join(command))
         variables = {**os.environ, **context.current().variables, **(env or {})}
         program_ = _Program(command, folder, variables, show)
         code = program_.run(stdin.encode(errors=_AS_IT_IS))
@@ -87,9 +103,37 @@ class Exec(Task, name="exec"):
                 stdout=stdout,
                 stderr=stderr,
             )
+        made = _outputs(command, code, stderr, folder, outputs, files or ()) if outputs else {}
         return Outputs(
-            stdout=stdout, stderr=stderr, code=code, folder=folder if files is not None else None
+            stdout=stdout, stderr=stderr, code=code, folder=folder if own else None, **made
         )
+
+
+def _outputs(
+    command: list[str],
+    code: int,
+    stderr: str,
+    folder: Path | None,
+    outputs: Mapping[str, str],
+    given: Container[str],
+) -> dict[str, Made]:
+    """Return what a program has made; an `ExecError` if that is not all."""
+    from fancypipe_core._model import exec_outputs
+
+    assert folder is not None, "a program with outputs has a folder"
+    found, missing = exec_outputs.collect(folder, outputs, given)
+    if missing:
+        what = " and ".join(f"{name!r} ({pattern})" for name, pattern in missing.items())
+        said = _tail(stderr)
+        raise errors.ExecError(
+            f"{shlex.join(command)[:1000]} ended with exit code {code} and did not make its output "
+            f"{what}; its folder, {folder}, has{exec_outputs.listing(folder)}"
+            + (f"\nit wrote to its standard error:{said}" if said else ""),
+            command=command,
+            code=code,
+            stderr=stderr,
+        )
+    return found
 
 
 class _Program:
@@ -243,6 +287,12 @@ def _story(command: list[str], code: int, output: str) -> str:
     how = f"exit code {code}"
     if code < 0:
         how = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
-    lines = output.strip().splitlines()[-_SHOWN:]
-    said = "".join(f"\n  | {line}" for line in lines) or " (it said nothing)"
-    return f"{shlex.join(command)[:1000]} ended with {how}{':' if lines else ''}{said}"
+    said = _tail(output)
+    return (
+        f"{shlex.join(command)[:1000]} ended with {how}{':' if said else ''}"
+        f"{said or ' (it said nothing)'}"
+    )
+
+
+def _tail(output: str) -> str:
+    return "".join(f"\n  | {line}" for line in output.strip().splitlines()[-_SHOWN:])

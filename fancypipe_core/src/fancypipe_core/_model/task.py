@@ -75,6 +75,8 @@ class TaskFunction(Generic[R]):
         definition = self._definition
         if kwargs or not definition.least <= len(args) <= definition.most:
             definition.check(args, kwargs)
+            if definition.names_files:
+                args, kwargs = _with_files(definition, args, kwargs)
         frame = sys._getframe(1)
         made: Instance[R] = Instance(definition, args, kwargs, frame.f_code, frame.f_lasti)
         made.__class__ = Reference
@@ -199,6 +201,8 @@ class Task(Instance[Any]):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         definition = definition_of(type(self))
         definition.check(args, kwargs)
+        if definition.names_files:
+            args, kwargs = _with_files(definition, args, kwargs)
         frame = sys._getframe(1)
         super().__init__(definition, args, kwargs, frame.f_code, frame.f_lasti)
 
@@ -270,12 +274,18 @@ def entry(target: Any) -> Any:
     Of a map it is a `SpanEntry`.
     """
     if isinstance(target, TaskFunction):
+        definition = target._definition
+        if definition.names_files:
+            return _checking(definition, entry(target.main))
         target = target.main
     elif type(target) is Preset:
         return _preset_entry(target.target, target.presets)
     elif type(target) is Mapped:
         one = entry(target.target)
-        function = target.target.main if isinstance(target.target, TaskFunction) else None
+        of = target.target
+        function = of.main if isinstance(of, TaskFunction) else None
+        if function is not None and of._definition.names_files:
+            function = None
         return SpanEntry(target.target, one, one.inputs, function, target.options)
     elif isinstance(target, type) and issubclass(target, Task):
         cls = target
@@ -287,6 +297,8 @@ def entry(target: Any) -> Any:
             return fresh.main(*args, **kwargs)
 
         call_main.inputs = positions(cls.main, 1)  # type: ignore[attr-defined]
+        if cls.main is not Task.main and definition_of(cls).names_files:
+            return _checking(definition_of(cls), call_main)
         return call_main
 
     def call(args: tuple[Any, ...], kwargs: dict[str, Any], _: Any) -> Any:
@@ -294,6 +306,18 @@ def entry(target: Any) -> Any:
 
     call.inputs = positions(target, 0)  # type: ignore[attr-defined]
     return call
+
+
+def _checking(definition: Definition, call: Any) -> Any:
+    from fancypipe_core._model.file_inputs import checking  # few tasks have files
+
+    return checking(definition, call)
+
+
+def _with_files(definition: Definition, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    from fancypipe_core._model.file_inputs import files_of  # as above
+
+    return files_of(definition).given(args, kwargs)
 
 
 def target_with(presets: Presets | None, target: Any) -> Any:

@@ -1,0 +1,172 @@
+"""`File` and `Dir`: paths that stand for what is there, and not only for a place.
+
+Both are paths of `pathlib`, so whatever takes a path takes them.  What is derived from one,
+such as its `parent`, is a plain path.  Each is written down as one run of bytes that can be
+found without reading what it stands in.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fancypipe_core._base.option_names import closest
+from fancypipe_core._base.resources import host_name, size
+
+if TYPE_CHECKING:
+    from fancypipe_core._base.file_digests import FileDigests
+
+    _Path = Path
+else:
+    _Path = type(Path())  # before Python 3.12 `Path` itself has no subclasses
+
+__all__ = ["Dir", "File", "FileOrDir", "absent", "made"]
+
+_MARK = b"\xf9fancypipe-file\n"  # what text has these bytes is no UTF-8
+_HEAD = struct.Struct("<cqI")  # kind, size, length of the path
+
+
+class FileOrDir(_Path):
+    """What `File` and `Dir` have in common.
+
+    Attributes:
+        size: Bytes when it was written down; None for a folder, and before that.
+    """
+
+    KIND = b""
+    WHAT = ""
+    size: int | None = None
+
+    if not TYPE_CHECKING:
+        # What is derived from it is a plain path.  Python 3.12 asks the first, and those before
+        # the others, for which no further version comes.
+        def with_segments(self, *parts: Any) -> Path:
+            return _Path(*parts)
+
+        if not hasattr(Path, "with_segments"):
+
+            def __new__(cls, *parts: Any) -> Any:
+                made = object.__new__(cls)
+                plain = _Path(*parts)
+                made._drv, made._root, made._parts = plain._drv, plain._root, plain._parts
+                if hasattr(plain, "_accessor"):  # Python 3.10
+                    made._accessor = plain._accessor
+                return made
+
+            @classmethod
+            def _from_parts(cls, parts: Any) -> Path:
+                return _Path._from_parts(parts)
+
+            @classmethod
+            def _from_parsed_parts(cls, drive: str, root: str, parts: Any) -> Path:
+                return _Path._from_parsed_parts(drive, root, parts)
+
+    @property
+    def digest(self) -> str:
+        """The digest of its content, as a text of 32 letters; of a folder also of all names in it.
+
+        It is computed once as long as its size, inode and times stay what they are.
+
+        Raises:
+            OSError: It cannot be read.
+        """
+        return _digests().of(self)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        path = os.fsencode(self)
+        size = -1
+        if self.KIND == b"f":
+            with suppress(OSError):  # whoever needs it will say that it is not there
+                size = os.stat(path).st_size
+        return made, (_MARK + _HEAD.pack(self.KIND, size, len(path)) + path,)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({os.fspath(self)!r})"
+
+
+class File(FileOrDir):
+    """A file, as the input or output of a task: annotate with it.
+
+    It is a `pathlib.Path`.  An input `x: File` may be given as a text or any path: it is made
+    absolute, and must be there when the task is called, else that is an error in this line.
+    What a task returns as `-> File` must be there when it returns: it lives as
+    long as somebody needs it, and for good if it is a result of the run.
+    """
+
+    KIND = b"f"
+    WHAT = "file"
+
+
+class Dir(FileOrDir):
+    """A folder with all that is in it, as the input or output of a task; else as `File`."""
+
+    KIND = b"d"
+    WHAT = "folder"
+
+
+_KINDS: dict[bytes, type[FileOrDir]] = {one.KIND: one for one in (File, Dir)}
+
+
+@cache
+def _digests() -> FileDigests:
+    """Return what computes digests in this process, and remembers them."""
+    from fancypipe_core._base.file_digests import FileDigests
+
+    return FileDigests(None)
+
+
+def made(data: bytes) -> FileOrDir:
+    """Return what was written down so."""
+    kind, size, length = _HEAD.unpack_from(data, len(_MARK))
+    begin = len(_MARK) + _HEAD.size
+    one = _KINDS[kind](os.fsdecode(data[begin : begin + length]))
+    if size >= 0:
+        one.size = size
+    return one
+
+
+def absent(cls: type[FileOrDir], path: str, before: int | None = None) -> str:
+    """Return why a path is no such file or folder here, as the rest of a sentence; empty if it is.
+
+    Args:
+        cls: `File` or `Dir`.
+        path: The path.
+        before: The size that it had, if that is known.
+    """
+    there = os.path.isdir(path) if cls is Dir else os.path.isfile(path)
+    if there:
+        now = before if before is None else os.path.getsize(path)
+        if now != before:
+            return (
+                f"{path} has changed since it was made: it had {size(before or 0)}, "
+                f"and now has {size(now or 0)}"
+            )
+        return ""
+    if os.path.exists(path):
+        return f"{path} is no {cls.WHAT}"
+    if os.path.islink(path):
+        return f"{path} points to {os.readlink(path)}, which is not there"
+    return f"there is no {cls.WHAT} {path} on {host_name()}{_near(path)}"
+
+
+def _near(path: str) -> str:
+    folder, name = os.path.split(path)
+    try:
+        names = os.listdir(folder)
+    except FileNotFoundError:
+        above = folder
+        while not os.path.isdir(above) and os.path.dirname(above) != above:
+            above = os.path.dirname(above)
+        return f": {above} has no {os.path.relpath(folder, above).split(os.sep)[0]}"
+    except OSError as error:
+        return f": {error.strerror}"
+    meant = closest(name, names)
+    if meant:
+        return f"; did you mean {meant}?"
+    few = sorted(names)[:5]
+    more = f" and {len(names) - len(few)} more" if len(names) > len(few) else ""
+    return f"; {folder} has {', '.join(few)}{more}" if names else f"; {folder} is empty"

@@ -1,0 +1,104 @@
+"""Tasks with files as inputs and outputs.  Workers import this."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import fancypipe_core
+from fancypipe_core import Dir, File, Outputs, Ref, Task, current, module, task
+
+
+@task
+def writes(text: str, name: str = "one.txt") -> File:
+    path = current().tempfile(name)
+    path.write_text(text)
+    return path  # type: ignore[return-value]  # made a File
+
+
+@task
+def fills(*texts: str) -> Dir:
+    folder = current().tempdir("filled")
+    for at, text in enumerate(texts):
+        (folder / str(at)).write_text(text)
+    return Dir(folder)
+
+
+@task
+def reads(file: fancypipe_core.File) -> str:
+    assert type(file) is File
+    return f"{file.name}: {file.read_text()}"
+
+
+@task
+def lists(folder: Dir) -> list[str]:
+    return sorted(one.read_text() for one in folder.iterdir())
+
+
+@task
+def joins(files: list[File], more: dict[str, File] | None = None, *rest: File) -> str:
+    given = [*files, *(more or {}).values(), *rest]
+    assert {type(one) for one in given} == {File}
+    return "".join(one.read_text() for one in given)
+
+
+@task
+def several() -> tuple[File, list[File]]:
+    paths = [current().tempfile(f"{at}.txt") for at in range(3)]
+    for at, path in enumerate(paths):
+        path.write_text(str(at))
+    return paths[0], paths[1:]  # type: ignore[return-value]  # as above
+
+
+@task
+def outputs() -> dict[str, File]:
+    path = current().tempfile("named.txt")
+    path.write_text("named")
+    return {"first": path}  # type: ignore[dict-item]  # as above
+
+
+@task
+def either(value: File | str | None = None) -> str:
+    return type(value).__name__
+
+
+@task
+def returns(path: Any) -> File:
+    return path  # type: ignore[no-any-return]
+
+
+@task
+def spoils(file: File) -> File:
+    file.write_text("more than it was")
+    return file
+
+
+@task
+def unspoilt(file: File, after: Any) -> str:
+    return file.read_text()
+
+
+@module
+def copies(file: File) -> Ref[File]:
+    assert type(file) is File
+    return writes(file.read_text() + "!")
+
+
+class Reads(Task):
+    """As a class."""
+
+    def main(self, file: File) -> str:
+        assert type(file) is File
+        return file.read_text()
+
+
+@task
+def kinds(file: File) -> Outputs:
+    return Outputs(
+        parent=type(file.parent).__name__,
+        joined=type(file / "x").__name__,
+        text=f"{file}" == os.fspath(file) == str(file),
+        equal=file == Path(file),
+        digest=file.digest,
+    )
