@@ -14,6 +14,7 @@ from __future__ import annotations
 import builtins
 import enum
 import functools
+import gc
 import re
 import sys
 import threading
@@ -27,7 +28,8 @@ from typing import Any, NamedTuple
 import msgspec
 
 from fancypipe_core._cache.names import Names, names_in
-from fancypipe_core._cache.project import Project, constant_at, module_name, place_of
+from fancypipe_core._cache.places import Places
+from fancypipe_core._cache.project import Project, module_name
 from fancypipe_core._cache.texts import Texts
 from fancypipe_core._cache.values import CACHED, Unsound, Values
 from fancypipe_core._model.definition import Definition
@@ -38,6 +40,7 @@ __all__ = ["Code", "Reached", "merged", "root_of"]
 
 _HAS_DOCSTRING = 0x4000000  # a flag of code, from Python 3.13 on
 _MISSING = object()
+_MOST_WORK = 10_000  # parts that are made for one task
 # What differs from process to process, and not in what a task gives.
 _HARMLESS: tuple[type, ...] = (
     type(threading.Lock()), type(threading.RLock()), threading.local, ContextVar,
@@ -85,6 +88,19 @@ class _Part(NamedTuple):
     needs: tuple[_Thing, ...]
 
 
+class _Begun:
+    """A part that is being made.
+
+    Attributes:
+        thing: What it is of.
+        reaches: The outermost of those being made that it has met, by its place.
+    """
+
+    def __init__(self, thing: _Thing, place: int) -> None:
+        self.thing = thing
+        self.reaches = place
+
+
 class Code:
     """Digests of code, remembered until `forget`.
 
@@ -96,8 +112,11 @@ class Code:
         self._values = values
         self._project = Project()
         self._texts = Texts(self._project)
+        self._places = Places()
         # The thing is kept, so that its id is nobody else's.
-        self._parts: dict[tuple[int, str], tuple[_Thing, _Part | Unsound | None]] = {}
+        self._parts: dict[tuple[int, str], tuple[_Thing, _Part | Unsound]] = {}
+        self._begun: list[_Begun] = []
+        self._work = 0
 
     def forget(self) -> None:
         """Between two runs the user may have changed the code."""
@@ -112,13 +131,13 @@ class Code:
         found: dict[str, list[str]] = {}
         lines: dict[str, str] = {}
         seen: set[tuple[int, str]] = set()
+        self._work = 0
         for thing in roots:
             key = _key(thing)
             if key in seen:
                 continue
             seen.add(key)
             part = self._part(thing)
-            assert part is not None
             found.setdefault(thing.name, []).append(part.digest)
             if part.lines:
                 lines.setdefault(thing.name, part.lines)
@@ -142,7 +161,9 @@ class Code:
                 needs += self._texts_of_module(obj)
             return f"module {module_name(obj.__name__)}"
         if not isinstance(obj, (FunctionType, type)):
-            return _outer_name(obj)
+            inside = _inside(obj)
+            name = _outer_name(obj)
+            return name if inside is None else f"{name} of {self.refer(inside, needs)}"
         is_ours = self._project.has(obj)
         if not is_ours and not getattr(obj, "__closure__", None):
             return _outer_name(obj)
@@ -151,8 +172,12 @@ class Code:
         needs.append(thing)
         if "<" not in name and _found(obj):
             return name
-        part = self._part(thing, begun_is_fine=True)
-        return name if part is None else f"{name}~{part.digest}"
+        at = next((at for at, one in enumerate(self._begun) if one.thing.what is obj), None)
+        if at is None:
+            return f"{name}~{self._part(thing).digest}"
+        # It is being made: what counts is how far above it is, not where that was begun.
+        self._begun[-1].reaches = min(self._begun[-1].reaches, at)
+        return f"{name}^{len(self._begun) - at}"
 
     def _texts_of_module(self, module: ModuleType) -> list[_Thing]:
         file = getattr(module, "__file__", None)
@@ -184,23 +209,34 @@ class Code:
 
     # ---- parts ----
 
-    def _part(self, thing: _Thing, *, begun_is_fine: bool = False) -> _Part | None:
+    def _part(self, thing: _Thing) -> _Part:
+        """Return the part of a thing.
+
+        Those without a name of their own that refer to each other are made anew for each of
+        them, so that their digests do not depend on which was met first.
+        """
         key = _key(thing)
         known = self._parts.get(key)
-        part: _Part | Unsound | None
         if known is None:
-            self._parts[key] = thing, None
+            self._work += 1
+            if self._work > _MOST_WORK:
+                raise Unsound(f"the functions in `{thing.name}` refer to each other too much")
+            begun = self._begun
+            begun.append(_Begun(thing, len(begun)))
+            part: _Part | Unsound
             try:
                 part = self._make(thing)
             except Unsound as error:
                 part = error
-            self._parts[key] = thing, part
-        else:
-            part = known[1]
-        if isinstance(part, Unsound):
-            raise part
-        assert part is not None or begun_is_fine
-        return part
+            one = begun.pop()
+            known = thing, part
+            if one.reaches >= len(begun):
+                self._parts[key] = known
+            else:
+                begun[-1].reaches = min(begun[-1].reaches, one.reaches)
+        if isinstance(known[1], Unsound):
+            raise known[1]
+        return known[1]
 
     def _make(self, thing: _Thing) -> _Part:
         needs: list[_Thing] = []
@@ -211,13 +247,14 @@ class Code:
         if thing.kind == "constant":
             met = Watch(self, needs)
             told: Any = self._constant(thing, met)
-            lines = constant_at(thing.of, thing.name.rpartition(".")[2])
+            lines = self._places.of_named(thing.of.__name__, thing.name.rpartition(".")[2])
         elif thing.kind == "class":
-            told = list(self._class(thing.what, thing.name, needs))
-            lines = ""
+            cls = thing.what
+            told = list(self._class(cls, thing.name, needs))
+            lines = self._places.of_named(cls.__module__, cls.__qualname__)
         else:
             told = list(self._function(thing.what, thing.name, needs))
-            lines = place_of(thing.what.__code__)
+            lines = self._places.of_function(thing.what)
         return _Part(_digest(told), lines, tuple(needs))
 
     def _constant(self, thing: _Thing, met: Watch) -> str:
@@ -427,12 +464,21 @@ def _name(obj: Any) -> str:
 
 
 def _outer_name(obj: Any) -> str:
+    if isinstance(obj, FunctionType):
+        return _name(obj)
     name = getattr(obj, "__qualname__", None) or getattr(obj, "__name__", None) or repr(type(obj))
     module = getattr(obj, "__module__", None)
     if module is None:
         owner = getattr(obj, "__self__", None) or getattr(obj, "__objclass__", None)
         module = getattr(owner, "__name__", None) or type(obj).__module__
-    return f"{module}.{name}"
+    return f"{module_name(str(module))}.{name}"
+
+
+def _inside(obj: Any) -> Any:
+    """Return the function in what is made of one by a function of C; None for others."""
+    if type(obj).__name__ == "ufunc":  # of `numpy.frompyfunc`
+        return next((one for one in gc.get_referents(obj) if isinstance(one, FunctionType)), None)
+    return None
 
 
 def _found(obj: Any) -> bool:

@@ -15,7 +15,7 @@ from fancypipe_core._model.definition import Definition
 from fancypipe_core._model.presets import Presets
 from fancypipe_core._model.ref import Instance, Ref
 
-__all__ = ["Keys", "Upstream"]
+__all__ = ["Keys", "Uncacheable", "Upstream"]
 
 Upstream = Callable[[Instance[Any]], "str | None"]
 """Gives the key of an instance that an input refers to; None if it has none."""

@@ -108,6 +108,7 @@ def _inputs(old: dict[str, str], new: dict[str, str]) -> list[str]:
 
 def _code(old: KeyParts, new: KeyParts) -> list[str]:
     told, vague = [], []
+    changed = []
     for name in _names(old.code, new.code):
         was, now = old.code.get(name), new.code.get(name)
         if was is None:
@@ -117,9 +118,15 @@ def _code(old: KeyParts, new: KeyParts) -> list[str]:
         elif was != now:
             lines = _changed(old.lines.get(name, ""), new.lines.get(name, ""))
             if lines:
-                told.append(f"code of `{name}` changed: {lines}")
+                changed.append((len(new.lines[name]), name, lines))
             else:
                 vague.append(f"`{name}` changed{_at(new.lines.get(name))}")
+    seen: set[tuple[str, int]] = set()
+    # The shortest first: a class has the lines of its methods, too, and a module those of all.
+    for _, name, lines in sorted(changed, key=lambda one: one[0]):
+        if not seen.issuperset(lines):
+            told.append(f"code of `{name}` changed: {_in_words(lines)}")
+            seen.update(lines)
     # Where lines are known, an entry without one changed only since it refers to those.
     return told or vague
 
@@ -136,19 +143,28 @@ def _split(place: str) -> tuple[str, int, list[str]]:
     return file, int(line or 0), digests
 
 
-def _changed(old: str, new: str) -> str:
-    """Say which lines changed, such as `line 12 of study.py`; empty if none did."""
+def _changed(old: str, new: str) -> list[tuple[str, int]]:
+    """Return which lines changed, each with its file."""
     _, _, was = _split(old)
     file, first, now = _split(new)
-    if not file:
-        return ""
-    told = []
+    found: list[tuple[str, int]] = []
     matcher = difflib.SequenceMatcher(None, was, now, autojunk=False)
     for kind, begin, stop, start, end in matcher.get_opcodes():
-        if kind == "equal" or {*was[begin:stop], *now[start:end]} == {NO_CODE}:
-            continue
-        # What was taken out stood before the line that is there now.
-        low, high = first + start, first + max(end, start + 1) - 1
-        told.append(f"line {low}" if low == high else f"lines {low} to {high}")
+        if file and kind != "equal" and {*was[begin:stop], *now[start:end]} != {NO_CODE}:
+            # What was taken out stood before the line that is there now.
+            found += [(file, first + at) for at in range(start, max(end, start + 1))]
+    return found
+
+
+def _in_words(lines: list[tuple[str, int]]) -> str:
+    """Say which lines, such as `lines 12 to 14, line 20 of study.py`."""
+    file = lines[0][0]
+    ranges: list[list[int]] = []
+    for _, line in lines:
+        if ranges and line == ranges[-1][1] + 1:
+            ranges[-1][1] = line
+        else:
+            ranges.append([line, line])
+    told = [f"line {low}" if low == high else f"lines {low} to {high}" for low, high in ranges]
     more = f" and {len(told) - 3} more places" if len(told) > 3 else ""
-    return f"{', '.join(told[:3])}{more} of {file}" if told else ""
+    return f"{', '.join(told[:3])}{more} of {file}"

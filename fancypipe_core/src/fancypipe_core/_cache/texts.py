@@ -17,7 +17,8 @@ from importlib.machinery import PathFinder
 from typing import NamedTuple
 
 from fancypipe_core._cache.names import Import
-from fancypipe_core._cache.project import Project, lines_of
+from fancypipe_core._cache.places import lines_of
+from fancypipe_core._cache.project import Project
 from fancypipe_core._cache.values import Unsound
 
 __all__ = ["Text", "Texts"]

@@ -115,9 +115,7 @@ class Values:
                 return known[1]
         flags = array.flags
         lies = array if flags.c_contiguous else array.T if flags.f_contiguous else array.copy("C")
-        if array.dtype.kind in "mM":
-            lies = lies.view("i8")  # numpy gives out no bytes of times
-        digest = blake2b(PickleBuffer(lies).raw(), digest_size=16).hexdigest()
+        digest = blake2b(_bytes_of(lies), digest_size=16).hexdigest()
         if large:
             self._arrays[id(array)] = ref(array), digest
         return digest
@@ -177,6 +175,9 @@ class _Writer(pickle.Pickler):
                 return (_array, (obj.dtype, obj.shape, order, self.values.array(obj)))
             if kind.__name__ == "ufunc":
                 return (_code, (self.met.code(obj),))
+        elif kind.__module__.partition(".")[0] == "numba" and hasattr(obj, "py_func"):
+            # What it says itself has a number that is of this process.
+            return (_code, (self.met.code(obj.py_func), dict(getattr(obj, "targetoptions", {}))))
         elif issubclass(kind, _SETS):
             return (_set, (kind, self.members(obj), getattr(obj, "__dict__", None)))
         return NotImplemented
@@ -192,8 +193,17 @@ class _SetWriter(_Writer):
         return (type(obj).__name__, self.members(obj)) if type(obj) in _SETS else None
 
 
+def _bytes_of(array: Any) -> Any:
+    if not array.nbytes:
+        return b""
+    if array.dtype.kind in "mMV":
+        # numpy gives out no bytes of times.
+        array = array.view("i8" if array.dtype.kind in "mM" else f"V{array.dtype.itemsize}")
+    return PickleBuffer(array).raw()
+
+
 # They are only written down.
-def _code(name: str) -> None: ...
+def _code(*parts: Any) -> None: ...
 def _ref(name: str) -> None: ...
 def _set(*parts: Any) -> None: ...
 def _array(*parts: Any) -> None: ...

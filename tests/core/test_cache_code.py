@@ -1,0 +1,323 @@
+"""What of the code is in a key: all that can change what a task gives, and nothing else."""
+
+from __future__ import annotations
+
+import importlib
+import linecache
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fancypipe_core._cache.files import FileDigests
+from fancypipe_core._cache.keys import Keys
+from fancypipe_core._cache.parts import KeyParts, Uncacheable, differences, digest_of
+from fancypipe_core._model.task import definition_of
+
+Load = Callable[..., Any]
+
+HEAD = "from fancypipe_core import Task, module, task\n"
+STUDY = (
+    HEAD
+    + """
+import helpers
+import functools
+from dataclasses import dataclass, field
+from enum import Enum
+
+WIDTH = 3
+TABLE = {"a": [1, 2]}
+unused = 1
+
+def timed(function):
+    @functools.wraps(function)
+    def wrapper(*args):
+        return function(*args)
+    return wrapper
+
+@timed
+def inner(x):
+    return x + WIDTH
+
+@functools.lru_cache(maxsize=None)
+def cached(x):
+    return x + 5
+
+class Base:
+    def scale(self):
+        return 2
+
+@dataclass
+class Model(Base):
+    k: int = 7
+    names: list = field(default_factory=list)
+
+    @property
+    def wide(self):
+        return self.k * 11
+
+    @staticmethod
+    def fit(x):
+        return helpers.smooth(x)
+
+class Mode(Enum):
+    FAST = 1
+    SLOW = 2
+
+by_name = {"double": lambda x: x * 2, "inner": inner}
+add_one = functools.partial(max, 1)
+even, odd = lambda n: n == 0 or odd(n - 1), lambda n: n != 0 and even(n - 1)
+
+def ask(x, y=13):
+    '''A docstring.'''
+    return x if x > 17 else ask(x + 1)
+
+@task
+def first(x, width=19):
+    model = Model()
+    late = [z for z in {"a", "b", "c"} if z in ("a", "b")]
+    return inner(model.fit(x)) + TABLE["a"][0] + cached(x) + ask(x), late, Mode.FAST
+
+@task
+def second(x):
+    import lately
+    return by_name["double"](x) + add_one(x) + lately.half(x) + even(x)
+
+class Third(Task):
+    rate = 23
+    def main(self, x):
+        return self.helped(x)
+    def helped(self, x):
+        return x + self.rate
+"""
+)
+HELPERS = "STEP = 29\ndef smooth(x):\n    return x * STEP\ndef rough(x):\n    return x\n"
+LATELY = "from helpers import rough\ndef half(x):\n    return rough(x) / 31\n"
+FILES = {"study": STUDY, "helpers": HELPERS, "lately": LATELY}
+
+
+@pytest.fixture
+def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Load]:
+    """Return what writes modules and loads the first one anew."""
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    written: set[str] = set()
+
+    def load(name: str = "study", **texts: str) -> Any:
+        for one, text in texts.items():
+            written.add(one)
+            (tmp_path / f"{one}.py").write_text(text, encoding="utf-8")
+        for one in written:
+            sys.modules.pop(one, None)
+        importlib.invalidate_caches()
+        linecache.clearcache()
+        return importlib.import_module(name)
+
+    yield load
+    for one in written:
+        sys.modules.pop(one, None)
+
+
+def parts(target: Any, *args: Any, keys: Keys | None = None, **kwargs: Any) -> KeyParts:
+    made = (keys or Keys(FileDigests(None))).of_call(
+        definition_of(target), args, kwargs, None, lambda _: "f" * 32
+    )
+    assert isinstance(made, KeyParts), made
+    return made
+
+
+def all_parts(study: Any) -> dict[str, KeyParts]:
+    names = ("first", "second", "Third")
+    return {name: parts(getattr(study, name), 1) for name in names}
+
+
+def changed(load: Load, file: str, old: str, new: str) -> tuple[set[str], list[str]]:
+    """Return which tasks have other keys after an edit, and how the first of them differs."""
+    before = all_parts(load(**FILES))
+    assert FILES[file].count(old) == 1, old
+    after = all_parts(load(**{**FILES, file: FILES[file].replace(old, new)}))
+    names = [name for name in before if digest_of(before[name]) != digest_of(after[name])]
+    told = differences(before[names[0]], after[names[0]]) if names else []
+    return set(names), told
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("study", "def inner(x):", "# why\n\n\ndef inner(x):\n    # because"),
+        ("study", "'''A docstring.'''", "'''Another\n    one.'''"),
+        ("study", "return x + WIDTH", "return (\n        x\n        + WIDTH)"),
+        ("study", "unused = 1", "unused = 2"),
+        ("study", "@task\ndef first", "@task(retries=3, timeout=5)\ndef first"),
+        ("study", "class Third(Task)", "class Third(Task, retries=3)"),
+        ("helpers", "STEP = 29", "STEP = 29  # of a rough kind"),
+        ("lately", "rough(x) / 31", "(rough(x)  / 31)  # half"),
+    ],
+)
+def test_what_cannot_change_a_result_does_not_count(
+    load: Load, file: str, old: str, new: str
+) -> None:
+    assert changed(load, file, old, new) == (set(), [])
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "tasks", "what"),
+    [
+        ("study", "WIDTH = 3", "WIDTH = 4", "first second", "study.WIDTH"),
+        ("study", "[1, 2]}", "[1, 2.0]}", "first", "study.TABLE"),
+        ("study", "return x + WIDTH", "return x - WIDTH", "first second", "study.inner"),
+        ("study", "*args)\n ", "*args) + 1\n ", "first second", "study.timed.<locals>.wrapper"),
+        ("study", "x + 5", "x + 6", "first", "study.cached"),
+        ("study", "return 2\n", "return 4\n", "first", "study.Base.scale"),
+        ("study", "k: int = 7", "k: int = 8", "first", "study.Model"),
+        ("study", "default_factory=list", "default_factory=set", "first", "study.Model"),
+        ("study", "self.k * 11", "self.k * 12", "first", "study.Model.wide"),
+        ("study", "FAST = 1", "FAST = 3", "first", "study.Mode"),
+        ("study", "x * 2,", "x * 3,", "second", "study.by_name"),
+        ("study", "partial(max, 1)", "partial(max, 2)", "second", "study.add_one"),
+        ("study", "== 0 or odd(n - 1)", "== 0 or odd(n - 3)", "second", "study.<lambda>"),
+        ("study", "x > 17", "x > 18", "first", "study.ask"),
+        ("study", "y=13", "y=14", "first", "study.ask"),
+        ("study", "width=19", "width=20", "first", "study.first"),
+        ("study", '("a", "b")]', '("a", "c")]', "first", "study.first"),
+        ("study", "rate = 23", "rate = 24", "Third", "study.Third"),
+        ("study", "self.rate", "self.rate + 1", "Third", "study.Third.helped"),
+        ("helpers", "x * STEP", "x / STEP", "first second", "helpers.smooth"),
+        ("helpers", "STEP = 29", "STEP = 30", "first second", "helpers.STEP"),
+        ("helpers", "return x\n", "return -x\n", "second", "helpers"),
+        ("lately", "/ 31", "/ 32", "second", "lately"),
+    ],
+)
+def test_what_may_change_a_result_counts(
+    load: Load, file: str, old: str, new: str, tasks: str, what: str
+) -> None:
+    names, said = changed(load, file, old, new)
+    assert names == set(tasks.split())
+    line = FILES[file].partition(old)[0].count("\n") + 1
+    # And nothing that only refers to it.
+    assert said == [f"code of `{what}` changed: line {line} of {file}.py"]
+
+
+def test_a_key_does_not_depend_on_what_was_asked_before(load: Load) -> None:
+    study = load(**FILES)
+    alone = all_parts(study)
+    keys = Keys(FileDigests(None))
+    for name in ("Third", "second", "first"):
+        assert parts(getattr(study, name), 1, keys=keys) == alone[name]
+
+
+def test_a_key_does_not_depend_on_what_is_loaded(load: Load) -> None:
+    study = load(**FILES)
+    before = parts(study.second, 1)
+    study.second.main(2)
+    assert "lately" in sys.modules
+    assert parts(study.second, 1) == before
+
+
+LOCAL = """
+def main(k):
+    def even(n):
+        return n == 0 or odd(n - 1)
+
+    def odd(n):
+        return n != 0 and even(n - {})
+
+    class Local:
+        def __init__(self):
+            super().__init__()
+
+        def use(self):
+            return Local, even, k
+
+    @task
+    def one(x):
+        return even(x)
+
+    @task
+    def other(x):
+        return odd(x), Local().use()
+
+    return one, other
+"""
+
+
+def test_local_functions_that_know_each_other_count_whichever_was_asked_first(load: Load) -> None:
+    study = load(study=HEAD + LOCAL.format(1))
+    one, other = study.main(5)
+    keys = Keys(FileDigests(None))
+    forth = [parts(target, 1, keys=keys) for target in (one, other)]
+    keys = Keys(FileDigests(None))
+    back = [parts(target, 1, keys=keys) for target in (other, one)]
+    assert forth == back[::-1]
+    assert parts(study.main(5)[0], 1) == forth[0]
+    assert digest_of(parts(study.main(6)[0], 1)) == digest_of(forth[0])
+    assert digest_of(parts(study.main(6)[1], 1)) != digest_of(forth[1])
+    edited = load(study=HEAD + LOCAL.format(2)).main(5)
+    for target, before in zip(edited, forth, strict=True):
+        assert digest_of(parts(target, 1)) != digest_of(before)
+
+
+def test_two_lambdas_that_change_places_count(load: Load) -> None:
+    text = HEAD + "up, down = lambda x: x + 1, lambda x: x - 1\n"
+    text += "@task\ndef first(x):\n    return up(x), down(x)\n"
+    before = parts(load(study=text).first, 1)
+    after = parts(load(study=text.replace("up, down =", "down, up =")).first, 1)
+    assert digest_of(before) != digest_of(after)
+
+
+def test_code_that_comes_as_an_input_counts(load: Load) -> None:
+    text = HEAD + "import helpers\n@task\ndef apply(f, x):\n    return f(x)\n"
+    text += "def chosen(x):\n    return helpers.smooth(x)\nnameless = lambda x: chosen(x)\n"
+    study = load(study=text, helpers=HELPERS)
+
+    def seen() -> list[str]:
+        given = (study.chosen, [study.chosen], {"f": study.chosen}, study.nameless)
+        return [digest_of(parts(study.apply, one, 1)) for one in given]
+
+    before = seen()
+    study = load(helpers=HELPERS.replace("29", "28"))
+    assert not set(before) & set(seen())
+
+
+def test_the_main_script_counts_as_if_it_were_imported(
+    load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = load(**FILES)
+    before = parts(study.first, 1)
+    text = Path("study.py").read_text(encoding="utf-8")
+    main = type(sys)("__main__")
+    main.__file__ = str(Path("study.py").absolute())
+    monkeypatch.setitem(sys.modules, "__main__", main)
+    exec(compile(text, main.__file__, "exec", dont_inherit=True), main.__dict__)
+    assert parts(main.first, 1) == before
+
+
+def test_what_is_installed_counts_by_name_and_named_packages_by_version(load: Load) -> None:
+    text = HEAD + "import json\n@task\ndef first(x):\n    return json.dumps(x)\n"
+    found = parts(load(study=text).first, 1, keys=Keys(FileDigests(None), packages=["msgspec"]))
+    assert set(found.code) == {"study.first"}
+    assert set(found.versions) == {"python", "msgspec"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "import threading\nthing = threading.Thread()\n",
+        "thing = (i for i in [1])\n",
+        "class Odd:\n    def __reduce__(self):\n        raise TypeError('no')\nthing = Odd()\n",
+    ],
+)
+def test_what_has_no_digest_is_named(load: Load, text: str) -> None:
+    study = load(study=HEAD + text + "@task\ndef first(x):\n    return thing\n")
+    made = Keys(FileDigests(None)).of(study.first(1), lambda _: None)
+    assert isinstance(made, Uncacheable)
+    assert made.why.startswith("first has no key: its code uses `study.thing`: it is a ")
+
+
+def test_locks_and_loggers_do_not_count(load: Load) -> None:
+    text = "import logging, threading\nlock = threading.Lock()\nlog = logging.getLogger('a')\n"
+    study = load(study=HEAD + text + "@task\ndef first(x):\n    return lock, log\n")
+    assert set(parts(study.first, 1).code) == {"study.first", "study.lock", "study.log"}
