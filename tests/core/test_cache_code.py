@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from fancypipe_core._cache.files import FileDigests
+from fancypipe_core._base.file_digests import FileDigests
 from fancypipe_core._cache.keys import Keys
 from fancypipe_core._cache.parts import KeyParts, Uncacheable, differences, digest_of
 from fancypipe_core._model.task import definition_of

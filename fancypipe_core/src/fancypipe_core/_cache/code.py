@@ -27,6 +27,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from fancypipe_core._base.file_digests import FileDigests
 from fancypipe_core._cache.names import Names, names_in
 from fancypipe_core._cache.places import Places
 from fancypipe_core._cache.project import Project, module_name
@@ -106,10 +107,12 @@ class Code:
 
     Args:
         values: Digests of values.
+        files: Digests of files.
     """
 
-    def __init__(self, values: Values) -> None:
+    def __init__(self, values: Values, files: FileDigests) -> None:
         self._values = values
+        self.files = files
         self._project = Project()
         self._texts = Texts(self._project)
         self._places = Places()
@@ -120,7 +123,7 @@ class Code:
 
     def forget(self) -> None:
         """Between two runs the user may have changed the code."""
-        self.__init__(self._values)  # type: ignore[misc]  # as new
+        self.__init__(self._values, self.files)  # type: ignore[misc]  # as new
 
     def reached(self, roots: list[_Thing]) -> Reached:
         """Return what things are made of, with all that they reach.
@@ -412,6 +415,9 @@ class Watch:
 
     def task(self, ref: Ref[Any]) -> str:
         raise Unsound(f"it has {ref!r} in it; pass it as an input")
+
+    def file(self, path: str) -> str:
+        return self._code.files.of(path)
 
 
 def root_of(definition: Definition, code: Code) -> tuple[str, list[_Thing]]:

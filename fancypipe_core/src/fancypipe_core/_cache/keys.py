@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from fancypipe_core._base.file_digests import FileDigests
-from fancypipe_core._cache.code import Code, Reached, merged, root_of
+from fancypipe_core._cache.code import Code, Reached, Watch, merged, root_of
 from fancypipe_core._cache.parts import KeyParts, Uncacheable
 from fancypipe_core._cache.values import PLAIN, Unsound, Values
 from fancypipe_core._model.definition import Definition
@@ -17,6 +17,7 @@ from fancypipe_core._model.ref import Instance, Ref
 
 __all__ = ["Keys", "Uncacheable", "Upstream"]
 
+_MOST = 10_000  # definitions that are remembered: a run may make one for each task
 Upstream = Callable[[Instance[Any]], "str | None"]
 """Gives the key of an instance that an input refers to; None if it has none."""
 
@@ -49,11 +50,10 @@ class Keys:
         presets: Presets | None = None,
         packages: Sequence[str] = (),
     ) -> None:
-        self._files = files
         self._presets = presets
         self._packages = tuple(packages)
         self._values = Values()
-        self._code = Code(self._values)
+        self._code = Code(self._values, files)
         self._defined: dict[int, _Defined | Uncacheable] = {}
         self._versions: dict[str, str] | None = None
 
@@ -70,9 +70,6 @@ class Keys:
         Args:
             instance: The call of a task, of a module, or of a map.
             upstream: Gives the keys of the instances that inputs refer to.
-
-        Raises:
-            OSError: A file that is an input by content cannot be read.
         """
         return self.of_call(
             instance._definition, instance._args, instance._kwargs, instance._state(), upstream
@@ -97,6 +94,8 @@ class Keys:
         """
         known = self._defined.get(id(definition.origin))
         if known is None:
+            if len(self._defined) >= _MOST:
+                self.forget()
             known = self._define(definition.origin)
         if isinstance(known, Uncacheable):
             return known
@@ -107,6 +106,7 @@ class Keys:
             for name, value in _named(known, args, kwargs, state):
                 is_ref = type(value) not in PLAIN and isinstance(value, Ref)
                 inputs[name] = met.task(value) if is_ref else self._values.digest(value, met)
+            name = ""
             code, lines = known.reached
             if met.needs:
                 code, lines = merged(self._code.reached(met.needs), known.reached)
@@ -156,16 +156,12 @@ class Keys:
         return self._versions
 
 
-class _Inputs:
-    """What is met in inputs: code, and references to tasks."""
+class _Inputs(Watch):
+    """What is met in inputs: code, files, and references to tasks."""
 
     def __init__(self, code: Code, upstream: Upstream) -> None:
-        self._code = code
+        super().__init__(code)
         self._upstream = upstream
-        self.needs: list[Any] = []
-
-    def code(self, obj: Any) -> str:
-        return self._code.refer(obj, self.needs)
 
     def task(self, ref: Ref[Any]) -> str:
         origin = ref._origin()

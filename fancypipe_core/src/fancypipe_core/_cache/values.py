@@ -10,6 +10,7 @@ whoever asks is told of it, as of references to tasks.
 from __future__ import annotations
 
 import functools
+import os
 import pickle
 from collections.abc import Callable
 from hashlib import blake2b
@@ -18,6 +19,7 @@ from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any, Protocol
 from weakref import ref
 
+from fancypipe_core._model.files import FileOrDir
 from fancypipe_core._model.ref import Ref
 from fancypipe_core._model.task import TaskFunction
 
@@ -55,6 +57,9 @@ class Met(Protocol):
 
     def task(self, ref: Ref[Any]) -> str:
         """Return the name of a reference to a task's output."""
+
+    def file(self, path: str) -> str:
+        """Return the digest of what a file or folder holds."""
 
 
 class _TooMuch(Exception):
@@ -167,6 +172,10 @@ class _Writer(pickle.Pickler):
             if kind is BuiltinFunctionType and not isinstance(obj.__self__, _HOLDERS):
                 return NotImplemented  # a method of an object
             return (_code, (self.met.code(obj),))
+        if issubclass(kind, FileOrDir):
+            path = os.fspath(obj)
+            # The task sees the path, too, and may take from it what it is of.
+            return (_file, (obj.WHAT, _below(path), self.met.file(path)))
         if kind is MethodType:
             return (_method, (obj.__func__, obj.__self__))
         if kind.__module__ == "numpy":
@@ -193,6 +202,15 @@ class _SetWriter(_Writer):
         return (type(obj).__name__, self.members(obj)) if type(obj) in _SETS else None
 
 
+def _below(path: str) -> str:
+    """Return a path, from the current folder on if it is below that: a project may be moved."""
+    try:
+        here = os.path.join(os.getcwd(), "")
+    except OSError:
+        return path
+    return os.path.abspath(path).removeprefix(here)
+
+
 def _bytes_of(array: Any) -> Any:
     if not array.nbytes:
         return b""
@@ -205,12 +223,13 @@ def _bytes_of(array: Any) -> Any:
 # They are only written down.
 def _code(*parts: Any) -> None: ...
 def _ref(name: str) -> None: ...
+def _file(*parts: Any) -> None: ...
 def _set(*parts: Any) -> None: ...
 def _array(*parts: Any) -> None: ...
 def _method(*parts: Any) -> None: ...
 
 
-_OWN: frozenset[Callable[..., Any]] = frozenset({_code, _ref, _set, _array, _method})
+_OWN: frozenset[Callable[..., Any]] = frozenset({_code, _ref, _file, _set, _array, _method})
 
 
 def _kind(value: Any) -> str:
