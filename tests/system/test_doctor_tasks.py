@@ -237,3 +237,56 @@ def test_no_target(place: Place) -> None:
 )
 def test_what_is_typed_wrong(place: Place, line: str, said: str) -> None:
     assert place.refused(line).startswith(f"fancypipe: {said}")
+
+
+# ---- inputs from a file -------------------------------------------------------------------
+
+
+FROM_A_FILE = """\
+from fancypipe_core import module, task
+
+@task
+def scaled(x: float, by: float = 1.0) -> float:
+    return x * by
+
+@module
+def inner(x: float, count: int = 1):
+    return [scaled(x) for _ in range(count)]
+
+@module
+def study(n: int):
+    return [inner(i) for i in range(n)]
+"""
+
+
+def test_inputs_from_a_file_are_those_of_the_run(place: Place) -> None:
+    place.write(FROM_A_FILE)
+    place.write("n = 2\n[tasks.inner]\ncount = 3\n[tasks.scaled]\nby = 2\n", "study.toml")
+    found = place.found("-configfile=study.toml pipeline.py:study", code=0)
+    found.is_well()
+    assert "composed 6 tasks and 3 modules" in found.of("ok")
+    found = place.found("pipeline.py:study -configfile=study.toml --n=1", code=0)
+    assert "composed 3 tasks and 2 modules" in found.of("ok")
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("m = 2\n", "study.toml: task study has no input 'm'"),
+        ("n = 1\n[tasks.scaled]\nbi = 2\n", "tasks.scaled.bi: task scaled has no input 'bi'"),
+    ],
+)
+def test_what_a_file_cannot_give_is_refused_as_by_a_run(
+    place: Place, content: str, says: str
+) -> None:
+    place.write(FROM_A_FILE)
+    place.write(content, "study.toml")
+    assert says in place.refused("-configfile=study.toml pipeline.py:study")
+
+
+def test_what_a_file_does_not_give_is_told(place: Place) -> None:
+    place.write(FROM_A_FILE)
+    place.write("[tasks.scald]\nby = 2\n", "study.toml")
+    found = place.found("-configfile=study.toml pipeline.py:study", code=0)
+    assert "no task 'scald' is known yet" in found.one("warning")
+    assert "task study needs -n INTEGER" in found.one("note")

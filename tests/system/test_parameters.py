@@ -117,6 +117,23 @@ def test_it_is_a_setting_like_others(study: Place) -> None:
     assert "study.toml" in said
 
 
+def test_what_is_in_force_is_shown_with_where_it_comes_from(study: Place) -> None:
+    line = "config -configfile=study.toml study.py:study --n 3 -numworkers=5"
+    lines = study.fancypipe(line).stdout.splitlines()
+    assert "workers = 5" in lines
+    assert [line for line in lines if line.startswith("# input ")] == [
+        "# input n = 3  # argument: -n",
+        "# input scale = 2.0  # default",
+        '# input tags = ["a", "b"]  # input file: study.toml',
+        "# input tasks.smooth.width = 10  # input file: study.toml",
+        '# input tasks.smooth.names = ["q"]  # input file: study.toml',
+        "# input tasks.inner.k = 7  # input file: study.toml",
+        "# input tasks.compose.plus = 100  # input file: study.toml",
+    ]
+    assert "# input n is not given\n" in study.fancypipe("config study.py:study").stdout
+    assert "must be a whole number" in study.refused("config study.py:study --n x")
+
+
 @pytest.mark.parametrize(
     ("content", "says"),
     [

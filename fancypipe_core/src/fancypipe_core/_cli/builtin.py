@@ -147,7 +147,7 @@ class Doctor(OfPipeline):
     def invoke(self, ctx: click.Context) -> int:
         """Look, and return the exit code."""
         from fancypipe_core._cli import doctor as _doctor
-        from fancypipe_core._cli import inputs as _inputs
+        from fancypipe_core._doctor import probe as _probe
 
         own = ctx.params
         behind = _behind(ctx.args[1:])
@@ -162,12 +162,11 @@ class Doctor(OfPipeline):
             inner = command.make_context(ctx.info_name, list(words), parent=ctx)
             for one in command.inputs:
                 behind.pop(one.name, None)  # it is the task's
+            parameters = _probe.in_force(ctx.obj.given()).parameters
             try:
-                args, kwargs = _inputs.bind(
-                    definition.name, command.inputs, inner.params, inner.args
-                )
+                args, kwargs = command.bound(inner, parameters)
             except errors.BadInput as error:
-                if inner.params or inner.args:
+                if inner.params or inner.args or (parameters is not None and parameters.inputs):
                     raise
                 return _doctor.Read((), {}, error)
             return _doctor.Read(args, kwargs, None)

@@ -15,12 +15,10 @@ from types import FrameType, ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from fancypipe_core import errors
-from fancypipe_core._base.option_names import dashed
 from fancypipe_core._base.signals import ENDING, Interrupts, how, in_imports
 from fancypipe_core._cli import streams as _streams
 from fancypipe_core._cli.options import Found
 from fancypipe_core._settings import table as _table
-from fancypipe_core._settings.types import dumps
 
 if TYPE_CHECKING:
     from fancypipe_core._cli.inputs import Bound
@@ -33,7 +31,6 @@ __all__ = [
     "PLUGIN",
     "Asked",
     "backends",
-    "config",
     "ended",
     "load",
     "made",
@@ -155,64 +152,13 @@ def backends(taken: Container[str]) -> None:
             if hidden:
                 state += f" (fancypipe has a command of its own for its {', '.join(hidden)})"
             rows.append((*head, api, _abilities(entry.plugin), state))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
-        _streams.write("  ".join(cells).rstrip())
+    _streams.write_columns(rows)
 
 
 def _abilities(plugin: BackendPlugin) -> str:
     # What can stop a task holds it to its time limit, and what cannot does not.
     can = [("share memory", plugin.shares_memory), ("kill, time limits", plugin.kills)]
     return ", ".join(word for word, is_so in can if is_so)
-
-
-def config(asked: Asked, explain: bool) -> None:
-    """Show the settings that are in force, as a configuration file."""
-    from fancypipe_core._settings import session as _configured
-
-    given = asked.given()
-    try:
-        configured = _configured.configure(given)
-    except (errors.BackendNotFound, errors.PluginError):
-        # What is in force is to be seen all the more.
-        _list(_configured.core_settings(given), explain)
-        raise
-    _list(configured.core, explain)
-    for resolved in configured.tables:
-        owner = f"[{resolved.table.owner}]"
-        _streams.write(owner if explain else f"\n{owner}")
-        _list(resolved, explain)
-    if configured.parameters is not None:
-        _list_inputs(configured.parameters)
-    _remark(configured)
-
-
-def _list_inputs(parameters: Parameters) -> None:
-    """Show the inputs from a file; as remarks, since they are no settings."""
-    rows = [("", parameters.inputs)]
-    rows += [(f"tasks.{name}.", inputs) for name, inputs in parameters.tasks.items()]
-    for prefix, inputs in rows:
-        for name, value in inputs.items():
-            shown = dumps(value)
-            _streams.write(f"# input {prefix}{name} = {shown}  # input file: {parameters.file}")
-
-
-def _list(resolved: _table.Resolved[Any], explain: bool) -> None:
-    for line in resolved.table.lines:
-        value = getattr(resolved.settings, line.name)
-        text = f"{line.name} = {_table.shown(line, value)}"
-        if value is None:
-            text = f"# {line.name} is not set"
-        elif line.secret:
-            text = f"# {line.name} is set; it is a secret"
-        if explain:
-            flags = ", ".join(dashed(name) for name in (*line.options, *line.off))
-            _streams.write(f"# {line.help}")
-            _streams.write(f"# Must be {line.expected}.  {flags}, {line.variable}")
-            _streams.write(f"{text}  # {resolved.origins[line.name]}\n")
-        else:
-            _streams.write(text)
 
 
 def _remark(configured: Configured) -> None:

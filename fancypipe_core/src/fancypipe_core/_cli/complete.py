@@ -35,7 +35,7 @@ class Candidate(NamedTuple):
     help: str = ""
 
 
-_WITH_PIPELINE = ("doctor", "graph")  # what takes a file, and behind it inputs
+_WITH_PIPELINE = ("config", "doctor", "graph")  # what takes a file, and behind it inputs
 _Values = Callable[[str], Iterable[Candidate]]
 
 

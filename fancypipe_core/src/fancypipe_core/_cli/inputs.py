@@ -23,7 +23,7 @@ import inspect
 import json
 import numbers
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
@@ -32,13 +32,13 @@ from fancypipe_core import errors
 from fancypipe_core._base.option_names import dashed, near
 from fancypipe_core._cli import docstring as _docstring
 from fancypipe_core._settings import hints as _hints
-from fancypipe_core._settings.types import MISSING, Kind, Mismatch, Typed, items
+from fancypipe_core._settings.types import MISSING, Kind, Mismatch, Typed, dumps, items
 
 if TYPE_CHECKING:
     from fancypipe_core._model.definition import Definition
     from fancypipe_core._settings.parameters import Parameters
 
-__all__ = ["Bound", "Input", "bind", "inputs_of"]
+__all__ = ["Bound", "Input", "bind", "in_force", "inputs_of"]
 
 
 @dataclass(frozen=True)
@@ -189,17 +189,8 @@ def bind(
     Raises:
         BadInput: Something is missing, unknown or of the wrong kind.
     """
-    known = {one.name: one for one in inputs}
-    others = next((one for one in inputs if one.role == "others"), None)
-    values = {} if parameters is None else _from_file(name, inputs, parameters)
-    for key, texts in given.items():
-        one = known.get(key)
-        if one is not None and one.role == "option":
-            values[key] = one.value(texts)
-        elif others is not None:
-            values[key] = replace(others, name=key).value(texts)
-        else:
-            raise errors.BadInput(f"task {name} has no input {key!r}")
+    values = _from_file(name, inputs, parameters)
+    values.update(_from_line(name, inputs, given))
     missing = [one for one in inputs if one.required and one.name not in values]
     if missing:
         raise errors.BadInput(_what_is_missing(name, missing))
@@ -220,7 +211,54 @@ def bind(
     return tuple(args), values
 
 
-def _from_file(name: str, inputs: Sequence[Input], parameters: Parameters) -> dict[str, Any]:
+def in_force(
+    name: str,
+    inputs: Sequence[Input],
+    given: Mapping[str, Sequence[str]],
+    words: Sequence[str] = (),
+    parameters: Parameters | None = None,
+) -> Iterator[str]:
+    """Yield a line for each input: its value, and where that comes from; arguments as of `bind`.
+
+    Raises:
+        BadInput: Something is unknown or of the wrong kind.
+    """
+    shown = {
+        one.name: "is not given" if one.required else f"= {_as_written(one.default)}  # default"
+        for one in inputs
+        if one.role == "option"
+    }
+    if parameters is not None:
+        for key in _from_file(name, inputs, parameters):
+            shown[key] = f"= {dumps(parameters.inputs[key])}  # input file: {parameters.file}"
+    for key, value in _from_line(name, inputs, given).items():
+        shown[key] = f"= {_as_written(value)}  # argument: {dashed(key)}"
+    for one in inputs:
+        if words and one.role == "words":
+            shown[one.name] = f"= {_as_written(one.value(words))}  # arguments"
+    for key, text in shown.items():
+        yield f"{key} {text}"
+
+
+def _from_line(
+    name: str, inputs: Sequence[Input], given: Mapping[str, Sequence[str]]
+) -> dict[str, Any]:
+    known = {one.name: one for one in inputs if one.role == "option"}
+    others = next((one for one in inputs if one.role == "others"), None)
+    values: dict[str, Any] = {}
+    for key, texts in given.items():
+        if key in known:
+            values[key] = known[key].value(texts)
+        elif others is not None:
+            values[key] = replace(others, name=key).value(texts)
+        else:
+            raise errors.BadInput(f"task {name} has no input {key!r}")
+    return values
+
+
+def _from_file(name: str, inputs: Sequence[Input], parameters: Parameters | None) -> dict[str, Any]:
+    if parameters is None:
+        return {}
     known = {one.name: one for one in inputs if one.role != "others"}
     takes_any = any(one.role == "others" for one in inputs)
     values: dict[str, Any] = {}

@@ -16,6 +16,7 @@ from fancypipe_core._cli import plugin_commands as _plugged
 from fancypipe_core._cli import streams as _streams
 from fancypipe_core._cli.builtin import Builtin, Doctor
 from fancypipe_core._cli.commands import Asked
+from fancypipe_core._cli.config import Config
 from fancypipe_core._cli.graph import Graph
 from fancypipe_core._cli.helping import (
     ENGINE,
@@ -40,8 +41,6 @@ if TYPE_CHECKING:
 __all__ = ["cli_for", "main", "run_command"]
 
 _VERSION = Option("version", ("version",), is_flag=True)
-_EXPLAIN = Option("explain", ("explain",), is_flag=True)
-_EXPLAIN_HELP = "Also say what each setting does, and where its value comes from."
 _LAST_ROWS = (HELP_ROW, ("--version", "Show the version."))
 _USAGE = "fancypipe [options] FILE[:NAME] [inputs]"
 _GREETING = """\
@@ -137,14 +136,6 @@ def _group() -> _Group:
             lambda _asked, _own, _words: _commands.backends(group.commands),
         ),
         Builtin(
-            "config",
-            _commands.config.__doc__ or "",
-            lambda asked, own, _words: _commands.config(asked, explain="explain" in own),
-            own=[_EXPLAIN],
-            rows=[("--explain", _EXPLAIN_HELP)],
-            settings=True,
-        ),
-        Builtin(
             "completion",
             "Print what bash, fish or zsh must read to complete these commands by the tab key.",
             lambda _asked, _own, words: _print_completion(words),
@@ -170,6 +161,7 @@ def _group() -> _Group:
             words="[FOLDER]",
         ),
         Clean(),
+        Config(),
         Doctor(),
         Graph(),
     ):

@@ -96,6 +96,17 @@ class Pipeline(Command):
         name = self.definition.name
         return _inputs.bind(name, self.inputs, ctx.params, ctx.args, parameters)
 
+    def in_force(self, ctx: click.Context, parameters: Parameters | None) -> Iterator[str]:
+        """Yield a line for each input: what it is, and where that comes from.
+
+        Raises:
+            BadInput: Something is unknown or of the wrong kind.
+        """
+        from fancypipe_core._cli import inputs as _inputs
+
+        name = self.definition.name
+        return _inputs.in_force(name, self.inputs, ctx.params, ctx.args, parameters)
+
     def sections(self, ctx: click.Context) -> Iterator[tuple[str, Rows]]:
         yield "Inputs", [(_form(one), one.explanation) for one in self.inputs]
         taken = {one.name for one in self.inputs}

@@ -67,11 +67,8 @@ def runs(words: Sequence[str], *, as_json: bool) -> None:
     if not rows:
         _streams.say(f"fancypipe: no run has left a journal in {_base(words)}")
         return
-    rows.insert(0, ("id", "when", "state", "tasks", "seconds", "target", "folder"))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
-        _streams.write("  ".join(cells).rstrip())
+    head = ("id", "when", "state", "tasks", "seconds", "target", "folder")
+    _streams.write_columns([head, *rows])
 
 
 def _row(run: Run) -> tuple[str, ...]:

@@ -6,11 +6,11 @@ import contextlib
 import io
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from fancypipe_core import errors
 
-__all__ = ["ReaderGone", "aside", "say", "write"]
+__all__ = ["ReaderGone", "aside", "say", "write", "write_columns"]
 
 
 class ReaderGone(Exception):
@@ -74,6 +74,19 @@ def write(text: str, in_ascii: Callable[[], str] | None = None) -> None:
     except OSError as error:
         _abandon(1)
         raise errors.FancyPipeError(f"{_NOT_WRITTEN}: {error.strerror}") from None
+
+
+def write_columns(rows: Sequence[Sequence[str]]) -> None:
+    """Write rows to standard output, each column as wide as its widest cell.
+
+    Raises:
+        ReaderGone: As for `write`.
+        FancyPipeError: As for `write`.
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        write("  ".join(cells).rstrip())
 
 
 def say(text: str) -> None:

@@ -90,7 +90,7 @@ def examine(
             about = [finding._replace(mark="warning") for finding in about]
         chapters.append(Chapter(found.file, about))
         if found.module is not None:
-            findings = _tasks(found, found.module, target, live, limit)
+            findings = _tasks(found, found.module, target, force, limit)
             chapters.append(Chapter("tasks and inputs", list(findings)))
     chapters.append(Chapter("workers", list(_probe.look(force))))
     memory = found.memory if found is not None and not live else 0
@@ -100,19 +100,24 @@ def examine(
 
 
 def _tasks(
-    found: Pipeline, module: ModuleType, target: Target, live: bool, limit: float
+    found: Pipeline, module: ModuleType, target: Target, force: _probe.InForce, limit: float
 ) -> Iterator[Finding]:
+    if force.parameters is not None:
+        for remark in force.parameters.check():
+            yield Finding("warning", remark)
     values = EncodedValues()
+    here = LiveValues() if force.live else values
+    here.presets = force.parameters
     definitions = _defined(found.file)
     composed = None
     if target.instance is not None:
-        composed = _compose.compose(target.instance, LiveValues() if live else values)
+        composed = _compose.compose(target.instance, here)
         yield from _composition(composed)
         definitions += [one.instance._definition for one in composed.met]
     else:
         yield Finding("note", f"nothing was composed: {target.why}")
     definitions = list({id(one): one for one in definitions}.values())
-    if live:
+    if force.live:
         yield Finding("ok", "nothing has to travel: the workers share this process's memory")
         return
     yield from _guarded.look(module, definitions, found.file)

@@ -14,6 +14,7 @@ from fancypipe_core._doctor.finding import Finding, several
 from fancypipe_core._model.task import task
 from fancypipe_core._settings import session as _configured
 from fancypipe_core._settings import table
+from fancypipe_core._settings.parameters import Parameters
 from fancypipe_core._settings.session import Configured, Given
 from fancypipe_core.session import Session
 
@@ -51,6 +52,11 @@ class InForce(NamedTuple):
     core: table.Resolved[table.Settings]
     configured: Configured | None
     error: str = ""
+
+    @property
+    def parameters(self) -> Parameters | None:
+        """Inputs from a file; None if there are none, or the backend is broken."""
+        return None if self.configured is None else self.configured.parameters
 
     @property
     def live(self) -> bool:
