@@ -18,7 +18,7 @@ import stat
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from errno import EFBIG, ENOSPC
+from errno import EFBIG, ENOSPC, ESTALE
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -86,6 +86,8 @@ class FolderStore:
             _remove(path)
             return None
         except OSError as error:
+            if error.errno == ESTALE:  # on a network: evicted meanwhile
+                return None
             raise self._explained(error, "read") from error
         now = time.time()
         if now - about.st_mtime > _USED:
