@@ -8,6 +8,7 @@ import pickle
 import re
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -384,3 +385,28 @@ def test_a_script_leaves_no_cache_and_finds_its_neighbours(place: Place) -> None
     )
     assert place.result("-workertype=P sub/main.py") == 7
     assert not list((place.folder / "sub").rglob("main.*.pyc"))
+
+
+FILED = """\
+from fancypipe_core import File, current, task
+@task
+def upper(file: File) -> File:
+    path = current().tempfile("upper.txt")
+    path.write_text(file.read_text().upper())
+    return File(path)
+"""
+
+
+def test_files_of_the_result_and_where_they_are(place: Place) -> None:
+    place.write("filed.py", FILED)
+    place.write("words", "words")
+    line = "-workertype=S filed.py --file=words"
+    over = place.fancypipe(f"{line} -tempdir=temp --no-journal")
+    stays = json.loads(over.stdout)
+    assert Path(stays).read_text() == "WORDS"
+    said = f"fancypipe: the files of the result stay in {os.path.dirname(stays)}, until you remove"
+    assert said in over.stderr
+    over = place.fancypipe(f"{line} -outdir=out")
+    assert json.loads(over.stdout) == str(place.folder / "out" / "upper.txt")
+    assert "stay in" not in over.stderr
+    assert "must be a file that exists" in place.refused("-workertype=S filed.py --file=word")

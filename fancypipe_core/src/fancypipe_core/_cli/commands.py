@@ -7,6 +7,7 @@ import contextlib
 import os
 import shlex
 import signal
+import sys
 import threading
 import traceback
 from collections.abc import Callable, Container, Sequence
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from fancypipe_core._settings.parameters import Parameters
     from fancypipe_core._settings.session import Configured, Given
     from fancypipe_core.backend import BackendPlugin
+    from fancypipe_core.session import Session
 
 __all__ = [
     "PLUGIN",
@@ -204,8 +206,11 @@ def run_task(
             target = made(definition, lambda: eval(make, names))
             with Interrupts.here().only_counted(), Session.of(configured) as session:
                 value = session.run(target)
+                stays = _stays(session, value)
         except (errors.FancyPipeError, KeyboardInterrupt) as error:
             raise _Failed(asked, settings) from error
+    if stays and settings.progress:
+        _streams.say(f"fancypipe: {stays}")
     if output is None:
         try:
             _show(value)
@@ -240,6 +245,22 @@ def made(definition: Definition, make: Callable[[], Any]) -> Any:
         raise errors.BadInput(
             f"task {definition.name} does not take these inputs: {type(error).__name__}: {error}"
         ) from error
+
+
+def _stays(session: Session, value: Any) -> str:
+    """Return where the files of a result stay, in a sentence; empty if it has none."""
+    if "fancypipe_core._model.files" not in sys.modules:
+        return ""
+    from fancypipe_core._engine.out_folder import left_in
+
+    folders = sorted(left_in(value, session._files))
+    if not folders:
+        return ""
+    where = folders[0] if len(folders) == 1 else session.directory
+    return (
+        f"the files of the result stay in {where}, until you remove them; "
+        "-outdir=FOLDER puts them where you want them"
+    )
 
 
 def _show(value: Any) -> None:

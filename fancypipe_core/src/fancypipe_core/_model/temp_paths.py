@@ -118,6 +118,23 @@ class Keeper:
             new.add(marker)
         self.kept |= new
 
+    def folder_of(self, path: str) -> str:
+        """Return the temporary folder of a task that a path is in; empty if it is in none."""
+        inside = os.path.join(self.directory, "")
+        if not self.directory or not path.startswith(inside):
+            return ""
+        folder = inside + path[len(inside) :].split(os.sep, maxsplit=1)[0]
+        return folder if self._is_ours(folder) else ""
+
+    def give_up(self, folder: str) -> None:
+        """The caller of the run does not need this folder any more; in any thread."""
+        self.kept.discard(folder)
+        marker = os.path.join(self.directory, KEPT)
+        if self.kept == {marker}:
+            self.kept.clear()
+        if not self.holders[folder] and self._is_ours(folder):
+            _delete(folder)  # else the driver does, with the last who holds it
+
     def pass_on(self, task: int, other: int) -> None:
         """A module under way has been given this task's value."""
         self.hold_until_settled(other, self._held.get(task, ()))

@@ -210,6 +210,8 @@ def _scalar(cls: type, default: Any) -> Kind | None:
         must_exist = not isinstance(default, (os.PathLike, str))
         is_pure = issubclass(cls, pathlib.PurePath) and not issubclass(cls, pathlib.Path)
         made = cls if issubclass(cls, pathlib.PurePath) else pathlib.Path
+        if cls.__module__ == "fancypipe_core._model.files":  # by name: few pipelines have any
+            return _kept_path(cls)
         return _path(made, must_exist=must_exist and not is_pure)
     if f"{cls.__module__}.{cls.__qualname__}" in _WRITTEN:
         return _called(getattr(cls, "fromisoformat", cls), cls.__name__, cls.__name__.upper())
@@ -229,6 +231,17 @@ def _path(cls: Callable[[str], Any], *, must_exist: bool) -> Kind:
 
     expected = "a file or folder that exists" if must_exist else "a path"
     return scalar("PATH", expected, 6, make, takes="path")
+
+
+def _kept_path(cls: Any) -> Kind:
+    is_there = {"file": os.path.isfile, "folder": os.path.isdir}[cls.WHAT]
+
+    def make(text: str) -> Any:
+        if not text or "\0" in text or not is_there(text):
+            raise ValueError
+        return cls(os.path.abspath(text))
+
+    return scalar("PATH", f"a {cls.WHAT} that exists", 6, make, takes="path")
 
 
 def _number(base: type[int | float], cls: Callable[[Any], Any]) -> Kind:

@@ -97,6 +97,13 @@ class Settings:
         value="FOLDER",
         default_text="the system's folder for temporary files",
     )
+    outdir: Annotated[str, "output"] | None = setting(
+        None,
+        help="The folder into which the files of the result are put, under their own names.",
+        expected="a folder",
+        value="FOLDER",
+        default_text="they stay in the run's folder for temporary files",
+    )
     configfile: Annotated[str, "input"] | None = setting(
         None,
         help="Inputs of the pipeline, and in [tasks.NAME] of tasks (TOML, JSON or YAML).",

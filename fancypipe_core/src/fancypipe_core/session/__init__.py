@@ -58,8 +58,8 @@ class Session:
             process may use cores.
         observers: Objects with hooks of `fancypipe_core.hooks`.
         **settings: As `fancypipe config` lists them: `max_losses`, `keep_going`,
-            `tempdir`, `configfile`, `grace`, `debug`, `progress`, `no_plugins`, and what the
-            backend and the installed plugins bring.
+            `tempdir`, `outdir`, `configfile`, `grace`, `debug`, `progress`, `no_plugins`, and
+            what the backend and the installed plugins bring.
 
     Raises:
         ConfigError: A setting is unknown or cannot have that value.
@@ -155,7 +155,8 @@ class Session:
         target = targets[0] if len(targets) == 1 else targets
         try:
             with self._interrupts.watched():
-                return self._activity.run(target)
+                value = self._activity.run(target)
+                return value if self._equipment.out is None else self._equipment.out.take(value)
         except (errors.FancyPipeError, KeyboardInterrupt) as error:
             if self.settings.debug:
                 raise

@@ -27,6 +27,7 @@ from fancypipe_core.backend import Adapting, Backend, BackendOptions
 if TYPE_CHECKING:
     from fancypipe_core._engine.activity import Activity
     from fancypipe_core._engine.driver import Driver
+    from fancypipe_core._engine.out_folder import OutFolder
     from fancypipe_core._engine.report import Report
     from fancypipe_core._plugins.observers import Observers
     from fancypipe_core._settings.session import Configured
@@ -50,6 +51,7 @@ class Equipment:
         driver: The loop, with the backend.
         activity: Who drives it.
         report: Takes the events of runs.
+        out: Where files of results go; None if they stay where they are.
 
     Raises:
         ConfigError: The backend cannot have its settings.
@@ -128,6 +130,11 @@ class Equipment:
             settings.debug,
             owner=Owner("backend", plugin.name),
         )
+        self.out: OutFolder | None = None
+        if settings.outdir:
+            from fancypipe_core._engine.out_folder import OutFolder
+
+            self.out = OutFolder(settings.outdir, self.files, self.report.warn)
         self.driver.check_needs(NeedsCheck(backend, plugin, self.report.warn))
         self._adapting = backend if isinstance(backend, Adapting) else None
         self.activity: Activity = Activity(
