@@ -318,8 +318,9 @@ class World:
             self.room = event.count and event.count + event.ahead
             self.most = max(1, event.ahead // 2) if event.ahead else 0
         elif isinstance(event, Grown):
-            for grown in event.tasks:
-                self._expect_grown(self.tasks[grown.task])
+            for grown in reversed(event.tasks):
+                if self.tasks[grown.task].known:  # by the one behind it, unless that is over
+                    self._expect_grown(self.tasks[grown.task])
         elif isinstance(event, Due):
             for number in event.tasks:
                 if number in self.tasks:
@@ -552,13 +553,29 @@ class World:
         while self.queue and self.running is None:
             action = self.queue.popleft()
             if isinstance(action, Grow):
-                self.handle(Grown([self._look_at(number) for number in action.tasks]))
+                assert action.tasks
+                assert len(action.tasks) + action.more <= self.at_once
+                tasks = [*self._chain(action), *action.tasks]
+                self.handle(Grown([self._look_at(number) for number in tasks]))
             elif isinstance(action, Compute):
                 self.frames.append(Frame(action.id))
             elif isinstance(action, Submit):
                 for id in action.ids:
                     if id in self.flying and self.rnd.random() < 0.02:  # it cannot be sent
                         self.handle(Failed(id, final=True))
+
+    def _chain(self, action: Grow) -> list[int]:
+        """Whom the driver looks at besides, the last first: each is needed by the one before."""
+        chain: list[int] = []
+        task = self.tasks[action.tasks[-1]]
+        while len(chain) < action.more and not task.bad and self.rnd.random() < 0.8:
+            new = [self.tasks[n] for n in task.inputs if not self.tasks[n].known]
+            new = [one for one in new if not one.at_once and one.number not in chain]
+            if len(new) != 1 or new[0].number in action.tasks:
+                break
+            (task,) = new
+            chain.insert(0, task.number)
+        return chain
 
     def _look_at(self, number: int) -> GrownTask:
         task = self.tasks[number]

@@ -10,7 +10,7 @@ import pytest
 from tests.core.scheduler_model import Watched
 from tests.core.test_scheduler_machine import EXAMPLES, Machine, starts
 
-SCHEDULER, NEEDS, FOLLOWERS, RECORDS = "scheduler", "dependencies", "followers", "records"
+SCHEDULER, NEEDS, FOLLOWERS = "scheduler", "dependencies", "followers"
 
 # What goes wrong: where, what is replaced, by what.
 BUGS: dict[str, tuple[str, str, str]] = {
@@ -189,8 +189,8 @@ BUGS: dict[str, tuple[str, str, str]] = {
         "        if record.root > 0 and record.state is not WAITING:\n",
     ),
     "who follows is told of a failure only at its end": (
-        RECORDS,
-        "        and record.root <= 0\n",
+        FOLLOWERS,
+        "                    or record.root > 0\n",
         "",
     ),
     "a failure is not told to who waits until all is over": (
@@ -223,9 +223,14 @@ BUGS: dict[str, tuple[str, str, str]] = {
         "        self._growing = 0\n        self._computing.clear()\n",
         "        self._computing.clear()\n",
     ),
+    "what was looked at besides counts as what was to be": (
+        SCHEDULER,
+        "            if record.state is GROWING:\n",
+        "            if record.state in (GROWING, NEW):\n",
+    ),
     "a task follows what is not sent": (
-        RECORDS,
-        "        and not record.unsent\n",
+        FOLLOWERS,
+        "                    or record.unsent\n",
         "",
     ),
     "a task follows where it came back from": (
@@ -240,8 +245,8 @@ BUGS: dict[str, tuple[str, str, str]] = {
     ),
     "a suspect follows": (
         FOLLOWERS,
-        " or record.losses:",
-        ":",
+        "                    or record.losses\n",
+        "",
     ),
     "to come back counts as an attempt": (
         SCHEDULER,

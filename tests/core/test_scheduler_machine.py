@@ -39,6 +39,7 @@ It finds each of these when it is planted (`test_planted_bugs`):
 - stuck, though the blocked module has its result
 - a drop that comes twice counts twice
 - tasks are still to be grown after a halt
+- what was looked at besides counts as what was to be
 - a task follows what is not sent
 - a task follows where it came back from
 - more tasks follow than may

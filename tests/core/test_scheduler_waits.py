@@ -134,7 +134,7 @@ def test_what_is_wanted_again_in_time_goes_on_where_it_was() -> None:
     assert machine.handle(Grown([GrownTask(task, [1]) for task in grow.tasks])) == [], "enough"
     assert machine.handle(Room(2, 0)) == [Grow([*range(356, 500)])], "4 is new, and not wanted"
     assert machine.handle(Demand([4])) == []
-    assert machine.handle(Grown([GrownTask(n, [1]) for n in range(356, 500)])) == [Grow([4])]
+    assert machine.handle(Grown([GrownTask(n, [1]) for n in range(356, 500)])) == [Grow([4], 255)]
     machine.check()
 
 

@@ -103,8 +103,7 @@ class Driver:
             backend, reactor, report, self.interrupts, self._inline, self._owner
         )
         self.wake, self.wait, self.stop = listener.wake, listener.wait, listener.stop
-        # Where tasks run in this thread there is no way to them, and nothing to be saved.
-        self._follow = isinstance(backend, Following) and backend.follows and not self._inline
+        self._follow = isinstance(backend, Following) and backend.follows
 
     # ---- for the session ----
 

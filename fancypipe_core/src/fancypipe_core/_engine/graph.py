@@ -51,6 +51,7 @@ class Graph:
 
     Attributes:
         fresh: Those that nobody was told of; None if not observed.
+        latest: The number of the node that was made last; they are counted up.
     """
 
     def __init__(self, values: Values, observed: bool = False) -> None:
@@ -60,7 +61,7 @@ class Graph:
         self.nodes: dict[int, Node] = {}
         self._of_instance: dict[int, Node] = {}
         self._kinds: dict[int, dict[str, int]] = {}  # how many of each name a node has made
-        self._next = 1
+        self.latest = 0
         self._marks = False  # else `_of_instance` tells whose node is whose
 
     def begin(self) -> None:
@@ -106,8 +107,7 @@ class Graph:
         name, is_module = definition.name, definition.is_module
         kinds = self._kinds.get(maker) or self._kinds.setdefault(maker, {})
         ordinal = kinds[name] = kinds.get(name, 0) + 1
-        number = self._next
-        self._next = number + 1
+        number = self.latest = self.latest + 1
         node = Node(number, parent, ordinal, instance, definition.options, is_module)
         self.nodes[number] = node
         if self._marks:
@@ -199,8 +199,7 @@ class Graph:
 
     def add(self, make: Callable[[int], N]) -> N:
         """Add a node that a map has made, given its number; return it."""
-        number = self._next
-        self._next = number + 1
+        number = self.latest = self.latest + 1
         node = self.nodes[number] = make(number)
         return node
 

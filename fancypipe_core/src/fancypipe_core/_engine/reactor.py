@@ -51,7 +51,8 @@ from fancypipe_core.backend import (
 
 __all__ = ["Reactor"]
 
-RUNNING = table.State.RUNNING  # an attribute of an Enum costs ten times as much
+# An attribute of an Enum costs ten times as much.
+NEW, RUNNING = table.State.NEW, table.State.RUNNING
 
 # As GrownTask itself, in half the time.
 _grown_task = partial(tuple.__new__, table.GrownTask)
@@ -421,12 +422,15 @@ class Reactor:
 
     def _grow(self, action: table.Grow) -> None:
         grown = []
-        if self._report.observed:
-            self._report.added([self.graph.nodes[number] for number in action.tasks])
-        for number in action.tasks:
-            node = self.graph.nodes[number]
+        graph, more, observed = self.graph, action.more, self._report.observed
+        tasks = [*action.tasks]
+        if observed:
+            self._report.added([graph.nodes[number] for number in tasks])
+        for number in tasks:  # grows while we go, along a chain
+            node = graph.nodes[number]
+            latest = graph.latest
             try:
-                needs = self.graph.grow(number)
+                needs = graph.grow(number)
             except KeyboardInterrupt:
                 raise
             except BaseException as error:  # noqa: BLE001 - the user's objects may raise anything
@@ -439,6 +443,15 @@ class Reactor:
                 grown.append(
                     _grown_task((number, needs, node.local, options.retries, False, delayed))
                 )
+                if more and graph.latest == latest + 1:
+                    only = graph.nodes[graph.latest]
+                    if only.state is NEW:
+                        tasks.append(only.id)
+                        more -= 1
+                        if observed:
+                            self._report.added([only])
+        if len(tasks) > len(action.tasks):
+            grown.reverse()
         self.handle(table.Grown(grown))
 
     def _tell_fresh(self) -> None:

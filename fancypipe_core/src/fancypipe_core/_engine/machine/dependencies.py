@@ -186,7 +186,7 @@ class Dependencies:
             record.root = root
         if not record.missing:
             self._go_on(task, record)
-        elif self.follow:
+        elif self.follow and not record.unsent:
             self.may_follow(task, record)
 
     def _go_on(self, task: int, record: Record) -> None:
@@ -283,7 +283,7 @@ class Dependencies:
                 if unsent:
                     waiting.unsent -= 1
                 if waiting.missing:
-                    if follow and waiting.missing == 1:
+                    if follow and waiting.missing == 1 and not waiting.unsent:
                         self.may_follow(user, waiting)
                 elif waiting.root > 0:
                     self.fail(user, waiting.root)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fancypipe_core._engine.machine.dependencies import Dependencies
-from fancypipe_core._engine.machine.records import Record, waits_for_one
+from fancypipe_core._engine.machine.records import waits_for_one
 from fancypipe_core._engine.machine.states import Id, State
 
 __all__ = ["Followers"]
 
 # Global names of the members: an attribute of an Enum costs ten times as much.
-READY, RUNNING = State.READY, State.RUNNING
+READY, RUNNING, WAITING = State.READY, State.RUNNING, State.WAITING
 
 _ENOUGH = 256  # jobs in flight; with so many there is no way to hide
 _RAN, _CAME_BACK = (
@@ -55,7 +55,7 @@ class Followers:
     def _learn(self, what: float) -> None:
         self._useful = min(1.0, max(0.0, self._useful + what))
 
-    def take(
+    def take(  # noqa: C901 - no call for each task
         self, needs: Dependencies, room: int, flying: int
     ) -> tuple[list[Id], dict[int, tuple[Id, ...]]]:
         """Take out whom to send: each follower right behind what it needs.
@@ -72,11 +72,24 @@ class Followers:
             if few > 0 and followers and flying + len(batch) < _ENOUGH:
                 task = followers.pop()
                 record = records.get(task)
-                if record is None or not self._may_follow(task, record):
+                # As `waits_for_one`: a call for each would cost as much as all this.
+                if (
+                    record is None
+                    or record.missing != 1
+                    or record.unsent
+                    or record.state is not WAITING
+                    or record.root > 0
+                    or record.losses
+                    or record.local
+                    or record.held <= 0
+                    or task in self._waits
+                ):
                     continue
                 few -= 1
-                sent = [need for need in record.needs if records[need].state is RUNNING]
-                after[task] = tuple([(need, records[need].attempt) for need in sent])
+                for need in record.needs:
+                    known = records[need]
+                    if known.state is RUNNING:
+                        after[task] = ((need, known.attempt),)
                 self.sent.add((task, record.attempt + 1))
             elif ready:
                 task = ready.pop()
@@ -95,14 +108,9 @@ class Followers:
                 waiting = records.get(user)
                 if waiting is not None:
                     waiting.unsent -= 1
-                    if waiting.missing == 1:
-                        needs.may_follow(user, waiting)
+                    if waiting.missing == 1 and not waiting.unsent:
+                        followers.append(user)
         if len(followers) > self._looked + _STALE:
             followers[:] = [task for task in followers if waits_for_one(records.get(task))]
             self._looked = len(followers)
         return batch, after
-
-    def _may_follow(self, task: int, record: Record) -> bool:
-        if not waits_for_one(record) or task in self._waits or record.losses:
-            return False
-        return not record.local and record.held > 0

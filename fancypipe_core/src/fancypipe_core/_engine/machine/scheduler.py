@@ -333,9 +333,14 @@ class Scheduler:
         # The first is on top of the stack of what is ready.
         for task, needs, local, retries, bad, delayed in reversed(event.tasks):
             record = self._tasks.get(task)
-            if record is None or record.state is not GROWING:
+            if record is None:
                 continue
-            self._growing -= 1
+            if record.state is GROWING:
+                self._growing -= 1
+            elif record.state is NEW:
+                record.state = GROWING  # it was looked at with the one that needs it
+            else:
+                continue
             record.local = local
             record.retries = retries
             record.delayed = delayed
@@ -549,7 +554,8 @@ class Scheduler:
         grow = [task for task, _ in needs.take(needs.new, NEW, GROWING, most)]
         if grow:
             self._growing = len(grow)
-            actions.append(Grow(grow))
+            # A chain is looked at in one turn; of what is wide each turn has many anyway.
+            actions.append(Grow(grow, _GROW_AT_ONCE - 1 if len(grow) == 1 else 0))
 
     def _compute(self, actions: list[Action], starving: bool) -> bool:
         """Compute the next module, if there is reason to."""

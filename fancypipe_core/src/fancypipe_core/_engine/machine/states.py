@@ -161,7 +161,7 @@ class GrownTask(NamedTuple):
 
 
 class Grown(msgspec.Struct, frozen=True):
-    """The answer to `Grow`."""
+    """The answer to `Grow`: who is needed stands before who needs it."""
 
     tasks: Sequence[GrownTask]
 
@@ -284,9 +284,15 @@ Event = (
 
 
 class Grow(msgspec.Struct, frozen=True):
-    """Look at the inputs of these tasks and answer `Grown`."""
+    """Look at the inputs of these tasks and answer `Grown`.
+
+    Attributes:
+        tasks: The tasks.
+        more: So many may be looked at besides, each of which is needed by the one before, and new.
+    """
 
     tasks: list[int]
+    more: int = 0
 
 
 class Submit(msgspec.Struct, frozen=True):
