@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["PeakWatch", "family", "own_peak"]
+__all__ = ["PeakWatch", "family", "own_peak", "processor_time"]
 
 
 def own_peak() -> int:
@@ -84,6 +84,22 @@ def family(pid: int) -> list[int]:
         except OSError:
             continue  # it has ended
     return family
+
+
+def processor_time(pid: int) -> float | None:
+    """Return the seconds of processor time that a process and its children have taken so far.
+
+    None where the system does not tell.  Of children that have ended nothing is counted.
+    """
+    total = 0.0
+    for member in family(pid):
+        try:
+            for thread in os.listdir(f"/proc/{member}/task"):
+                text = Path(f"/proc/{member}/task/{thread}/schedstat").read_text(encoding="ascii")
+                total += int(text.split()[0]) / 1e9
+        except OSError:
+            continue  # it has ended
+    return total or None
 
 
 def _unshared(pid: int) -> int | None:

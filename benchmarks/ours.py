@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -28,6 +30,7 @@ class Ours(Contender):
     """fancypipe on the serial backend."""
 
     backend = "serial"
+    _folder = ""
 
     def open(self) -> None:
         """Start the workers."""
@@ -98,6 +101,21 @@ class OursProcs(Ours):
     backend = "procs"
 
 
+class OursWatched(OursProcs):
+    """The same, with a journal and a page of each run."""
+
+    def _settings(self) -> dict[str, Any]:
+        self._folder = self._folder or tempfile.mkdtemp()
+        return {**super()._settings(), "journal": True, "page": True, "tempdir": self._folder}
+
+    def close(self) -> None:
+        """Stop the workers, and remove what was written."""
+        try:
+            super().close()
+        finally:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+
 class OursRemote(Ours):
     """fancypipe with a manager and a worker of its own, on this machine."""
 
@@ -144,6 +162,9 @@ OURS: dict[str, Entry] = {
     "serial": Entry(Ours, "one thread", ours=True),
     "threads": Entry(OursThreads, "threads", ours=True, needs="fancypipe_threads"),
     "procs": Entry(OursProcs, "processes", ours=True, needs="fancypipe_procs"),
+    "procs-journal": Entry(
+        OursWatched, "processes", ours=True, needs="fancypipe_procs", only=("noop-cpu",)
+    ),
     "remote": Entry(OursRemote, "over TCP", ours=True, needs="fancypipe_remote"),
     "remote-far": Entry(OursFar, "over TCP", ours=True, needs="fancypipe_remote", only=("sleeps",)),
 }

@@ -42,6 +42,7 @@ LINES = [
     Line("noop", "procs", "Pool", "rate", 2.8, 5, 6),
     Line("noop", "remote", "distributed", "rate", 9, 25, 50),
     Line("noop", "remote", "ray", "rate", 9, 25, 50),
+    Line("noop-cpu", "procs-journal", "procs", "time", 1.8, 1.15, 1.08),
     Line("map", "procs", "joblib", "rate", None, 2, 4),
     Line("map", "procs", "Pool", "rate", None, 0.5, 1),
     Line("roundtrip", "threads", "ThreadPoolExecutor", "time", 6.2, 3, 2),

@@ -17,7 +17,7 @@ from typing import Any
 
 from benchmarks import jobs
 from benchmarks.contenders import Contender, Node, Unable
-from benchmarks.memory import PeakWatch, own_peak
+from benchmarks.memory import PeakWatch, own_peak, processor_time
 from benchmarks.ours import Ours
 from benchmarks.storm import Storm
 
@@ -101,6 +101,19 @@ def noop(contender: Contender, n: int) -> Figures:
     seconds = perf_counter() - begin
     _check(values, list(range(n)))
     return {"seconds": seconds}
+
+
+def noop_cpu(contender: Contender, n: int) -> Figures:
+    """As `noop`, by the processor time of the client and its workers."""
+    warm(contender)
+    before, begin = processor_time(os.getpid()), perf_counter()
+    values = contender.many(jobs.noop, range(n))
+    after = processor_time(os.getpid())
+    seconds = perf_counter() - begin
+    _check(values, list(range(n)))
+    if before is None or after is None:
+        raise Unable("this platform does not tell what processor time other processes take")
+    return {"cpu": after - before, "seconds": seconds}
 
 
 def mapped(contender: Contender, n: int) -> Figures:
@@ -292,6 +305,14 @@ _BRAIN = Path(__file__).resolve().parents[1] / "examples" / "brain"
 WORKLOADS: dict[str, Workload] = {
     "noop": Workload(
         "{n:,} independent no-ops", 100_000, 5_000, noop, [SECONDS, RATE], each_alike=True, rounds=3
+    ),
+    "noop-cpu": Workload(
+        "processor time of {n:,} independent no-ops, in all processes",
+        100_000,
+        5_000,
+        noop_cpu,
+        [Measure("cpu", "processor time", "time"), SECONDS],
+        only_ours=True,
     ),
     "map": Workload(
         "{n:,} no-ops by one call", 100_000, 20_000, mapped, [SECONDS, RATE], each_alike=True

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import re
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from fancypipe_core.plugins import page as plugin
 from tests.page.conftest import Look
 from tests.page.journals import BEGAN, Journal, large, study
 
@@ -64,6 +66,46 @@ def test_a_death_is_told_with_its_certificate(look: Look) -> None:
     details = text(page, "#details")
     assert details.index("Attempt 2: done") < details.index("Attempt 1: lost")
     assert "it had 61 of 64 GiB in use" in details
+
+
+def test_lines_about_many_tasks_are_read_for_each(look: Look) -> None:
+    head = Journal(workers=1).head("sweep", journal=2)
+    lines: list[dict[str, Any]] = [
+        head,
+        {"kind": "added", "name": "point", "at": BEGAN, "where": "sweep.py:9", "tasks": "1-4"},
+        {"kind": "added", "name": "score", "task": 5, "at": BEGAN, "where": "sweep.py:11"},
+        {"kind": "submitted", "attempt": 1, "at": BEGAN + 0.001, "tasks": "1-5"},
+        # One after the other, but none before it was sent: the first ones are later than that.
+        {"kind": "done", "attempt": 1, "at": BEGAN + 0.002, "worker": "node1 1",
+         "tasks": [2, 1, 5], "took": [700, 200, 300]},
+        {"kind": "done", "attempt": 1, "at": BEGAN + 0.003, "tasks": "3-4", "took": [100, 400]},
+        {"kind": "over", "at": BEGAN + 0.004, "ok": True, "seconds": 0.004, "counts": {"done": 5}},
+    ]  # fmt: skip
+    journal = "".join(json.dumps(line) + "\n" for line in lines)
+    page = whole(look(journal))
+    assert re.search(r"5 done.*5 of 5", text(page, "#counts"), re.DOTALL)
+    script = (Path(plugin.__file__).parent / "model.js").read_text("utf-8")
+    told = page.evaluate(
+        f"""(text) => {{ {script}
+            const model = new Model();
+            model.add(text);
+            return model.order.map(({{ number, name, began, ended, attempts }}) =>
+                [number, name, began, ended, attempts[0].seconds, attempts[0].worker ?? ""]);
+        }}""",
+        journal,
+    )
+    assert [one[:2] for one in told] == [[1, "point"], [2, "point"], [3, "point"], [4, "point"],
+                                        [5, "score"]]  # fmt: skip
+    for (_, _, began, ended, seconds, worker), (first, last, who) in zip(
+        told,
+        [(1.5, 1.7, "node1 1"), (1.0, 1.7, "node1 1"), (2.5, 2.6, ""), (2.6, 3.0, ""),
+         (1.7, 2.0, "node1 1")],
+        strict=True,
+    ):  # fmt: skip
+        assert (began - BEGAN) * 1e3 == pytest.approx(first, abs=1e-3)
+        assert (ended - BEGAN) * 1e3 == pytest.approx(last, abs=1e-3)
+        assert ended - began == pytest.approx(seconds, abs=1e-6)
+        assert worker == who
 
 
 def test_keys_are_enough(look: Look) -> None:

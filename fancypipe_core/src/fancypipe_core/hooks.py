@@ -72,10 +72,14 @@ class Wants:
             `where` is `where` and `parent`; `needs` are the tasks that one waits for; `usage` is
             `cpu`, `memory` and, where the backend does not tell it by itself, `worker`; `bytes`
             is `bytes_in` and `bytes_out`; `traceback` and `value` are the fields of that name.
+        together: It takes one event for many tasks to which the same happens, as
+            `TaskEvent.tasks` tells; tasks of less than a millisecond, if there are many, are
+            then told with fewer fields.  So it is only if all observers take that.
     """
 
     kinds: Collection[EventKind] = KINDS
     fields: Collection[EventField] = _CHEAP
+    together: bool = False
 
     def __post_init__(self) -> None:
         for given, known, what in (
@@ -153,8 +157,9 @@ class TaskEvent(
             ignore those that you do not know.  A map is one task: it is `submitted`
             when it begins, and its `progress` counts elements; of these only such
             as failed, or were tried again, are tasks of their own.
-        name: The task's name: what kind of task it is.
-        task: Its number, unique in the session.
+        name: The task's name: what kind of task it is.  Empty for `submitted` and `done` of
+            many tasks: it was told when they were `added`.
+        task: Its number, unique in the session; 0 if it is about many.
         path: Its path in the graph; empty for `added`, `submitted`, `started`,
             `unfolded` and `done`, where hardly anybody wants the price of making it, unless
             somebody has named it (`Wants`).
@@ -181,7 +186,7 @@ class TaskEvent(
             its beginning on the worker, with the ways there and back.  None if unknown.
         cpu: Its seconds of processor time.  In processes that is what all its threads took, and
             not what programs did that it has started.  On serial and threads it is that of its
-            own thread only.  None if unknown.
+            own thread only.  None if unknown, as for less than a millisecond.
         memory: The most bytes that its process had resident until then: on serial and threads
             that is this program, and in a worker process an earlier task may have been the
             larger one.  0 if unknown, as for attempts of less than a millisecond.
@@ -193,11 +198,16 @@ class TaskEvent(
             where, below it the last lines that it printed.
         value: What a task that is `done` returned, in a few words; empty if that is large, or no
             plain data.
+        tasks: The numbers of the tasks that it is about, if these are many; only told to who
+            asks for it by `Wants.together`.  All else is true of each of them.
+        took: For `done` of many tasks: how long each ran, in microseconds, rounded up, in the
+            order of `tasks`, which is that in which they ended.  If `worker` is told, that ran them
+            one after the other, and the last had just ended then.
     """
 
     kind: EventKind
-    name: str
-    task: int
+    name: str = ""
+    task: int = 0
     path: str = ""
     attempt: int = 0
     at: float = 0.0
@@ -220,6 +230,8 @@ class TaskEvent(
     traceback: str = ""
     certificate: str = ""
     value: str = ""
+    tasks: Sequence[int] = ()
+    took: Sequence[int] = ()
 
 
 class TaskNote(NamedTuple):

@@ -449,10 +449,11 @@ class Driver:
                         "the engine has nothing under way and nothing to do:\n"
                         + self._reactor.story()
                     )
-            if self._report.observed and listener.is_empty:
-                self._report.flush()  # nobody knows how long the wait will be
             fault("driver.turn")
             limit = self._reactor.until_due(SLICE)
+            if self._report.observed and listener.is_empty:
+                # Nobody knows how long the wait will be.
+                limit = min(limit, self._report.rest(self._inline))
             if mains.holding is not None:
                 limit = mains.until_aside(mains.holding, limit)
             listener.listen(limit)

@@ -249,6 +249,7 @@ class Reactor:
         nodes = self.graph.nodes
         observed = self._report.observed
         done: list[JobId] = []
+        told: list[Done] = []
         back: list[JobId] = []
         node: Node | None = None
         for event in events:
@@ -278,8 +279,8 @@ class Reactor:
                     if event.folder or self._files.holders:
                         self.composer.sort_files(node, event.folder)
                     done.append(id)
-                    if observed:
-                        self._report.ended(node, event)
+                    if observed and node.part is None:
+                        told.append(event)
                     continue
             elif kind is Started or kind is Note:
                 self.told(event)
@@ -289,17 +290,23 @@ class Reactor:
                 continue
             # What the scheduler is told, it is told in the order in which it came.
             if done:
-                self.handle(table.Returned(done))
-                done = []
+                self._returned(done, told)
+                done, told = [], []
             if type(event) is Done:
                 assert node is not None
                 self._ended_otherwise(node, event)
             else:
                 self.told(event)
         if done:
-            self.handle(table.Returned(done))
+            self._returned(done, told)
         if back:
             self.handle(table.CameBack(back))
+
+    def _returned(self, done: list[JobId], told: list[Done]) -> None:
+        """Jobs returned values, and observers are to know of some."""
+        if told:
+            self._report.returned(told)
+        self.handle(table.Returned(done))
 
     def _heed_strays(self) -> None:
         """Ends came of jobs that are not with the backend: they count for nothing, and are said."""
@@ -457,17 +464,16 @@ class Reactor:
     def _tell_fresh(self) -> None:
         fresh, self.graph.fresh = self.graph.fresh, []
         if fresh:
-            self._report.added(fresh)
+            self._report.fresh(fresh)
 
     def _submit(self, action: table.Submit) -> None:
         if self.graph.fresh:
             self._tell_fresh()
-        jobs = self.graph.plain_jobs(action.ids)
-        if jobs is None:
-            jobs = self._jobs(action)
+        plain = self.graph.plain_jobs(action.ids)
+        jobs = self._jobs(action) if plain is None else plain
         if jobs:
             if self._report.observed:
-                self._report.submitted(jobs, self.graph.nodes)
+                self._report.submitted(jobs, self.graph.nodes, plain is not None)
             try:
                 self._backend.submit(jobs)
             except Exception as error:  # noqa: BLE001 - whatever it may raise
@@ -539,18 +545,26 @@ class Reactor:
         nodes = self.graph.nodes
         report = self._report
         done = 0
+        observed, told = report.observed, list[Node]()
         for task, state, root in action.tasks:
             node = nodes[task]
             if state is table.State.DONE:
                 if node.returned is not None:
                     self._complete(node)
-                if not report.observed and not node.hidden and node.part is None:
+                if not node.hidden and node.part is None:
                     done += 1
+                    if observed:
+                        told.append(node)
                     continue
+            if told:
+                report.done(told)  # in their order
+                told = []
             report.settled(node, state, root)
             if type(node.part) is Elements:
                 for event in self.maps.settled(node, state, self.slots):
                     self.handle(event)
+        if told:
+            report.done(told)
         report.counts["done"] += done
         if self.watched:
             self.ended += [one.task for one in action.tasks if one.task in self.watched]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -62,6 +63,19 @@ class Report(Failures):
         if self._stream is not None:
             self._stream.flush()
 
+    def rest(self, inline: bool) -> float:
+        """Nothing more may happen for long: pass on what has come together, but not too often.
+
+        Args:
+            inline: Whether tasks run in this thread, so that nobody can be told meanwhile.
+
+        Returns:
+            The seconds until it is to be called again.
+        """
+        if inline:
+            self.flush()
+        return inf if self._stream is None else self._stream.rest()
+
     def left_behind(self, count: int) -> None:
         """So many jobs of a run could not be ended."""
         tasks = "1 task keeps" if count == 1 else f"{count} tasks keep"
@@ -88,8 +102,18 @@ class Report(Failures):
             told = [node for node in nodes if node.part is None and not node.hidden]
             self._events.added(told)
 
-    def submitted(self, jobs: Sequence[Job], nodes: Mapping[int, Node]) -> None:
+    def fresh(self, nodes: Sequence[Node]) -> None:
+        """As `added`, of tasks that somebody wrote down as a call."""
         if self._events is not None:
+            self._events.added(nodes)
+
+    def submitted(self, jobs: Sequence[Job], nodes: Mapping[int, Node], plain: bool) -> None:
+        """These jobs are about to be sent; `plain`: none is of a map, or needs anything."""
+        if self._events is None:
+            return
+        if plain:
+            self._events.submitted_plain(jobs, nodes)
+        else:
             told = [job for job in jobs if nodes[job.id[0]].part is None]
             self._events.submitted(told, [nodes[job.id[0]] for job in told])
 
@@ -110,6 +134,16 @@ class Report(Failures):
         """A job has ended by itself; what of a map has is told as progress."""
         if self._events is not None and node.part is None:
             self._events.ended(node, done)
+
+    def returned(self, events: Sequence[Done]) -> None:
+        """Jobs have returned values, none of them of a map."""
+        if self._events is not None:
+            self._events.returned(events)
+
+    def done(self, nodes: Sequence[Node]) -> None:
+        """Tasks that are of no map have their values; they were counted."""
+        if self._events is not None:
+            self._events.done(nodes)
 
     def unfolded(self, node: Node, needs: Sequence[int]) -> None:
         if self._events is not None:
@@ -229,7 +263,7 @@ class Report(Failures):
         if self._events is None:
             return
         if kind == "done":
-            self._events.done(node)
+            self._events.done((node,))
         else:
             text = self._cause_of(root) if state is State.FAILED else ""
             cause = self._last_cause(root) if kind == "failed" else None

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from math import inf
 from time import monotonic, time
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from fancypipe_core._codec.in_words import bytes_of, result_in_words
-from fancypipe_core.backend import (
-    Certificate,
-    Done,
-    Encoded,
-    Err,
-    Job,
-    JobId,
-    Live,
-    Note,
-    Ok,
-    Usage,
-)
-from fancypipe_core.hooks import ENDS, EventKind, TaskEvent, TaskNote, Wants
+from fancypipe_core._plugins.attempts import Attempt, Attempts
+from fancypipe_core._plugins.together import SHORT, Details, ShortEnds, added_together, in_a_row
+from fancypipe_core._plugins.told import Listeners, TaskNode
+from fancypipe_core.backend import Certificate, Done, Err, Job, JobId, Note
+from fancypipe_core.hooks import ENDS, EventKind, TaskEvent, TaskNote
 
 if TYPE_CHECKING:
     from types import CodeType
@@ -27,79 +20,11 @@ if TYPE_CHECKING:
 __all__ = ["EventStream", "TaskNode"]
 
 _BATCH = 2000
-_PAUSE = 0.1  # seconds that an event waits for company
+_PAUSE = 0.1  # seconds that an event waits for company,
+_REST = 0.02  # and where nothing happens meanwhile
 _WITHOUT_PATH = frozenset(("added", "unfolded", "done"))
 _ENDS = frozenset(ENDS)
 _MOST_PLACES = 10_000
-
-
-class TaskNode(Protocol):
-    """What is read of a task: a node of the engine's graph."""
-
-    filled_by: Sequence[int]
-    value: Any
-
-    @property
-    def id(self) -> int:
-        """Its number in the session."""
-
-    @property
-    def parent(self) -> TaskNode | None:
-        """Who made it."""
-
-    @property
-    def instance(self) -> Any:
-        """What it was made of; None if a worker made it."""
-
-    @property
-    def name(self) -> str:
-        """Its name."""
-
-    @property
-    def path(self) -> str:
-        """The names of the modules that it stands in, and its own."""
-
-    @property
-    def where(self) -> str:
-        """Where it was made."""
-
-    @property
-    def brief(self) -> str:
-        """Its inputs in a few words."""
-
-
-class Listeners(Protocol):
-    """Who looks on."""
-
-    @property
-    def want_notes(self) -> bool:
-        """Whether somebody wants to hear what is said."""
-
-    def wanted(self) -> Wants:
-        """Return what they want together."""
-
-    def task_events(self, events: Sequence[TaskEvent]) -> None:
-        """Take what has happened."""
-
-    def notes(self, notes: Sequence[TaskNote]) -> None:
-        """Take what was said."""
-
-
-class _Attempt:
-    """The latest attempt at a task, and how it ended, once it has."""
-
-    __slots__ = ("bytes_in", "number", "outputs", "seconds", "sent", "usage", "waited")
-
-    def __init__(
-        self, number: int = 0, sent: float | None = None, bytes_in: int | None = None
-    ) -> None:
-        self.number = number
-        self.sent = sent
-        self.bytes_in = bytes_in
-        self.outputs: Encoded | Live | None = None
-        self.usage: Usage | None = None
-        self.seconds: float | None = None
-        self.waited: float | None = None
 
 
 class EventStream:
@@ -126,18 +51,20 @@ class EventStream:
         self._added, self._submitted = "added" in self.kinds, "submitted" in self.kinds
         # Of attempts is only told with these.
         self._follows = bool(self.kinds - {"added"})
+        self._together = wanted.together
+        self._details = Details()
         self._observers = observers
         self._live = live
         self._events: list[TaskEvent] = []
         self._notes: list[TaskNote] = []
-        self._attempts: dict[int, _Attempt] = {}
+        self._attempts = Attempts(self._bytes)
         # By task: who runs it, where backends say so.
         self._workers: dict[int, str] = {}
         # By task: that it was sent to follow another, which is told when it has run.
         self._followers: dict[int, TaskEvent] = {}
         # By place in the code: where that is, and the code, so that nothing else has its number.
         self._places: dict[tuple[int, int], tuple[str, CodeType]] = {}
-        self._flushed = monotonic()
+        self._flushed = 0.0
 
     # ---- what happens to tasks ----
 
@@ -149,6 +76,10 @@ class EventStream:
 
     def _add(self, nodes: Sequence[TaskNode]) -> None:
         now, clock, events = monotonic(), time(), self._events
+        if self._together:
+            events += added_together(nodes, self._place if self._where else None, now, clock)
+            self._flush_if_due(now)
+            return
         where, inputs, path = "", "", ""
         parent = 0
         for node in nodes:
@@ -177,6 +108,24 @@ class EventStream:
                 self._places.clear()
             known = self._places[key] = node.where, code
         return known[0]
+
+    def submitted_plain(self, jobs: Sequence[Job], nodes: Mapping[int, TaskNode]) -> None:
+        """First attempts at tasks that need no others went to the backend."""
+        if not self._together:
+            self.submitted(jobs, [nodes[job.id[0]] for job in jobs])
+        elif self._follows:
+            now = monotonic()
+            tasks = [job.id[0] for job in jobs]
+            self._attempts.sent_together(tasks, jobs, now)
+            if self._submitted:
+                one = len(tasks) == 1
+                self._events.append(
+                    TaskEvent(
+                        "submitted", jobs[0].call.label if one else "", tasks[0] if one else 0,
+                        attempt=1, at=now, clock=time(), tasks=() if one else in_a_row(tasks),
+                    )
+                )  # fmt: skip
+            self._flush_if_due(now)
 
     def submitted(self, jobs: Sequence[Job], nodes: Sequence[TaskNode]) -> None:
         """Attempts went to the backend.
@@ -209,19 +158,19 @@ class EventStream:
                 events.append(event)
             if followers:
                 followers.pop(task, None)
-            attempts[task] = _Attempt(attempt, now, size)
+            attempts.sent(task, attempt, now, size)
         self._flush_if_due(now)
 
     def _has_followed(self, task: int) -> None:
         if self._followers and (event := self._followers.pop(task, None)) is not None:
-            self._attempts[task] = _Attempt(event.attempt, event.at, event.bytes_in)
+            self._attempts.sent(task, event.attempt, event.at, event.bytes_in)
             if self._submitted:
                 self._events.append(event)
 
     def map_began(self, node: TaskNode) -> None:
         """A map is under way."""
         if self._submitted:
-            attempt = self._attempt_of(node.id).number
+            attempt = self._attempts.of(node.id).number
             now = monotonic()
             path, inputs = self._said(node)
             self._events.append(
@@ -234,7 +183,7 @@ class EventStream:
 
     def began(self, id: JobId) -> None:
         """An attempt began that does not go to the backend."""
-        self._attempts[id[0]] = _Attempt(id[1])
+        self._attempts.began(*id)
 
     def started(self, node: TaskNode, attempt: int, worker: str) -> None:
         """An attempt has begun in a worker."""
@@ -252,7 +201,7 @@ class EventStream:
 
     def map_progress(self, node: TaskNode, done: float, total: float | None) -> None:
         """So many elements of a map have values."""
-        self.progress(node, self._attempt_of(node.id).number, done, total)
+        self.progress(node, self._attempts.of(node.id).number, done, total)
 
     def progress(self, node: TaskNode, attempt: int, done: float, total: float | None) -> None:
         """A running task says how far it is."""
@@ -273,29 +222,24 @@ class EventStream:
     def ran(self, node: TaskNode, attempt: int, seconds: float | None) -> None:
         """An attempt took so long; the event that tells of its end will say it."""
         self._has_followed(node.id)
-        last = self._attempts.get(node.id)
-        if last is None or last.number != attempt:
-            last = self._attempts[node.id] = _Attempt(attempt)
+        last = self._attempts.ran(node.id, attempt)
         if last.seconds is None:
             last.seconds = seconds
 
     def ended(self, node: TaskNode, done: Done) -> None:
         """A job has ended by itself; the event that tells of the task's end will say how."""
         task, attempt = done.id
-        if self._followers:
-            self._has_followed(task)
-        last = self._attempts.get(task)
-        if last is None or last.number != attempt:
-            last = self._attempts[task] = _Attempt(attempt)
-        last.seconds = seconds = done.seconds
-        if last.sent is not None:
-            last.waited = max(monotonic() - last.sent - seconds, 0.0)
-        last.usage = done.usage
-        if self._bytes and type(done.reply) is Ok:
-            last.outputs = done.reply.outputs
+        self._has_followed(task)
+        self._attempts.ended(self._attempts.ran(task, attempt), done)
 
-    def _attempt_of(self, task: int) -> _Attempt:
-        return self._attempts.get(task) or _Attempt()
+    def returned(self, events: Sequence[Done]) -> None:
+        """Jobs have returned values; as `ended`."""
+        if not self._follows:
+            return
+        if self._followers:
+            for event in events:
+                self._has_followed(event.id[0])
+        self._attempts.returned.update({event.id[0]: event for event in events})
 
     def unfolded(self, node: TaskNode, needs: Sequence[int]) -> None:
         """An attempt has returned references."""
@@ -306,13 +250,39 @@ class EventStream:
         self.ran(node, attempt, None)
         self.event("lost", node, str(why), why)
 
-    def done(self, node: TaskNode) -> None:
-        """A task has its value."""
-        last = self._attempts.pop(node.id, None) or _Attempt()
-        worker = self._workers.pop(node.id, "") if self._workers else ""
-        if "done" in self.kinds:
-            value = result_in_words(node.value, self._live) if self._value else ""
-            self._tell("done", node, last, worker, value=value)
+    def done(self, nodes: Iterable[TaskNode]) -> None:
+        """Tasks have their values."""
+        tells, together, details = "done" in self.kinds, self._together, self._details
+        attempts, workers = self._attempts, self._workers
+        take, forget, forget_job = attempts.returned.pop, attempts.known.pop, attempts.jobs.pop
+        short: ShortEnds | None = None
+        for node in nodes:
+            task = node.id
+            done = take(task, None)
+            if done is not None and together and done.seconds < SHORT and done.id[1] == 1:
+                if details.left <= 0 and task not in workers:
+                    forget(task, None)
+                    forget_job(task, None)
+                    if short is None or short.usage is not done.usage:
+                        self._tell_short(short)
+                        short = ShortEnds(done.usage)
+                    short.tasks.append(task)
+                    short.took.append(int(done.seconds * 1e6) + 1)
+                    continue
+                details.left -= 1
+            self._tell_short(short)
+            short = None
+            last = attempts.end(task, done)
+            worker = workers.pop(task, "") if workers else ""
+            if tells:
+                value = result_in_words(node.value, self._live) if self._value else ""
+                self._tell("done", node, last, worker, value=value)
+        self._tell_short(short)
+        self._flush_if_due(monotonic())
+
+    def _tell_short(self, short: ShortEnds | None) -> None:
+        if short is not None and "done" in self.kinds:
+            self._events.append(short.told(monotonic(), time()))
 
     def event(
         self,
@@ -324,10 +294,12 @@ class EventStream:
     ) -> None:
         """Something else has happened to a task."""
         task = node.id
-        last, worker = self._attempt_of(task), self._workers.get(task, "")
-        if kind in _ENDS:
-            for known in (self._attempts, self._workers, self._followers):
-                known.pop(task, None)
+        ends = kind in _ENDS
+        last = self._attempts.end(task) if ends else self._attempts.of(task)
+        worker = self._workers.get(task, "")
+        if ends:
+            self._workers.pop(task, None)
+            self._followers.pop(task, None)
         if kind not in self.kinds:
             return
         why: dict[str, Any] = {}
@@ -343,7 +315,7 @@ class EventStream:
         self,
         kind: EventKind,
         node: TaskNode,
-        last: _Attempt,
+        last: Attempt,
         worker: str,
         *,
         message: str = "",
@@ -370,8 +342,7 @@ class EventStream:
                 last.bytes_in, bytes_out, error, traceback, certificate, value,
             )
         )  # fmt: skip
-        if now - self._flushed > _PAUSE or len(self._events) >= _BATCH:
-            self.flush()
+        self._flush_if_due(now)
 
     def _said(self, node: TaskNode) -> tuple[str, str]:
         return node.path, node.brief if self._inputs else ""
@@ -395,9 +366,22 @@ class EventStream:
         if len(self._events) + len(self._notes) >= _BATCH or now - self._flushed > _PAUSE:
             self.flush()
 
+    def rest(self) -> float:
+        """Nothing more may happen for long: pass on what has come together, but not too often.
+
+        Returns:
+            The seconds until it is to be called again.
+        """
+        left = self._flushed + _REST - monotonic() if self._events or self._notes else inf
+        if left > 0:
+            return left
+        self.flush()
+        return inf
+
     def flush(self) -> None:
         """Pass on what has come together."""
-        self._flushed = monotonic()
+        self._flushed = now = monotonic()
+        self._details.refill(now)
         if self._events:
             events, self._events = self._events, []
             self._observers.task_events(events)

@@ -150,6 +150,7 @@ class Observers:
         return Wants(
             frozenset(kind for one in wants for kind in one.kinds),
             frozenset(field for one in wants for field in one.fields),
+            all(one.together for one in wants),
         )
 
     @property

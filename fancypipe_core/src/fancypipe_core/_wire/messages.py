@@ -63,6 +63,7 @@ from fancypipe_core.backend import (
     Reply,
     Slots,
     Started,
+    Usage,
 )
 from fancypipe_core.errors import ProtocolError
 
@@ -232,11 +233,17 @@ def encode_report(events: Sequence[Event], passage: Passage | None = None) -> Fr
         else ()
         for event in events
     ]
+    usage: Usage | None = None
     for event, head in zip(events, small(values), strict=True):
         if type(event) is Done:
             task, attempt = event.id
             wired = None if head is not None else _wired(event.reply, out)
-            rest = event.folder, event.usage
+            used: Usage | bool | None = event.usage
+            if used is usage:
+                used = used and True  # short ones of one worker have all used the same
+            else:
+                usage = event.usage
+            rest = event.folder, used
             done.append(DoneRecord(task, attempt, event.seconds, head or b"", wired, *rest))
         elif type(event) is Note:
             notes.append(NoteRecord(event.id, event.stream, event.text, event.name))
@@ -319,6 +326,7 @@ class Reports:
         report = _read(_decode_report, head, "report")
         deal = Incoming(buffers)
         events: list[Event] = []
+        usage: Usage | None = None
         rare = report.rare
         if rare:
             begun = [one for one in rare if type(one) is StartedRecord]
@@ -341,9 +349,10 @@ class Reports:
                 raise ProtocolError("a value of nothing")
             if done.folder:
                 _check_folder(id, done.folder)
-            usage = done.usage
-            if usage is not None and not usage.where.isprintable():
-                usage = msgspec.structs.replace(usage, where=_printable(usage.where))
+            if done.usage is not True:
+                usage = done.usage or None
+                if usage is not None and not usage.where.isprintable():
+                    usage = msgspec.structs.replace(usage, where=_printable(usage.where))
             events.append(Done(id, made, done.seconds, done.folder, usage))
         if rare:
             events += self._of_workers(rare)

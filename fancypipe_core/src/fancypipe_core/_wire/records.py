@@ -194,7 +194,7 @@ class DoneRecord(msgspec.Struct, array_like=True, gc=False):
     head: bytes
     reply: OkRecord | MoreRecord | ErrRecord | CutRecord | None
     folder: str
-    usage: Usage | None = None
+    usage: Usage | bool | None = None  # true: what the one before has used
 
 
 class NoteRecord(msgspec.Struct, array_like=True, gc=False):

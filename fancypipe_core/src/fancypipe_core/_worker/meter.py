@@ -12,37 +12,47 @@ from fancypipe_core.backend import Usage
 
 __all__ = ["Meter"]
 
-_LEAST = 0.001  # seconds; to ask for the memory after less would take as long as the job
+_LEAST = 0.001  # seconds; to ask after less would take as long as the job
+_STALE = _LEAST / 20
 _PEAK = re.compile(rb"VmHWM:\s*(\d+) kB")
 
 
 class Meter:
     """Measures jobs.
 
+    The clock of the processor is a call of the system, so it is not read for each short job: the
+    reading that was made right before serves as well.
+
     Args:
         beside_others: Whether other threads of this process do other work meanwhile.  Then the
             time of the job's own thread is taken, and what its libraries do in threads of
             theirs is missed; else it is that of the process.
+
+    Attributes:
+        until: Until when, by `time.perf_counter()`, the last reading serves.
+        brief: What a job has used that took less than `least` seconds, as far as anybody asks.
     """
 
+    least = _LEAST
+
     def __init__(self, *, beside_others: bool) -> None:
-        self.clock = thread_time if beside_others else process_time
-        self._pid = 0
-        self._where = ""
+        self._clock = thread_time if beside_others else process_time
+        self._begin = 0.0
+        self.until = 0.0
+        self.brief = Usage(None, 0, "")
 
-    def used(self, begin: float, seconds: float) -> Usage:
-        """Return what a job has used that has ended just now.
+    def look(self, now: float) -> None:
+        """A job begins, and the last reading is too old."""
+        if not self.until:
+            self.brief = Usage(None, 0, f"{host_name()} {os.getpid()}")
+        self.until = now + _STALE
+        self._begin = self._clock()
 
-        Args:
-            begin: What `clock` said when it began.
-            seconds: How long it ran.
-        """
-        cpu = self.clock() - begin
-        if self._pid != os.getpid():
-            self._pid = os.getpid()
-            self._where = f"{host_name()} {self._pid}"
-        memory = peak_memory() if seconds >= _LEAST else 0
-        return Usage(max(cpu, 0.0), memory, self._where)
+    def used(self) -> Usage:
+        """Return what a job has used that has ended just now, and took `least` or more."""
+        cpu = self._clock() - self._begin
+        self.until = -1.0
+        return Usage(max(cpu, 0.0), peak_memory(), self.brief.where)
 
 
 def peak_memory() -> int:

@@ -106,11 +106,14 @@ class Runner:
         mine = self._scope
         mine.begin(job)
         meter = self._meter
-        cpu = meter.clock() if meter is not None else 0.0
         begin = perf_counter()
+        if meter is not None and begin > meter.until:
+            meter.look(begin)
         reply = self._context.copy().run(self._run, job)
         seconds = perf_counter() - begin
-        usage = meter.used(cpu, seconds) if meter is not None else None
+        usage = None
+        if meter is not None:
+            usage = meter.brief if seconds < meter.least else meter.used()
         if mine.in_fork:
             _end_fork(reply)
         folder = mine.end()

@@ -326,13 +326,14 @@ class Usage(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     Attributes:
         cpu: Seconds of processor time: of all threads of a worker process, or of the one thread
-            that ran the job where others run beside it.
+            that ran the job where others run beside it.  None if unknown, as for a job of less
+            than a millisecond.
         memory: The most bytes that its process had resident until the job ended, which may have
             been before it began; 0 if unknown, as for a job of less than a millisecond.
         where: Who ran it, host and process, for a human.
     """
 
-    cpu: Annotated[float, msgspec.Meta(ge=0, le=1e10)]
+    cpu: Annotated[float, msgspec.Meta(ge=0, le=1e10)] | None
     memory: Natural
     where: str
 

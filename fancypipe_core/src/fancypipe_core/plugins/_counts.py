@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 
-from fancypipe_core.hooks import Outcome, RunInfo, TaskEvent
+from fancypipe_core.hooks import ENDS, Outcome, RunInfo, TaskEvent
 
 __all__ = ["Counts", "Kind", "clock_text", "summary"]
 
@@ -86,6 +86,7 @@ class Counts:
         self._begin = begin
         self.news: deque[str] = deque()
         self._told = 0
+        self._of: dict[int, Kind] = {}  # those that have not ended
         self._flying: dict[int, Kind] = {}
         # Of running tasks that say how far they are, by task.
         self.progress: dict[int, TaskEvent] = {}
@@ -94,16 +95,18 @@ class Counts:
         """Count some events."""
         kinds, flying = self.kinds, self._flying
         for event in events:
+            if event.tasks:
+                self._add_many(event)
+                continue
             what, name, task = event.kind, event.name, event.task
             if what == "progress":
                 if task in flying:  # else it is late: the task has ended
                     self.progress[task] = event
                 continue
-            kind = kinds.get(name)
-            if kind is None:
-                kind = kinds[name] = Kind(name, self._begin)
+            kind = kinds.get(name) or self._kind(name)
             if what == "added":
                 kind.added += 1
+                self._of[task] = kind
             elif what == "submitted":
                 if task not in flying:
                     flying[task] = kind
@@ -116,11 +119,39 @@ class Counts:
                         self.progress.pop(task, None)
                 if what == "done":
                     kind.done += 1
+                    self._of.pop(task, None)
                 elif what != "unfolded":
                     self._otherwise(kind, event)
 
+    def _kind(self, name: str) -> Kind:
+        """Return the tasks of a name."""
+        return self.kinds.get(name) or self.kinds.setdefault(name, Kind(name, self._begin))
+
+    def _add_many(self, event: TaskEvent) -> None:
+        """Count an event that is about many tasks."""
+        tasks, flying = event.tasks, self._flying
+        if event.kind == "added":
+            kind = self._kind(event.name)
+            kind.added += len(tasks)
+            self._of.update(dict.fromkeys(tasks, kind))
+            return
+        kinds = [self._of[task] for task in tasks if task in self._of]
+        if event.kind == "submitted":
+            flying.update(zip(tasks, kinds, strict=False))
+            for kind, count in Counter(kinds).items():
+                kind.busy += count
+        elif event.kind == "done":
+            for task in tasks:
+                self._of.pop(task, None)
+                flying.pop(task, None)
+            for kind, count in Counter(kinds).items():
+                kind.busy -= count
+                kind.done += count
+
     def _otherwise(self, kind: Kind, event: TaskEvent) -> None:
         """Count what happens to few tasks."""
+        if event.kind in ENDS:
+            self._of.pop(event.task, None)
         if event.kind == "cancelled":
             kind.cancelled += 1
         elif event.kind == "skipped":

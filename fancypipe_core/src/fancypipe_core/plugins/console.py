@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import IO, TYPE_CHECKING, Any
 
-from fancypipe_core.hooks import Outcome, RunInfo, TaskEvent, hookimpl
+from fancypipe_core.hooks import Outcome, RunInfo, TaskEvent, Wants, hookimpl
 from fancypipe_core.plugins._counts import Counts, Kind, clock_text, summary
 
 if TYPE_CHECKING:
@@ -56,6 +56,11 @@ class Console:
         self._display: _Lines | _Picture | None = None
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
+
+    @hookimpl
+    def fancypipe_wants(self) -> Wants:
+        """All that happens."""
+        return Wants(together=True)
 
     @hookimpl
     def fancypipe_run_started(self, run: RunInfo) -> None:

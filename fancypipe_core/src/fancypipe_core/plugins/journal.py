@@ -25,7 +25,7 @@ from fancypipe_core.hooks import KINDS, Outcome, RunInfo, TaskEvent, TaskNote, W
 
 __all__ = ["FORMAT", "HERE", "NAME", "Journal"]
 
-FORMAT = 1
+FORMAT = 2
 """The version of the format."""
 
 NAME = "journal.jsonl"
@@ -34,7 +34,13 @@ NAME = "journal.jsonl"
 HERE = Path(".fancypipe", "runs")
 """Where the folders of runs are, below the current folder, if nobody gives another."""
 
-_lines = msgspec.json.Encoder().encode_lines
+
+def _in_few_words(row: object) -> str:
+    assert isinstance(row, range), "no event has anything else that JSON does not"
+    return f"{row[0]}-{row[-1]}"
+
+
+_lines = msgspec.json.Encoder(enc_hook=_in_few_words).encode_lines
 
 
 class Journal:
@@ -53,8 +59,10 @@ class Journal:
     def fancypipe_wants(self) -> Wants:
         """All that happens, and all that is known of it but paths, which parents tell too."""
         return Wants(
-            KINDS, ("inputs", "where", "needs", "usage", "bytes", "traceback", "value")
-        )  # fmt: skip
+            KINDS,
+            ("inputs", "where", "needs", "usage", "bytes", "traceback", "value"),
+            together=True,
+        )
 
     @hookimpl
     def fancypipe_run_started(self, run: RunInfo) -> None:
@@ -165,7 +173,7 @@ def _head(run: RunInfo) -> dict[str, Any]:
 
 
 def _as_dict(event: TaskEvent) -> dict[str, Any]:
-    built: dict[str, Any] = msgspec.to_builtins(event)
+    built: dict[str, Any] = msgspec.to_builtins(event, enc_hook=_in_few_words)
     return built
 
 

@@ -6,15 +6,16 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from fancypipe_core._base.processes import is_alive
+from fancypipe_core.hooks import ENDS
 from fancypipe_core.plugins.journal import NAME
 
-__all__ = ["Run", "State", "find_runs", "read_journal", "summary_of"]
+__all__ = ["Run", "State", "find_runs", "read_journal", "summary_of", "tasks_of"]
 
 _FOLDER = re.compile(r"\d{8}-\d{6}-([0-9a-f]+)")
 _SECOND = len("20260131-235959")  # of a folder's name
@@ -58,6 +59,8 @@ class Run(NamedTuple):
 def read_journal(journal: str | os.PathLike[str]) -> Iterator[dict[str, Any]]:
     """Read a journal, also one that is being written, or that a kill has cut short.
 
+    A line that is about many tasks comes as one for each of them.
+
     Args:
         journal: The file, or the run's folder.
 
@@ -68,6 +71,12 @@ def read_journal(journal: str | os.PathLike[str]) -> Iterator[dict[str, Any]]:
     Raises:
         OSError: It cannot be read.
     """
+    each = _Each()
+    for line in _read_lines(journal):
+        yield from each.of(line)
+
+
+def _read_lines(journal: str | os.PathLike[str]) -> Iterator[dict[str, Any]]:
     path = Path(journal)
     with (path / NAME if path.is_dir() else path).open("rb") as file:
         for line in file:
@@ -77,6 +86,55 @@ def read_journal(journal: str | os.PathLike[str]) -> Iterator[dict[str, Any]]:
                 told = json.loads(line)
                 if isinstance(told, dict) and isinstance(told.get("kind"), str):
                     yield told
+
+
+class _Each:
+    """Makes a line for each task of those that are about many."""
+
+    def __init__(self) -> None:
+        self._names: dict[int, str] = {}
+        self._sent: dict[int, float] = {}  # when, until they have ended
+
+    def of(self, line: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        """Yield a line, or those that it stands for."""
+        kind, about = line["kind"], tasks_of(line)
+        if kind == "added":
+            self._names.update(dict.fromkeys(about, line.get("name", "")))
+        elif kind == "submitted":
+            self._sent.update(dict.fromkeys(about, _number(line.get("at"))))
+        if "tasks" not in line:
+            if kind in ENDS and about:
+                self._sent.pop(about[0], None)
+            yield line
+            return
+        shared = {key: value for key, value in line.items() if key not in ("tasks", "took", "name")}
+        took, at = line.get("took"), _number(line.get("at"))
+        spans = took if isinstance(took, list) and len(took) == len(about) else ()
+        left = sum(map(_number, spans)) / 1e6
+        for place, task in enumerate(about):
+            one = {**shared, "task": task, "name": self._names.get(task, "")}
+            if spans:
+                # One after the other, but none before it was sent.
+                seconds, sent = _number(spans[place]) / 1e6, self._sent.pop(task, 0.0)
+                left -= seconds
+                one["at"] = ended = max(at - left, sent + seconds)
+                one["seconds"] = seconds
+                if sent:
+                    one["waited"] = max(ended - seconds - sent, 0.0)
+            yield one
+
+
+def tasks_of(line: Mapping[str, Any]) -> Sequence[int]:
+    """Return the numbers of the tasks that a line of a journal is about."""
+    many = line.get("tasks")
+    if isinstance(many, str):
+        first, _, last = many.partition("-")
+        if first.isdecimal() and last.isdecimal():
+            return range(int(first), int(last) + 1)
+    elif isinstance(many, list):
+        return [task for task in many if isinstance(task, int)]
+    one = line.get("task")
+    return (one,) if isinstance(one, int) else ()
 
 
 def find_runs(folder: str | os.PathLike[str]) -> list[Path]:
@@ -94,7 +152,7 @@ def find_runs(folder: str | os.PathLike[str]) -> list[Path]:
 def _begin(folder: Path) -> tuple[str, float]:
     """Return when a run began: its folder's name tells the second, its journal the rest."""
     with suppress(OSError):
-        for line in read_journal(folder):
+        for line in _read_lines(folder):
             return folder.name[:_SECOND], _number(line.get("at"))
     return folder.name[:_SECOND], 0.0
 
@@ -109,9 +167,9 @@ def summary_of(folder: Path) -> Run:
     over: dict[str, Any] | None = None
     kinds: Counter[str] = Counter()
     last = 0.0
-    for line in read_journal(folder):
+    for line in _read_lines(folder):
         kind = line["kind"]
-        kinds[kind] += 1
+        kinds[kind] += len(tasks_of(line))
         if kind == "run":
             head = line
         elif kind == "over":

@@ -19,6 +19,24 @@ function withoutClass({ error, message }) {
   return error && message.startsWith(`${error}: `) ? message.slice(error.length + 2) : message;
 }
 
+/** The lines that one which is about many tasks stands for. */
+function* each({ tasks, took, ...shared }) {
+  const row = typeof tasks === "string" ? tasks.split("-").map(Number) : null;
+  const many = row ? row[1] - row[0] + 1 : tasks.length;
+  let left = 0; // seconds until the last of them ended: they ran one after the other
+  for (const micros of took ?? []) left += micros / 1e6;
+  for (let place = 0; place < many; place += 1) {
+    const one = { ...shared, task: row ? row[0] + place : tasks[place] };
+    if (took) {
+      one.seconds = took[place] / 1e6;
+      left -= one.seconds;
+      one.at -= left;
+      one.reckoned = true;
+    }
+    yield one;
+  }
+}
+
 class Task {
   constructor(number, name) {
     this.number = number;
@@ -100,6 +118,7 @@ class Model {
     if (event.kind === "run") this.run = event;
     else if (event.kind === "over") this.over = event;
     else if (event.kind === "note") this.note(event);
+    else if (event.tasks !== undefined) for (const one of each(event)) this.ofTask(one);
     else if (event.task !== undefined) this.ofTask(event);
   }
 
@@ -266,6 +285,10 @@ class Model {
     if (event.message) attempt.message = withoutClass(event);
     if (event.error || event.message) task.last = attempt;
     if (attempt === before && attempt.ended !== undefined) return;
+    if (event.reckoned && attempt.submitted) {
+      event.at = Math.max(event.at, attempt.submitted + event.seconds);
+      event.waited = Math.max(0, event.at - event.seconds - attempt.submitted);
+    }
     attempt.ended = event.at;
     attempt.end = event.kind;
     for (const key of OF_ATTEMPT) if (event[key]) attempt[key] = event[key];
