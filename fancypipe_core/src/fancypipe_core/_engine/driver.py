@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fancypipe_core import errors
 from fancypipe_core._base.faults import fault
@@ -34,11 +34,13 @@ from fancypipe_core._engine.report import Report
 from fancypipe_core._engine.roots import Root, Roots, Unopened, gatherer, opened
 from fancypipe_core._engine.shutdown import Shutdown
 from fancypipe_core._engine.streams import Stream
-from fancypipe_core._engine.value_budget import ValueBudget
 from fancypipe_core._model.ref import Instance, Ref
 from fancypipe_core._model.temp_paths import Keeper
 from fancypipe_core._plugins.blame import Owner
 from fancypipe_core.backend import Backend, Driven, Following
+
+if TYPE_CHECKING:
+    from fancypipe_core._engine.temp_budget import Budget
 
 __all__ = ["Driver"]
 
@@ -120,8 +122,13 @@ class Driver:
         """From now on see whether what tasks need can be met."""
         self._reactor.needs = check
 
-    def limit_values(self, budget: ValueBudget) -> None:
-        """Send less while the values that are held take more than this."""
+    def keep_to(self, budget: Budget) -> None:
+        """Send less while this is used up, or any other that was given before."""
+        before = self._reactor.budget
+        if before is not None:
+            from fancypipe_core._engine.temp_budget import Budgets  # most have one
+
+            budget = Budgets(before, budget)
         self._reactor.budget = budget
 
     @property

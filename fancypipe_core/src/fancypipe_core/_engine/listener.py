@@ -183,7 +183,7 @@ class Listener:
                 heard = True
             if come:
                 # First: who is ready by what has come may have to wait for its turn.
-                self._reactor.heed_memory()
+                self._reactor.heed_budget()
                 self._reactor.take(come)
         except Exception as error:  # noqa: BLE001 - whatever it may raise
             raise self._owner.misled(come, last, error)  # noqa: B904 - it has its cause

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from heapq import heappop, heappush
 from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
@@ -27,7 +27,6 @@ from fancypipe_core._engine.needs import NeedsCheck
 from fancypipe_core._engine.node import Broken, Node, parent_of
 from fancypipe_core._engine.parts import Elements, Feeder
 from fancypipe_core._engine.report import Report
-from fancypipe_core._engine.value_budget import ValueBudget
 from fancypipe_core._model.ref import Ref
 from fancypipe_core._model.temp_paths import Keeper
 from fancypipe_core._plugins.blame import Owner, blamed
@@ -48,6 +47,9 @@ from fancypipe_core.backend import (
     Slots,
     Started,
 )
+
+if TYPE_CHECKING:
+    from fancypipe_core._engine.temp_budget import Budget
 
 __all__ = ["Reactor"]
 
@@ -77,7 +79,7 @@ class Reactor:
         actions: What it wants done.
         slots: What the backend reported last.
         is_up: Whether it has reported any.
-        budget: What values may take; None for no limit.
+        budget: What values and files may take; None for no limit.
         needs: Sees whether what tasks need can be met; None if nobody asks.
         closing: Whether the run is being ended, so that nothing new begins.
         asked: What others ask for, that waits until it may be demanded.
@@ -104,7 +106,7 @@ class Reactor:
         self.slots = table.Room(0, 0)
         self.is_up = False
         self.run = 0  # how many have begun
-        self.budget: ValueBudget | None = None
+        self.budget: Budget | None = None
         self.needs: NeedsCheck | None = None
         self.closing = False
         self.asked: deque[Any] = deque()
@@ -234,8 +236,8 @@ class Reactor:
 
     # ---- events of the backend ----
 
-    def heed_memory(self) -> None:
-        """Let the scheduler send less, or more again, if values have come or gone."""
+    def heed_budget(self) -> None:
+        """Let the scheduler send less, or more again, if values or files have come or gone."""
         if self.budget is not None and self.budget.changes() and not self.closing:
             self.handle(self._room())
 

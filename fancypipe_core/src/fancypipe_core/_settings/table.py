@@ -22,6 +22,7 @@ from typing import Annotated, Any, Generic, NamedTuple, TypeVar
 from fancypipe_core import errors
 from fancypipe_core._base import cores as _cores
 from fancypipe_core._base.declarations import setting
+from fancypipe_core._base.needs import bytes_of
 from fancypipe_core._base.option_names import closest, plain
 from fancypipe_core._settings import config as _config
 from fancypipe_core._settings.lines import Setting, lines_of, shown, toml
@@ -61,6 +62,13 @@ def _auto(text: str) -> int:
     return _cores.usable_cores()
 
 
+def _bytes(text: str) -> int:
+    found = bytes_of(text)
+    if found is None:
+        raise ValueError
+    return found
+
+
 @dataclass(frozen=True)
 class Settings:
     """The engine's settings."""
@@ -96,6 +104,14 @@ class Settings:
         also=("workdir",),
         value="FOLDER",
         default_text="the system's folder for temporary files",
+    )
+    max_temp: int | Annotated[int, _bytes] | None = setting(
+        None,
+        help="Bytes of disk that temporary files may take before tasks go one at a time.",
+        expected="bytes, or a size such as 200G",
+        least=1,
+        value="SIZE",
+        default_text="no limit",
     )
     outdir: Annotated[str, "output"] | None = setting(
         None,

@@ -189,18 +189,26 @@ class Equipment:
             for warning in resources.forewarnings(folder, settings.workers):
                 self.report.warn(warning)
             self._limit_values()
+        if settings.max_temp is not None:
+            self._limit_files(settings.max_temp)
 
     def _limit_values(self) -> None:
         from fancypipe_core._engine.value_budget import ValueBudget
 
         memory, disk = resources.free_memory(), resources.free_space(self.directory)
-        self.driver.limit_values(
+        self.driver.keep_to(
             ValueBudget(
                 None if memory is None else memory * self._settings.value_memory,
                 None if disk is None else disk * self._settings.value_disk,
                 self.report.warn,
             )
         )
+
+    def _limit_files(self, most: int) -> None:
+        from fancypipe_core._engine.temp_budget import TempBudget
+
+        warn, kept = self.report.warn, self.files.kept
+        self.driver.keep_to(TempBudget(self.directory, most, kept, warn))
 
     # ---- around a run ----
 
