@@ -33,6 +33,7 @@ _CHAPTERS = {
         "howto/inputs-from-a-file",
         "howto/draw-a-pipeline",
         "howto/debugging",
+        "howto/replay",
         "howto/when-it-does-not-run",
         "howto/journal",
         "howto/page-of-a-run",

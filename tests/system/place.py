@@ -68,6 +68,19 @@ class Place:
     def fancypipe(self, line: str, **env: str) -> subprocess.CompletedProcess[str]:
         return self.call(*FANCYPIPE, *line.split(), **env)
 
+    def typed(self, text: str, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run a command line, and type this when it reads."""
+        return subprocess.run(
+            [*FANCYPIPE, *words],
+            cwd=self.folder,
+            env=self.env,
+            capture_output=True,
+            text=True,
+            input=text,
+            timeout=SECONDS,
+            check=False,
+        )
+
     def result(self, line: str, **env: str) -> object:
         """Run a command line that is right, and return what it prints."""
         over = self.fancypipe(line, **env)

@@ -52,7 +52,7 @@ def test_a_failure_says_what_where_why_and_what_next(place: Place, backend: str)
     ]
     lines = over.stderr.splitlines()
     at = lines.index("fancypipe: the run failed")
-    what, where, why, after = lines[at + 1 :]
+    what, where, why, after, other = lines[at + 1 :]
     assert re.fullmatch(r"  what:  task top/bad\S* \(x=5\), attempt 1", what)
     assert re.fullmatch(r"  where: failing.py:7 \(host \S+, pid \d+\)", where)
     assert re.fullmatch(r"  why:   \S*MyError: no [56]", why)
@@ -61,6 +61,8 @@ def test_a_failure_says_what_where_why_and_what_next(place: Place, backend: str)
     else:
         command = "fancypipe -workertype=S -numworkers 1 failing.py -x 5"
         assert after.endswith(f"run it in series, where breakpoint() works: {command}")
+    again = r"  or:    run only that task again, .*: fancypipe replay \w+ '?top/bad\S* --pdb"
+    assert re.fullmatch(again, other)
 
 
 def test_keep_going_tells_of_all_failures(place: Place) -> None:

@@ -17,7 +17,7 @@ the record that `setting` describes.  It is then called with one of them.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
@@ -36,6 +36,7 @@ __all__ = [
     "RunInfo",
     "TaskEvent",
     "TaskFailure",
+    "TaskJob",
     "TaskNote",
     "Wants",
     "hookimpl",
@@ -75,11 +76,14 @@ class Wants:
         together: It takes one event for many tasks to which the same happens, as
             `TaskEvent.tasks` tells; tasks of less than a millisecond, if there are many, are
             then told with fewer fields.  So it is only if all observers take that.
+        jobs: Of which tasks it is given the jobs, if it has `fancypipe_task_job`: of those that
+            `failed`, or of `all` that are sent.
     """
 
     kinds: Collection[EventKind] = KINDS
     fields: Collection[EventField] = _CHEAP
     together: bool = False
+    jobs: Literal["failed", "all"] = "failed"
 
     def __post_init__(self) -> None:
         for given, known, what in (
@@ -259,6 +263,32 @@ class TaskNote(NamedTuple):
     clock: float
 
 
+class TaskJob(NamedTuple):
+    """A task with all that it takes to run it once more, in any process and on any machine.
+
+    Attributes:
+        name: The task's name.
+        task: Its number.
+        path: Its path in the graph.
+        attempt: Which attempt it is, from 1.
+        inputs: Its inputs in a few words.
+        size: The bytes of its inputs; None where they were not written down yet, as on serial
+            and threads.
+        folders: Temporary folders that its inputs may name; they go when nobody needs them.
+        encode: Returns the job as bytes, which `fancypipe replay` reads.  It may be called as long
+            as the hook runs that is given this, and raises an `EncodeError` if that cannot be.
+    """
+
+    name: str
+    task: int
+    path: str
+    attempt: int
+    inputs: str
+    size: int | None
+    folders: tuple[str, ...]
+    encode: Callable[[], bytes]
+
+
 class TaskFailure(NamedTuple):
     """An attempt at a task has raised an exception.
 
@@ -337,6 +367,16 @@ def fancypipe_run_started(run: RunInfo) -> None:
 @hookspec
 def fancypipe_task_events(events: Sequence[TaskEvent]) -> None:
     """Things happened to tasks, in this order.  A call brings up to thousands."""
+
+
+@hookspec
+def fancypipe_task_job(job: TaskJob) -> None:
+    """A task has failed for good, or is sent (`Wants.jobs`): this is what it was given.
+
+    Not called for what was never sent, since its inputs could not be written down, nor for a map
+    as a whole: of its elements it is called for those that failed.  Of modules it is called for
+    those that failed.  Where somebody wants all jobs, none is sent before its inputs are there.
+    """
 
 
 @hookspec

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from fancypipe_core._settings.parameters import Parameters
     from fancypipe_core._settings.session import Configured, Given
     from fancypipe_core.backend import BackendPlugin
+    from fancypipe_core.plugins.jobs import Jobs
     from fancypipe_core.session import Session
 
 __all__ = [
@@ -202,13 +203,15 @@ def run_task(
         before = "\n" * (definition.line - 1)
         make = compile(f"{before}target(*args, **kwargs)", definition.file or "-", "eval")
         names = {"target": definition.target, "args": args, "kwargs": kwargs}
+        session: Session | None = None
         try:
             target = made(definition, lambda: eval(make, names))
             with Interrupts.here().only_counted(), Session.of(configured) as session:
                 value = session.run(target)
                 stays = _stays(session, value)
         except (errors.FancyPipeError, KeyboardInterrupt) as error:
-            raise _Failed(asked, settings) from error
+            kept = session.kept_jobs if session is not None else None
+            raise _Failed(asked, settings, kept) from error
     if stays and settings.progress:
         _streams.say(f"fancypipe: {stays}")
     if output is None:
@@ -272,10 +275,22 @@ def _show(value: Any) -> None:
 class _Failed(Exception):
     """A run failed; the cause says how."""
 
-    def __init__(self, asked: Asked, settings: _table.Settings) -> None:
+    def __init__(self, asked: Asked, settings: _table.Settings, kept: Jobs | None = None) -> None:
         super().__init__()
         self.asked = asked
         self.settings = settings
+        self.kept = kept
+
+    def replay(self, path: str) -> str:
+        """Return the command that runs a task again; empty if it cannot be."""
+        if self.kept is None or self.kept.run is None or path not in self.kept.kept:
+            return ""
+        from fancypipe_core.plugins.journal import HERE
+
+        run = self.kept.run
+        mine = os.path.abspath(HERE) == os.path.dirname(run)
+        name = run.name.rpartition("-")[2] if mine else str(run)
+        return shlex.join(["fancypipe", "replay", name, path, "--pdb"])
 
 
 # ---- how it ends -------------------------------------------------------------
@@ -368,7 +383,7 @@ def _said_failure(failed: _Failed) -> int:
         _streams.say(f"fancypipe: {_one_line(error)}")
     else:
         serial = settings.backend.lower() in ("s", "serial", "inline")
-        for line in _explain.explain(error, failed.asked.in_series(), serial):
+        for line in _explain.explain(error, failed.asked.in_series(), serial, failed.replay):
             _streams.say(line)
     return 1 if is_task else error.exit_code
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from fancypipe_core import errors
 from fancypipe_core._codec import failure as _failure
@@ -17,25 +17,40 @@ _FULL = 3  # failures that are shown with their traceback
 _LISTED = 20  # failures that are shown at all
 
 
-def explain(error: errors.FancyPipeError, serial: str, is_serial: bool) -> Iterator[str]:
+def explain(
+    error: errors.FancyPipeError,
+    serial: str,
+    is_serial: bool,
+    replay: Callable[[str], str] = lambda _path: "",
+) -> Iterator[str]:
     """Yield the lines that tell of a failed run.
 
     Args:
         error: What `run()` raised.
         serial: The command that runs the same in series.
         is_serial: Whether it did run in series.
+        replay: Returns the command that runs a task again, given its path; empty if none can.
     """
     if isinstance(error, errors.RunFailed):
         yield from _run_failed(error, serial, is_serial)
+        yield from _again(error.failures, replay)
     elif isinstance(error, errors.TaskError):
         yield from _traceback(error)
         yield "fancypipe: the run failed"
         yield from _facts(error)
         yield f"  next:  {_next(error, serial, is_serial)}"
+        yield from _again([error], replay)
     else:
         yield f"fancypipe: {error}"
         if isinstance(error, errors.CodecError):
             yield f"  next:  {_next(error, serial, is_serial)}"
+
+
+def _again(failures: Sequence[errors.TaskError], replay: Callable[[str], str]) -> Iterator[str]:
+    """Yield the command that runs the first task again that can be."""
+    command = next(filter(None, (replay(one.task) for one in failures)), "")
+    if command:
+        yield f"  or:    run only that task again, in the debugger: {command}"
 
 
 def explain_load(error: BaseException, file: str) -> Iterator[str]:

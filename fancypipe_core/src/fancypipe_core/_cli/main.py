@@ -31,6 +31,7 @@ from fancypipe_core._cli.helping import (
 )
 from fancypipe_core._cli.options import Option
 from fancypipe_core._cli.pipeline import Pipeline
+from fancypipe_core._cli.replay import Replay
 from fancypipe_core._cli.report import FOLLOW, OPEN, report
 from fancypipe_core._cli.runs import RUNS, RUNS_ROWS, Clean, runs
 
@@ -162,6 +163,7 @@ def _group() -> _Group:
         ),
         Clean(),
         Config(),
+        Replay(),
         Doctor(),
         Graph(),
     ):

@@ -40,6 +40,7 @@ from fancypipe_core._plugins.blame import Owner
 from fancypipe_core.backend import Backend, Driven, Following
 
 if TYPE_CHECKING:
+    from fancypipe_core._engine.job_copies import JobCopies
     from fancypipe_core._engine.temp_budget import Budget
 
 __all__ = ["Driver"]
@@ -130,6 +131,12 @@ class Driver:
 
             budget = Budgets(before, budget)
         self._reactor.budget = budget
+
+    def copy_jobs(self, copies: JobCopies) -> None:
+        """Have observers told of jobs, from now on."""
+        self._reactor.copies = copies
+        # What is sent before its inputs are there cannot be told.
+        self._follow = self._follow and not copies.every
 
     @property
     def maps(self) -> Maps:

@@ -49,6 +49,7 @@ from fancypipe_core.backend import (
 )
 
 if TYPE_CHECKING:
+    from fancypipe_core._engine.job_copies import JobCopies
     from fancypipe_core._engine.temp_budget import Budget
 
 __all__ = ["Reactor"]
@@ -86,6 +87,7 @@ class Reactor:
         watched: The tasks that somebody has asked for, and is to be told of.
         ended: Those of them that have come to their end.
         undecided: Why a plugin could not decide; the loop raises it.
+        copies: Tells observers of jobs; None if nobody wants any.
     """
 
     def __init__(  # noqa: PLR0913 - what a loop is made of
@@ -113,6 +115,7 @@ class Reactor:
         self.watched: dict[int, Any] = {}
         self.ended: list[int] = []
         self.undecided: errors.PluginError | None = None
+        self.copies: JobCopies | None = None
         self._recalled: dict[JobId, Any] = {}  # for whom
         self._delays: list[tuple[float, int]] = []  # when a task's next attempt may be made
         self.composer = Composer(self.graph, values, report, files, resolve)
@@ -476,6 +479,8 @@ class Reactor:
         if jobs:
             if self._report.observed:
                 self._report.submitted(jobs, self.graph.nodes, plain is not None)
+            if self.copies is not None and self.copies.every:
+                self.copies.submitted(jobs)
             try:
                 self._backend.submit(jobs)
             except Exception as error:  # noqa: BLE001 - whatever it may raise
@@ -561,15 +566,21 @@ class Reactor:
             if told:
                 report.done(told)  # in their order
                 told = []
-            report.settled(node, state, root)
-            if type(node.part) is Elements:
-                for event in self.maps.settled(node, state, self.slots):
-                    self.handle(event)
+            self._settled_otherwise(node, state, root)
         if told:
             report.done(told)
         report.counts["done"] += done
         if self.watched:
             self.ended += [one.task for one in action.tasks if one.task in self.watched]
+
+    def _settled_otherwise(self, node: Node, state: table.State, root: int) -> None:
+        """A task has come to another end than most, or is a part of a map."""
+        self._report.settled(node, state, root)
+        if self.copies is not None:
+            self.copies.settled(node, state, root)
+        if type(node.part) is Elements:
+            for event in self.maps.settled(node, state, self.slots):
+                self.handle(event)
 
     def _complete(self, node: Node) -> None:
         """What a node returned references to is there."""

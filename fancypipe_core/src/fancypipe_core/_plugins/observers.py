@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import pluggy
 
@@ -17,6 +17,7 @@ from fancypipe_core.hooks import (
     RunInfo,
     TaskEvent,
     TaskFailure,
+    TaskJob,
     TaskNote,
     Wants,
 )
@@ -35,6 +36,7 @@ class _Plugin:
 
     Attributes:
         wants: What of the events of tasks.
+        jobs: Of which tasks it wants the jobs.
     """
 
     def __init__(self, name: str, plugin: object) -> None:
@@ -44,7 +46,11 @@ class _Plugin:
         manager.add_hookspecs(hooks)
         manager.register(plugin)
         manager.check_pending()
-        self.wants = Wants() if self.implements("fancypipe_task_events") else _NOTHING
+        told = self.implements("fancypipe_task_events")
+        self.jobs: Literal["", "failed", "all"] = ""
+        if self.implements("fancypipe_task_job"):
+            self.jobs = "failed"
+        self.wants = Wants() if told else _NOTHING
 
     def implements(self, hook: str) -> bool:
         """Whether it has a hook."""
@@ -101,10 +107,12 @@ class Observers:
 
     def _take(self, one: _Plugin) -> None:
         self._plugins.append(one)
-        if one.wants is not _NOTHING and one.implements("fancypipe_wants"):
+        asked = one.wants is not _NOTHING or one.jobs
+        if asked and one.implements("fancypipe_wants"):
             said = self._call_one(one, "fancypipe_wants")
             if isinstance(said, Wants):
-                one.wants = said
+                one.wants = one.wants if one.wants is _NOTHING else said
+                one.jobs = one.jobs and said.jobs
             elif said is not None:
                 self._leave_out(one, "fancypipe_wants", f"it returned {said!r}, which is no Wants")
 
@@ -163,6 +171,12 @@ class Observers:
         """Whether somebody wants to hear what is said to the user."""
         return any(one.implements("fancypipe_notes") for one in self._plugins)
 
+    @property
+    def want_jobs(self) -> Literal["", "failed", "all"]:
+        """Of which tasks somebody wants the jobs."""
+        wanted = {one.jobs for one in self._plugins}
+        return "all" if "all" in wanted else "failed" if "failed" in wanted else ""
+
     def stream(self, live: bool) -> EventStream | None:
         """Return what makes the events for them; None if they want none and no notes.
 
@@ -182,6 +196,12 @@ class Observers:
                 told = [event for event in events if event.kind in kinds]
             if told:
                 self._call_one(one, "fancypipe_task_events", events=told)
+
+    def task_job(self, job: TaskJob) -> None:
+        """Pass on what a task was given."""
+        if self._stream is not None:
+            self._stream.flush()  # first what happened to it before
+        self._call("fancypipe_task_job", job=job)
 
     def notes(self, notes: Sequence[TaskNote]) -> None:
         """Pass on what was said."""

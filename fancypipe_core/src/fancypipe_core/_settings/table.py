@@ -17,7 +17,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Generic, NamedTuple, TypeVar
+from typing import Annotated, Any, Generic, Literal, NamedTuple, TypeVar
 
 from fancypipe_core import errors
 from fancypipe_core._base import cores as _cores
@@ -184,6 +184,11 @@ class Settings:
         "and afterwards: index.html.",
         off_help="Keep no page; 'fancypipe report' makes one from a journal.",
         default_text="true on the command line, false for run()",
+    )
+    keep_jobs: Literal["failed", "all", "none"] = setting(
+        "failed",
+        help="Beside the journal, of which tasks all is kept that it takes to run them again with "
+        "'fancypipe replay'.",
     )
     no_plugins: bool = setting(
         False, help="Do without the installed observers (entry points fancypipe.plugins)."

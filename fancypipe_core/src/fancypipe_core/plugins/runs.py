@@ -15,7 +15,16 @@ from fancypipe_core._base.processes import is_alive
 from fancypipe_core.hooks import ENDS
 from fancypipe_core.plugins.journal import NAME
 
-__all__ = ["Run", "State", "find_runs", "read_journal", "summary_of", "tasks_of"]
+__all__ = [
+    "Run",
+    "State",
+    "find_run",
+    "find_runs",
+    "paths_of",
+    "read_journal",
+    "summary_of",
+    "tasks_of",
+]
 
 _FOLDER = re.compile(r"\d{8}-\d{6}-([0-9a-f]+)")
 _SECOND = len("20260131-235959")  # of a folder's name
@@ -147,6 +156,64 @@ def find_runs(folder: str | os.PathLike[str]) -> list[Path]:
             if _FOLDER.fullmatch(entry.name) and os.path.isfile(os.path.join(entry.path, NAME))
         ]
     return sorted(found, key=_begin)
+
+
+def find_run(word: str, base: str | os.PathLike[str]) -> tuple[Path | None, list[str]]:
+    """Return the folder of the run that is meant.
+
+    Args:
+        word: Its folder, or its journal; or below `base` its folder's name, its id, or what one of
+            these begins with.
+        base: Where the folders of runs are.
+
+    Returns:
+        The folder, None if none or several may be meant; and then the names of these, or of all.
+    """
+    path = Path(word)
+    if path.name == NAME:
+        path = path.parent
+    if (path / NAME).is_file():
+        return path, []
+    runs = find_runs(base)
+    for fits in (str.__eq__, str.startswith):
+        found = [
+            run
+            for run in runs
+            if fits(run.name, word)
+            or ((match := _FOLDER.fullmatch(run.name)) and fits(match[1], word))
+        ]
+        if word and len(found) == 1:
+            return found[0], []
+        if word and found:
+            return None, [run.name for run in found]
+    return None, [run.name for run in runs]
+
+
+def paths_of(journal: str | os.PathLike[str]) -> dict[int, str]:
+    """Return the paths of the tasks in a journal, by their numbers, as messages print them.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    names: dict[int, tuple[int, str]] = {}
+    paths: dict[int, str] = {}
+    for line in read_journal(journal):
+        tasks = tasks_of(line)
+        if line["kind"] == "added":
+            made = int(_number(line.get("parent"))), str(line.get("name", ""))
+            names.update(dict.fromkeys(tasks, made))
+        if isinstance(path := line.get("path"), str):
+            paths.update(dict.fromkeys(tasks, path))
+    counts: Counter[tuple[int, str]] = Counter()
+    for task in sorted(names):
+        parent, name = names[task]
+        counts[parent, name] += 1
+        ordinal = counts[parent, name]
+        step = name if ordinal == 1 else f"{name}[{ordinal}]"
+        if task not in paths:
+            above = paths.get(parent)
+            paths[task] = f"{above}/{step}" if above else step
+    return paths
 
 
 def _begin(folder: Path) -> tuple[str, float]:

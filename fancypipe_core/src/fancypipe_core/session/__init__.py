@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from fancypipe_core._engine.streams import Stream
     from fancypipe_core._model.result_types import HasResult
     from fancypipe_core._settings.session import Configured
+    from fancypipe_core.plugins.jobs import Jobs
 
 __all__ = ["Session"]
 
@@ -94,6 +95,11 @@ class Session:
         session = cls.__new__(cls)
         session._set_up(configured)
         return session
+
+    @property
+    def kept_jobs(self) -> Jobs | None:
+        """What keeps jobs of tasks that failed; None if none are kept."""
+        return self._equipment.kept_jobs
 
     def _set_up(self, configured: Configured) -> None:
         from fancypipe_core.session._equipment import Equipment

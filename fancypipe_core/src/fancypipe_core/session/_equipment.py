@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
@@ -31,7 +31,9 @@ if TYPE_CHECKING:
     from fancypipe_core._engine.report import Report
     from fancypipe_core._plugins.observers import Observers
     from fancypipe_core._settings.session import Configured
+    from fancypipe_core._wire.kept_job import Surroundings
     from fancypipe_core.hooks import RunInfo
+    from fancypipe_core.plugins.jobs import Jobs
 
 __all__ = ["Equipment"]
 
@@ -52,6 +54,7 @@ class Equipment:
         activity: Who drives it.
         report: Takes the events of runs.
         out: Where files of results go; None if they stay where they are.
+        kept_jobs: Keeps jobs of tasks that failed; None if none are kept.
 
     Raises:
         ConfigError: The backend cannot have its settings.
@@ -115,6 +118,7 @@ class Equipment:
         sharer = sharer_of(plugin, backend)
         self._values = LiveValues(sharer) if self.shares else EncodedValues(sharer)
         self._values.presets = self._configured.parameters
+        self.kept_jobs: Jobs | None = None
         observers = self._observers()
         self.report: Report = Report(observers, self._values.open, self.shares)
         make_scheduler = partial(
@@ -135,6 +139,7 @@ class Equipment:
             from fancypipe_core._engine.out_folder import OutFolder
 
             self.out = OutFolder(settings.outdir, self.files, self.report.warn)
+        self._copy_jobs(observers)
         self.driver.check_needs(NeedsCheck(backend, plugin, self.report.warn))
         self._adapting = backend if isinstance(backend, Adapting) else None
         self.activity: Activity = Activity(
@@ -162,11 +167,39 @@ class Equipment:
                 from fancypipe_core.plugins.page import Page
 
                 observers.add(Page(lambda: journal.folder))  # behind it: it reads what that wrote
+            if settings.keep_jobs != "none":
+                from fancypipe_core.plugins.jobs import Jobs
+
+                self.kept_jobs = Jobs(lambda: journal.folder, every=settings.keep_jobs == "all")
+                observers.add(self.kept_jobs)
         if settings.progress:
             from fancypipe_core.plugins.console import Console
 
             observers.add(Console())
         return observers
+
+    def _copy_jobs(self, observers: Observers | None) -> None:
+        """Have observers told of jobs, if one wants that."""
+        wanted = observers.want_jobs if observers is not None else ""
+        if observers is None or not wanted:
+            return
+        from fancypipe_core._engine.job_copies import JobCopies
+
+        self.driver.copy_jobs(
+            JobCopies(
+                self.driver.graph,
+                self._values,
+                self.files,
+                observers.task_job,
+                self._around,
+                every=wanted == "all",
+            )
+        )
+
+    def _around(self, files: Sequence[str]) -> Surroundings:
+        from fancypipe_core.toolkit.shipping.surroundings import look
+
+        return look(files, Caller(), self.directory, live=self.shares)
 
     # ---- coming up ----
 

@@ -100,6 +100,7 @@ function drawDetails(pane, app) {
       ["ended", task.ended ? clock(task.ended, true) : ""],
       ["task", `${task.number}${task.attempt > 1 ? `, attempt ${task.attempt}` : ""}`],
       ["path", task.told],
+      ["again", againOf(task, model.run)],
     ]),
     ...[...attempts].reverse().map((one) => attemptOf(one, attempts.length > 1, model.first)),
     ...notesOf(task),
@@ -108,6 +109,14 @@ function drawDetails(pane, app) {
     ].filter(Boolean),
   );
   pane.scrollTop = scroll;
+}
+
+/** The command that runs a task that failed again. */
+function againOf(task, run) {
+  const kept = /failed|all/.test(run.settings?.keep_jobs ?? "");
+  if (!kept || task.state !== "failed" || !task.told || !task.attempt) return "";
+  const path = /^[\w./@%+=:,-]+$/.test(task.told) ? task.told : `'${task.told.replaceAll("'", "'\\''")}'`;
+  return el("code", "", `fancypipe replay ${run.run} ${path} --pdb`);
 }
 
 /** Tasks that a task made, those with trouble first. */

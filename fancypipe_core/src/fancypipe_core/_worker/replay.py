@@ -1,0 +1,166 @@
+"""Runs a job that was kept, in this process, so that a debugger sees the task's own frames."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from fancypipe_core import errors
+from fancypipe_core._base.grants import task_variables
+from fancypipe_core._codec import failure, unpickler
+from fancypipe_core._codec.in_process import Carried
+from fancypipe_core._codec.pickler import Packed
+from fancypipe_core._codec.values import EncodedValues, LiveValues
+from fancypipe_core._model.definition import Mapped
+from fancypipe_core._model.presets import Preset
+from fancypipe_core._model.task import definition_of, is_definition
+from fancypipe_core._model.temp_paths import KEPT
+from fancypipe_core._wire.kept_job import KeptJob
+from fancypipe_core._worker.runner import Runner
+from fancypipe_core.backend import Call, Cut, Err, Event, Job, Live, More, Ok
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+__all__ = ["Folders", "Outcome", "function_of", "run_job", "variables_of"]
+
+
+class Outcome(NamedTuple):
+    """How it went.
+
+    Attributes:
+        value: What the task returned; None if it failed, or returned references.
+        made: The names of the tasks to which it returned references.
+        why: How it failed; None if it did not.
+        error: What it raised, with its traceback; None if it did not fail.
+        folder: Its temporary folder, if it has left one.
+    """
+
+    value: Any = None
+    made: tuple[str, ...] = ()
+    why: Err | None = None
+    error: BaseException | None = None
+    folder: str = ""
+
+
+def run_job(kept: KeptJob, tell: Callable[[Sequence[Event]], None]) -> Outcome:
+    """Run a job, as the attempt that it was.
+
+    What is around it has to be there already.
+
+    Args:
+        kept: The job.
+        tell: Takes what it logs.
+
+    Raises:
+        KeyboardInterrupt: The user pressed Ctrl-C.
+    """
+    # Values are handed on as they are: so the exception is the one that was raised, frames and all.
+    runner = Runner(kept.around.directory, live=True)
+    runner.connect(tell)
+    call = Call(kept.label, kept.call_body())
+    inputs = Live(Carried(kept.input_body()))
+    job = Job((kept.task, kept.attempt), call, inputs, needs=kept.needs)
+    token = runner.enter()
+    try:
+        done = runner.run(job)
+    finally:
+        runner.leave(token)
+    outcome = _outcome(done.reply, kept)
+    folder = done.folder if done.folder and os.path.isdir(done.folder) else ""
+    return outcome._replace(folder=folder)
+
+
+def _outcome(reply: Any, kept: KeptJob) -> Outcome:
+    if isinstance(reply, Cut):  # the one element of a map
+        reply = reply.why or reply.done
+    if isinstance(reply, Err):
+        error = reply.error.value if isinstance(reply.error, Live) else None
+        return Outcome(why=reply, error=error)
+    assert isinstance(reply, (Ok, More))
+    assert isinstance(reply.outputs, Live)
+    value = reply.outputs.value
+    if isinstance(reply, More):
+        assert isinstance(value, Packed)
+        return Outcome(made=tuple(one._definition.name for one in value.wants))
+    opened = LiveValues().open(value)
+    if _is_of_map(kept):
+        (opened,) = opened
+    if not kept.around.live:
+        try:
+            values = EncodedValues()
+            packed = values.pack_result(opened)
+            assert not isinstance(packed.body, Live)
+            values.read_back(opened, packed.body)
+        except errors.CodecError as error:
+            return Outcome(why=failure.describe(error, Live, final=True), error=error)
+    return Outcome(opened)
+
+
+def function_of(kept: KeptJob) -> Any:
+    """Return the user's function that a job calls; None if it cannot be had."""
+    with suppress(Exception):  # running it will tell what is wrong
+        target = unpickler.decode(kept.call_body())
+        while type(target) in (Preset, Mapped):
+            target = target.target
+        return definition_of(target).main if is_definition(target) else target
+    return None
+
+
+def _is_of_map(kept: KeptJob) -> bool:
+    target = unpickler.decode(kept.call_body())
+    return type(target.target if type(target) is Preset else target) is Mapped
+
+
+def variables_of(kept: KeptJob) -> dict[str, str]:
+    """Return the environment variables that tell a task what it has to itself."""
+    return task_variables(kept.needs, ())
+
+
+class Folders:
+    """Temporary folders that a job's inputs name, during a block where they say that they are.
+
+    Args:
+        kept: Each with where it is kept; "" for one that is not.
+        directory: The session's folder; a task's own folder stays in it, if it leaves one.
+
+    Attributes:
+        missing: Those that are neither here nor kept.
+    """
+
+    def __init__(self, kept: Mapping[str, str], directory: str) -> None:
+        self._directory = directory
+        self._kept = kept
+        self._made: list[str] = []
+        self.missing: list[str] = []
+
+    def __enter__(self) -> Self:
+        if self._kept:
+            os.makedirs(self._directory, mode=0o700, exist_ok=True)
+        for folder, where in self._kept.items():
+            if os.path.isdir(folder):
+                continue
+            if not os.path.isdir(where):
+                self.missing.append(folder)
+                continue
+            self._made.append(folder)
+            shutil.copytree(where, folder, symlinks=True)
+        self.keep(self._made)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for folder in self._made:
+            shutil.rmtree(folder, ignore_errors=True)
+        with suppress(OSError):  # there is something of the user's in it
+            if set(os.listdir(self._directory)) <= {KEPT}:
+                shutil.rmtree(self._directory)
+
+    def keep(self, folders: Sequence[str]) -> None:
+        """Have these left alone by who removes what dead sessions have left."""
+        if folders:
+            names = (os.fsencode(os.path.basename(one)) for one in folders)
+            with open(os.path.join(self._directory, KEPT), "ab") as file:
+                file.write(b"".join(name + b"\0" for name in names))
