@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib
 import linecache
+import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from typing import Any
 import pytest
 
 from fancypipe_core._base.file_digests import FileDigests
+from fancypipe_core._cache import sources
 from fancypipe_core._cache.keys import Keys
 from fancypipe_core._cache.parts import KeyParts, Uncacheable, differences, digest_of
 from fancypipe_core._model.task import definition_of
@@ -321,3 +324,94 @@ def test_locks_and_loggers_do_not_count(load: Load) -> None:
     text = "import logging, threading\nlock = threading.Lock()\nlog = logging.getLogger('a')\n"
     study = load(study=HEAD + text + "@task\ndef first(x):\n    return lock, log\n")
     assert set(parts(study.first, 1).code) == {"study.first", "study.lock", "study.log"}
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("return x + WIDTH", "return x - WIDTH"),
+        ("WIDTH = 3", "WIDTH = 4"),
+        ("x > 17", "x > 18"),
+        ("width=19):\n", "width=19):\n    x += 1\n"),
+    ],
+)
+def test_a_file_that_was_edited_after_it_was_loaded_is_seen(
+    load: Load, tmp_path: Path, old: str, new: str
+) -> None:
+    study = load(**FILES)
+    keys = Keys(FileDigests(None))
+    before = parts(study.first, 1, keys=keys)
+    third = parts(study.Third, 1, keys=keys)
+    first, other = definition_of(study.first), definition_of(study.Third)
+    assert keys.outdated(first) == ""
+    # What says the same as before, in other words, does not matter.
+    path = tmp_path / "study.py"
+    path.write_text("# why\n\n" + STUDY.replace("A docstring", "Another"))
+    assert keys.outdated(first) == ""
+    path.write_text(STUDY.replace(old, new))
+    assert "was changed after it was loaded" in keys.outdated(first)
+    assert keys.outdated(other) == ""
+    # A key that is known stays, for what this process runs is what it was; in the next run none
+    # is made, as it cannot be told which of both its workers have.
+    assert parts(study.first, 1, keys=keys) == before
+    keys.forget()
+    made = keys.of(study.first(1), lambda _: None)
+    assert isinstance(made, Uncacheable)
+    assert "was changed after it was loaded; begin anew" in made.why
+    assert parts(study.Third, 1, keys=keys).code == third.code
+    path.write_text(STUDY)
+    keys.forget()
+    assert parts(study.first, 1, keys=keys) == before
+
+
+def test_a_file_that_is_older_than_the_process_is_not_compared(
+    load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources, "_began", lambda: time.time() + 60)
+    monkeypatch.setattr(sources, "_read", lambda *_: pytest.fail("it was compared"))
+    assert "study.first" in parts(load(**FILES).first, 1).code
+
+
+def test_when_this_process_began_is_known() -> None:
+    code = "from fancypipe_core._cache import sources; print(sources._began())"
+    before = time.time()
+    over = subprocess.run([sys.executable, "-c", code], check=True, timeout=60, capture_output=True)
+    assert before - 2 < float(over.stdout) < time.time() + 2
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        (
+            "from functools import singledispatch\n@singledispatch\ndef deep(x):\n    return 1\n"
+            "@deep.register\ndef _(x: int):\n    return 29\n"
+        ),
+        "import numpy as np\ndeep = np.frompyfunc(lambda x: 29, 1, 1)\n",
+        "import numpy as np\ndeep = np.vectorize(lambda x: 29)\n",
+        "class Deep:\n    def __call__(self, x):\n        return 29\ndeep = Deep()\n",
+        "class Deep:\n    def run(self, x):\n        return 29\ndeep = Deep().run\n",
+        "import contextlib\n@contextlib.contextmanager\ndef deep(x):\n    yield 29\n",
+        "def make(k):\n    def inner(x):\n        return k\n    return inner\ndeep = make(29)\n",
+        "import operator\ndeep = operator.itemgetter(29)\n",
+        "from typing import NamedTuple\nclass deep(NamedTuple):\n    x: int\n    y: int = 29\n",
+        (
+            "class Meta(type):\n    def __call__(cls, x):\n        return 29\n"
+            "class deep(metaclass=Meta):\n    pass\n"
+        ),
+        "class deep:\n    __slots__ = ('x',)\n    def __init__(self, x):\n        self.x = 29\n",
+        "def deep(x):\n    class Local:\n        rate = 29\n    return Local.rate\n",
+        "def deep(x, *, k=29):\n    return k\n",
+        "import functools\n@functools.lru_cache(maxsize=None)\ndef deep(x):\n    return 29\n",
+        "import functools\ndeep = {'a': [functools.partial(lambda x: 29)]}\n",
+        "@task\ndef deep(x):\n    return 29\n",
+        "@module\ndef deep(x):\n    return 29\n",
+        "def deep(x):\n    return x\ndeep.rate = 29\n",
+    ],
+)
+def test_whatever_is_called_counts(load: Load, text: str) -> None:
+    use = "@task\ndef first(x):\n    return deep(x)\n"
+    before = parts(load(study=HEAD + text + use).first, 1)
+    assert parts(load(study=HEAD + text + use).first, 1) == before
+    after = parts(load(study=HEAD + text.replace("29", "31") + use).first, 1)
+    assert digest_of(after) != digest_of(before)
+    assert "study.py" in "".join(differences(before, after))

@@ -52,6 +52,10 @@ class Named(set[str]):
     pass
 
 
+class Other(set[str]):
+    pass
+
+
 def key(*args: Any, keys: Keys | None = None, **kwargs: Any) -> str:
     made = (keys or Keys(FileDigests(None))).of(take(*args, **kwargs), lambda _: "f" * 32)
     assert isinstance(made, KeyParts), made
@@ -72,10 +76,17 @@ def examples() -> list[Any]:
         *(None, True, 1, 1.0, 1j, 0.0, -0.0, "1", b"1", bytearray(b"1"), 2**100, math.nan, "é"),
         *([], (), {}, set(), frozenset(), [1], (1,), {1}, frozenset({1}), [[1]], [True], [1.0]),
         *({"a": 1, "b": 2}, {"b": 2, "a": 1}, {"a": {"b": 1}}, OrderedDict(a=1), [{"a", "b"}]),
-        *({"a", "b"}, {"a", "b", "c"}, Named({"a", "b"}), {("a", 1), frozenset({"b"})}),
+        *(
+            {"a", "b"},
+            {"a", "b", "c"},
+            Named({"a", "b"}),
+            Other({"a", "b"}),
+            {("a", 1), frozenset({"b"})},
+        ),
         *(Point(1.0), Point(1), Point(1.0, frozenset({"a", "b", "c"})), [Point(1.0), Point(2.0)]),
         *(numbers, numbers.T, numbers.astype("f4"), numbers.reshape(4, 3), numbers[0], numbers > 3),
         *(np.float64(1), np.float32(1), np.int64(1), np.array(1.0), np.zeros(0), np.zeros((0, 2))),
+        *(np.zeros(2), np.zeros(2, "i8"), pickle.PickleBuffer(b"one"), pickle.PickleBuffer(b"two")),
         *(
             np.array(["a", "b"]),
             np.array(["a", None], dtype=object),
@@ -186,6 +197,11 @@ def test_a_large_array_is_read_once_until_arrays_may_have_changed(
     large[0] = 2
     keys.forget()
     assert key(large, keys=keys) != digest
+
+
+def test_an_array_in_the_place_of_one_that_is_gone_is_read() -> None:
+    keys = Keys(FileDigests(None))
+    assert len({key(np.full(100_000, at), keys=keys) for at in range(20)}) == 20
 
 
 def test_what_would_explode_without_sharing_is_written_with_it(

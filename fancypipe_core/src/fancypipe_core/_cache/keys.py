@@ -8,8 +8,10 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from fancypipe_core._base.file_digests import FileDigests
-from fancypipe_core._cache.code import Code, Reached, Watch, merged, root_of
+from fancypipe_core._cache.bodies import Watch
+from fancypipe_core._cache.code import Code, root_of
 from fancypipe_core._cache.parts import KeyParts, Uncacheable
+from fancypipe_core._cache.things import Reached, Thing, merged
 from fancypipe_core._cache.values import PLAIN, Unsound, Values
 from fancypipe_core._model.definition import Definition
 from fancypipe_core._model.presets import Presets
@@ -28,6 +30,7 @@ class _Defined(NamedTuple):
     definition: Definition  # kept, so that its id is nobody else's
     task: str
     reached: Reached
+    things: list[Thing]  # what that is of
     names: tuple[str, ...]  # of the inputs by position
     places: dict[str, int]  # of the inputs that the signature names
     presets: dict[str, Any]
@@ -121,6 +124,18 @@ class Keys:
             lines=lines,
         )
 
+    def outdated(self, definition: Definition) -> str:
+        """Return why a result of a task may not be that of its key; empty if it is.
+
+        To be asked before a result is kept: whoever edits a file while a run goes on may have
+        workers that are started later run other code than the key was made of.
+
+        Args:
+            definition: The task's, as for `of_call`.
+        """
+        known = self._defined.get(id(definition.origin))
+        return self._code.outdated(known.things) if isinstance(known, _Defined) else ""
+
     def _define(self, definition: Definition) -> _Defined | Uncacheable:
         made: _Defined | Uncacheable
         mapped = definition.element
@@ -131,11 +146,14 @@ class Keys:
                 definition,
                 f"{task}.map" if mapped is not None else task,
                 self._code.reached(roots),
+                roots,
                 one.positions(),
                 {name: at for at, name in enumerate(_parameters(one))},
                 self._preset(one),
                 str(getattr(one.options, "version", None) or ""),
             )
+        except RecursionError:
+            made = Uncacheable(f"{definition.name} has no key: its code is nested too deeply")
         except Unsound as error:
             made = Uncacheable(f"{definition.name} has no key: {error.why}")
         self._defined[id(definition)] = made
