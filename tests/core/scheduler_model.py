@@ -39,6 +39,7 @@ from fancypipe_core._engine.machine.states import (
     GrownTask,
     Halt,
     Id,
+    Known,
     Level,
     Paused,
     Release,
@@ -111,6 +112,7 @@ class Task:
         self.retries = rnd.choice((0, 1, 1, 2))
         self.delayed = rnd.random() < 0.6
         self.bad = rnd.random() < 0.03
+        self.is_kept = number % 9 == 5 and not self.gathers  # by an earlier run
         self.fate = rnd.choice((Unfolded, Failed, WorkerLost, None))  # how its attempts often end
         self.returned: tuple[int, ...] | None = None
         # Whether it is known from the start that it needs nothing.
@@ -321,6 +323,9 @@ class World:
             for grown in reversed(event.tasks):
                 if self.tasks[grown.task].known:  # by the one behind it, unless that is over
                     self._expect_grown(self.tasks[grown.task])
+        elif isinstance(event, Known):
+            for number in event.tasks:
+                self._expect_known(self.tasks[number])
         elif isinstance(event, Due):
             for number in event.tasks:
                 if number in self.tasks:
@@ -365,6 +370,12 @@ class World:
                 self.roots.add(task.number)
             else:
                 self._learn(task, task.inputs)
+
+    def _expect_known(self, task: Task) -> None:
+        """What it would have needed is nobody's affair."""
+        if task.end is None:
+            task.grown = task.value = True
+            task.inputs = ()
 
     def _expect_more(self, task: Task, needs: Sequence[int]) -> None:
         assert task.returned is not None
@@ -555,8 +566,14 @@ class World:
             if isinstance(action, Grow):
                 assert action.tasks
                 assert len(action.tasks) + action.more <= self.at_once
-                tasks = [*self._chain(action), *action.tasks]
-                self.handle(Grown([self._look_at(number) for number in tasks]))
+                kept = [number for number in action.tasks if self.tasks[number].is_kept]
+                if kept:  # who looks tasks up follows no chains
+                    self.handle(Known(kept))
+                    tasks = [number for number in action.tasks if number not in kept]
+                else:
+                    tasks = [*self._chain(action), *action.tasks]
+                if tasks:
+                    self.handle(Grown([self._look_at(number) for number in tasks]))
             elif isinstance(action, Compute):
                 self.frames.append(Frame(action.id))
             elif isinstance(action, Submit):

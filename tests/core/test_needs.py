@@ -132,9 +132,9 @@ def test_an_instance_can_have_other_options() -> None:
     assert after is not before
     assert options(before).needs == Needs(4, 8 * GIB, 1)
     delay = Backoff(1.0)
-    assert options(after)[1:] == (1, 5, delay, Needs(2), 3)
+    assert options(after)[1:6] == (1, 5, delay, Needs(2), 3)
     again = after.with_options(needs=None, timeout=None)
-    assert options(again)[1:] == (1, None, delay, None, 3)
+    assert options(again)[1:6] == (1, None, delay, None, 3)
     assert after._site() == before._site()
     assert options(fit(1).with_options(priority=1)) is options(fit(2).with_options(priority=1))
     assert fit(1).with_options(priority=3)._definition is fit(2)._definition
@@ -165,7 +165,7 @@ def test_a_module_has_no_options() -> None:
     def compose() -> Ref[int]:
         return fit(1)
 
-    with pytest.raises(GraphError, match="module compose runs in the client and has no options"):
+    with pytest.raises(GraphError, match="module compose runs in the client and has no such"):
         compose().with_options(priority=1)
 
 

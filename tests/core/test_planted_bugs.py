@@ -268,6 +268,27 @@ BUGS: dict[str, tuple[str, str, str]] = {
         "        if not record.missing:\n            self.make_ready",
         "        if True:\n            self.make_ready",
     ),
+    "what is known is still thought to be looked at": (
+        SCHEDULER,
+        "                self._growing -= 1\n                known.append((task, record))\n",
+        "                known.append((task, record))\n",
+    ),
+    "what is known is not told to who waits for it": (
+        SCHEDULER,
+        "        self._dependencies.finish(known)\n",
+        "        for _, record in known:\n            record.state = DONE\n",
+    ),
+    "what is known counts though nobody wants it any more": (
+        SCHEDULER,
+        (
+            "            if record is not None and record.state is GROWING:\n"
+            "                self._growing -= 1\n                known"
+        ),
+        (
+            "            if record is not None:\n"
+            "                self._growing -= record.state is GROWING\n                known"
+        ),
+    ),
     "a main that is aside holds up others": (
         SCHEDULER,
         "        if len(self._computing) - len(self._beside) >= len(self._waits):\n",

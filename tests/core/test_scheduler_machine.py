@@ -48,6 +48,9 @@ It finds each of these when it is planted (`test_planted_bugs`):
 - who follows what comes back is thought to be sent
 - who follows what has failed goes on
 - a follower that is lost begins before what it needs is done
+- what is known is still thought to be looked at
+- what is known is not told to who waits for it
+- what is known counts though nobody wants it any more
 - a main that is aside holds up others
 - a main that ended is still aside
 - stuck, though a main goes on aside
@@ -87,6 +90,7 @@ from fancypipe_core._engine.machine.states import (
     Grow,
     Halt,
     Id,
+    Known,
     Paused,
     Returned,
     Room,
@@ -270,6 +274,7 @@ class Machine(RuleBasedStateMachine):
             Unfolded(id, ()),
             Paused(id),
             CameBack([id]),
+            Known([task]),
         ]
         if not (task in world.tasks and world.tasks[task].waits):
             ends.append(Due([task, 99]))

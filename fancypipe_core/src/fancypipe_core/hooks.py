@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 
 import msgspec
 import pluggy
@@ -29,6 +29,8 @@ from fancypipe_core._base.declarations import Command, setting
 __all__ = [
     "ENDS",
     "KINDS",
+    "CacheEvent",
+    "CacheKey",
     "Command",
     "EventField",
     "EventKind",
@@ -207,6 +209,8 @@ class TaskEvent(
         took: For `done` of many tasks: how long each ran, in microseconds, rounded up, in the
             order of `tasks`, which is that in which they ended.  If `worker` is told, that ran them
             one after the other, and the last had just ended then.
+        cached: For `done`: the task did not run, since its result was there from before. Its
+            `attempt` is 0.
     """
 
     kind: EventKind
@@ -236,6 +240,7 @@ class TaskEvent(
     value: str = ""
     tasks: Sequence[int] = ()
     took: Sequence[int] = ()
+    cached: bool = False
 
 
 class TaskNote(NamedTuple):
@@ -319,12 +324,73 @@ class Outcome:
         counts: Number of tasks by how they ended: `done`, `failed`, `skipped` and
             `cancelled`, as in `TaskEvent.kind`.  All four keys are always there.
         message: Why it ended, if not ok; one line.
+        cached: How many of those that are done did not run, since their results were there.
     """
 
     ok: bool
     seconds: float
     counts: dict[str, int]
     message: str = ""
+    cached: int = 0
+
+
+class CacheKey(Protocol):
+    """What a key is made of: two tasks that have all of this in common have the same result.
+
+    Attributes:
+        task: The task's name.
+        code: What it calls, by name, with a digest and the place of each.
+        inputs: Its inputs by name: a digest, or the key of the task that makes it.
+        versions: Those of what it depends on.
+        version: What its author has set.
+        lines: Where the code stands, and digests of its lines; no part of the key.
+    """
+
+    @property
+    def task(self) -> str:
+        """The task."""
+
+    @property
+    def code(self) -> dict[str, str]:
+        """What it calls."""
+
+    @property
+    def inputs(self) -> dict[str, str]:
+        """What it is given."""
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """What it depends on."""
+
+    @property
+    def version(self) -> str:
+        """What its author has set."""
+
+    @property
+    def lines(self) -> dict[str, str]:
+        """Where the code stands."""
+
+
+class CacheEvent(NamedTuple):
+    """What became of a task's result in a run that takes results from before.
+
+    Attributes:
+        kind: `hit`: it was there, and the task does not run. `miss`: it was not. `no-key`: it
+            cannot be told when it is the same, so the task runs. `not-kept`: the task has run, and
+            its result cannot be kept.
+        task: The task's number.
+        path: Its path in the graph.
+        key: Its key; empty if it has none.
+        about: What the key is made of; None if it has none, and for `not-kept`.
+        why: For `no-key` and `not-kept`, why.
+    """
+
+    kind: Literal["hit", "miss", "no-key", "not-kept"]
+    task: int
+    path: str
+    key: str
+    about: CacheKey | None
+    why: str = ""
 
 
 @hookspec(firstresult=True)
@@ -391,3 +457,36 @@ def fancypipe_notes(notes: Sequence[TaskNote]) -> None:
 @hookspec
 def fancypipe_run_over(run: RunInfo, outcome: Outcome) -> None:
     """A run has ended, well or not.  Called once for each `fancypipe_run_started`."""
+
+
+@hookspec(firstresult=True)
+def fancypipe_cache_get(key: str) -> bytes | memoryview | None:
+    """Return the result that is kept under a key; None if there is none.
+
+    Only called in a run that takes results from before (the setting `resume`). The first store
+    that has it is asked no further; the engine's own is the last. What a store raises is warned of
+    once, and the task runs. A `memoryview` may be of a mapped file: best one that may be written
+    to and is private, since a task may change what it is given. It must be whole: an answer is
+    believed.
+    """
+
+
+@hookspec(firstresult=True)
+def fancypipe_cache_put(key: str, value: Sequence[Any], about: CacheKey) -> bool | None:
+    """Keep a result under a key; called before anybody is told that the task is done.
+
+    Args:
+        key: 32 hexadecimal digits.
+        value: Buffers of bytes: one behind the other they are what `fancypipe_cache_get` is to
+            return. They are another's: copy what is to stay.
+        about: What the key is made of.
+
+    Returns:
+        True if it is kept; then no other store is asked to. Else the next one is, the engine's own
+        at last.
+    """
+
+
+@hookspec
+def fancypipe_cache_events(events: Sequence[CacheEvent]) -> None:
+    """Results were looked for; in a run that takes results from before."""

@@ -41,6 +41,7 @@ _HARMLESS: tuple[type, ...] = (
 _DERIVED = frozenset(
     {
         *("__module__", "__qualname__", "__dict__", "__weakref__", "__doc__", "__slots__"),
+        "__slotnames__",  # written by who pickles an object of it
         *("__firstlineno__", "__static_attributes__", "__abstractmethods__", "_abc_impl"),
         *("__parameters__", "__annotations__", "__annotate__", "__annotate_func__"),
         *("__annotations_cache__", "__dataclass_fields__", "__dataclass_params__"),

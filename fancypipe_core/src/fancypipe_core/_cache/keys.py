@@ -67,6 +67,10 @@ class Keys:
         self._defined.clear()
         self._versions = None
 
+    def forget_values(self) -> None:
+        """Call it when the user's code has run in this process: arrays may have changed."""
+        self._values.forget()
+
     def of(self, instance: Instance[Any], upstream: Upstream) -> KeyParts | Uncacheable:
         """Return what the key of an instance is made of, or why it can have none.
 

@@ -41,6 +41,7 @@ from fancypipe_core.backend import Backend, Driven, Following
 
 if TYPE_CHECKING:
     from fancypipe_core._engine.job_copies import JobCopies
+    from fancypipe_core._engine.resume import Resume
     from fancypipe_core._engine.temp_budget import Budget
 
 __all__ = ["Driver"]
@@ -58,6 +59,7 @@ class Driver:
         interrupts: What the user has asked for by signals; by default nothing ever.
         check: Verify the scheduler's invariants after every event (slow).
         owner: Who is to blame for what the backend raises.
+        resume: Takes results from before, and keeps those that come; None for neither.
     """
 
     def __init__(  # noqa: PLR0913 - what a loop is made of
@@ -71,6 +73,7 @@ class Driver:
         check: bool = False,
         *,
         owner: Owner | None = None,
+        resume: Resume | None = None,
     ) -> None:
         self.backend = backend
         self._owner = owner or Owner("backend", type(backend).__name__)
@@ -91,6 +94,7 @@ class Driver:
             resolve=self.resolve,
             stop_if_interrupted=self.interrupts.raise_if_any,
             owner=self._owner,
+            resume=resume,
         )
         self.graph = reactor.graph
         self.asked: deque[Root] = reactor.asked  # by others, in their order

@@ -76,6 +76,10 @@ class Maps:
             return type(node.instance._definition.target) is Mapped
         return type(self._composer.main_of(node)) is SpanEntry
 
+    def is_streamed(self, node: Node) -> bool:
+        """Tell whether a node is a map whose results are taken one by one."""
+        return node.id in self.sinks
+
     def begin(self, node: Node, id: JobId, scheduler: Scheduler) -> Steps:
         """Begin a map; return what the scheduler is to be told.
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator, Sequence
 from contextvars import Context
 from functools import partial
 from time import monotonic
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from fancypipe_core._base.isolation import ambient
 from fancypipe_core._base.signals import interruptible
@@ -21,6 +21,9 @@ from fancypipe_core._model.scope import end_fork, scope
 from fancypipe_core._model.task import entry, target_with
 from fancypipe_core._model.temp_paths import Keeper
 from fancypipe_core.backend import JobId, Live
+
+if TYPE_CHECKING:
+    from fancypipe_core._engine.resume import Resume  # few sessions have one
 
 T = TypeVar("T")
 
@@ -40,7 +43,12 @@ class Composer:
         report: Takes the events of the run.
         files: Keeps temporary files as long as their values.
         resolve: Waits for a reference that a module needs inside its main.
+
+    Attributes:
+        resume: Takes results from before; None if nothing does.
     """
+
+    resume: Resume | None = None
 
     def __init__(
         self,
@@ -117,6 +125,8 @@ class Composer:
     def forget_contents(self) -> None:
         """The user's code has run: what objects hold may have changed."""
         self._values.forget_contents()
+        if self.resume is not None:
+            self.resume.forget_contents()
 
     def hold_files(self, node: Node, needs: Sequence[int]) -> None:
         """A node begins to make others: hold the folders that it may know of."""

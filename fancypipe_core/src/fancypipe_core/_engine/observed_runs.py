@@ -63,5 +63,12 @@ class ObservedRuns:
         counts: dict[str, int] = {end: self._report.counts[end] for end in ENDS}
         message = "" if error is None else str(error).split("\n", 1)[0]
         self._observers.run_over(
-            info, Outcome(error is None, monotonic() - self._begin, counts, message)
+            info,
+            Outcome(
+                error is None,
+                monotonic() - self._begin,
+                counts,
+                message,
+                self._report.counts["cached"],
+            ),
         )

@@ -50,6 +50,7 @@ from fancypipe_core.backend import (
 
 if TYPE_CHECKING:
     from fancypipe_core._engine.job_copies import JobCopies
+    from fancypipe_core._engine.resume import Resume  # few sessions have one
     from fancypipe_core._engine.temp_budget import Budget
 
 __all__ = ["Reactor"]
@@ -73,6 +74,7 @@ class Reactor:
         resolve: Runs what a module waits for inside its main.
         stop_if_interrupted: Raises if the user has asked for the end.
         owner: Who is to blame for what the backend raises.
+        resume: Takes results from before, and keeps those that come; None for neither.
 
     Attributes:
         graph: The run's nodes.
@@ -101,8 +103,10 @@ class Reactor:
         resolve: Callable[[Ref[Any], Node], Any],
         stop_if_interrupted: Callable[[], None],
         owner: Owner,
+        resume: Resume | None = None,
     ) -> None:
-        self.graph = Graph(values, observed=report.observed)
+        kind = Graph if resume is None else resume.graph
+        self.graph = kind(values, observed=report.observed)
         self.scheduler = self._no_run = Scheduler()
         self.actions: deque[table.Action] = deque()
         self.slots = table.Room(0, 0)
@@ -120,6 +124,10 @@ class Reactor:
         self._delays: list[tuple[float, int]] = []  # when a task's next attempt may be made
         self.composer = Composer(self.graph, values, report, files, resolve)
         self.maps = Maps(self.graph, values, self.composer, report, files)
+        self.resume = resume
+        if resume is not None:
+            resume.is_streamed = self.maps.is_streamed
+            self.composer.resume = resume
         self._backend = backend
         self._owner = owner
         self._strays: set[JobId] = set()  # jobs of earlier runs that could not be ended
@@ -154,6 +162,8 @@ class Reactor:
         self.scheduler = scheduler
         self.actions.clear()
         self.graph.begin()
+        if self.resume is not None:
+            self.resume.begin()
         self.handle(self._room())
 
     def end(self) -> None:
@@ -163,6 +173,8 @@ class Reactor:
         self.graph.clear()
         if self.maps.under_way or self.maps.sinks:
             self.maps.clear()
+        if self.resume is not None:
+            self.resume.clear()
         self.actions.clear()
         self.ended.clear()
         self._recalled.clear()
@@ -438,6 +450,11 @@ class Reactor:
         tasks = [*action.tasks]
         if observed:
             self._report.added([graph.nodes[number] for number in tasks])
+        if self.resume is not None:
+            tasks, more = self._unknown(self.resume, tasks), 0
+            if not tasks:
+                return
+        before = len(tasks)
         for number in tasks:  # grows while we go, along a chain
             node = graph.nodes[number]
             latest = graph.latest
@@ -462,9 +479,20 @@ class Reactor:
                         more -= 1
                         if observed:
                             self._report.added([only])
-        if len(tasks) > len(action.tasks):
+        if len(tasks) > before:
             grown.reverse()
         self.handle(table.Grown(grown))
+
+    def _unknown(self, resume: Resume, tasks: list[int]) -> list[int]:
+        """Look tasks up; return those whose values are not there."""
+        nodes = self.graph.nodes
+        known = resume.look_up([nodes[number] for number in tasks])
+        if not known:
+            return tasks
+        self._report.cached(known)
+        numbers = {node.id: None for node in known}
+        self.handle(table.Known(list(numbers)))
+        return [number for number in tasks if number not in numbers]
 
     def _tell_fresh(self) -> None:
         fresh, self.graph.fresh = self.graph.fresh, []
@@ -550,14 +578,14 @@ class Reactor:
         if self.graph.fresh:
             self._tell_fresh()
         nodes = self.graph.nodes
-        report = self._report
+        report, resumes = self._report, self.resume is not None
         done = 0
         observed, told = report.observed, list[Node]()
         for task, state, root in action.tasks:
             node = nodes[task]
             if state is table.State.DONE:
-                if node.returned is not None:
-                    self._complete(node)
+                if node.returned is not None or resumes:
+                    self._finish(node)
                 if not node.hidden and node.part is None:
                     done += 1
                     if observed:
@@ -582,6 +610,13 @@ class Reactor:
             for event in self.maps.settled(node, state, self.slots):
                 self.handle(event)
 
+    def _finish(self, node: Node) -> None:
+        """A node is done: complete its value, and keep that before anybody is told."""
+        if node.returned is not None:
+            self._complete(node)
+        if self.resume is not None:
+            self.resume.keep(node)
+
     def _complete(self, node: Node) -> None:
         """What a node returned references to is there."""
         try:
@@ -593,6 +628,9 @@ class Reactor:
         self.composer.sort_files(node)
 
     def _release(self, action: table.Release) -> None:
+        if self.resume is not None:
+            nodes = self.graph.nodes
+            self.resume.forget([nodes[one] for one in action.tasks if one in nodes])
         self.graph.release(action.tasks)
         self._files.release(action.tasks)
         if self.maps.under_way:

@@ -102,6 +102,13 @@ class Report(Failures):
             told = [node for node in nodes if node.part is None and not node.hidden]
             self._events.added(told)
 
+    def cached(self, nodes: Sequence[Node]) -> None:
+        """The values of these are there from before."""
+        told = [node for node in nodes if node.part is None]
+        self.counts["cached"] += len(told)
+        if self._events is not None:
+            self._events.cached(told)
+
     def fresh(self, nodes: Sequence[Node]) -> None:
         """As `added`, of tasks that somebody wrote down as a call."""
         if self._events is not None:

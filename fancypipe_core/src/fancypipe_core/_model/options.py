@@ -24,6 +24,8 @@ class Options(NamedTuple):
         retry_delay: How long further attempts wait; None if they do not.
         needs: What it needs of its machine; None for one core and nothing else.
         priority: Among tasks that are ready, the higher goes first.
+        cache: Whether results of earlier runs count, where a run is resumed.
+        version: What an author changes to have results of earlier runs count no more.
     """
 
     name: str | None = None
@@ -32,15 +34,19 @@ class Options(NamedTuple):
     retry_delay: Backoff | None = None
     needs: Needs | None = None
     priority: int = 0
+    cache: bool = True
+    version: str = ""
 
 
-def options_of(
+def options_of(  # noqa: PLR0913, PLR0917 - as many as there are
     name: str | None = None,
     retries: Any = 0,
     timeout: Any = None,
     retry_delay: Any = 0,
     needs: Any = None,
     priority: Any = 0,
+    cache: Any = True,
+    version: Any = "",
 ) -> Options:
     """Return options as an author gives them.
 
@@ -53,10 +59,14 @@ def options_of(
         raise ValueError(f"timeout must be seconds above 0, not {timeout!r}")
     if type(priority) is not int or abs(priority) > _MOST:
         raise ValueError(f"priority must be a whole number, not {priority!r}")
+    if type(cache) is not bool:
+        raise ValueError(f"cache must be True or False, not {cache!r}")
+    if type(version) is not str:
+        raise ValueError(f"version must be a text such as '2', not {version!r}")
     backoff = _backoff(retry_delay)
     if backoff is not None and (why := backoff.fault()):
         raise ValueError(f"retry_delay: {why}")
-    return Options(name, retries, timeout, backoff, needs_of(needs), priority)
+    return Options(name, retries, timeout, backoff, needs_of(needs), priority, cache, version)
 
 
 _MOST = 1_000_000

@@ -220,6 +220,8 @@ class Instance(Ref[T_co]):
         retry_delay: float | Backoff | EllipsisType = ...,
         needs: GivenNeeds | EllipsisType = ...,
         priority: int | EllipsisType = ...,
+        cache: bool | EllipsisType = ...,
+        version: str | EllipsisType = ...,
     ) -> Self:
         """Return the same instance with other options; those that are not given stay.
 
@@ -227,16 +229,19 @@ class Instance(Ref[T_co]):
         its elements have them.  The options are those of `task`.
 
         Raises:
-            GraphError: One is out of range, or this is of a module, which has none.
+            GraphError: One is out of range, or this is of a module, which has `cache` and `version`
+                only.
         """
         definition = self._definition
-        if definition.is_module and definition.element is None:
+        for_jobs = (retries, timeout, retry_delay, needs, priority)
+        composes = definition.is_module and definition.element is None
+        if composes and any(one is not ... for one in for_jobs):
             raise errors.GraphError(
-                f"module {definition.name} runs in the client and has no options; "
+                f"module {definition.name} runs in the client and has no such options; "
                 "give them to the tasks that it makes"
             )
         before = (definition.element or definition).options
-        given = (retries, timeout, retry_delay, needs, priority)
+        given = (*for_jobs, cache, version)
         values = (
             new if new is not ... else old for new, old in zip(given, before[1:], strict=True)
         )

@@ -165,14 +165,14 @@ class Task(Instance[Any]):
 
     `class Smooth(Task, retries=2): def main(self, image, width=3): ...` and
     then `Smooth(image)` makes an instance.  Options are class keywords: `name`, `retries`,
-    `timeout`, `retry_delay`, `needs`, `priority`.  `main` runs on a fresh object with the
-    attributes that were set on the instance.
+    `timeout`, `retry_delay`, `needs`, `priority`, `cache`, `version`.  `main` runs on a fresh
+    object with the attributes that were set on the instance.
     """
 
     _options: ClassVar[Options] = Options()
     _composes: ClassVar[bool] = False
 
-    def __init_subclass__(
+    def __init_subclass__(  # noqa: PLR0913 - each by its name, and most left out
         cls,
         *,
         name: str | None = None,
@@ -181,12 +181,14 @@ class Task(Instance[Any]):
         retry_delay: float | Backoff = 0,
         needs: GivenNeeds = None,
         priority: int = 0,
+        cache: bool = True,
+        version: str = "",
         **kwargs: Any,
     ) -> None:
         super().__init_subclass__(**kwargs)
         # Unpickling a class by value sets it anew without the keywords.
         if "_options" not in vars(cls):
-            given = (name, retries, timeout, retry_delay, needs, priority)
+            given = (name, retries, timeout, retry_delay, needs, priority, cache, version)
             code = getattr(cls.main, "__code__", None)
             cls._options = _checked(f"task {cls.__name__}", code, given)
 
@@ -395,8 +397,10 @@ def task(
     retry_delay: float | Backoff = 0,
     needs: GivenNeeds = None,
     priority: int = 0,
+    cache: bool = True,
+    version: str = "",
 ) -> _Decorator: ...
-def task(
+def task(  # noqa: PLR0913 - each by its name, and most left out
     function: Callable[..., Any] | None = None,
     /,
     *,
@@ -406,6 +410,8 @@ def task(
     retry_delay: float | Backoff = 0,
     needs: GivenNeeds = None,
     priority: int = 0,
+    cache: bool = True,
+    version: str = "",
 ) -> Any:
     """Make a function a task: `@task`, or `@task(retries=2)`.
 
@@ -420,11 +426,14 @@ def task(
         needs: What it needs while it runs: `cpus` (1 by default), `memory` (bytes, or a text
             such as `"500M"` or `"8G"`; a G is 1024 M), `gpu` (devices to itself).
         priority: Among tasks that are ready, the higher goes first; 0 by default.
+        cache: Whether a resumed run takes its result from an earlier one if nothing has changed;
+            False for what has effects besides its result, such as files that it writes.
+        version: A text of yours: where it changes, results of earlier runs count no more.
 
     Raises:
         GraphError: It is not a plain function, or an option is out of range.
     """
-    given = (name, retries, timeout, retry_delay, needs, priority)
+    given = (name, retries, timeout, retry_delay, needs, priority, cache, version)
     if function is None:
         return lambda function: _decorate(function, given, False)
     return _decorate(function, given, False)
@@ -435,8 +444,15 @@ def module(function: Callable[..., Ref[R]], /) -> TaskFunction[R]: ...
 @overload
 def module(function: Callable[..., R | Ref[R]], /) -> TaskFunction[R]: ...
 @overload
-def module(*, name: str | None = None) -> _Decorator: ...
-def module(function: Callable[..., Any] | None = None, /, *, name: str | None = None) -> Any:
+def module(*, name: str | None = None, cache: bool = True, version: str = "") -> _Decorator: ...
+def module(
+    function: Callable[..., Any] | None = None,
+    /,
+    *,
+    name: str | None = None,
+    cache: bool = True,
+    version: str = "",
+) -> Any:
     """Make a function a module: it composes tasks and returns references to their outputs.
 
     A module runs in the client, when its inputs are there; it is not sent
@@ -445,10 +461,13 @@ def module(function: Callable[..., Any] | None = None, /, *, name: str | None = 
     Args:
         function: A plain function.  Its parameters are the module's inputs.
         name: How messages call it; its own name by default.
+        cache: As for `task`; where False, what it composes may still be taken from earlier runs.
+        version: As for `task`.
 
     Raises:
         GraphError: It is not a plain function.
     """
+    given = (name, 0, None, 0, None, 0, cache, version)
     if function is None:
-        return lambda function: _decorate(function, (name,), True)
-    return cast(Any, _decorate(function, (name,), True))
+        return lambda function: _decorate(function, given, True)
+    return cast(Any, _decorate(function, given, True))

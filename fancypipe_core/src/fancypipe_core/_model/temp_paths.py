@@ -67,6 +67,10 @@ class Keeper:
                 held.add(folder)
                 self.holders[folder] += 1
 
+    def holds(self, task: int) -> bool:
+        """Whether a task's value names a folder."""
+        return bool(self._held.get(task))
+
     def hold_until_settled(self, task: int, folders: Iterable[str]) -> None:
         """A task that is under way, or those that it has made, may use these folders."""
         self.hold(-task, folders)

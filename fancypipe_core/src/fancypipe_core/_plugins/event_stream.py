@@ -62,6 +62,8 @@ class EventStream:
         self._workers: dict[int, str] = {}
         # By task: that it was sent to follow another, which is told when it has run.
         self._followers: dict[int, TaskEvent] = {}
+        # Tasks whose results were there from before, until it is told that they are done.
+        self._cached: set[int] = set()
         # By place in the code: where that is, and the code, so that nothing else has its number.
         self._places: dict[tuple[int, int], tuple[str, CodeType]] = {}
         self._flushed = 0.0
@@ -108,6 +110,10 @@ class EventStream:
                 self._places.clear()
             known = self._places[key] = node.where, code
         return known[0]
+
+    def cached(self, nodes: Sequence[TaskNode]) -> None:
+        """The values of tasks are there from before."""
+        self._cached.update(node.id for node in nodes)
 
     def submitted_plain(self, jobs: Sequence[Job], nodes: Mapping[int, TaskNode]) -> None:
         """First attempts at tasks that need no others went to the backend."""
@@ -276,7 +282,8 @@ class EventStream:
             worker = workers.pop(task, "") if workers else ""
             if tells:
                 value = result_in_words(node.value, self._live) if self._value else ""
-                self._tell("done", node, last, worker, value=value)
+                cached = bool(self._cached) and task in self._cached
+                self._tell("done", node, last, worker, value=value, cached=cached)
         self._tell_short(short)
         self._flush_if_due(monotonic())
 
@@ -324,6 +331,7 @@ class EventStream:
         traceback: str = "",
         certificate: str = "",
         value: str = "",
+        cached: bool = False,
     ) -> None:
         path = inputs = ""
         if self._path or kind not in _WITHOUT_PATH:
@@ -339,7 +347,7 @@ class EventStream:
             TaskEvent(
                 kind, node.name, node.id, path, last.number, now, last.seconds, message, None,
                 None, inputs, worker, time(), 0, "", needs, last.waited, cpu, memory,
-                last.bytes_in, bytes_out, error, traceback, certificate, value,
+                last.bytes_in, bytes_out, error, traceback, certificate, value, cached=cached,
             )
         )  # fmt: skip
         self._flush_if_due(now)
@@ -395,6 +403,7 @@ class EventStream:
         self._attempts.clear()
         self._workers.clear()
         self._followers.clear()
+        self._cached.clear()
         self._places.clear()
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
 import pluggy
 
@@ -13,6 +13,7 @@ from fancypipe_core._plugins import discovery
 from fancypipe_core._plugins.event_stream import EventStream
 from fancypipe_core.hooks import (
     KINDS,
+    CacheEvent,
     Outcome,
     RunInfo,
     TaskEvent,
@@ -21,6 +22,9 @@ from fancypipe_core.hooks import (
     TaskNote,
     Wants,
 )
+
+if TYPE_CHECKING:
+    from fancypipe_core._plugins.stores import Stores
 
 __all__ = ["Observers"]
 
@@ -139,6 +143,16 @@ class Observers:
             if answer is not None:
                 return bool(answer)
         return None
+
+    def stores(self, warn: Callable[[str], None]) -> Stores:
+        """Return those of them that keep results."""
+        from fancypipe_core._plugins.stores import Stores  # few sessions have any
+
+        return Stores(self._plugins, warn)
+
+    def cache_events(self, events: Sequence[CacheEvent]) -> None:
+        """Tell what was looked for."""
+        self._call("fancypipe_cache_events", events=events)
 
     def run_started(self, run: RunInfo) -> None:
         """Tell that a run begins."""

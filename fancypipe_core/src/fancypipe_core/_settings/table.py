@@ -190,6 +190,31 @@ class Settings:
         help="Beside the journal, of which tasks all is kept that it takes to run them again with "
         "'fancypipe replay'.",
     )
+    resume: bool = setting(
+        False,
+        help="Take results of earlier runs where nothing has changed, and keep those of this one.",
+        also=("tryresume",),
+    )
+    cache: Annotated[str, "output"] | None = setting(
+        None,
+        help="The folder in which -resume keeps results.",
+        expected="a folder",
+        value="FOLDER",
+        default_text="cache below -tempdir, or .fancypipe/cache",
+    )
+    cache_budget: int | Annotated[int, _bytes] = setting(
+        50 * 1024**3,
+        help="What the results in -cache may take; those that were not used for longest go.",
+        expected='bytes, or a text such as "500M" or "50G"',
+        least=0,
+        value="SIZE",
+        default_text="50G",
+    )
+    cache_packages: list[str] = setting(  # noqa: RUF009 - a field, whose default is made anew
+        [],
+        help="A package whose version counts: with another one results of earlier runs do not.",
+        value="PACKAGE",
+    )
     no_plugins: bool = setting(
         False, help="Do without the installed observers (entry points fancypipe.plugins)."
     )

@@ -229,8 +229,10 @@ def summary(run: RunInfo, outcome: Outcome) -> str:
     counts = [(kind, count) for kind, count in outcome.counts.items() if count]
     if outcome.ok and all(kind == "done" for kind, _ in counts):
         done = outcome.counts.get("done", 0)
-        text = f"{done:,} task{'' if done == 1 else 's'} done in {took}"
+        cached = f", {outcome.cached:,} of them cached" if outcome.cached else ""
+        text = f"{done:,} task{'' if done == 1 else 's'} done in {took}{cached}"
     else:
         told = ", ".join(f"{count:,} {kind}" for kind, count in counts) or "nothing done"
+        told += f" ({outcome.cached:,} cached)" if outcome.cached else ""
         text = f"{'a' if outcome.ok else 'no'} result after {took}: {told}"
     return f"{text} ({run.backend}, {workers})"

@@ -59,8 +59,8 @@ class Session:
             process may use cores.
         observers: Objects with hooks of `fancypipe_core.hooks`.
         **settings: As `fancypipe config` lists them: `max_losses`, `keep_going`,
-            `tempdir`, `outdir`, `configfile`, `grace`, `debug`, `progress`, `no_plugins`, and
-            what the backend and the installed plugins bring.
+            `tempdir`, `outdir`, `configfile`, `resume`, `grace`, `debug`, `progress`,
+            `no_plugins`, and what the backend and the installed plugins bring.
 
     Raises:
         ConfigError: A setting is unknown or cannot have that value.

@@ -25,15 +25,20 @@ from fancypipe_core._worker.runner import Runner
 from fancypipe_core.backend import Adapting, Backend, BackendOptions
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from fancypipe_core._engine.activity import Activity
     from fancypipe_core._engine.driver import Driver
     from fancypipe_core._engine.out_folder import OutFolder
     from fancypipe_core._engine.report import Report
+    from fancypipe_core._engine.resume import Resume
     from fancypipe_core._plugins.observers import Observers
     from fancypipe_core._settings.session import Configured
+    from fancypipe_core._settings.table import Settings
     from fancypipe_core._wire.kept_job import Surroundings
     from fancypipe_core.hooks import RunInfo
     from fancypipe_core.plugins.jobs import Jobs
+    from fancypipe_core.plugins.journal import Journal
 
 __all__ = ["Equipment"]
 
@@ -133,6 +138,7 @@ class Equipment:
             self._interrupts,
             settings.debug,
             owner=Owner("backend", plugin.name),
+            resume=self._resume(observers),
         )
         self.out: OutFolder | None = None
         if settings.outdir:
@@ -153,25 +159,33 @@ class Equipment:
     def _observers(self) -> Observers | None:
         """Return who looks on: whom the caller gave, and whom the settings ask for."""
         settings, observers = self._settings, self._configured.observers
-        if not (settings.progress or settings.journal):
+        if not (settings.progress or settings.journal or settings.resume):
             return observers
         from fancypipe_core._plugins.observers import Observers
 
         observers = observers or Observers(())
+        journal: Journal | None = None
         if settings.journal:
             from fancypipe_core.plugins.journal import Journal
 
-            journal = Journal()
+            made = journal = Journal()
             observers.add(journal)
             if settings.page:
                 from fancypipe_core.plugins.page import Page
 
-                observers.add(Page(lambda: journal.folder))  # behind it: it reads what that wrote
+                observers.add(Page(lambda: made.folder))  # behind it: it reads what that wrote
             if settings.keep_jobs != "none":
                 from fancypipe_core.plugins.jobs import Jobs
 
-                self.kept_jobs = Jobs(lambda: journal.folder, every=settings.keep_jobs == "all")
+                self.kept_jobs = Jobs(lambda: made.folder, every=settings.keep_jobs == "all")
                 observers.add(self.kept_jobs)
+        if settings.resume:
+            from fancypipe_core.plugins.cache import Cache
+
+            # The last store that is asked.
+            folder = _cache_folder(settings)
+            run = (lambda: None) if journal is None else (lambda: made.folder)
+            observers.add(Cache(folder, settings.cache_budget, run))
         if settings.progress:
             from fancypipe_core.plugins.console import Console
 
@@ -200,6 +214,27 @@ class Equipment:
         from fancypipe_core.toolkit.shipping.surroundings import look
 
         return look(files, Caller(), self.directory, live=self.shares)
+
+    def _resume(self, observers: Observers | None) -> Resume | None:
+        """Return what takes results from before, if anything is to."""
+        settings, parameters = self._settings, self._configured.parameters
+        if not settings.resume or observers is None:
+            return None
+        from fancypipe_core._base.file_digests import FileDigests
+        from fancypipe_core._cache.keys import Keys
+        from fancypipe_core._engine.resume import Resume
+
+        files = FileDigests(_cache_folder(settings) / "files")
+        return Resume(
+            Keys(files, presets=parameters, packages=settings.cache_packages),
+            observers.stores(self.report.warn),
+            self._values,
+            live=self.shares,
+            files=self.files,
+            tell=observers.cache_events,
+            warn=self.report.warn,
+            given=parameters.tasks if parameters is not None else {},
+        )
 
     # ---- coming up ----
 
@@ -284,3 +319,9 @@ class Equipment:
 
         tables = (self._configured.core, *self._configured.tables)
         return settings_in_words(tables), argv_in_words(sys.argv, tables)
+
+
+def _cache_folder(settings: Settings) -> Path:
+    from fancypipe_core.plugins.cache import folder_of
+
+    return folder_of(settings.cache, settings.tempdir)

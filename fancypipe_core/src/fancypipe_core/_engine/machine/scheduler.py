@@ -88,6 +88,7 @@ from fancypipe_core._engine.machine.states import (
     Grown,
     Halt,
     Id,
+    Known,
     Level,
     Paused,
     Release,
@@ -350,6 +351,15 @@ class Scheduler:
                 self._dependencies.wait_for(task, record, needs, WAITING)
             else:
                 self._dependencies.make_ready(task, record)
+
+    def _known(self, event: Known) -> None:
+        known = []
+        for task in event.tasks:
+            record = self._tasks.get(task)
+            if record is not None and record.state is GROWING:
+                self._growing -= 1
+                known.append((task, record))
+        self._dependencies.finish(known)
 
     def _take_room(self, event: Room) -> None:
         self._room = event.count + event.ahead if event.count > 0 else 0
@@ -621,6 +631,7 @@ _HANDLERS: dict[type, Callable[[Scheduler, Any], None]] = {
     Demand: Scheduler._demand,
     Drop: Scheduler._drop,
     Grown: Scheduler._grown,
+    Known: Scheduler._known,
     Room: Scheduler._take_room,
     Returned: Scheduler._returned,
     Unfolded: Scheduler._unfolded,

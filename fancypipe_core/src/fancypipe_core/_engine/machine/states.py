@@ -34,6 +34,7 @@ __all__ = [
     "Grown",
     "GrownTask",
     "Halt",
+    "Known",
     "Level",
     "Paused",
     "Release",
@@ -84,6 +85,7 @@ TRANSITIONS: dict[State, dict[State, str]] = {
     GROWING: {
         WAITING: "it needs tasks that are not done",
         READY: "all its needs are done",
+        DONE: "its value is known from an earlier run",
         FAILED: "a need has failed, or its inputs cannot be written down",
         CANCELLED: "nobody wants it any more",
     },
@@ -164,6 +166,15 @@ class Grown(msgspec.Struct, frozen=True):
     """The answer to `Grow`: who is needed stands before who needs it."""
 
     tasks: Sequence[GrownTask]
+
+
+class Known(msgspec.Struct, frozen=True):
+    """The values of these tasks, which were to be grown, are there without their running.
+
+    Told before the `Grown` of the others.
+    """
+
+    tasks: Sequence[int]
 
 
 class Room(msgspec.Struct, frozen=True):
@@ -264,6 +275,7 @@ Event = (
     Demand
     | Drop
     | Grown
+    | Known
     | Room
     | Returned
     | Unfolded

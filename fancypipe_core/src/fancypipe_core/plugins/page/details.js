@@ -90,7 +90,7 @@ function drawDetails(pane, app) {
     close, crumbs,
     el("h2", "", el("span", `sign ${task.state}`, STATES[task.state].sign), task.name),
     table([
-      ["state", STATES[task.state].said],
+      ["state", task.cached ? "cached: its result was there from before" : STATES[task.state].said],
       ["where", task.where],
       ["inputs", task.inputs],
       ["value", task.value],

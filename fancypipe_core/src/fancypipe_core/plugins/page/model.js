@@ -252,8 +252,9 @@ class Model {
 
   end(task, event) {
     if (ENDS.has(task.state)) return;
+    task.cached = event.cached ?? false; // its result was there: nothing ran
     // A module's own attempt ended when it unfolded: its end is told of the whole.
-    if (task.state !== "unfolded" || event.error) this.close(task, event);
+    if (!task.cached && (task.state !== "unfolded" || event.error)) this.close(task, event);
     task.ended = event.at;
     this.setState(task, event.kind);
     if (event.kind === "done") this.ends.push(event.at);

@@ -113,6 +113,7 @@ class Tree {
   moreOf(task) {
     const parts = [];
     if (task.inputs) parts.push(task.inputs);
+    if (task.cached) parts.push("cached");
     if (task.state === "failed" && task.last) {
       parts.push(`${task.last.error ?? ""}: ${task.last.message ?? ""}`);
     } else if (task.state === "running" && task.progress) {
