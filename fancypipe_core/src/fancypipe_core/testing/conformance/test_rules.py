@@ -299,7 +299,7 @@ def test_rule_06_the_capacity_comes_back_or_is_reported(
     meeting = tmp_path / "meeting"
     meeting.mkdir()
     count = rig.slots.count
-    jobs = [j.meet(str(meeting), count, rig.limit / 2) for _ in range(count)]
+    jobs = [j.meet(str(meeting), count, rig.limit / 4) for _ in range(count)]
     for end in rig.end(*rig.submit(*jobs)):
         assert isinstance(end, Done), short(end)
         assert isinstance(end.reply, Ok), broken(
@@ -318,7 +318,7 @@ def test_rule_07_as_many_at_once_as_it_said(rig: Rig, tmp_path: Path) -> None:
     for number in range(3):
         meeting = tmp_path / f"meeting-{number}"
         meeting.mkdir()
-        jobs = [j.meet(str(meeting), count, rig.limit / 2) for _ in range(count)]
+        jobs = [j.meet(str(meeting), count, rig.limit / 4) for _ in range(count)]
         for end in rig.end(*rig.submit(*jobs)):
             assert isinstance(end, Done), short(end)
             assert isinstance(end.reply, Ok), broken(
@@ -376,7 +376,7 @@ def test_rule_08_nothing_is_kept_after_the_end(rig: Rig, tmp_path: Path) -> None
     meeting = tmp_path / "meeting"
     meeting.mkdir()
     count = rig.slots.count
-    rig.run(*[j.meet(str(meeting), count, rig.limit / 2) for _ in range(count)])
+    rig.run(*[j.meet(str(meeting), count, rig.limit / 4) for _ in range(count)])
     rig.recorder.forget()
     gc.collect()
     alive = sum(ref() is not None for ref in watched)
