@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from fancypipe_core.backend import BackendOptions
+from fancypipe_core.backend import BackendOptions, Note, Slots
+from fancypipe_core.errors import BackendClosed
 from fancypipe_core.toolkit import (
     Again,
     Call,
@@ -23,6 +24,7 @@ from fancypipe_core.toolkit import (
 )
 from fancypipe_core.toolkit.store import Left
 from tests.core.pools import wait_until
+from tests.core.test_futures_contract import call, job
 
 
 class Address(NamedTuple):
@@ -248,6 +250,64 @@ def test_a_cluster_that_is_there_knows_its_slots_unless_they_are_given(
     finally:
         backend.stop(5.0)
     assert not backend.connected
+
+
+class Deserted(OnThreads):
+    """A backend on an engine whose workers come and go as the test says; while there are none,
+    calls wait.
+    """
+
+    def connect(self) -> Threads:
+        self.calls = ComeAndGo(self.pool)
+        return self.calls
+
+
+class ComeAndGo(Threads):
+    """An engine that begins nothing while it has no worker."""
+
+    there = 1
+
+    def begin(self, call: Call, function: Any, argument: Any) -> None:
+        if self.there:
+            super().begin(call, function, argument)
+        else:
+            call.given = Given()
+            call.given.add_done_callback(call.end_as)
+
+    def size(self) -> int:
+        return self.there
+
+
+def test_an_engine_that_has_no_worker_any_more_is_told_and_not_waited_for(tmp_path: Path) -> None:
+    told: list[Any] = []
+    backend = Deserted(options_of(tmp_path, None)._replace(start_limit=6.0))
+    backend.start(told.extend)
+    try:
+        wait_until(lambda: any(isinstance(event, Slots) and event.count for event in told))
+        backend.calls.there = 0
+        backend.submit([job(1, call(int))])
+        wait_until(lambda: any(isinstance(event, Note) for event in told))
+        (note,) = [event for event in told if isinstance(event, Note)]
+        assert "no worker is there, and work waits (1 under way)" in note.text
+        with pytest.raises(BackendClosed, match=r"no worker for 6 s.* backend_start_limit"):
+            wait_until(lambda: backend.check() == "never")
+        backend.check()
+    finally:
+        backend.stop(0.0)
+
+
+def test_an_engine_without_a_worker_is_given_work_so_that_it_gets_some(tmp_path: Path) -> None:
+    for workers_given, count in ((True, 3), (False, 1)):
+        backend = Deserted(options_of(tmp_path, "there", workers_given))
+        backend.start(lambda _: None)
+        try:
+            wait_until(lambda: bool(backend._executors) and backend._executors[1].is_up)  # noqa: B023
+            backend.calls.there = 0
+            wait_until(lambda: not backend._executors[1].manned)  # noqa: B023
+            backend.submit([job(n, call(int)) for n in range(5)])
+            wait_until(lambda: len(backend.calls.open) >= count)  # noqa: B023
+        finally:
+            backend.stop(0.0)
 
 
 def test_a_function_is_told_from_an_address() -> None:

@@ -13,7 +13,7 @@ from tests.engines.use import PARTS
 # What an engine is called, and the modules without which it cannot be tried.
 ENGINES = {"dask": ("fancypipe_dask", "distributed"), "ray": ("fancypipe_ray", "ray")}
 MORE = {"dask": ["shut", "given_up"], "ray": ["hidden"]}  # what only this one is asked for
-LOST = {"dask": ["lost", "heavy"], "ray": ["lost"]}
+LOST = {"dask": ["lost", "heavy", "deserted"], "ray": ["lost"]}
 
 
 def need(engine: str) -> None:

@@ -33,6 +33,7 @@ from tests.engines import tasks as t
 NAPS = int(os.environ.get("FANCYPIPE_TEST_NAPS", "300"))
 TOKEN_FILE = "RAY_AUTH_TOKEN_PATH"
 SMALL = {"volumes": 1, "search": 2}
+CLUSTERS: list[Any] = []  # that `patient` has made
 BRAIN = Path(__file__).resolve().parents[2] / "examples" / "brain"
 
 
@@ -85,17 +86,35 @@ def given_up(session: Session, folder: Path) -> None:
     assert session.run([t.nap(i, 0.01) for i in range(20)]) == list(range(20))
 
 
+def deserted(_session: Session, _folder: Path) -> None:
+    """A cluster without workers ends the run, with the reason; the session lives on."""
+    from tests.engines.use import CLUSTERS  # the address names this module, not the program
+
+    settings: dict[str, Any] = {"address": "tests.engines.use:patient", "backend_start_limit": 8.0}
+    with Session("dask", 2, **settings) as other:
+        assert other.run(t.nap(1, 0.0)) == 1
+        cluster = CLUSTERS.pop()
+        for nanny in cluster.workers.values():
+            cluster.sync(nanny.close)
+        with pytest.raises(errors.BackendClosed, match="has been no worker for 8 s"):
+            other.run([t.nap(i, 0.0) for i in range(4)])
+        cluster.scale(3)
+        assert other.run([t.nap(i, 0.0) for i in range(4)]) == list(range(4))
+
+
 def patient() -> Any:
     """Make a cluster that tries again by itself what its workers died in."""
     from distributed import LocalCluster
 
-    return LocalCluster(
+    cluster = LocalCluster(
         n_workers=2,
         threads_per_worker=1,
         dashboard_address=None,
         silence_logs=logging.CRITICAL,
         scheduler_kwargs={"allowed_failures": 1},
     )
+    CLUSTERS.append(cluster)
+    return cluster
 
 
 def few(session: Session, folder: Path) -> None:
@@ -257,7 +276,14 @@ PARTS: dict[str, Callable[[Session, Path], None]] = {
     "interrupted": interrupted,
 }
 ONLY = {"preempted": preempted, "few": few, "failed": failed, "deadly": deadly}
-OWN = {"lost": lost, "heavy": heavy, "given_up": given_up, "shut": shut, "hidden": hidden}
+OWN = {
+    "lost": lost,
+    "heavy": heavy,
+    "deserted": deserted,
+    "given_up": given_up,
+    "shut": shut,
+    "hidden": hidden,
+}
 MORE = {**PARTS, **ONLY, **OWN}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from fancypipe_core.backend import (
     JobId,
     Live,
     Lost,
+    Note,
     Ok,
     Payload,
     Slots,
@@ -303,6 +305,68 @@ def test_nobody_is_left() -> None:
     pool.ask(Submit([job(1)]), 200.0)
     assert [*due, pool.due] == [None, 260.0]
     assert any(isinstance(action, GiveUp) for action in pool.handle([], 260.0))
+
+
+def whole(**rules: Any) -> Pool:
+    """An engine of others, with no limit but that for being without any worker."""
+    whole = Rules(1, slots=0, kills=False, in_order=False, away=60.0, start=1e9)
+    pool = Pool(whole._replace(**rules))
+    pool.open(0.0)
+    pool.handle([Up(1, 2)], 0.0)
+    return pool
+
+
+def warnings(actions: Sequence[Action]) -> list[str]:
+    events = [event for one in actions if isinstance(one, Tell) for event in one.events]
+    return [event.text for event in events if isinstance(event, Note)]
+
+
+def test_an_engine_without_workers_is_not_waited_for_without_end() -> None:
+    pool = whole()
+    pool.ask(Submit([job(1)]), 10.0)
+    assert pool.due is None, "a job may take as long as it likes"
+    pool.handle([Up(1, 2, manned=False)], 20.0)
+    said = warnings(pool.handle([], 25.0))
+    limit = "within 60 s (the setting backend_start_limit)"
+    assert said == [
+        f"no worker is there, and work waits (1 under way); if none comes {limit}, the run ends"
+    ]
+    assert not pool.handle([], 79.0)
+    assert pool.handle([], 80.0) == [GiveUp("no worker could be used", away=True)]
+    assert warnings(pool.handle([], 85.0))
+    assert pool.handle([], 140.0) == [GiveUp("no worker could be used", away=True)], "and again"
+
+
+def test_an_engine_whose_workers_come_again_is_not_given_up() -> None:
+    pool = whole()
+    pool.ask(Submit([job(1)]), 10.0)
+    pool.handle([Up(1, 2, manned=False)], 20.0)
+    pool.handle([Up(1, 2)], 22.0)
+    assert pool.due is None
+    pool.handle([Up(1, 2, manned=False)], 30.0)
+    assert warnings(pool.handle([], 35.0))
+    assert pool.due == 90.0, "counted anew"
+
+
+def test_an_engine_that_is_lost_and_does_not_come_up_again_is_given_up() -> None:
+    pool = whole()
+    pool.ask(Submit([job(1)]), 10.0)
+    pool.handle([Died(1, CRASH, all_begun=True)], 20.0)
+    pool.ask(Submit([job(2)]), 21.0)
+    actions: list[Action] = []
+    while pool.due is not None and pool.due < 90.0:
+        actions += pool.handle([], pool.due)
+    assert any(isinstance(action, Start) for action in actions)
+    assert warnings(actions)
+    assert GiveUp("no worker could be used", away=True) in actions
+
+
+def test_an_engine_without_workers_and_without_work_is_left_alone() -> None:
+    pool = whole()
+    pool.ask(Submit([job(1)]), 10.0)
+    pool.handle([Up(1, 2, manned=False)], 20.0)
+    pool.handle([Ended(1, [done(1)])], 21.0)
+    assert pool.due is None
 
 
 def test_a_worker_far_away_has_work_ahead_though_jobs_are_long() -> None:

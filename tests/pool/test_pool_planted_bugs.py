@@ -260,7 +260,7 @@ BUGS: dict[str, tuple[str, str, str]] = {
     ),
     "given up though somebody is there": (
         ROSTER,
-        "            self.clocks.due.pop(Clock.NOBODY, None)\n",
+        "        if manned:\n            self.clocks.forget_absence()\n",
         "",
     ),
     "jobs that were dropped are still there": (

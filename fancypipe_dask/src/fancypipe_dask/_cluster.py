@@ -62,6 +62,7 @@ class DaskCalls(Calls):
     def __init__(self, client: Client, resources: dict[str, float]) -> None:
         super().__init__()
         self.client = client
+        self._takes = resources
         self._more = {"pure": False, "retries": 0, "resources": resources}
 
     def begin(self, call: Call, function: Any, argument: Any) -> None:
@@ -69,8 +70,15 @@ class DaskCalls(Calls):
         self.client.loop.add_callback(call.follow, partial(self._attempt, call, function, argument))
 
     def size(self) -> int:
-        """Return how many threads there are."""
-        return int(sum(self.client.nthreads().values())) or 1
+        """Return for how many there are threads, and what they take."""
+        if not self._takes:
+            return sum(self.client.nthreads().values())
+        there = self.client.scheduler_info(n_workers=-1)["workers"].values()
+        return sum(map(self._fit, there))
+
+    def _fit(self, worker: dict[str, Any]) -> int:
+        has, takes = worker["resources"], self._takes
+        return int(min(worker["nthreads"], *(has.get(name, 0) // takes[name] for name in takes)))
 
     def runs(self, call: Call) -> bool:
         """Return whether a worker is in the middle of it."""

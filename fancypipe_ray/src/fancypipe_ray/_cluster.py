@@ -85,7 +85,7 @@ class RayCalls(Calls):
     def size(self) -> int:
         """Return for how many the cluster has what they take."""
         has = ray.cluster_resources()
-        return max(1, int(min(has.get(name, 0.0) / n for name, n in self._amounts.items() if n)))
+        return int(min(has.get(name, 0.0) / n for name, n in self._amounts.items() if n))
 
     def runs(self, call: Call) -> bool:
         """Return whether it may have begun."""

@@ -34,6 +34,8 @@ class BackendOptions(NamedTuple):
             0 if none may.
         measures: Whether somebody wants to know what jobs use (`Done.usage`).  Runners that
             `runner` makes know it, and so do workers that `setup_of` tells it.
+        start_limit: Seconds in which the first worker must come, and for which there may be
+            none later while work waits: the setting `backend_start_limit`.
     """
 
     workers: int
@@ -45,6 +47,7 @@ class BackendOptions(NamedTuple):
     session: str = ""
     value_disk: float = 0.0
     measures: bool = False
+    start_limit: float = 60.0
 
 
 class Leftover(NamedTuple):

@@ -108,6 +108,7 @@ class Equipment:
             session=self.id,
             value_disk=settings.value_disk,
             measures=measures,
+            start_limit=settings.backend_start_limit,
         )
 
     def _equip(self, backend: Backend) -> None:

@@ -136,7 +136,7 @@ class Calls(ABC):
 
     @abstractmethod
     def size(self) -> int:
-        """Return how many the engine runs at the same time; at least 1, so that it can grow."""
+        """Return how many the engine runs at the same time; 0 if it has no worker for them."""
 
     @abstractmethod
     def runs(self, call: Call) -> bool:
@@ -196,7 +196,8 @@ class EngineBackend(FuturesBackend, ABC):
             breaks=breaks,
             running=lambda call: call.calls.runs(call),
             kill=lambda call: call.calls.stop(call),
-            slots=lambda calls: self.slots_given or calls.size(),
+            slots=lambda calls: calls.size() and (self.slots_given or calls.size()),
+            least=self.slots_given or 1,
             store=store,
         )
 

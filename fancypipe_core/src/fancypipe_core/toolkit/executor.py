@@ -92,11 +92,13 @@ class Executor:
         slots: How many jobs it runs at the same time.
         close: Ends the pool; told whether jobs are still running in it.
         ask: Tells how many jobs it runs now; None if that stays so.
+        least: How many it is given all the same while it has no worker.
 
     Attributes:
         is_ours: Whether it is one of the standard library, of one process, which we may kill.
         is_believed: Whether what runs in it accepts no `cancel()`.
         is_up: Whether something has come back.
+        manned: Whether it had any worker when it was last asked.
         waiting: What it is to get.
         batches: What has not come back, with the futures, in the order of sending.
     """
@@ -108,13 +110,15 @@ class Executor:
         slots: int,
         close: Callable[[Any, bool], None],
         ask: Callable[[Any], int] | None,
+        least: int = 0,
     ) -> None:
         self.number, self.pool, self.slots = number, pool, slots
-        self._close, self._ask = close, ask
+        self._close, self._ask, self._least = close, ask, least
         self.is_ours = is_of_processes(pool)
         # Process pools do not survive one and then a death.
         self.is_believed = bool(_BELIEVED & _homes(pool))
         self.is_up = False
+        self.manned = True
         self.waiting: list[Job] = []
         self.batches: dict[Batch, Any] = {}
         self._child: Any = None
@@ -136,8 +140,9 @@ class Executor:
         """Say how many jobs it runs at the same time now."""
         if self._ask is not None:
             with suppress(Exception):  # whatever the pool may raise
-                self.slots = max(0, self._ask(self.pool))
-        return to.Up(self.number, self.slots)
+                slots = max(0, self._ask(self.pool))
+                self.slots, self.manned = slots or self._least, slots > 0
+        return to.Up(self.number, self.slots, manned=self.manned)
 
     def submit(self, function: Callable[[Any], Any], argument: Any) -> Any:
         """Call a function in a worker; return the future."""

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import BrokenExecutor, Future
 from contextlib import suppress
 from functools import partial
+from math import inf
 from time import monotonic
 from typing import Any
 
@@ -30,7 +31,7 @@ from fancypipe_core.backend import (
     Note,
     Sink,
 )
-from fancypipe_core.errors import BackendStartError
+from fancypipe_core.errors import BackendClosed, BackendStartError
 from fancypipe_core.toolkit.batch import LIMIT, Packer, answer, run_jobs, run_packed
 from fancypipe_core.toolkit.executor import Batch, Executor, close_pool, is_of_processes, said
 from fancypipe_core.toolkit.pool import Pool, Rules
@@ -69,6 +70,8 @@ class FuturesBackend(ThreadedShell):
         kill: Stops what a future runs, if need be by force; the future must end then.  With
             `running` too, jobs are held to their time limits.
         slots: How many jobs a pool runs at the same time now; by default `options.workers`.
+            0 if it has no worker: then it may have none for `start_limit` while jobs wait.
+        least: How many jobs a pool is given while it has no worker, so that it gets some.
         start_limit: Seconds in which the first worker comes, if that may be more than the
             setting `backend_start_limit` says; `inf` for no limit.
         together: Seconds of work that go into a call at least, where there is so much; about what
@@ -86,6 +89,7 @@ class FuturesBackend(ThreadedShell):
         running: Callable[[Any], bool] | None = None,
         kill: Callable[[Any], object] | None = None,
         slots: Callable[[Any], int] | None = None,
+        least: int = 0,
         start_limit: float = 0.0,
         together: float = _RULES.together,
         store: Store | None = None,
@@ -94,7 +98,7 @@ class FuturesBackend(ThreadedShell):
         self.start_limit = start_limit
         self._make_pool, self._options = make_pool, options
         self._close, self._breaks = close, breaks
-        self._running, self._kill, self._slots = running, kill, slots
+        self._running, self._kill, self._slots, self._least = running, kill, slots, least
         ahead = max(_AHEAD, together)
         self._rules = _RULES._replace(together=together, ahead=ahead, most_ahead=ahead)
         self._store = store
@@ -106,6 +110,7 @@ class FuturesBackend(ThreadedShell):
         self._looked = monotonic()  # when the pools were asked for their slots last
         self._made: list[Any] = []  # a pool that is there before the machine asks for it
         self._executors: dict[int, Executor] = {}
+        self._away = 0.0  # for so long nobody was there while jobs waited, and that was too long
 
     # ---- the contract; in the engine's thread ----
 
@@ -134,7 +139,11 @@ class FuturesBackend(ThreadedShell):
         )
         # In a pool with several workers what is ahead waits for whoever is free first.
         least = int(workers == 1)
-        rules = self._rules._replace(workers=workers, slots=slots, start=start, least_ahead=least)
+        limit = max(self._options.start_limit, self.start_limit)
+        away = limit if self._slots is not None and limit < inf else None
+        rules = self._rules._replace(
+            workers=workers, slots=slots, start=start, least_ahead=least, away=away
+        )
         self._pool = Pool(rules, monotonic())
         self._do(self._pool.open(monotonic()))
         self._thread.start()
@@ -149,6 +158,18 @@ class FuturesBackend(ThreadedShell):
             self._warned = True
             self._tell([Note(None, "warning", _NO_LIMITS)])
         super().submit(jobs)
+
+    def check(self) -> str:
+        """See whether jobs can be expected to end; see `fancypipe_core.backend`."""
+        if self._away:
+            limit, self._away = self._away, 0.0
+            why = f"; the last attempt: {said}" if (said := self._pool.last_failure) else ""
+            raise BackendClosed(
+                f"work waits, and there has been no worker for {limit:g} s{why}; see what has "
+                "become of the workers, or if they only need more time, give it more with the "
+                "setting backend_start_limit"
+            )
+        return super().check()
 
     def stop(self, grace: float) -> None:
         """End; what runs has so many seconds."""
@@ -178,7 +199,9 @@ class FuturesBackend(ThreadedShell):
         return heard
 
     def _carry_out(self, action: to.Order, answers: list[to.Event]) -> None:
-        if isinstance(action, to.GiveUp):
+        if isinstance(action, to.GiveUp) and action.away:
+            self._away = self._pool.rules.away or 0.0
+        elif isinstance(action, to.GiveUp):
             text = f"no worker of the pool starts; the last: {action.why}"
             why = Certificate("start", text, "", 0, started=False)
             self._tell([Lost(id, why) for id in self._pool.forget_jobs()])
@@ -201,7 +224,8 @@ class FuturesBackend(ThreadedShell):
         except Exception as error:  # noqa: BLE001 - whatever the pool may raise
             self._news.append(to.NotStarted(number, said(error)))
             return
-        one = Executor(number, pool, count, self._close, None if slots else self._slots)
+        ask = None if slots else self._slots
+        one = Executor(number, pool, count, self._close, ask, self._least)
         self._executors[number] = one
         self._submit(one, [], answer, None)  # a death before it has answered is no job's
 

@@ -39,6 +39,11 @@ class Clocks(SteadyClock):
         self._pushed += 1
         heappush(self._heap, (at, self._pushed, worker, clock))
 
+    def forget_absence(self) -> None:
+        """Somebody is there, or nobody is needed."""
+        self.due.pop(Clock.NOBODY, None)
+        self.due.pop(Clock.ABSENCE, None)
+
     def pop(self) -> tuple[Worker | None, Clock] | None:
         """Take out what is over and was due first; None if nothing is."""
         heap = self._heap

@@ -115,8 +115,8 @@ class Dispatcher:
             self._wait_for_a_machine()
         if self._queue.jobs:
             self._deal_to_all()
-        if len(self._queue) and not self._roster.present:
-            self._wait_for_anybody()
+        if not self._roster.manned and self._rules.away is not None:
+            self._wait_for_anybody(self._rules.away)
 
     def _deal_to_all(self) -> None:
         """Give jobs that need nothing special to whoever has the fewest."""
@@ -215,9 +215,15 @@ class Dispatcher:
         elif Clock.UNMET not in clocks.due:
             clocks.set(None, Clock.UNMET, limit)
 
-    def _wait_for_anybody(self) -> None:
-        if self._rules.away is not None and Clock.NOBODY not in self._clocks.due:
-            self._clocks.set(None, Clock.NOBODY, self._rules.away)
+    def _wait_for_anybody(self, limit: float) -> None:
+        """While jobs wait, and nobody is there to run them, that has a limit."""
+        clocks, waits = self._clocks, len(self._queue) or self._roster.holds_jobs
+        if waits and Clock.NOBODY not in clocks.due:
+            clocks.set(None, Clock.NOBODY, limit)
+            if self._rules.workers:
+                clocks.set(None, Clock.ABSENCE, min(limit, self._rules.say_away))
+        elif not waits and self._rules.first is None:
+            clocks.forget_absence()
 
     @staticmethod
     def _rank(worker: Worker) -> tuple[float, bool, int]:

@@ -235,9 +235,8 @@ class Pool:
                 assert full or not self.queue.jobs, f"{worker}: it lacks jobs, and some wait"
         assert len(places) == len(set(places)), "a job is in two places"
         assert self._unwanted.keys() <= set(places), f"unwanted, and nowhere: {self._unwanted}"
-        if len(self.queue) and not roster.present:
-            comes = Clock.BACKOFF if self.rules.workers else Clock.NOBODY
-            assert comes in due or self.rules.away is None, "jobs wait, and nobody is to come"
+        if len(self) and not roster.manned and self.rules.away is not None:
+            assert Clock.NOBODY in due, "jobs wait, and nobody is to come"
         if roster.idle and roster.burdened and not (len(self.queue) or promises.closes()):
             assert Clock.BALANCE in due, "somebody is idle beside who has too much"
 
@@ -246,8 +245,13 @@ class Pool:
     def _over(self, clock: Clock) -> None:
         if clock is Clock.BALANCE:
             self._dispatcher.recall_for_idle()
-        elif clock is Clock.NOBODY and (self.is_new or len(self.queue)):
-            self._actions.append(GiveUp("no worker could be used"))
+        elif clock is Clock.NOBODY and (self.is_new or len(self)):
+            self._actions.append(GiveUp("no worker could be used", away=True))
+        elif clock is Clock.ABSENCE and len(self):
+            limit = f"{self.rules.away:g} s (the setting backend_start_limit)"
+            text = f"no worker is there, and work waits ({len(self)} under way); if none comes "
+            text += f"within {limit}, the run ends"
+            self._tell.append(Note(None, "warning", text))
         elif clock is Clock.UNMET and (job := self._dispatcher.unmet) is not None:
             self._actions.append(GiveUp(job.call.label, unmet=job.needs))
         # After a backoff jobs are dealt again, as always.
@@ -307,7 +311,7 @@ class Pool:
             return
         self.is_new = False
         worker.waits = event.waits
-        self._roster.is_up(worker, event.slots)
+        self._roster.is_up(worker, event.slots, event.manned)
         if not worker.waits and len(worker.jobs) > worker.slots:
             self._dispatcher.shrunk.append(worker)
 

@@ -33,6 +33,7 @@ class Roster:
         burdened: Those that have more than they can run at once, and are not just being asked.
         living: How many take a place.
         up: How many are up.
+        manned: How many of these have somebody to run jobs.
         slots: How many jobs all that are up run at the same time.
     """
 
@@ -43,7 +44,7 @@ class Roster:
         self.open: dict[int, Worker] = {}
         self.idle: dict[int, Worker] = {}
         self.burdened: dict[int, Worker] = {}
-        self.living = self.up = self.slots = 0
+        self.living = self.up = self.manned = self.slots = 0
         self._number = 0
 
     def hire(self, single: bool = False) -> Worker:
@@ -62,19 +63,22 @@ class Roster:
         self.open[id] = worker
         return worker
 
-    def is_up(self, worker: Worker, slots: int) -> None:
-        """A worker runs so many jobs at the same time."""
+    def is_up(self, worker: Worker, slots: int, manned: bool = True) -> None:
+        """A worker runs so many jobs at the same time, if anybody is there."""
         if worker.state is STARTING:
             worker.due.pop(Clock.START, None)
             worker.heard = self.clocks.now
             self.up += 1
-            self.clocks.due.pop(Clock.NOBODY, None)
         elif worker.state in UP:
             self.slots -= worker.slots
+            self.manned -= worker.manned
         else:
             return
         self.slots += slots
-        worker.slots = slots
+        self.manned += manned
+        worker.slots, worker.manned = slots, manned
+        if manned:
+            self.clocks.forget_absence()
         self.changed(worker, is_up=True)
 
     def go(self, worker: Worker, state: State) -> None:
@@ -86,6 +90,7 @@ class Roster:
             self.living -= 1
             if before in UP:
                 self.up -= 1
+                self.manned -= worker.manned
                 self.slots -= worker.slots
             self.open.pop(worker.id, None)
             self.burdened.pop(worker.id, None)
@@ -180,6 +185,11 @@ class Roster:
         """How many will take jobs sooner or later; who comes by himself may never be up."""
         return self.living if self.rules.workers else self.up
 
+    @property
+    def holds_jobs(self) -> bool:
+        """Whether any of them has jobs."""
+        return any(worker.jobs for worker in self.workers.values())
+
     def having(self, ids: Sequence[JobId]) -> Worker | None:
         """Return the worker that has all these jobs; None if there is none."""
         for worker in self.workers.values():
@@ -209,6 +219,7 @@ class Roster:
         assert self.living == len(living), f"{self.living} workers, not {len(living)}"
         assert self.up == len(up), f"{self.up} are up, not {len(up)}"
         assert self.slots == sum(worker.slots for worker in up), f"slots: {self.slots}"
+        assert self.manned == sum(worker.manned for worker in up), f"manned: {self.manned}"
         assert not self.rules.workers or len(living) <= self.rules.workers, "too many workers"
         idle = {worker.id for worker in up if worker.state is IDLE and worker.slots}
         assert set(self.idle) == idle, f"idle: {set(self.idle)}, not {idle}"

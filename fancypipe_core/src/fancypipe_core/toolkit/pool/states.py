@@ -158,6 +158,8 @@ class Up(msgspec.Struct, frozen=True):
         worker: Who.
         slots: How many jobs it runs for us at the same time; 0 for none at the moment.
         waits: Whether more jobs than these may wait there; if not, the others are recalled.
+        manned: Whether anybody is there to run them.  If not, so that what waits may bring
+            somebody, that has the limit `Rules.away`.
         equipment: What its machine has for us, of one that came by itself; None for what was
             said before, or one core for each slot.
     """
@@ -166,6 +168,7 @@ class Up(msgspec.Struct, frozen=True):
     slots: int = 1
     waits: bool = True
     equipment: Equipment | None = None
+    manned: bool = True
 
 
 class RoundTrip(msgspec.Struct, frozen=True):
@@ -332,11 +335,13 @@ class GiveUp(msgspec.Struct, frozen=True):
         why: What the last one died of, or how long there was none; a phrase.
         output: The last lines that it printed.
         unmet: What a task needs, and no worker has that is there; `why` names the task.
+        away: Whether it is that jobs have waited for `Rules.away`, and nobody was there.
     """
 
     why: str
     output: tuple[str, ...] = ()
     unmet: Needs | None = None
+    away: bool = False
 
 
 Order = Start | Send | RecallJobs | CancelJobs | Look | Dismiss | Kill | GiveUp

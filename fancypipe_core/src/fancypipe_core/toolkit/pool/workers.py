@@ -48,8 +48,9 @@ class Rules(NamedTuple):
         cancel: That a cancelled job has to end by itself.
         first: Until one of those that come by themselves is up, at the beginning; None
             for no limit.
-        away: Without any worker that is up while jobs wait, until the run is given up;
-            None for no limit.
+        away: Without any worker that is up, and has somebody to run jobs, while jobs wait:
+            until the run is given up; None for no limit.
+        say_away: The same, until that is told to the user, of workers that the pool starts.
         unmet: With workers of which none can ever have what a job needs, until the run is
             given up; None for no limit.
         equipment: What the machine of the workers that the pool starts has; asked once, when
@@ -81,6 +82,7 @@ class Rules(NamedTuple):
     cancel: float = 0.1
     first: float | None = None
     away: float | None = None
+    say_away: float = 5.0
     unmet: float | None = None
     spared: int = 0
     equipment: Callable[[], Equipment] | None = None
@@ -99,6 +101,7 @@ class Clock(Enum):
     BALANCE = "the moment to recall jobs for an idle worker"
     BACKOFF = "the next start, after one that failed"
     NOBODY = "any worker at all"
+    ABSENCE = "the moment to say that nobody is there"
     UNMET = "a worker that has what a job needs"
 
     __hash__ = object.__hash__
@@ -112,6 +115,7 @@ class Worker:
         state: Where it is.
         slots: How many jobs it runs at the same time.
         waits: Whether more jobs than these may wait there.
+        manned: Whether anybody is there to run them.
         gone: The jobs that it has returned since an input was not there for it.
         refusals: How often in a row it returned jobs that were not recalled, and ran none.
         round_trip: Seconds to it and back, as the shell has measured.
@@ -144,15 +148,15 @@ class Worker:
     __slots__ = (
         "_followers", "alone", "asked", "begun", "born", "budget", "doomed", "due", "end",
         "equipment", "extra", "gone", "heard", "heard_at_look", "id", "jobs", "kept", "limited",
-        "looked", "orderly", "promised", "questions", "refusals", "retiring", "round_trip",
-        "silent", "single", "slots", "state", "stopped", "tied", "waits", "work",
+        "looked", "manned", "orderly", "promised", "questions", "refusals", "retiring",
+        "round_trip", "silent", "single", "slots", "state", "stopped", "tied", "waits", "work",
     )  # fmt: skip
 
     def __init__(self, id: int, slots: int, now: float, budget: float) -> None:
         self.id = id
         self.state = State.STARTING
         self.slots = slots
-        self.waits = True
+        self.waits = self.manned = True
         self.round_trip = 0.0
         self.budget = budget
         self.jobs: dict[JobId, Job] = {}
