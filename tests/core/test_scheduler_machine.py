@@ -406,6 +406,7 @@ def starts(machine: type[Machine], examples: int, shrink: bool = True) -> Iterat
         yield (seed + 1) * AT_ONCE
 
 
+@pytest.mark.slow
 @pytest.mark.fault(72, 73)
 def test_any_order_of_events() -> None:
     steps = {(before, after) for before, steps in TRANSITIONS.items() for after in steps}

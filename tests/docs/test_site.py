@@ -17,6 +17,7 @@ from tests.meta.repo import ROOT, call
     ),
     reason="the site's tools are not installed: pip install -r docs/requirements.txt",
 )
+@pytest.mark.slow
 def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     options = ["-n", "-W", "--keep-going", "-q", "-d", str(tmp_path / "doctrees")]
     site = tmp_path / "site"

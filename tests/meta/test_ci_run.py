@@ -22,7 +22,8 @@ def run_ci(place: Path, readme: str) -> subprocess.CompletedProcess[str]:
     (place / "README.md").write_text(readme, encoding="utf-8")
     # Called as from a clean checkout, from another folder.
     script = str(place / ".ci" / "run")
-    return call("bash", script, cwd=place.parent, env={**os.environ, "CI": "true"})
+    env = {**os.environ, "CI": "true", "PYTHONDONTWRITEBYTECODE": "1"}
+    return call("bash", script, cwd=place.parent, env=env)
 
 
 @pytest.mark.parametrize("gap", ["", "\n"])
@@ -38,6 +39,12 @@ def test_what_nobody_imports_is_not_compiled(tmp_path: Path) -> None:
         tmp_path, BLOCK.format(mark=MARK, command='echo "PIP_NO_COMPILE=$PIP_NO_COMPILE"')
     )
     assert over.stdout.endswith("\nPIP_NO_COMPILE=1\n")
+
+
+def test_what_is_imported_is_compiled_once(tmp_path: Path) -> None:
+    command = 'echo "set: ${PYTHONDONTWRITEBYTECODE-never}"'
+    over = run_ci(tmp_path, BLOCK.format(mark=MARK, command=command))
+    assert over.stdout.endswith("\nset: never\n")
 
 
 @pytest.mark.parametrize(

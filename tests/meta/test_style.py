@@ -11,7 +11,11 @@ from tests.meta.repo import call
 
 @pytest.mark.parametrize(
     "command",
-    [["ruff", "check", "--no-fix"], ["ruff", "format", "--check"], ["mypy"]],
+    [
+        ["ruff", "check", "--no-fix"],
+        ["ruff", "format", "--check"],
+        pytest.param(["mypy"], marks=pytest.mark.slow),
+    ],
     ids=" ".join,
 )
 def test_nothing_to_say(command: list[str]) -> None:
