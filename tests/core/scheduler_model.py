@@ -320,9 +320,9 @@ class World:
             self.room = event.count and event.count + event.ahead
             self.most = max(1, event.ahead // 2) if event.ahead else 0
         elif isinstance(event, Grown):
-            for grown in reversed(event.tasks):
-                if self.tasks[grown.task].known:  # by the one behind it, unless that is over
-                    self._expect_grown(self.tasks[grown.task])
+            for number, *_ in reversed(event.tasks):
+                if self.tasks[number].known:  # by the one behind it, unless that is over
+                    self._expect_grown(self.tasks[number])
         elif isinstance(event, Known):
             for number in event.tasks:
                 self._expect_known(self.tasks[number])

@@ -19,6 +19,21 @@ BUGS: dict[str, tuple[str, str, str]] = {
         "                flying.remove(id)\n",
         "                pass\n",
     ),
+    "attempts that ended together stay in flight": (
+        SCHEDULER,
+        "            flying.difference_update(ids)\n",
+        "",
+    ),
+    "the ends of attempts that nobody wants any more count": (
+        SCHEDULER,
+        "if one is not None and one.state is RUNNING]",
+        "if one is not None]",
+    ),
+    "an end that is told twice at once counts twice": (
+        SCHEDULER,
+        " and len(set(ids)) == len(ids):",
+        ":",
+    ),
     "the end of an attempt that nobody wants any more counts": (
         SCHEDULER,
         "            if record is not None and record.state is RUNNING:\n",

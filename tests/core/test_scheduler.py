@@ -162,7 +162,7 @@ def test_a_failure_is_told_to_all_that_need_it_with_its_root() -> None:
     story = Story({1: (2, 4), 2: (3,)})
     story.send(Room(1, 0), Demand([1]))
     told = story.send(Failed((3, 1)))
-    roots = {t.task: t.root for a in told if isinstance(a, Settled) for t in a.tasks}
+    roots = {task: root for a in told if isinstance(a, Settled) for task, _, root in a.tasks}
     assert {task: roots[task] for task in (1, 2, 3)} == {1: 3, 2: 3, 3: 3}
     assert settled(told)[4] is State.CANCELLED, "nobody wants it any more"
 

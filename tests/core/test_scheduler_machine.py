@@ -3,6 +3,9 @@
 It finds each of these when it is planted (`test_planted_bugs`):
 
 - an attempt that ended stays in flight
+- attempts that ended together stay in flight
+- the ends of attempts that nobody wants any more count
+- an end that is told twice at once counts twice
 - the end of an attempt that nobody wants any more counts
 - one job more than there is room for
 - jobs are sent ahead to no worker

@@ -35,6 +35,7 @@ N = TypeVar("N", bound=Node)
 _MOST_NAMED = 5  # tasks in a message
 _marking = threading.Lock()  # held by the graph that marks instances
 _mark = Instance.__dict__["_node"].__set__  # nothing can be set on most of them
+_bare = object.__new__  # with the call of `__init__` in sight, which Python then makes faster
 
 
 def _said(error: BaseException) -> str:
@@ -108,7 +109,8 @@ class Graph:
         kinds = self._kinds.get(maker) or self._kinds.setdefault(maker, {})
         ordinal = kinds[name] = kinds.get(name, 0) + 1
         number = self.latest = self.latest + 1
-        node = Node(number, parent, ordinal, instance, definition.options, is_module)
+        node = _bare(Node)
+        node.__init__(number, parent, ordinal, instance, definition.options, is_module)  # type: ignore[misc]
         self.nodes[number] = node
         if self._marks:
             _mark(instance, node)
@@ -274,9 +276,14 @@ class Graph:
             raise errors.GraphError(f"{error} (asked of: {asked})") from error
 
     def _given(self, node: Node, after: Sequence[JobId] = ()) -> list[Any]:
-        coming = {task: Coming(at) for at, (task, _) in enumerate(after)} if after else {}
         nodes = self.nodes
-        given: list[Any] = []
+        if not after:
+            known = [nodes.get(need) for need in node.filled_by]
+            given = [None if one is None else one.value for one in known]
+            if Broken not in set(map(type, given)):
+                return given
+        coming = {task: Coming(at) for at, (task, _) in enumerate(after)}
+        given = []
         for need in node.filled_by:
             if need in coming:
                 given.append(coming[need])

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from functools import partial
 from heapq import heappop, heappush
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -56,10 +55,7 @@ if TYPE_CHECKING:
 __all__ = ["Reactor"]
 
 # An attribute of an Enum costs ten times as much.
-NEW, RUNNING = table.State.NEW, table.State.RUNNING
-
-# As GrownTask itself, in half the time.
-_grown_task = partial(tuple.__new__, table.GrownTask)
+NEW, RUNNING, DONE = table.State.NEW, table.State.RUNNING, table.State.DONE
 
 
 class Reactor:
@@ -264,24 +260,23 @@ class Reactor:
     def take(self, events: Sequence[Event]) -> None:  # noqa: C901, PLR0912 - no call for each event
         """Take what the backend reports."""
         nodes = self.graph.nodes
-        observed = self._report.observed
+        observed, holders = self._report.observed, self._files.holders
         done: list[JobId] = []
         told: list[Done] = []
         back: list[JobId] = []
         node: Node | None = None
         for event in events:
-            kind = type(event)
             if type(event) is Done:
                 id, reply = event.id, event.reply
                 node = nodes.get(id[0])
                 if node is None or node.state is not RUNNING or node.attempt != id[1]:
                     self.handle(table.Failed(id))  # stale, but out of flight
                     continue
-                if node.part is not None:
+                if type(node) is not Node and node.part is not None:
                     self.maps.ran(node, reply, event.seconds)
                 if type(reply) is Ok:
-                    outputs = reply.outputs
-                    if isinstance(outputs, Live):
+                    outputs: Any = reply.outputs
+                    if type(outputs) is Live:
                         node.value = outputs.value
                     elif (
                         len(outputs) == 1
@@ -293,13 +288,13 @@ class Reactor:
                     else:
                         node.value = outputs
                     node.packed = None  # there will be no further attempt
-                    if event.folder or self._files.holders:
+                    if holders or event.folder:
                         self.composer.sort_files(node, event.folder)
                     done.append(id)
                     if observed and node.part is None:
                         told.append(event)
                     continue
-            elif kind is Started or kind is Note:
+            elif type(event) is Started or type(event) is Note:
                 self.told(event)
                 continue
             elif type(event) is Lost and self._came_back(event):
@@ -445,7 +440,7 @@ class Reactor:
     # ---- actions of the scheduler ----
 
     def _grow(self, action: table.Grow) -> None:
-        grown = []
+        grown: list[tuple[int, Sequence[int], bool, int, bool, bool]] = []
         graph, more, observed = self.graph, action.more, self._report.observed
         tasks = [*action.tasks]
         if observed:
@@ -465,13 +460,11 @@ class Reactor:
             except BaseException as error:  # noqa: BLE001 - the user's objects may raise anything
                 self._stop_if_interrupted()
                 self._report.failed(node, 0, failure.describe(error, Live, final=True), None)
-                grown.append(table.GrownTask(number, bad=True))
+                grown.append((number, (), False, 0, True, False))
             else:
                 options = node.options
                 delayed = options.retry_delay is not None
-                grown.append(
-                    _grown_task((number, needs, node.local, options.retries, False, delayed))
-                )
+                grown.append((number, needs, node.local, options.retries, False, delayed))
                 if more and graph.latest == latest + 1:
                     only = graph.nodes[graph.latest]
                     if only.state is NEW:
@@ -583,10 +576,10 @@ class Reactor:
         observed, told = report.observed, list[Node]()
         for task, state, root in action.tasks:
             node = nodes[task]
-            if state is table.State.DONE:
+            if state is DONE:
                 if node.returned is not None or resumes:
                     self._finish(node)
-                if not node.hidden and node.part is None:
+                if type(node) is Node or (not node.hidden and node.part is None):
                     done += 1
                     if observed:
                         told.append(node)
@@ -599,7 +592,7 @@ class Reactor:
             report.done(told)
         report.counts["done"] += done
         if self.watched:
-            self.ended += [one.task for one in action.tasks if one.task in self.watched]
+            self.ended += [task for task, _, _ in action.tasks if task in self.watched]
 
     def _settled_otherwise(self, node: Node, state: table.State, root: int) -> None:
         """A task has come to another end than most, or is a part of a map."""

@@ -31,7 +31,7 @@ K = TypeVar("K")
 A = TypeVar("A")
 B = TypeVar("B")
 
-__all__ = ["Instance", "Item", "Outputs", "Ref", "Reference"]
+__all__ = ["Instance", "Item", "Outputs", "Ref", "Reference", "reference"]
 
 
 class Ref(Generic[T_co]):
@@ -279,7 +279,7 @@ class Reference(Instance[T_co]):
     """The instance of a task that was written as a function: nothing can be set on it.
 
     It is made as an `Instance`, whose attributes are set at the speed of C, and then given
-    this class.  Its name is what messages of C code call it.
+    this class: see `reference`.  Its name is what messages of C code call it.
     """
 
     __slots__ = ()
@@ -288,9 +288,33 @@ class Reference(Instance[T_co]):
     __delattr__ = Ref.__delattr__
 
     def _with(self, definition: Definition) -> Self:
-        made: Any = Instance(definition, self._args, self._kwargs, self._code, self._offset)
-        made.__class__ = Reference
+        made = reference(definition, self._args, self._kwargs, self._code, self._offset)
         return cast("Self", made)
+
+
+_bare = object.__new__
+
+
+def reference(
+    definition: Definition,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    code: CodeType,
+    offset: int,
+) -> Instance[Any]:
+    """Return a new `Reference`.
+
+    It does what `Instance.__init__` does, which takes twice as long: C code calls that.
+    """
+    made: Instance[Any] = _bare(Instance)
+    made._definition = definition
+    made._args = args
+    made._kwargs = kwargs or _NO_KWARGS
+    made._code = code
+    made._offset = offset
+    made._node = None
+    made.__class__ = Reference
+    return made
 
 
 class Item(Ref[Any]):
@@ -391,9 +415,7 @@ def _operate(name: str, args: tuple[Any, ...]) -> Ref[Any]:
     if definition is None:
         definition = _lifted[name] = plain_definition(getattr(operator, name), name.strip("_"))
     frame = sys._getframe(2)
-    made: Instance[Any] = Instance(definition, args, {}, frame.f_code, frame.f_lasti)
-    made.__class__ = Reference
-    return made
+    return reference(definition, args, {}, frame.f_code, frame.f_lasti)
 
 
 def _operator(name: str) -> Callable[..., Ref[Any]]:

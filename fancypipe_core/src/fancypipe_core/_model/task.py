@@ -28,7 +28,7 @@ from fancypipe_core._model.definition import Definition, Mapped, positions, refu
 from fancypipe_core._model.mapping import SpanEntry, mapped
 from fancypipe_core._model.options import GivenNeeds, Options, options_of
 from fancypipe_core._model.presets import Preset, Presets
-from fancypipe_core._model.ref import Instance, Ref, Reference
+from fancypipe_core._model.ref import Instance, Ref, reference
 
 if TYPE_CHECKING:
     from fancypipe_core._model.result_types import HasMain
@@ -78,9 +78,7 @@ class TaskFunction(Generic[R]):
             if definition.names_files:
                 args, kwargs = _with_files(definition, args, kwargs)
         frame = sys._getframe(1)
-        made: Instance[R] = Instance(definition, args, kwargs, frame.f_code, frame.f_lasti)
-        made.__class__ = Reference
-        return made
+        return reference(definition, args, kwargs, frame.f_code, frame.f_lasti)
 
     def map(self, xs: Any, /, *more: Any, **fixed: Any) -> Instance[list[R]]:
         """Call the task for each element; the reference is to the list of results, in order.

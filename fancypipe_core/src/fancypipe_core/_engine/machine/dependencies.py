@@ -8,20 +8,15 @@ Nothing in here goes by recursion: a chain of needs may be as long as it likes.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
 from operator import itemgetter
 
 from fancypipe_core._engine.machine.records import PATIENT, Record, Records, waits_for_one
-from fancypipe_core._engine.machine.states import SETTLED, Id, SettledTask, State
+from fancypipe_core._engine.machine.states import SETTLED, Id, State
 
 __all__ = ["Dependencies"]
 
 # Global names of the members: an attribute of an Enum costs ten times as much.
 NEW, GROWING, WAITING, READY, DELAYED, RUNNING, UNFOLDED, DONE, FAILED, CANCELLED = State
-
-# As SettledTask itself, in half the time.
-_settled_task = partial(tuple.__new__, SettledTask)
-
 
 _ANY_WAIT = 1 << 62  # that of what may be computed whatever else waits
 _PASSED = 8  # tasks that may go before others which were ready and have a lower priority
@@ -66,21 +61,21 @@ class Dependencies:
         self.modules: dict[int, list[int]] = {}
         self.idle: list[int] = []
         self.unsettled = 0
-        self.settled: list[SettledTask] = []
+        self.settled: list[tuple[int, State, int]] = []
         self.cancelled: list[Id] = []
         self.because: dict[int, list[int]] = {}
 
     def hold(self, tasks: Sequence[int], wait: int) -> list[Record]:
         """Somebody more, who is wanted by this wait, wants these."""
-        records, new, ready = self.records, self.new, self.ready
+        records, new, ready, make = self.records, self.new, self.ready, self._make
         held = []
+        known = len(records)
         # The last demanded is grown first: so that is the first of them.
         for task in reversed(tasks):
             record = records.get(task)
             if record is None:
-                record = records[task] = self._make(task)
+                record = records[task] = make(task)
                 record.wait = wait
-                self.unsettled += 1
                 if record.state is NEW:
                     new.append(task)
                 elif record.local or record.priority:
@@ -94,6 +89,7 @@ class Dependencies:
                     self._line_up_again(task, record)
             record.held += 1
             held.append(record)
+        self.unsettled += len(records) - known
         return held
 
     def _line_up_again(self, task: int, record: Record) -> None:
@@ -268,7 +264,7 @@ class Dependencies:
             # As `_settle` does: a call for each would cost as much as all this.
             record.state = DONE
             record.root = 0
-            settled.append(_settled_task((task, DONE, 0)))
+            settled.append((task, DONE, 0))
             users, record.users = record.users, None
             if record.needs:
                 needs, record.needs = record.needs, ()
@@ -334,7 +330,7 @@ class Dependencies:
         record.state = state
         record.root = root
         self.unsettled -= 1
-        self.settled.append(_settled_task((task, state, root)))
+        self.settled.append((task, state, root))
         users, record.users = record.users, None
         if record.needs:
             needs, record.needs = record.needs, ()

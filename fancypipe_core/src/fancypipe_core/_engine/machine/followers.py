@@ -68,8 +68,8 @@ class Followers:
         few = most - len(self.sent)
         batch: list[Id] = []
         after: dict[int, tuple[Id, ...]] = {}
-        while len(batch) < room:
-            if few > 0 and followers and flying + len(batch) < _ENOUGH:
+        while room > 0:
+            if followers and few > 0 and flying + len(batch) < _ENOUGH:
                 task = followers.pop()
                 record = records.get(task)
                 # As `waits_for_one`: a call for each would cost as much as all this.
@@ -100,15 +100,16 @@ class Followers:
                     self._waits.discard(task)
             else:
                 break
+            room -= 1
             record.state = RUNNING
-            record.attempt += 1
-            batch.append((task, record.attempt))
+            record.attempt = attempt = record.attempt + 1
+            batch.append((task, attempt))
             # Who needs it may follow.
             for user in record.users or ():
                 waiting = records.get(user)
                 if waiting is not None:
-                    waiting.unsent -= 1
-                    if waiting.missing == 1 and not waiting.unsent:
+                    waiting.unsent = unsent = waiting.unsent - 1
+                    if not unsent and waiting.missing == 1:
                         followers.append(user)
         if len(followers) > self._looked + _STALE:
             followers[:] = [task for task in followers if waits_for_one(records.get(task))]

@@ -457,6 +457,13 @@ class Scheduler:
     def _land(self, ids: Sequence[Id]) -> list[tuple[int, Record]]:
         """Take attempts out of flight; return the tasks of those that are still wanted."""
         flying, tasks, sent = self._flying, self._tasks, self._followers.sent
+        if len(ids) > 1 and flying.issuperset(ids) and len(set(ids)) == len(ids):
+            # As below, for all at once.
+            flying.difference_update(ids)
+            if sent:
+                sent.difference_update(ids)
+            known = [(task, tasks.get(task)) for task, _ in ids]
+            return [(task, one) for task, one in known if one is not None and one.state is RUNNING]
         landed = []
         for id in ids:
             if id in flying:

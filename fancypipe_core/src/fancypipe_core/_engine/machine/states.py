@@ -165,7 +165,7 @@ class GrownTask(NamedTuple):
 class Grown(msgspec.Struct, frozen=True):
     """The answer to `Grow`: who is needed stands before who needs it."""
 
-    tasks: Sequence[GrownTask]
+    tasks: Sequence[tuple[int, Sequence[int], bool, int, bool, bool]]  # of `GrownTask`, as above
 
 
 class Known(msgspec.Struct, frozen=True):
@@ -349,7 +349,7 @@ class SettledTask(NamedTuple):
 class Settled(msgspec.Struct, frozen=True):
     """These tasks have come to their end."""
 
-    tasks: list[SettledTask]
+    tasks: Sequence[tuple[int, State, int]]  # of `SettledTask`, which takes longer to make
 
 
 class Release(msgspec.Struct, frozen=True):
