@@ -37,6 +37,7 @@ _CHAPTERS = {
         "howto/when-it-does-not-run",
         "howto/journal",
         "howto/page-of-a-run",
+        "howto/tell-others",
         "howto/stopping-a-run",
         "howto/tab-completion",
     ),

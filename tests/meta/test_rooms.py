@@ -30,6 +30,8 @@ OUTSIDE: Mapping[str, Sequence[str]] = {
     ],
     "numpy": ["testing._hard_values"],  # if it is there
     "pickle": ["_cache.values", "_codec.*", "_cli.present", "testing.*"],
+    "opentelemetry": ["plugins.otel"],  # an extra
+    "prometheus_client": ["plugins.prometheus"],  # an extra
     "pytest": ["testing.*"],
     "pluggy": ["_plugins.*", "hooks", "plugins.*"],
     "rich": ["_cli.main", "plugins.*"],

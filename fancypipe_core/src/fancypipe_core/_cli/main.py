@@ -34,6 +34,7 @@ from fancypipe_core._cli.pipeline import Pipeline
 from fancypipe_core._cli.replay import Replay
 from fancypipe_core._cli.report import FOLLOW, OPEN, report
 from fancypipe_core._cli.runs import RUNS, RUNS_ROWS, Clean, runs
+from fancypipe_core._cli.trace import Trace
 
 if TYPE_CHECKING:
     from fancypipe_core._model.definition import Definition
@@ -164,6 +165,7 @@ def _group() -> _Group:
         Clean(),
         Config(),
         Replay(),
+        Trace(),
         Doctor(),
         Graph(),
     ):

@@ -25,17 +25,22 @@ if TYPE_CHECKING:
     from fancypipe_core.backend import Event
     from fancypipe_core.plugins.jobs import Kept
 
-__all__ = ["Replay", "replay", "run_meant"]
+__all__ = ["TEMPDIR", "TEMPDIR_ROW", "Replay", "replay", "run_meant", "tempdir_of"]
 
+TEMPDIR = Option("tempdir", ("tempdir", "workdir"))
+TEMPDIR_ROW = (
+    "--tempdir FOLDER",
+    "Where the run is that is named. [default: as for a run of this folder]",
+)
 _OPTIONS = (
     Option("pdb", ("pdb",), is_flag=True),
     Option("break", ("break",), is_flag=True),
-    Option("tempdir", ("tempdir", "workdir")),
+    TEMPDIR,
 )
 _ROWS = (
     ("--pdb", "If it fails, look at it with the debugger, at its own line."),
     ("--break", "Stop in the debugger at its first line."),
-    ("--tempdir FOLDER", "Where the run is that is named. [default: as for a run of this folder]"),
+    TEMPDIR_ROW,
 )
 _NAMED = 5  # runs, tasks, files or packages in a message
 
@@ -55,10 +60,16 @@ class Replay(Builtin):
 
     def invoke(self, ctx: click.Context) -> int:
         """Run it."""
-        from fancypipe_core._settings.session import Given, core_settings
-
-        tempdir = ctx.params.get("tempdir") or core_settings(Given({})).settings.tempdir
+        tempdir = tempdir_of(ctx)
         return replay(ctx.args, tempdir, debug="pdb" in ctx.params, stop="break" in ctx.params)
+
+
+def tempdir_of(ctx: click.Context) -> str | None:
+    """Return the folder below which runs are looked for by their names; None for the project's."""
+    from fancypipe_core._settings.session import Given, core_settings
+
+    given: str | None = ctx.params.get("tempdir") or core_settings(Given({})).settings.tempdir
+    return given
 
 
 def run_meant(word: str, tempdir: str | None) -> Path:

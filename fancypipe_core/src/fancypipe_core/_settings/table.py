@@ -215,6 +215,20 @@ class Settings:
         help="A package whose version counts: with another one results of earlier runs do not.",
         value="PACKAGE",
     )
+    on_end: str | None = setting(
+        None,
+        help="A command for the shell at a run's end; RUN_STATE and others tell it how that was.",
+        value="COMMAND",
+        default_text="none",
+    )
+    otel: bool = setting(False, help="Send spans of OpenTelemetry: a trace for each run.")
+    metrics_file: Annotated[str, "output"] | None = setting(
+        None,
+        help="Keep metrics of Prometheus in a file, for node_exporter's textfile collector.",
+        expected="a file",
+        value="FILE",
+        default_text="none",
+    )
     no_plugins: bool = setting(
         False, help="Do without the installed observers (entry points fancypipe.plugins)."
     )

@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from fancypipe_core._wire.kept_job import Surroundings
     from fancypipe_core.hooks import RunInfo
     from fancypipe_core.plugins.jobs import Jobs
-    from fancypipe_core.plugins.journal import Journal
 
 __all__ = ["Equipment"]
 
@@ -160,37 +159,42 @@ class Equipment:
     def _observers(self) -> Observers | None:
         """Return who looks on: whom the caller gave, and whom the settings ask for."""
         settings, observers = self._settings, self._configured.observers
-        if not (settings.progress or settings.journal or settings.resume):
+        asks = settings.on_end or settings.otel or settings.metrics_file
+        if not (settings.progress or settings.journal or settings.resume or asks):
             return observers
         from fancypipe_core._plugins.observers import Observers
 
         observers = observers or Observers(())
-        journal: Journal | None = None
+        run: Callable[[], Path | None] = lambda: None  # noqa: E731 - as short as what follows
         if settings.journal:
             from fancypipe_core.plugins.journal import Journal
 
-            made = journal = Journal()
+            journal = Journal()
+            run = lambda: journal.folder  # noqa: E731
             observers.add(journal)
             if settings.page:
                 from fancypipe_core.plugins.page import Page
 
-                observers.add(Page(lambda: made.folder))  # behind it: it reads what that wrote
+                observers.add(Page(run))  # behind it: it reads what that wrote
             if settings.keep_jobs != "none":
                 from fancypipe_core.plugins.jobs import Jobs
 
-                self.kept_jobs = Jobs(lambda: made.folder, every=settings.keep_jobs == "all")
+                self.kept_jobs = Jobs(run, every=settings.keep_jobs == "all")
                 observers.add(self.kept_jobs)
         if settings.resume:
             from fancypipe_core.plugins.cache import Cache
 
             # The last store that is asked.
-            folder = _cache_folder(settings)
-            run = (lambda: None) if journal is None else (lambda: made.folder)
-            observers.add(Cache(folder, settings.cache_budget, run))
+            observers.add(Cache(_cache_folder(settings), settings.cache_budget, run))
         if settings.progress:
             from fancypipe_core.plugins.console import Console
 
             observers.add(Console())
+        if asks:
+            from fancypipe_core.session._asked_for import asked_for
+
+            for one in asked_for(settings, run):
+                observers.add(one)
         return observers
 
     def _copy_jobs(self, observers: Observers | None) -> None:
