@@ -102,3 +102,15 @@ def kinds(file: File) -> Outputs:
         equal=file == Path(file),
         digest=file.digest,
     )
+
+
+@task
+def tree(folder: Dir) -> list[tuple[str, str]]:
+    found = []
+    for path in sorted(folder.rglob("*")):
+        name = str(path.relative_to(folder))
+        if path.is_file():
+            found.append((name, f"{path.read_text()} {path.stat().st_mode & 0o777:o}"))
+        else:
+            found.append((name, f"link {os.readlink(path)}" if path.is_symlink() else "folder"))
+    return found

@@ -41,6 +41,7 @@ SAFE: Mapping[tuple[str, str], str] = {
     ("fancypipe_core._wire.local_socket", "self._socket.accept()"): "its socket does not block",
     ("fancypipe_core._wire.passage", "self._listener.accept()"): "the same",
     ("fancypipe_core._model.context", "scope.get()"): "a context variable",
+    ("fancypipe_core._model.files", "scope.get()"): "a context variable",
     ("fancypipe_core._model.ref", "scope.get()"): "a context variable",
     ("fancypipe_core._model.scope", "scope.get()"): "a context variable",
     ("fancypipe_core._cli.commands", "ending.wait()"): "a daemon thread that waits for the end",

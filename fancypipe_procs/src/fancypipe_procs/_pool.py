@@ -62,6 +62,7 @@ class ProcsBackend(DrivenShell):
         self._count = options.workers
         self._directory = options.directory
         self._measures = options.measures
+        self._apart = options.apart
         self._processes: dict[int, Process] = {}
         self._untold: list[Process] = []  # whose death no sentinel tells
         self._selector = selectors.DefaultSelector()
@@ -169,7 +170,13 @@ class ProcsBackend(DrivenShell):
     def _make(self, number: int) -> Process:
         mark = f"{self._mark}.{number}"
         return Process(
-            number, self._directory, self._count, mark, self._environment, self._measures
+            number,
+            self._directory,
+            self._count,
+            mark,
+            self._environment,
+            self._measures,
+            self._apart,
         )
 
     def _start(self, number: int, answers: list[to.Event]) -> None:

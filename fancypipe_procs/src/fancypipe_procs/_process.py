@@ -63,6 +63,7 @@ class Process:
         mark: str,
         environment: Environment | None,
         measures: bool = False,
+        apart: bool = False,
     ) -> None:
         self.number = number
         ours, theirs = socket.socketpair()
@@ -120,7 +121,7 @@ class Process:
             SocketChannel(our_control, blocking=False),
         )
         with contextlib.suppress(ConnectionLost):  # its death is seen by its sentinel
-            self.connection.setup(setup_of(directory, measures))
+            self.connection.setup(setup_of(directory, measures, apart))
 
     @property
     def last(self) -> JobId:

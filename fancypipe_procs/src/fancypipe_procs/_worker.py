@@ -191,7 +191,9 @@ def main(argv: list[str]) -> None:
         sys.path[:] = setup.path
         sys.argv[:] = setup.argv
         set_main_script(setup.main)
-        runner = Runner(setup.directory, live=False, shares=True, measures=setup.measures)
+        runner = Runner(
+            setup.directory, live=False, shares=True, measures=setup.measures, apart=setup.apart
+        )
         _Work(cell, runner, channel, control).serve()
     except ChannelError:
         # The client is gone, and there is nobody to tell; or a task has done it.

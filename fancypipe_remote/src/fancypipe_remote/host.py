@@ -126,7 +126,7 @@ def _serve(
     directory = greeting.directory if shares else own
     platform = this_platform()
     try:
-        make = local_backend(assignment.backend, assignment.slots, directory)
+        make = local_backend(assignment.backend, assignment.slots, directory, apart=not shares)
     except FancyPipeError as error:
         answer = Answer(wants_code=False, shares=shares, platform=platform, problem=str(error))
         channel.send(_greeting.encode(answer))

@@ -23,6 +23,7 @@ from fancypipe_core._base import code_names, main_module
 from fancypipe_core._codec import by_value, tracebacks, unencodable
 from fancypipe_core._codec.plain import NOT_PLAIN, is_plain
 from fancypipe_core._codec.unpickler import Hole, decode, fill, said
+from fancypipe_core._model.carriage import Bare
 from fancypipe_core._model.ref import Instance, Item, Outputs, Ref
 from fancypipe_core.backend import Encoded, Live, Payload
 from fancypipe_core.backend import Hole as Place
@@ -49,6 +50,7 @@ P = TypeVar("P", bound=Payload | Live)
 
 PROTOCOL = 5
 _PLAIN_REDUCE: Any = object.__reduce__
+_FILES = "fancypipe_core._model.files"
 _SMALL_BUFFER = 4096  # bytes; below this a buffer of its own costs more than the copy
 _SPECIAL = (Ref, type, FunctionType, BaseException, TracebackType, ModuleType)
 
@@ -83,7 +85,8 @@ def _keeper(buffers: list[PickleBuffer]) -> Callable[[PickleBuffer], bool]:
     """
 
     def keep(buffer: PickleBuffer) -> bool:
-        if buffer.raw().nbytes < _SMALL_BUFFER:
+        raw = buffer.raw()
+        if raw.nbytes < _SMALL_BUFFER and type(raw.obj) is not Bare:
             return True  # write it into the pickle
         buffers.append(buffer)
         return False
@@ -138,6 +141,10 @@ class Pickler(pickle.Pickler):
         if kind.__module__ in NUMPY:
             return by_value.reduce_ufunc(obj, self) if kind.__name__ == "ufunc" else NotImplemented
         self.odd = True
+        if kind.__module__ == _FILES:
+            from fancypipe_core._model import files
+
+            return (files.made, (PickleBuffer(files.written(obj)),))
         if kind in by_value.NAMED:
             return by_value.reduce_named(obj, self)
         if kind.__module__ == "__main__" and kind.__reduce__ is not _PLAIN_REDUCE:

@@ -85,6 +85,12 @@ class _Scope:
     def context(self) -> None:
         return None
 
+    def carries(self, path: str) -> bool:
+        return False
+
+    def landing(self) -> str:
+        return ""
+
 
 def compose(root: Instance[Any], values: Values) -> Composed:
     """Compose what an instance stands for.

@@ -34,6 +34,7 @@ from fancypipe_core._engine.report import Report
 from fancypipe_core._engine.roots import Root, Roots, Unopened, gatherer, opened
 from fancypipe_core._engine.shutdown import Shutdown
 from fancypipe_core._engine.streams import Stream
+from fancypipe_core._model.carriage import this_thread
 from fancypipe_core._model.ref import Instance, Ref
 from fancypipe_core._model.temp_paths import Keeper
 from fancypipe_core._plugins.blame import Owner
@@ -280,6 +281,7 @@ class Driver:
         """Do a part of a run, which tells whether it was the last; end the run if so."""
         shutdown, over = self._shutdown, True
         self._listener.thread = threading.get_ident()
+        this_thread.directory = self.files.directory
         with calm_collector(), self.interrupts.told_to(self._interrupted):
             try:
                 over = what()

@@ -28,6 +28,7 @@ from fancypipe_core._engine.parts import Elements, Feeder, Mapping, PartNode
 from fancypipe_core._engine.report import Report
 from fancypipe_core._engine.span_nodes import SpanNodes, columns_of
 from fancypipe_core._engine.spans import Pace, Span, after_a_stop, pieces
+from fancypipe_core._model.carriage import came, this_thread
 from fancypipe_core._model.definition import Mapped
 from fancypipe_core._model.mapping import SpanEntry
 from fancypipe_core._model.ref import Ref
@@ -93,7 +94,7 @@ class Maps:
         if node.instance is not None:
             given, fixed = self._given(node, node.instance._args), node.instance._kwargs
         else:
-            given, fixed, _ = self._graph.read_inputs(node)
+            given, fixed, _ = self._composer.inputs_of(node)
         pace = self._paces.get(node.call)
         if pace is None:
             once = scheduler.max_losses <= 1
@@ -120,6 +121,8 @@ class Maps:
         self.under_way[node.id] = made
         # Its inputs are taken apart, and then released; elements may name their folders.
         self._composer.hold_files(node, node.needs)
+        if this_thread.came is not None:
+            self._files.hold_until_settled(node.id, came())
         self._report.map_began(node)
         return [table.Unfolded(id, [feeder.id])]
 

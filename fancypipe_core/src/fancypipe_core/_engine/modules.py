@@ -16,6 +16,7 @@ from fancypipe_core._engine.graph import Graph
 from fancypipe_core._engine.machine import states as table
 from fancypipe_core._engine.node import Broken, Node, parent_of
 from fancypipe_core._engine.report import Report
+from fancypipe_core._model.carriage import came, this_thread
 from fancypipe_core._model.ref import Ref
 from fancypipe_core._model.scope import end_fork, scope
 from fancypipe_core._model.task import entry, target_with
@@ -79,7 +80,7 @@ class Composer:
         begin = monotonic()
         self.hold_files(node, node.filled_by)
         if apart:
-            inputs = yield partial(self._graph.read_inputs, node), True
+            inputs = yield partial(self.inputs_of, node), True
             main = self.main_of(node)
             value = yield partial(main, *inputs), False
         else:
@@ -95,8 +96,15 @@ class Composer:
         return (table.Returned([id]),)
 
     def _call(self, node: Node) -> Any:
-        args, kwargs, state = self._graph.read_inputs(node)
+        args, kwargs, state = self.inputs_of(node)
         return self.main_of(node)(args, kwargs, state)
+
+    def inputs_of(self, node: Node) -> Any:
+        """Read the inputs of a module, and hold files that come to the client with them."""
+        found = self._graph.read_inputs(node)
+        if this_thread.came is not None:
+            self._files.hold_until_settled(node.id, came())
+        return found
 
     @interruptible
     def call(self, node: Node, what: Callable[[], T]) -> T:
@@ -162,6 +170,8 @@ class Composer:
         """
         node.value = self._graph.gather(node)
         self._files.inherit(node.id, node.filled_by)
+        if this_thread.came is not None:
+            self._files.hold(node.id, came())
         return table.Returned([id])
 
     def main_of(self, node: Node) -> Any:
@@ -198,3 +208,9 @@ class _ModuleScope:
 
     def context(self) -> None:
         return None
+
+    def carries(self, path: str) -> bool:
+        return False
+
+    def landing(self) -> str:
+        return ""

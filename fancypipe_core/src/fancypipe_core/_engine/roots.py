@@ -12,6 +12,7 @@ from fancypipe_core._engine.machine.scheduler import Scheduler
 from fancypipe_core._engine.node import Gatherer, Node
 from fancypipe_core._engine.reactor import Reactor
 from fancypipe_core._engine.report import Report
+from fancypipe_core._model.carriage import came, this_thread
 from fancypipe_core._model.definition import Definition
 from fancypipe_core._model.options import Options
 from fancypipe_core._model.ref import Instance
@@ -191,6 +192,9 @@ class Roots:
                 return True
             self._files.keep(number)
             root.open(self._graph, node)
+            if this_thread.came is not None:
+                self._files.hold(number, came())
+                self._files.keep(number)
         except KeyboardInterrupt:
             raise
         except Unopened:

@@ -13,6 +13,7 @@ from fancypipe_core._engine.maps import Maps
 from fancypipe_core._engine.node import Node
 from fancypipe_core._engine.roots import Root
 from fancypipe_core._engine.spans import Span
+from fancypipe_core._model.carriage import came, this_thread
 from fancypipe_core._model.ref import Instance
 from fancypipe_core._model.temp_paths import Keeper
 
@@ -69,6 +70,9 @@ class Stream(Root):
             return
         self._files.keep(self.number)
         found = [self._maps.opened(self.number, span, value) for span, value in self._raw]
+        if this_thread.came is not None:
+            self._files.hold(self.number, came())
+            self._files.keep(self.number)
         self._raw.clear()
         with self._changed:
             self._found += found

@@ -78,8 +78,8 @@ class TaskScope:
     """
 
     __slots__ = (
-        "_context", "_run_inline", "directory", "element", "folder", "in_fork", "job", "meter",
-        "notify",
+        "_context", "_run_inline", "apart", "directory", "element", "folder", "in_fork", "job",
+        "landed", "meter", "notify",
     )  # fmt: skip
 
     def __init__(
@@ -97,6 +97,8 @@ class TaskScope:
         self.folder = ""  # the folder that the job made; empty if it made none
         self.meter: Meter | None = None  # while the job says how far it is
         self.in_fork = False  # whether this process is a fork that the job made
+        self.apart = False  # whether nobody else sees the folder
+        self.landed = ""  # where files came to with their content; empty if none did
 
     def begin(self, job: Job) -> None:
         """A job begins."""
@@ -131,6 +133,21 @@ class TaskScope:
         finally:
             if os.path.isdir(own):  # the value names a folder of what was run
                 self.folder = own
+
+    def carries(self, path: str) -> bool:
+        return self.apart or bool(self.landed and path.startswith(self.landed))
+
+    def landing(self) -> str:
+        if not self.landed and self.job is not None:
+            self.landed = f"{self.own_folder(self.job)}-given"
+        return self.landed
+
+    def remove_landed(self) -> None:
+        """The job has ended, and what names files that had come has their content."""
+        import shutil  # few jobs are given any
+
+        shutil.rmtree(self.landed, ignore_errors=True)
+        self.landed = ""
 
     def own_folder(self, job: Job) -> str:
         """Return the path of a job's folder for temporary files.

@@ -1,14 +1,12 @@
 """`File` and `Dir`: paths that stand for what is there, and not only for a place.
 
 Both are paths of `pathlib`, so whatever takes a path takes them.  What is derived from one,
-such as its `parent`, is a plain path.  Each is written down as one run of bytes that can be
-found without reading what it stands in.
+such as its `parent`, is a plain path.  How they are written down says `carriage`.
 """
 
 from __future__ import annotations
 
 import os
-import struct
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -16,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from fancypipe_core._base.option_names import closest
 from fancypipe_core._base.resources import host_name, size
+from fancypipe_core._model import carriage
+from fancypipe_core._model.scope import scope
 
 if TYPE_CHECKING:
     from fancypipe_core._base.file_digests import FileDigests
@@ -24,10 +24,7 @@ if TYPE_CHECKING:
 else:
     _Path = type(Path())  # before Python 3.12 `Path` itself has no subclasses
 
-__all__ = ["Dir", "File", "FileOrDir", "absent", "made"]
-
-_MARK = b"\xf9fancypipe-file\n"  # what text has these bytes is no UTF-8
-_HEAD = struct.Struct("<cqI")  # kind, size, length of the path
+__all__ = ["Dir", "File", "FileOrDir", "absent", "made", "written"]
 
 
 class FileOrDir(_Path):
@@ -77,12 +74,13 @@ class FileOrDir(_Path):
         return _digests().of(self)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        path = os.fsencode(self)
-        size = -1
-        if self.KIND == b"f":
-            with suppress(OSError):  # whoever needs it will say that it is not there
-                size = os.stat(path).st_size
-        return made, (_MARK + _HEAD.pack(self.KIND, size, len(path)) + path,)
+        return made, (bytes(carriage.bare(self.KIND, os.fspath(self))),)
+
+    def __copy__(self) -> FileOrDir:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> FileOrDir:
+        return self
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({os.fspath(self)!r})"
@@ -119,13 +117,31 @@ def _digests() -> FileDigests:
     return FileDigests(None)
 
 
-def made(data: bytes) -> FileOrDir:
-    """Return what was written down so."""
-    kind, size, length = _HEAD.unpack_from(data, len(_MARK))
-    begin = len(_MARK) + _HEAD.size
-    one = _KINDS[kind](os.fsdecode(data[begin : begin + length]))
-    if size >= 0:
-        one.size = size
+def written(file: FileOrDir) -> carriage.Bare | bytearray:
+    """Return how a file is written down by a task or in the client, with or without its content."""
+    path = os.fspath(file)
+    here = scope.get()
+    if here is not None and here.carries(path):
+        with suppress(OSError):  # whoever needs it will say that it is not there
+            return carriage.carried(file.KIND, path)
+    return carriage.bare(file.KIND, path)
+
+
+def made(data: Any) -> FileOrDir:
+    """Return what was written down so; its content is put where it is used, if it has come."""
+    record = carriage.read(data)
+    path = record.path
+    if record.content is not None:
+        here = scope.get()
+        client = carriage.this_thread
+        if here is not None and (folder := here.landing()):
+            path = carriage.land(record, folder)
+        elif client.directory:
+            path = carriage.land(record, client.directory)
+            client.came = {*(client.came or ()), os.path.dirname(path)}
+    one = _KINDS[record.kind](path)
+    if record.size >= 0:
+        one.size = record.size
     return one
 
 

@@ -20,6 +20,12 @@ class Scope(Protocol):
     def context(self) -> Any:
         """Return what `current()` gives; None in a module."""
 
+    def carries(self, path: str) -> bool:
+        """Whether a file's content goes with what names it: others do not see it."""
+
+    def landing(self) -> str:
+        """Return the folder for files that come with their content; empty in a module."""
+
     directory: str
     """The session's folder for temporary files; empty in a module."""
 

@@ -102,6 +102,7 @@ class Setup(msgspec.Struct, tag="setup"):
         directory: The session's folder for temporary files.
         adapt: What jobs are to find; None if there is another way to say so.
         measures: Whether it is to tell what jobs use.
+        apart: Whether the client does not see the folder: files go with their content.
     """
 
     path: list[str]
@@ -110,6 +111,7 @@ class Setup(msgspec.Struct, tag="setup"):
     directory: str
     adapt: Adapt | None = None
     measures: bool = False
+    apart: bool = False
 
 
 class Jobs(msgspec.Struct, tag="jobs"):

@@ -14,7 +14,9 @@ from fancypipe_core.backend import Backend, BackendOptions
 __all__ = ["local_backend"]
 
 
-def local_backend(name: str, workers: int, directory: str) -> Callable[..., Backend]:
+def local_backend(
+    name: str, workers: int, directory: str, *, apart: bool = False
+) -> Callable[..., Backend]:
     """Return what makes an installed backend, not started, for jobs that come over a channel.
 
     It may start workers as soon as it is made: first this process must be what they are to
@@ -28,6 +30,7 @@ def local_backend(name: str, workers: int, directory: str) -> Callable[..., Back
         name: The backend's name or alias; empty for the one that is used by default.
         workers: How many jobs may run at the same time.
         directory: The folder for temporary files.
+        apart: Whether the client does not see it: files go with their content.
 
     Raises:
         BackendNotFound: It is not installed.
@@ -37,8 +40,8 @@ def local_backend(name: str, workers: int, directory: str) -> Callable[..., Back
     own = own_settings(plugin)
 
     def make(measures: bool = False) -> Backend:
-        runner = partial(Runner, directory, live=False, measures=measures)
-        options = BackendOptions(workers, directory, runner, own, measures=measures)
+        runner = partial(Runner, directory, live=False, measures=measures, apart=apart)
+        options = BackendOptions(workers, directory, runner, own, measures=measures, apart=apart)
         return make_backend(plugin, options)
 
     return make

@@ -60,6 +60,7 @@ class Runner:
             `KeyboardInterrupt` is no exception of the task.
         presets: Those of the session; if not `live`, what it calls says which.
         measures: Whether to tell what each job uses.
+        apart: Whether the client does not see the folder: files go with their content.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class Runner:
         interrupted: Callable[[], bool] = lambda: False,
         presets: Presets | None = None,
         measures: bool = False,
+        apart: bool = False,
     ) -> None:
         self._meter = _meter(beside_others=live or not _in_main_thread()) if measures else None
         self._plain = PLAIN if live else frozenset[type]()  # what is handed on as it is
@@ -82,6 +84,7 @@ class Runner:
         self._exceptions = ExceptionPacker(self._values, self._let_pass)
         self._interrupted = interrupted
         self._scope = context.TaskScope(directory, self._notify, self._run_inline)
+        self._scope.apart = apart
         self._context = Context()  # each job has a copy: no variable is set but the scope
         self._context.run(scope.set, self._scope)
         self._calls: dict[Call, Any] = {}
@@ -116,6 +119,8 @@ class Runner:
             usage = meter.brief if seconds < meter.least else meter.used()
         if mine.in_fork:
             _end_fork(reply)
+        if mine.landed:
+            mine.remove_landed()
         folder = mine.end()
         return Done(job.id, reply, seconds, folder, usage)
 

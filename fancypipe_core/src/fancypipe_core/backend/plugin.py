@@ -36,6 +36,8 @@ class BackendOptions(NamedTuple):
             `runner` makes know it, and so do workers that `setup_of` tells it.
         start_limit: Seconds in which the first worker must come, and for which there may be
             none later while work waits: the setting `backend_start_limit`.
+        apart: Whether the client does not see `directory`, so that files go with their content.
+            Runners that `runner` makes know it; who makes others tells them.
     """
 
     workers: int
@@ -48,6 +50,7 @@ class BackendOptions(NamedTuple):
     value_disk: float = 0.0
     measures: bool = False
     start_limit: float = 60.0
+    apart: bool = False
 
 
 class Leftover(NamedTuple):

@@ -127,6 +127,10 @@ class Job(msgspec.Struct, frozen=True):
     needs: Needs | None = None
     devices: tuple[str, ...] = ()
 
+    def with_inputs(self, inputs: Encoded) -> Job:
+        """Return the same job, with its inputs written down in another way."""
+        return msgspec.structs.replace(self, inputs=inputs)
+
     def with_devices(self, names: tuple[str, ...]) -> Job:
         """Return the same job, with these devices to itself."""
         return msgspec.structs.replace(self, devices=names)

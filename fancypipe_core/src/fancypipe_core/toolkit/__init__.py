@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from fancypipe_core._base.strays import boot_clock, kill_strays
     from fancypipe_core._base.traces import Traces
     from fancypipe_core._engine.orphans import owned_prefix, sweep_orphans
+    from fancypipe_core._model.carriage import with_contents
     from fancypipe_core._wire.channel import SocketChannel
     from fancypipe_core._wire.local_socket import LocalListener, LocalName, connect_locally
     from fancypipe_core._wire.messages import Adapt, Setup, decode_command
@@ -102,6 +103,7 @@ _HOMES = {
     "this_machine": "_base.equipment",
     "unpacker": "_base.msgpack",
     "usable_cores": "_base.cores",
+    "with_contents": "_model.carriage",
 }
 
 __all__ = [
@@ -162,6 +164,7 @@ __all__ = [
     "this_machine",
     "unpacker",
     "usable_cores",
+    "with_contents",
 ]
 
 

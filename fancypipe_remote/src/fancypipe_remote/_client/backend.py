@@ -13,7 +13,7 @@ from time import monotonic
 
 from fancypipe_core import errors
 from fancypipe_core.backend import BackendOptions, Environment, Equipment, Note, Sink
-from fancypipe_core.toolkit import several
+from fancypipe_core.toolkit import several, with_contents
 from fancypipe_core.toolkit.driven import DrivenShell
 from fancypipe_core.toolkit.pool import Rules
 from fancypipe_core.toolkit.pool import states as to
@@ -149,7 +149,8 @@ class RemoteBackend(DrivenShell):
             answers += self._died(host, why)
             return
         if isinstance(action, to.Send):
-            host.connection.submit(action.jobs)
+            jobs = action.jobs if host.sees_files else with_contents(action.jobs)
+            host.connection.submit(jobs)
         elif isinstance(action, to.RecallJobs):
             host.connection.recall(action.ids)
         elif isinstance(action, to.CancelJobs):

@@ -56,6 +56,7 @@ class Host:
         slots: How many jobs its local backend runs; 0 until it says so.
         answered: Whether it has answered the greeting.
         is_here: Whether it is on this machine, and has shown it: it has come through our passage.
+        sees_files: Whether it sees the session's folder.
         sees_values: Whether large values go by a folder, which it and we see.
         listed: Whether the manager knows of its worker.
         has_hung_up: Whether nothing is read from it any more.
@@ -72,7 +73,7 @@ class Host:
         self.asked = max(1, info.slots)
         self.slots = 0
         self.answered = self.is_here = self.sees_values = self.has_hung_up = False
-        self.listed = True
+        self.listed = self.sees_files = True
         self._told: states.Up | None = None
         self._round_trip = 0.0
 
@@ -327,10 +328,12 @@ class Hosts:
             self._leave_out(host.info, answer.problem)
             return [states.Spoilt(host.number, answer.problem)]
         shipped = self._send_code(host, answer.platform) if answer.wants_code else 0
+        host.sees_files = answer.shares
         if not answer.shares:
             self._warn(
-                f"the worker on {host.info.host} does not see {self._directory}: files that "
-                "tasks make there cannot be read here; give -tempdir a folder that all see"
+                f"the worker on {host.info.host} does not see {self._directory}: each `File` goes "
+                "with its content, and by other paths files that tasks make there cannot be read "
+                "here; give -tempdir a folder that all see"
             )
         host.is_here = host.passage.accept()
         self._network.join(host.number, host.direct)

@@ -1,0 +1,280 @@
+"""Files on their way between machines that share no folder: their content goes with the value.
+
+A `File` or `Dir` is written down as a buffer of its own: a header with its path, and behind
+that its content, where that has to travel.  So a value's files can be found in its buffers
+without reading it, and what is sent to a machine that does not see them gets the content then.
+It is checked by its digest, and is put into a folder with that in its name: as that stands in
+the buffer too, the folder lives as long as a value that names it.
+
+This module is imported by all that write values down, so it imports little.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+from fancypipe_core import errors
+from fancypipe_core.backend import Job, Payload
+
+__all__ = [
+    "Bare",
+    "FileRecord",
+    "bare",
+    "came",
+    "carried",
+    "land",
+    "read",
+    "this_thread",
+    "with_contents",
+]
+
+_MARK = b"\xf9fancypipe-file\n"  # what text has these bytes is no UTF-8
+_HEAD = struct.Struct("<cqIq37s")  # kind, size, length of the path, of the content, its folder
+_LEAST = len(_MARK) + _HEAD.size
+_NONE = -1  # the size or the length of what is not there
+_MEMBER = struct.Struct("<cIIq")  # of a folder: kind, mode, length of the name, of the content
+
+
+class Bare(bytes):
+    """A file without its content: a buffer that stays one, however small it is."""
+
+
+class FileRecord(NamedTuple):
+    """What was written down of a file or folder.
+
+    Attributes:
+        kind: `f` or `d`.
+        size: Of the file, in bytes, when it was written down; -1 if it was not there.
+        path: Where it was.
+        folder: The name of the folder that its content goes to; empty if that is not here.
+        content: The content; None if it is not here.
+    """
+
+    kind: bytes
+    size: int
+    path: str
+    folder: str
+    content: memoryview | None
+
+
+class _ThisThread(threading.local):
+    """Where files go that come to the client in this thread.
+
+    Attributes:
+        directory: The session's folder; empty if none is driven here.
+        came: The folders that were made since somebody has looked.
+    """
+
+    directory = ""
+    came: set[str] | None = None
+
+
+this_thread = _ThisThread()
+
+
+def bare(kind: bytes, path: str) -> Bare:
+    """Return a file or folder, written down without its content."""
+    encoded = os.fsencode(path)
+    size = _NONE
+    if kind == b"f":
+        with suppress(OSError):  # whoever needs it will say that it is not there
+            size = os.stat(encoded).st_size
+    return Bare(_MARK + _HEAD.pack(kind, size, len(encoded), _NONE, b"") + encoded)
+
+
+def carried(kind: bytes, path: str) -> bytearray:
+    """Return a file or folder, written down with its content.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    encoded = os.fsencode(path)
+    begin = _LEAST + len(encoded)
+    made = bytearray(begin)
+    if kind == b"d":
+        for part in _members(path):
+            made += part
+    else:
+        with open(path, "rb") as file:
+            made += bytes(os.fstat(file.fileno()).st_size)
+            with memoryview(made) as view:
+                count = file.readinto(view[begin:])
+            del made[begin + count :]
+            made += file.read()  # it has grown meanwhile
+    content = len(made) - begin
+    size = content if kind == b"f" else _NONE
+    with memoryview(made) as view:
+        folder = _folder_of(view[begin:])
+    made[:begin] = _MARK + _HEAD.pack(kind, size, len(encoded), content, folder) + encoded
+    return made
+
+
+def read(buffer: Any) -> FileRecord:
+    """Return what was written down.
+
+    Raises:
+        DecodeError: That is no file.
+    """
+    view = memoryview(buffer).cast("B")
+    if not _is_file(view):
+        raise errors.DecodeError("bytes that are no file")
+    kind, size, length, count, folder = _HEAD.unpack_from(view, len(_MARK))
+    begin = _LEAST + length
+    path = os.fsdecode(bytes(view[_LEAST:begin]))
+    if count == _NONE:
+        return FileRecord(kind, size, path, "", None)
+    if len(view) != begin + count:
+        raise errors.DecodeError(f"the content of {path} was cut short on its way")
+    return FileRecord(kind, size, path, folder.decode("ascii"), view[begin:])
+
+
+def _is_file(view: memoryview) -> bool:
+    return len(view) >= _LEAST and view[: len(_MARK)] == _MARK
+
+
+def _folder_of(content: memoryview) -> bytes:
+    from hashlib import blake2b  # few files travel
+
+    return b"came-" + blake2b(content, digest_size=16).hexdigest().encode()
+
+
+# ---- away ----
+
+
+def with_contents(jobs: Sequence[Job]) -> Sequence[Job]:
+    """Return jobs with the contents of their files, as far as these are here.
+
+    For a worker that does not see them.  All of a job's files are in memory until it was sent.
+    """
+    return [_job_with_contents(job) for job in jobs]
+
+
+def _job_with_contents(job: Job) -> Job:
+    inputs: Any = job.inputs
+    if not any(_names_file(payload) for payload in inputs):
+        return job
+    made = tuple(_payload_with_contents(one) if _names_file(one) else one for one in inputs)
+    return job.with_inputs(made)
+
+
+def _names_file(payload: Payload) -> bool:
+    return bool(payload.buffers) and any(map(_is_bare, payload.buffers))
+
+
+def _is_bare(buffer: Any) -> bool:
+    try:
+        view = memoryview(buffer).cast("B")
+    except TypeError:  # a handle: it is large, and so has its content
+        return False
+    return _is_file(view) and _HEAD.unpack_from(view, len(_MARK))[3] == _NONE
+
+
+def _payload_with_contents(payload: Payload) -> Payload:
+    buffers = tuple(_with_content(one) if _is_bare(one) else one for one in payload.buffers)
+    return Payload(payload.head, buffers, payload.holes, payload.names)
+
+
+def _with_content(buffer: Any) -> Any:
+    record = read(buffer)
+    try:
+        return carried(record.kind, record.path)
+    except OSError:
+        return buffer  # the worker says that it is not there
+
+
+# ---- there ----
+
+
+def land(record: FileRecord, base: str) -> str:
+    """Put the content of a file or folder below a folder; return its path there.
+
+    Raises:
+        DecodeError: It is not what was sent.
+        OSError: It cannot be written.
+    """
+    assert record.content is not None
+    if _folder_of(record.content).decode() != record.folder:
+        raise errors.DecodeError(f"the content of {record.path} has changed on its way")
+    name = os.path.basename(record.path) or "folder"
+    target = os.path.join(base, record.folder, name)
+    if os.path.lexists(target):
+        return target  # it is named by its content
+    os.makedirs(os.path.dirname(target), mode=0o700, exist_ok=True)
+    beside = f"{target}.{os.urandom(6).hex()}"
+    if record.kind == b"f":
+        _write(beside, record.content)
+    else:
+        os.mkdir(beside)
+        _unfold(record.content, beside)
+    try:
+        os.rename(beside, target)
+    except OSError:
+        if not os.path.lexists(target):  # else another was faster
+            raise
+    return target
+
+
+def _write(path: str, content: memoryview) -> None:
+    with open(path, "xb") as file:
+        file.write(content)
+
+
+# ---- folders ----
+
+
+def _members(top: str) -> Iterator[bytes]:
+    """Yield what is in a folder, so that it can be made again; links to files as these."""
+    for here, folders, files in os.walk(top):
+        folders.sort()
+        for name in sorted([*folders, *files]):
+            path = os.path.join(here, name)
+            encoded = os.fsencode(os.path.relpath(path, top))
+            if os.path.isfile(path):
+                with open(path, "rb") as file:
+                    content = file.read()
+                mode = os.stat(path).st_mode & 0o777
+                yield _MEMBER.pack(b"f", mode, len(encoded), len(content)) + encoded
+                yield content
+            elif os.path.islink(path):
+                content = os.fsencode(os.readlink(path))
+                yield _MEMBER.pack(b"l", 0, len(encoded), len(content)) + encoded + content
+            elif os.path.isdir(path):
+                yield _MEMBER.pack(b"d", 0, len(encoded), 0) + encoded
+
+
+def _unfold(content: memoryview, top: str) -> None:
+    """Make what `_members` has written down; nothing outside of the folder.
+
+    Raises:
+        DecodeError: It cannot be that.
+    """
+    at = 0
+    links: list[tuple[str, str]] = []
+    while at < len(content):
+        kind, mode, length, count = _MEMBER.unpack_from(content, at)
+        begin = at + _MEMBER.size + length
+        name = os.fsdecode(bytes(content[at + _MEMBER.size : begin]))
+        at = begin + count
+        if os.path.isabs(name) or os.pardir in name.split(os.sep) or at > len(content):
+            raise errors.DecodeError(f"a folder with {name!r} in it")
+        path = os.path.join(top, name)
+        if kind == b"d":
+            os.makedirs(path, exist_ok=True)
+        elif kind == b"l":
+            links.append((os.fsdecode(bytes(content[begin:at])), path))
+        else:
+            _write(path, content[begin:at])
+            os.chmod(path, mode)
+    for target, path in links:  # last, so that nothing is written by way of one
+        os.symlink(target, path)
+
+
+def came() -> Iterable[str]:
+    """Return the folders that files have come to in this thread, and forget them."""
+    found, this_thread.came = this_thread.came, None
+    return found or ()
