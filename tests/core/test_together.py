@@ -13,7 +13,7 @@ import pytest
 from fancypipe_core import Session, module, run, task
 from fancypipe_core._plugins import event_stream, together
 from fancypipe_core._plugins.together import Details, added_together, in_a_row
-from fancypipe_core.hooks import TaskEvent, Wants, hookimpl
+from fancypipe_core.hooks import TaskEvent, TaskNote, Wants, hookimpl
 from fancypipe_core.plugins.journal import NAME
 from fancypipe_core.plugins.runs import find_runs, read_journal, tasks_of
 from tests.core.test_cost import _calls
@@ -112,6 +112,39 @@ def test_some_short_tasks_are_told_in_full_in_each_span_of_time() -> None:
     assert details.left == 0
     details.refill(100.2)
     assert details.left == together._DETAILS
+
+
+class Hears:
+    """Takes what a stream passes on."""
+
+    want_notes = False
+
+    def __init__(self) -> None:
+        self.told: list[int] = []
+
+    def wanted(self) -> Wants:
+        return Wants(together=True)
+
+    def task_events(self, events: Sequence[TaskEvent]) -> None:
+        self.told.append(len(events))
+
+    def notes(self, notes: Sequence[TaskNote]) -> None:
+        raise AssertionError(notes)
+
+
+def test_the_first_of_a_run_is_told_at_once() -> None:
+    hears = Hears()
+    stream = event_stream.EventStream(hears, live=True)
+    nodes: list[Any] = [Node(n, "f", Made(None, None, 0)) for n in range(3)]
+    for _ in range(2):
+        stream.added(nodes[:1])
+        assert hears.told == [1]  # a kill from now on leaves that it was there
+        stream.added(nodes[1:2])
+        stream.added(nodes[2:])
+        assert hears.told == [1]  # these wait for company
+        stream.run_over()
+        assert hears.told == [1, 2]
+        hears.told.clear()
 
 
 # ---- in runs ----------------------------------------------------------------------

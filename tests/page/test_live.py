@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -13,8 +14,10 @@ from time import monotonic, sleep
 
 import pytest
 
+from fancypipe_core._base import processes
 from fancypipe_core.hooks import Outcome, RunInfo
 from fancypipe_core.plugins.page import LivePage, Page, observer
+from fancypipe_core.plugins.page.orphans import sweep
 from tests.page.conftest import Look
 from tests.page.journals import large, study
 from tests.page.test_report import journal_in
@@ -49,6 +52,14 @@ class Writer:
 @pytest.fixture
 def writer(tmp_path: Path) -> Writer:
     return Writer(tmp_path, study())
+
+
+@pytest.fixture
+def tmp_path(tmp_path: Path) -> Path:
+    """Return a folder with the name of a run's."""
+    folder = tmp_path / "20260101-000000-0a1b2c3d4e5f"
+    folder.mkdir()
+    return folder
 
 
 def tail_of(folder: Path) -> tuple[int, float, str]:
@@ -146,6 +157,13 @@ print(json.dumps({"kind": "run", "journal": 1, "pid": os.getpid(), "pid_began": 
 # ---- the observer -------------------------------------------------------------------
 
 RUN = RunInfo("0a1b2c3d4e5f", "serial", 1)
+
+
+def run_in(folder: Path) -> RunInfo:
+    """Return a run that has this folder."""
+    return RunInfo(folder.name.rpartition("-")[2], "serial", 1)
+
+
 OUTCOME = Outcome(True, 1.0, {"done": 1, "failed": 0, "skipped": 0, "cancelled": 0})
 
 
@@ -162,7 +180,7 @@ def test_a_run_keeps_its_page(
     monkeypatch.setattr(observer, "_DELAY", 0.0)
     monkeypatch.setattr(observer, "_PAUSE", 0.01)
     page = Page(lambda: tmp_path)
-    page.fancypipe_run_started(RUN)
+    page.fancypipe_run_started(run_in(tmp_path))
     wait_until((tmp_path / "index.html").exists, "the page")
     writer.write(10)
     wait_until(lambda: tail_of(tmp_path)[2].count("\n") == 10, "news")
@@ -174,7 +192,7 @@ def test_a_run_keeps_its_page(
 
 def test_a_short_run_has_a_page_only_at_its_end(tmp_path: Path, writer: Writer) -> None:
     page = Page(lambda: tmp_path)
-    page.fancypipe_run_started(RUN)
+    page.fancypipe_run_started(run_in(tmp_path))
     writer.write(len(writer.lines))
     assert not (tmp_path / "index.html").exists()
     page.fancypipe_run_over(RUN, OUTCOME)
@@ -199,7 +217,7 @@ def test_a_page_that_cannot_be_written_is_said(
     monkeypatch.setattr(observer, "_DELAY", delay)
     (tmp_path / "index.html").mkdir()
     page = Page(lambda: tmp_path)
-    page.fancypipe_run_started(RUN)
+    page.fancypipe_run_started(run_in(tmp_path))
     writer.write(len(writer.lines))
     page.fancypipe_run_over(RUN, OUTCOME)
     said = capsys.readouterr().err
@@ -247,3 +265,42 @@ def test_a_page_that_was_behind_reads_the_report(look: Look, tmp_path: Path) -> 
     # The browser says itself that the files were gone when the page asked for them.
     assert all("ERR_FILE_NOT_FOUND" in said for said in look.wrong)
     look.wrong.clear()
+
+
+def test_what_killed_runs_have_left_is_put_in_order(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as gone:
+        gone.wait(SECONDS)
+    alive = {"pid": os.getpid(), "pid_began": processes.began()}
+    dead = {"pid": gone.pid, "pid_began": re.sub(r"\d+$", "1", processes.began())}
+    far = {**dead, "pid_began": "far-0-1-2"}
+    for name, head in (("killed", dead), ("running", alive), ("shown", dead), ("elsewhere", far)):
+        run = tmp_path / name
+        # The process of this test shows the run as well.
+        (run / f"page-{os.getpid() if name == 'shown' else gone.pid}").mkdir(parents=True)
+        (run / "journal.jsonl").write_text(json.dumps({"kind": "run", **head}) + "\n")
+        (run / "index.html").write_text("follows")
+    (tmp_path / "empty" / f"page-{gone.pid}").mkdir(parents=True)
+    (tmp_path / "killed" / "page-of-mine").mkdir()
+    sweep(tmp_path)
+    left = {str(path.relative_to(tmp_path)) for path in tmp_path.glob("*/page-*")}
+    assert left == {
+        f"running/page-{gone.pid}", f"shown/page-{os.getpid()}", f"elsewhere/page-{gone.pid}",
+        f"empty/page-{gone.pid}", "killed/page-of-mine",
+    }  # fmt: skip
+    whole = (tmp_path / "killed" / "index.html").read_text("utf-8")
+    assert journal_in(whole) == (tmp_path / "killed" / "journal.jsonl").read_text()
+    assert (tmp_path / "running" / "index.html").read_text() == "follows"
+
+
+def test_no_page_is_made_of_a_journal_of_an_earlier_run(tmp_path: Path) -> None:
+    folder = tmp_path / "20260101-000000-0a"
+    folder.mkdir()
+    (folder / "journal.jsonl").write_text('{"kind":"run"}\n')
+    page, index = Page(lambda: folder), folder / "index.html"
+    found = []
+    for name in ("0a", "0b"):
+        page.fancypipe_run_started(RunInfo(name, "serial", 1))
+        page.fancypipe_run_over(RunInfo(name, "serial", 1), OUTCOME)
+        found.append((page.page, index.exists()))
+        index.unlink(missing_ok=True)
+    assert found == [(index, True), (None, False)]

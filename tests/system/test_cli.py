@@ -26,7 +26,9 @@ def test_the_result_and_nothing_else_is_on_standard_output(place: Place, backend
     assert (over.returncode, over.stdout) == (0, "25.0\n")
     name = {"S": "serial", "T": "threads", "P": "procs"}[backend]
     assert re.fullmatch(
-        rf"fancypipe: 4 tasks done in \S+ s \({name}, \d+ workers?\)\n", over.stderr
+        rf"fancypipe: 4 tasks done in \S+ s \({name}, \d+ workers?\); "
+        rf"see \.fancypipe/runs/\S+/index\.html\n",
+        over.stderr,
     )
 
 

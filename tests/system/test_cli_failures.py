@@ -178,7 +178,9 @@ def test_live_lines_on_a_terminal(place: Place, backend: str) -> None:
     assert "awake" in shown
     # The picture is taken away, the cursor is back, and the end is as it is elsewhere.
     assert seen.rindex(b"\x1b[?25h") > seen.rindex("━".encode())
-    assert re.search(r"fancypipe: 8 tasks done in \S+ s \(\w+, 1 worker\)\n15\n$", shown)
+    assert re.search(
+        r"fancypipe: 8 tasks done in \S+ s \(\w+, 1 worker\)(; see \S+)?\n15\n$", shown
+    )
 
 
 def test_a_debugger_in_a_task_has_the_terminal(place: Place) -> None:

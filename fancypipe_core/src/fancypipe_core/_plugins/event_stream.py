@@ -400,6 +400,7 @@ class EventStream:
     def run_over(self) -> None:
         """A run has ended."""
         self.flush()
+        self._flushed = 0.0  # the first of the next run is told at once
         self._attempts.clear()
         self._workers.clear()
         self._followers.clear()

@@ -15,6 +15,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from time import monotonic
 from typing import IO, TYPE_CHECKING, Any
 
@@ -44,11 +45,16 @@ class Console:
     Args:
         stream: Where to write; standard error by default.
         clock: Tells the seconds; for tests.
+        page: Tells which page a run that has ended has left; None if none.
     """
 
     def __init__(
-        self, stream: IO[str] | None = None, clock: Callable[[], float] = monotonic
+        self,
+        stream: IO[str] | None = None,
+        clock: Callable[[], float] = monotonic,
+        page: Callable[[], Path | None] = lambda: None,
     ) -> None:
+        self._page = page
         self._stream = stream
         self._clock = clock
         self._depth = 0
@@ -92,7 +98,9 @@ class Console:
         self._stop.set()
         self._thread.join(_END)  # a terminal that nobody reads must not hold up the run
         self._display.end()
-        _write(self._stream or sys.stderr, f"fancypipe: {summary(run, outcome)}")
+        page = self._page()
+        see = "" if page is None else f"; see {_from_here(page)}"
+        _write(self._stream or sys.stderr, f"fancypipe: {summary(run, outcome)}{see}")
         self._display = self._thread = None
 
     def _watch(self) -> None:
@@ -242,6 +250,14 @@ class _Picture:
                 text.append("━" * (_BAR - full) + "  ", "bright_black")
             text.append(step)
         return text
+
+
+def _from_here(path: Path) -> Path:
+    """Return a path in the form that is shorter to read and to type."""
+    try:
+        return path.relative_to(Path.cwd())
+    except (OSError, ValueError):
+        return path
 
 
 def _append_numbers(text: Text, kind: Kind) -> None:

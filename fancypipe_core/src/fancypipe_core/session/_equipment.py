@@ -166,6 +166,7 @@ class Equipment:
 
         observers = observers or Observers(())
         run: Callable[[], Path | None] = lambda: None  # noqa: E731 - as short as what follows
+        page: Callable[[], Path | None] = run
         if settings.journal:
             from fancypipe_core.plugins.journal import Journal
 
@@ -175,7 +176,9 @@ class Equipment:
             if settings.page:
                 from fancypipe_core.plugins.page import Page
 
-                observers.add(Page(run))  # behind it: it reads what that wrote
+                kept = Page(run)
+                page = lambda: kept.page  # noqa: E731
+                observers.add(kept)  # behind it: it reads what that wrote
             if settings.keep_jobs != "none":
                 from fancypipe_core.plugins.jobs import Jobs
 
@@ -189,7 +192,7 @@ class Equipment:
         if settings.progress:
             from fancypipe_core.plugins.console import Console
 
-            observers.add(Console())
+            observers.add(Console(page=page))
         if asks:
             from fancypipe_core.session._asked_for import asked_for
 

@@ -18,7 +18,10 @@ from fancypipe_core._base.processes import is_alive
 from fancypipe_core.plugins.page.document import document, packed
 from fancypipe_core.plugins.page.report import JOURNAL, PAGE, write_file
 
-__all__ = ["LivePage"]
+__all__ = ["FOLDER", "LivePage"]
+
+FOLDER = "page-"
+"""What the name of the folder beside a page begins with; the number of a process comes after."""
 
 _PIECE = 1 << 18  # bytes of the journal that are rewritten with each news; then they are a piece
 _READ = 1 << 20  # bytes that are read at once
@@ -43,7 +46,7 @@ class LivePage:
         self.page = run / PAGE
         self._journal = run / JOURNAL
         # Of this process alone: two may keep the same page, as of a run that another one shows too.
-        self._folder = run / f"page-{os.getpid()}"
+        self._folder = run / f"{FOLDER}{os.getpid()}"
         self._clock = clock
         self._read = 0  # bytes of the journal that were read, always up to a line's end
         self._pieces = 0

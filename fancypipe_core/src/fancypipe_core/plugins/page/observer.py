@@ -10,6 +10,7 @@ from pathlib import Path
 
 from fancypipe_core.hooks import Outcome, RunInfo, hookimpl
 from fancypipe_core.plugins.page.live import LivePage
+from fancypipe_core.plugins.page.orphans import sweep
 from fancypipe_core.plugins.page.report import write_report
 
 __all__ = ["Page"]
@@ -26,10 +27,15 @@ class Page:
     so a slow disk slows no task.  What cannot be written is said, and harms nothing.
 
     Args:
-        folder: Tells the run's folder, in which the journal is; None if there is none.
+        folder: Tells the run's folder, in which the journal is; None if there is none.  Its name
+            ends with the run's id.
+
+    Attributes:
+        page: The page of the run that was last, once it is whole; None if there is none.
     """
 
     def __init__(self, folder: Callable[[], Path | None]) -> None:
+        self.page: Path | None = None
         self._folder = folder
         self._run: Path | None = None
         self._live: LivePage | None = None
@@ -39,7 +45,10 @@ class Page:
     @hookimpl
     def fancypipe_run_started(self, run: RunInfo) -> None:
         """Begin to follow."""
-        self._run = self._folder()
+        self.page = None
+        folder = self._folder()
+        # Who writes the journal may have failed, and then that is the one of an earlier run.
+        self._run = folder if folder is not None and folder.name.endswith(f"-{run.id}") else None
         if self._run is None:
             return
         self._live = None
@@ -59,8 +68,9 @@ class Page:
                 raise TimeoutError(None, f"the file system has not answered for {_END:.0f} s")
             if self._live is not None:
                 self._live.end()
+                self.page = self._live.page
             else:
-                write_report(self._run)
+                self.page = write_report(self._run)
         except OSError as error:
             _say(self._run, error)
         self._run = self._thread = self._live = None
@@ -74,6 +84,7 @@ class Page:
         try:
             live.begin()
             self._live = live
+            sweep(run.parent)
             while not stop.wait(_PAUSE):
                 live.step()
         except OSError as error:
