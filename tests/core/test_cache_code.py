@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fancypipe_core._base.file_digests import FileDigests
 from fancypipe_core._cache import sources
@@ -233,7 +235,7 @@ def main(k):
             super().__init__()
 
         def use(self):
-            return Local, even, k
+            return Local, k
 
     @task
     def one(x):
@@ -263,8 +265,77 @@ def test_local_functions_that_know_each_other_count_whichever_was_asked_first(lo
         assert digest_of(parts(target, 1)) != digest_of(before)
 
 
-def test_two_lambdas_that_change_places_count(load: Load) -> None:
-    text = HEAD + "up, down = lambda x: x + 1, lambda x: x - 1\n"
+@st.composite
+def graphs(draw: st.DrawFn) -> list[list[int]]:
+    """Which of a few local functions refers to which."""
+    count = draw(st.integers(1, 5))
+    return [draw(st.lists(st.integers(0, count - 1), max_size=3)) for _ in range(count)]
+
+
+def local_functions(graph: list[list[int]], marked: int = -1) -> list[Any]:
+    """Return tasks that refer to each other so; one may give something else."""
+    lines = ["def main():"]
+    for at, others in enumerate(graph):
+        calls = ", ".join(f"f{other}.main" for other in others)
+        lines += [
+            "    @task",
+            f"    def f{at}(x):",
+            f"        return {int(at == marked)}, [{calls}]",
+        ]
+    lines.append(f"    return [{', '.join(f'f{at}' for at in range(len(graph)))}]")
+    space: dict[str, Any] = {"__name__": "made_here"}
+    exec(HEAD + "\n".join(lines), space)
+    made: list[Any] = space["main"]()
+    return made
+
+
+@given(graphs(), st.data())
+def test_digests_do_not_depend_on_the_order_and_tell_what_is_reached(
+    graph: list[list[int]], data: st.DataObject
+) -> None:
+    tasks = local_functions(graph)
+    alone = [parts(one, 1) for one in tasks]
+    keys = Keys(FileDigests(None))
+    for at in data.draw(st.permutations(range(len(graph)))):
+        assert parts(tasks[at], 1, keys=keys) == alone[at]
+    marked = data.draw(st.sampled_from(range(len(graph))))
+    reached = {marked}
+    while True:
+        more = {at for at, others in enumerate(graph) if reached & {*others}} | reached
+        if more == reached:
+            break
+        reached = more
+    changed = local_functions(graph, marked)
+    for at, one in enumerate(changed):
+        assert (digest_of(parts(one, 1)) != digest_of(alone[at])) == (at in reached)
+
+
+DECORATED = """
+def timed(function):
+    @functools.wraps(function)
+    def wrapper(*args):
+        return function(*args)
+    return wrapper
+
+@timed
+def one(x):
+    return x + 1
+
+@timed
+def two(x):
+    return x - 1
+
+up, down = one, two
+"""
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["up, down = lambda x: x + 1, lambda x: x - 1\n", f"import functools\n{DECORATED}"],
+    ids=["lambdas", "decorated"],
+)
+def test_two_functions_that_change_places_count(load: Load, text: str) -> None:
+    text = HEAD + text
     text += "@task\ndef first(x):\n    return up(x), down(x)\n"
     before = parts(load(study=text).first, 1)
     after = parts(load(study=text.replace("up, down =", "down, up =")).first, 1)
@@ -318,6 +389,23 @@ def test_what_has_no_digest_is_named(load: Load, text: str) -> None:
     made = Keys(FileDigests(None)).of(study.first(1), lambda _: None)
     assert isinstance(made, Uncacheable)
     assert made.why.startswith("first has no key: its code uses `study.thing`: it is a ")
+
+
+def test_machine_code_of_the_project_counts_by_its_file(
+    load: Load, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = type(sys)("made")
+    made.__file__ = str(tmp_path / "made.abi3.so")
+    kind: Any = type("Made", (), {"__module__": "made", "odd": (i for i in [1])})
+    vars(made)["Made"] = kind
+    monkeypatch.setitem(sys.modules, "made", made)
+    study = load(study=HEAD + "import made\n@task\ndef first(x):\n    return made.Made(x)\n")
+    Path(made.__file__).write_bytes(b"one")
+    before = parts(study.first, 1)
+    assert set(before.code) == {"study.first", "made"}
+    assert parts(study.first, 1) == before
+    Path(made.__file__).write_bytes(b"two")
+    assert digest_of(parts(study.first, 1)) != digest_of(before)
 
 
 def test_locks_and_loggers_do_not_count(load: Load) -> None:

@@ -258,7 +258,7 @@ class Bodies:
 def _annotations(cls: type) -> list[tuple[str, str]]:
     """Return what a class says of types: libraries make checks, and more, of it."""
     with suppress(Exception):  # written by users, and read by few
-        own = [*(vars(cls).get("__annotations__") or {}).items()]
+        own = [*cls.__annotations__.items()]
         own += [("", one) for one in vars(cls).get("__orig_bases__", ())]
         return [(key, _said(value)) for key, value in own]
     return []

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Sequence
 from hashlib import blake2b
 from types import FunctionType, ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -43,11 +43,27 @@ class _Begun:
     Attributes:
         thing: What it is of.
         reaches: The outermost of those being made that it has met, by its place.
+        met: The ids of all that it has met and that has no name of its own.
     """
 
     def __init__(self, thing: Thing, place: int) -> None:
         self.thing = thing
         self.reaches = place
+        self.met: set[int] = set()
+
+
+class _Made(NamedTuple):
+    """A part that was made, or why it cannot be.
+
+    Attributes:
+        thing: What it is of; it is kept, so that its id is nobody else's.
+        part: The part.
+        met: As of `_Begun`.
+    """
+
+    thing: Thing
+    part: Part | Unsound
+    met: set[int]
 
 
 class Code:
@@ -66,8 +82,7 @@ class Code:
         self._texts = Texts(self._project)
         self._places = Places()
         self._sources = Sources()
-        # The thing is kept, so that its id is nobody else's.
-        self._parts: dict[tuple[int, str], tuple[Thing, Part | Unsound]] = {}
+        self._parts: dict[tuple[int, str], _Made] = {}
         self._begun: list[_Begun] = []
         self._work = 0
 
@@ -133,6 +148,11 @@ class Code:
             if self._project.has(obj):
                 needs += self._texts_of_module(obj)
             return f"module {module_name(obj.__name__)}"
+        if not isinstance(obj, FunctionType):
+            compiled = self._machine_code_of(obj)
+            if compiled:
+                needs += compiled
+                return outer_name(obj)
         if not isinstance(obj, (FunctionType, type)):
             inside = function_inside(obj)
             name = outer_name(obj)
@@ -145,12 +165,23 @@ class Code:
         needs.append(thing)
         if "<" not in name and is_found(obj):
             return name
-        at = next((at for at, one in enumerate(self._begun) if one.thing.what is obj), None)
+        begun = self._begun
+        if begun:
+            begun[-1].met.add(id(obj))
+        at = next((at for at, one in enumerate(begun) if one.thing.what is obj), None)
         if at is None:
             return f"{name}~{self._part(thing).digest}"
         # It is being made: what counts is how far above it is, not where that was begun.
-        self._begun[-1].reaches = min(self._begun[-1].reaches, at)
-        return f"{name}^{len(self._begun) - at}"
+        begun[-1].reaches = min(begun[-1].reaches, at)
+        return f"{name}^{len(begun) - at}"
+
+    def _machine_code_of(self, obj: Any) -> list[Thing]:
+        """Return the file of what is made of machine code, if that is of the project."""
+        name = str(getattr(obj, "__module__", ""))
+        file = getattr(sys.modules.get(name), "__file__", None)
+        if not isinstance(file, str) or file.endswith(".py") or not self._project.has_module(name):
+            return []
+        return [Thing("text", file, module_name(name))]
 
     def _texts_of_module(self, module: ModuleType) -> list[Thing]:
         file = getattr(module, "__file__", None)
@@ -194,28 +225,36 @@ class Code:
         Those without a name of their own that refer to each other are made anew for each of
         them, so that their digests do not depend on which was met first.
         """
-        key = thing.key
-        known = self._parts.get(key)
-        if known is None:
-            self._work += 1
-            if self._work > _MOST_WORK:
-                raise Unsound(f"the functions in `{thing.name}` refer to each other too much")
-            begun = self._begun
-            begun.append(_Begun(thing, len(begun)))
-            part: Part | Unsound
-            try:
-                part = self._make(thing)
-            except Unsound as error:
-                part = error
-            one = begun.pop()
-            known = thing, part
-            if one.reaches >= len(begun):
-                self._parts[key] = known
-            else:
-                begun[-1].reaches = min(begun[-1].reaches, one.reaches)
-        if isinstance(known[1], Unsound):
-            raise known[1]
-        return known[1]
+        begun = self._begun
+        made = self._parts.get(thing.key)
+        if made is None or not made.met.isdisjoint([id(one.thing.what) for one in begun]):
+            made = self._made(thing)
+        if begun:
+            begun[-1].met |= made.met
+        if isinstance(made.part, Unsound):
+            raise made.part
+        return made.part
+
+    def _made(self, thing: Thing) -> _Made:
+        self._work += 1
+        if self._work > _MOST_WORK:
+            raise Unsound(f"the functions in `{thing.name}` refer to each other too much")
+        begun = self._begun
+        one = _Begun(thing, len(begun))
+        begun.append(one)
+        part: Part | Unsound
+        try:
+            part = self._make(thing)
+        except Unsound as error:
+            part = error
+        finally:
+            begun.pop()
+        made = _Made(thing, part, one.met)
+        if one.reaches >= len(begun):
+            self._parts[thing.key] = made
+        else:
+            begun[-1].reaches = min(begun[-1].reaches, one.reaches)
+        return made
 
     def _make(self, thing: Thing) -> Part:
         needs: list[Thing] = []

@@ -12,13 +12,13 @@ from __future__ import annotations
 import functools
 import os
 import pickle
-from collections.abc import Callable
 from hashlib import blake2b
 from pickle import PickleBuffer
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any, Protocol
 from weakref import ref
 
+from fancypipe_core._cache import libraries
 from fancypipe_core._model.files import FileOrDir
 from fancypipe_core._model.ref import Ref
 from fancypipe_core._model.task import TaskFunction
@@ -171,25 +171,16 @@ class _Writer(pickle.Pickler):
                 return NotImplemented
             if kind is BuiltinFunctionType and not isinstance(obj.__self__, _HOLDERS):
                 return NotImplemented  # a method of an object
-            return (_code, (self.met.code(obj),))
+            return (libraries.code, (self.met.code(obj),))
         if issubclass(kind, FileOrDir):
             path = os.fspath(obj)
             # The task sees the path, too, and may take from it what it is of.
             return (_file, (obj.WHAT, _below(path), self.met.file(path)))
         if kind is MethodType:
             return (_method, (obj.__func__, obj.__self__))
-        if kind.__module__ == "numpy":
-            if kind.__name__ == "ndarray" and not obj.dtype.hasobject:
-                order = "F" if obj.flags.f_contiguous and not obj.flags.c_contiguous else "C"
-                return (_array, (obj.dtype, obj.shape, order, self.values.array(obj)))
-            if kind.__name__ == "ufunc":
-                return (_code, (self.met.code(obj),))
-        elif kind.__module__.partition(".")[0] == "numba" and hasattr(obj, "py_func"):
-            # What it says itself has a number that is of this process.
-            return (_code, (self.met.code(obj.py_func), dict(getattr(obj, "targetoptions", {}))))
-        elif issubclass(kind, _SETS):
+        if issubclass(kind, _SETS):
             return (_set, (kind, self.members(obj), getattr(obj, "__dict__", None)))
-        return NotImplemented
+        return libraries.reduction(obj, kind, self.met.code, self.values.array)
 
     def members(self, obj: Any) -> tuple[bytes, ...]:
         return tuple(sorted([self.values._bytes(one, self.met) for one in obj]))
@@ -221,15 +212,13 @@ def _bytes_of(array: Any) -> Any:
 
 
 # They are only written down.
-def _code(*parts: Any) -> None: ...
 def _ref(name: str) -> None: ...
 def _file(*parts: Any) -> None: ...
 def _set(*parts: Any) -> None: ...
-def _array(*parts: Any) -> None: ...
 def _method(*parts: Any) -> None: ...
 
 
-_OWN: frozenset[Callable[..., Any]] = frozenset({_code, _ref, _file, _set, _array, _method})
+_OWN = libraries.OWN | {_ref, _file, _set, _method}
 
 
 def _kind(value: Any) -> str:
