@@ -103,7 +103,10 @@ class FileDigests:
 
     def _recall(self, path: str, said: str) -> str | None:
         if self._folder is not None:
-            with suppress(OSError), open(self._place(path), encoding="ascii") as file:
+            with (
+                suppress(OSError),
+                open(self._place(path), encoding="ascii", errors="replace") as file,
+            ):
                 was, _, digest = file.read().rstrip("\n").partition("\n")
                 if was == said and len(digest) == 32:
                     return digest

@@ -25,6 +25,7 @@ from fancypipe_core._codec.values import EncodedValues, Values
 from fancypipe_core._engine.graph import Graph
 from fancypipe_core._engine.machine.records import NEW, READY
 from fancypipe_core._engine.node import Broken, Node
+from fancypipe_core._model.definition import Definition
 from fancypipe_core._model.ref import Instance
 from fancypipe_core._model.temp_paths import Keeper
 from fancypipe_core.backend import Encoded, Payload
@@ -49,6 +50,9 @@ class KeyMaker(Protocol):
         self, instance: Instance[Any], upstream: Callable[[Instance[Any]], str | None]
     ) -> KeyParts | Uncacheable:
         """Return what an instance's key is made of, given the keys of what it refers to."""
+
+    def outdated(self, definition: Definition) -> str:
+        """Return why a task may have run other code than its key was made of; empty if not."""
 
 
 class Store(Protocol):
@@ -263,6 +267,10 @@ class Resume:
         """Keep a value; return why it cannot be kept, or nothing."""
         if self._files.holds(node.id):
             return "its result names temporary files, which go with the run"
+        if node.instance is not None:
+            why = self._keys.outdated(node.instance._definition)
+            if why:
+                return why
         try:
             parts = written(self._encoded(node.value))
         except KeyboardInterrupt:
