@@ -126,6 +126,13 @@ def engines(session: nox.Session) -> None:
     )
 
 
+@nox.session(default=False)
+def resume(session: nox.Session) -> None:
+    """Kill the brain example ten times, and take it up again each time: a few minutes."""
+    install(session)
+    session.run("python", "-m", "tests.system.kills", *session.posargs)
+
+
 @nox.session(python=SUPPORTED[0], default=False)
 def minimums(session: nox.Session) -> None:
     """Run the tests with the oldest of everything that we say we can use."""

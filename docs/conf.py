@@ -39,6 +39,7 @@ _CHAPTERS = {
         "howto/page-of-a-run",
         "howto/tell-others",
         "howto/stopping-a-run",
+        "howto/resume",
         "howto/tab-completion",
     ),
     "Write tasks": (

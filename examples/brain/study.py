@@ -285,7 +285,7 @@ def draw_page(
     return picture.montage(view, tiles, steps, bars, table)
 
 
-@task
+@task(cache=False)  # files that were removed are written again
 def save(out: Path, files: dict[str, bytes], table: dict[str, Any]) -> dict[str, Any]:
     """Write the files; return what the user sees first."""
     out.mkdir(parents=True, exist_ok=True)

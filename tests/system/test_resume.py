@@ -1,0 +1,213 @@
+"""A run is killed, its code edited, its store shared, damaged or full; and it is taken up again."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fancypipe_core import errors, run
+from fancypipe_core.plugins.runs import find_runs
+from tests.system.kills import after, check, killed
+
+PIPELINE = """
+from pathlib import Path
+from typing import Any
+from fancypipe_core import module, task
+
+def note(name):
+    with open(Path(__file__).with_name("ran.txt"), "a") as file:
+        file.write(f"{name}\\n")
+
+@task
+def number(n: int) -> int:
+    note(f"number {n}")
+    return sum(k % 7 for k in range(n * 20_000))
+
+@task
+def double(x: int) -> int:
+    note("double")
+    return x * 2
+
+@module
+def pair(n: int):
+    note("pair")
+    return double(number(n))
+
+@task
+def total(xs: list[int]) -> int:
+    note("total")
+    return sum(xs)
+
+@module
+def study(count: int = 12):
+    note("study")
+    return total([pair(n) for n in range(count)])
+
+if __name__ == "__main__":
+    study.cli()
+"""
+RUNS = Path(".fancypipe", "runs")
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Path:
+    (tmp_path / "pipeline.py").write_text(PIPELINE)
+    return tmp_path
+
+
+def command(*words: str, way: str = "P") -> list[str]:
+    engine = [f"-workertype={way}", "-numworkers=2", "-no-page", "-resume"]
+    return [sys.executable, "pipeline.py", *engine, *words]
+
+
+def call(here: Path, *words: str, way: str = "P") -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        command(*words, way=way), cwd=here, check=False, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def ran(here: Path) -> list[str]:
+    """Return what has run since this was asked last."""
+    file = here / "ran.txt"
+    lines = file.read_text().splitlines() if file.exists() else []
+    file.unlink(missing_ok=True)
+    return sorted(lines)
+
+
+@pytest.mark.slow
+@pytest.mark.fault(92)
+def test_killed_and_resumed(here: Path, tmp_path: Path) -> None:
+    for count in (1, 5, 9):
+        assert killed(command(), here, here / RUNS, after(count))
+    result = call(here).stdout
+    found = check(find_runs(here / RUNS))
+    assert found[-1].cached
+    ran(here)
+    assert call(here).stdout == result
+    assert ran(here) == []
+    # One that nobody disturbed.
+    assert call(here, "-cache=other", way="S").stdout == result
+
+
+@pytest.mark.slow
+def test_only_what_was_edited_and_what_depends_on_it(here: Path) -> None:
+    first = call(here, "--count", "3", way="S")
+    assert "of them cached" not in first.stderr
+    ran(here)
+    assert "cached" in call(here, "--count", "3", way="S").stderr
+    assert ran(here) == []
+    text = PIPELINE.replace("return x * 2", "return x * 3")
+    (here / "pipeline.py").write_text(text)
+    assert int(call(here, "--count", "3", way="S").stdout) == int(first.stdout) // 2 * 3
+    assert ran(here) == ["double"] * 3 + ["pair"] * 3 + ["study", "total"]
+
+
+@pytest.mark.slow
+def test_two_runs_on_one_store(here: Path) -> None:
+    whole = call(here, "-cache=other", way="S").stdout
+    both = [
+        subprocess.Popen(command(way="S"), cwd=here, stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    assert [one.communicate(timeout=120)[0] for one in both] == [whole, whole]
+    ran(here)
+    assert call(here, way="S").stdout == whole
+    assert ran(here) == []
+
+
+# ---- a store that is not as it should be -------------------------------------------
+
+
+def kept(cache: Path) -> list[Path]:
+    return [file for file in cache.glob("??/*") if len(file.name) == 32]
+
+
+def results(cache: Path) -> float:
+    from tests.core.test_resume import double, load, total
+
+    value: float = run(total([double(load(k)) for k in range(4)]), backend="serial", resume=True,
+                     cache=cache)  # fmt: skip
+    return value
+
+
+def test_an_entry_that_was_cut_short(tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    whole = results(cache)
+    for file in kept(cache):
+        os.truncate(file, file.stat().st_size - 1)
+    assert results(cache) == whole
+    for file in kept(cache):
+        data = bytearray(file.read_bytes())
+        data[-40] ^= 1
+        file.write_bytes(data)
+    assert results(cache) == whole
+
+
+def test_a_folder_that_cannot_be_written(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    cache = tmp_path / "cache"
+    cache.write_text("this is a file")
+    assert results(cache) == 8.0
+    said = capfd.readouterr().err
+    assert said.count("cannot keep results") == 1
+    assert "the run goes on" in said
+
+
+def test_a_full_disk(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("resource")
+    # What is imported first: Python must not write half a file of its own.
+    code = (
+        "import resource, signal, sys\n"
+        "from pathlib import Path\n"
+        "from tests.system.test_resume import results\n"
+        "assert sys.dont_write_bytecode\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))\n"
+        f"print(results(Path({str(tmp_path / 'cache')!r})))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-B", "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout == "8.0\n"
+    assert done.stderr.count("cannot keep results") == 1
+    assert not kept(tmp_path / "cache")
+
+
+def test_a_store_that_everybody_may_write_into(tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    cache.chmod(0o777)
+    with pytest.raises(errors.ConfigError, match=r"^-cache .*: everybody may write .* chmod o-w"):
+        results(cache)
+
+
+def test_a_budget(tmp_path: Path) -> None:
+    from tests.core.test_resume import load
+
+    for n in range(5):
+        run(load(20_000 + n), backend="serial", resume=True, cache=tmp_path, cache_budget="400K")
+    assert len(kept(tmp_path)) == 2
+
+
+def test_results_of_workers_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Large ones too, which stay in shared memory; and what is taken from there goes to workers."""
+    np = pytest.importorskip("numpy")
+    from tests.core.test_resume import double, load
+
+    monkeypatch.chdir(tmp_path)
+    way: dict[str, Any] = {"backend": "procs", "workers": 1, "resume": True, "journal": True}
+    big = load(300_000)
+    first = run(double(big)[::3], **way)
+    again = run([double(big)[::3], double(double(big))[:2]], **way)
+    assert np.array_equal(first, again[0])
+    assert list(again[1]) == [0.0, 4.0]
+    lines = (find_runs(RUNS)[-1] / "keys.jsonl").read_text().splitlines()
+    found = {one["path"]: one["kind"] for one in map(json.loads, lines) if "path" in one}
+    assert found == {"double": "hit", "double[2]": "miss", "double[3]": "hit"}
