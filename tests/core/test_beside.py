@@ -18,8 +18,10 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from prometheus_client.parser import text_string_to_metric_families
 
 from fancypipe_core import Session, errors, module, run, task
-from fancypipe_core.plugins import on_end
+from fancypipe_core.hooks import EventKind, TaskEvent
+from fancypipe_core.plugins import on_end, prometheus
 from fancypipe_core.plugins.otel import Spans
+from fancypipe_core.plugins.prometheus import Metrics
 from fancypipe_core.plugins.runs import find_runs
 from fancypipe_core.plugins.trace import trace_of, write_trace
 
@@ -311,8 +313,6 @@ def test_metrics_tell_what_waits_and_runs(here: Path) -> None:
     def looks(x: int) -> str:
         return file.read_text()
 
-    from fancypipe_core.plugins import prometheus
-
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(prometheus, "_PAUSE", -1.0)  # each time
         texts = run([looks(x) for x in range(3)], backend="threads", workers=1,
@@ -324,6 +324,19 @@ def test_metrics_tell_what_waits_and_runs(here: Path) -> None:
         told.get((f"fancypipe_tasks_{what}", "looks"), 0) for what in ("queued", "running")
     )
     assert waits + runs >= 1
+
+
+def test_what_is_tried_again_waits_once(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prometheus, "_PAUSE", -1.0)  # each time
+    file = here / "fancypipe.prom"
+    metrics = Metrics(str(file))
+    kinds: list[EventKind] = ["added", "submitted", "lost", "retried", "submitted", "unfolded"]
+    told = []
+    for kind in [*kinds, "done"]:
+        metrics.fancypipe_task_events([TaskEvent(kind, "t", 1, attempt=1)])
+        found = metrics_in(file)
+        told.append(tuple(found[f"fancypipe_tasks_{what}", "t"] for what in ("queued", "running")))
+    assert told == [(1, 0), (0, 1), (1, 0), (1, 0), (0, 1), (1, 0), (0, 0)]
 
 
 def test_a_folder_that_is_not_there_is_said_before_anything_runs(here: Path) -> None:

@@ -63,7 +63,12 @@ class Journal:
             "backend": "procs",
             "workers": self._workers,
             "unit": "worker",
-            "settings": {"backend": "procs", "numworkers": str(self._workers), "jobmanager": "***"},
+            "settings": {
+                "backend": "procs",
+                "numworkers": str(self._workers),
+                "jobmanager": "***",
+                "keep_jobs": '"failed"',
+            },
             **more,
         }
 
@@ -187,6 +192,7 @@ def study(subjects: int = 12, *, over: bool = True) -> str:
         fit = journal.add("fit", module, "study.py:38")
         if subject in (4, 9):
             failure = {"error": "ValueError", "message": f"the design has rank {subject - 1} of 4"}
+            failure["path"] = f"study/subject[{subject + 1}]/fit"
             journal.run(fit, 1.0, tuple(scans), "failed", **failure, traceback=TRACEBACK,
                         inputs=f"subject={subject}")  # fmt: skip
             journal.note(fit, "warning: singular matrix\n", "stderr")

@@ -54,7 +54,9 @@ def test_tasks_nest_and_what_failed_comes_first(look: Look) -> None:
     details = text(page, "#details")
     for part in ("study.py:38", "subject=4", "Traceback", "line 41, in fit", "singular matrix"):
         assert part in details
+    assert re.search(r"fancypipe replay \w+ 'study/subject\[\d\]/fit' --pdb", details)
     page.locator("#details .link", has_text="smooth scan=2").click()
+    assert "fancypipe replay" not in text(page, "#details")
     assert "scan=2" in text(page, "#details")
 
 

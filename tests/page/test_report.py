@@ -148,7 +148,7 @@ def test_the_command_shows_it(place: Place, run: Path) -> None:
     [
         ("", 2, "report takes one run; write: fancypipe report RUN"),
         ("a b", 2, "report takes one run"),
-        ("nowhere", 2, "there is no nowhere; give the folder of a run, or its journal"),
+        ("nowhere", 2, "there is no run 'nowhere'"),
         ("empty", 2, "empty holds no journal.jsonl; give the folder of a run"),
         ("pipeline.py", 2, "pipeline.py is no journal of a run: its first line is no event"),
     ],

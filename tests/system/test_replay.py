@@ -16,7 +16,10 @@ from typing import Any, NamedTuple
 import pytest
 
 from fancypipe_core import Session, errors, run, task
+from fancypipe_core._cli.debugger import PostMortem
 from fancypipe_core._cli.replay import replay, run_meant
+from fancypipe_core._codec.failure import where
+from fancypipe_core._wire.kept_job import read
 from fancypipe_core.hooks import TaskJob, Wants, hookimpl
 from fancypipe_core.plugins import jobs
 from fancypipe_core.plugins.runs import find_runs
@@ -26,15 +29,18 @@ from tests.system.place import Place
 
 # All in one process: each is a second of its own else.
 _AGAIN = """
-import contextlib, io, json, sys
+import contextlib, io, json, os, sys
 from pathlib import Path
 from fancypipe_core._cli.replay import replay
 from fancypipe_core.plugins.jobs import kept_in
 from fancypipe_core.plugins.runs import find_runs
-(run,) = find_runs(".fancypipe/runs")
+base, runs = sys.argv[1:]
+os.chdir(base)  # so that the run's folder is a relative path, and the task's folder another one
+(run,) = find_runs(runs)
 told = {}
 for kept in kept_in(run):
     if kept.name != "dies":
+        os.chdir(base)
         with contextlib.redirect_stderr(io.StringIO()) as said:
             code = replay([str(run), kept.path], None, debug=False, stop=False)
         told[kept.path] = code, said.getvalue()
@@ -81,19 +87,21 @@ def failed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 def test_all_that_failed_fails_again_in_the_same_way(failed: Failed) -> None:
-    over = failed.place.call(sys.executable, "-c", _AGAIN)
+    folder = failed.place.folder
+    runs = str((folder / ".fancypipe" / "runs").relative_to(folder.parent))
+    over = failed.place.call(sys.executable, "-c", _AGAIN, str(folder.parent), runs)
     assert over.returncode == 0, over.stderr
     told: dict[str, Any] = json.loads(over.stdout)
     expected = dict(EXPECTED)
     if failed.backend in ISOLATING:
         expected["sends_a_file"] = (r"EncodeError: result cannot be sent", "")
     assert sorted(told) == sorted(expected)
-    for path, (error, where) in expected.items():
+    for path, (error, place) in expected.items():
         code, said = told[path]
         assert code == 1
         assert "has changed" not in said
         assert re.search(f"{re.escape(path)} failed again: {error}", said), said
-        assert re.search(where, said.splitlines()[-1]), said
+        assert re.search(place, said.splitlines()[-1]), said
     left = re.search(r"its temporary folder is (\S+)", told["reads"][1])
     assert left is not None
     assert Path(left[1], "debris").read_text() == "left behind"
@@ -116,6 +124,17 @@ def test_the_debugger_stops_at_the_tasks_own_line(failed: Failed) -> None:
     assert over.returncode == 1, over.stderr
     assert re.search(r"failing\.py\(\d+\)inside\(\)\n-> return there / by", over.stdout)
     assert "(Pdb) 42" in over.stdout
+
+
+def test_what_a_library_raised_is_looked_at_where_it_was_called() -> None:
+    try:
+        json.loads("{")
+    except ValueError as error:
+        stack, at = PostMortem(where(error)).get_stack(None, error.__traceback__)
+        assert stack[at][0] is sys._getframe()
+        assert len(stack) > at + 1
+    else:
+        pytest.fail("nothing was raised")
 
 
 def test_it_stops_at_its_first_line(failed: Failed) -> None:
@@ -176,6 +195,41 @@ def test_what_runs_is_what_is_there_now(place: Place) -> None:
     assert f"{file} is not there any more" in over.stderr
 
 
+INSIDE = """\
+from fancypipe_core import errors, run, task
+
+def main(by):
+    @task
+    def inside(x):
+        return x / by
+
+    try:
+        run([inside(1.0), task(lambda x: x / by)(2.0)], journal=True, keep_going=True)
+    except errors.RunFailed:
+        pass
+
+if __name__ == "__main__":
+    main(0)
+"""
+
+
+def test_a_task_inside_a_function_has_the_code_of_now_if_it_is_found(place: Place) -> None:
+    file = place.write("p.py", INSIDE)
+    over = place.call(sys.executable, "p.py")
+    assert over.returncode == 0, over.stderr
+    (the_run,) = find_runs(place.folder / ".fancypipe" / "runs")
+    file.write_text("# a line more\n" + INSIDE.replace("x / by", "x - by"))
+    over = place.typed("", "replay", the_run.name, "inside")
+    assert (over.returncode, over.stdout) == (0, "1.0\n"), over.stderr
+    assert "what runs is what is there now" in over.stderr
+    file.write_text(
+        INSIDE.replace("return x / by", "return x").replace("task(lambda x: x / by)", "task(abs)")
+    )
+    over = place.typed("", "replay", the_run.name, "inside")
+    assert over.returncode == 1, over.stderr
+    assert "it runs as it was then" in over.stderr
+
+
 # ---- what is kept, and what not ----
 
 
@@ -213,10 +267,11 @@ def jobs_base() -> Path:
 def test_so_many_are_kept_and_no_more(
     here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(jobs, "_MOST", 2)
+    monkeypatch.setattr(jobs, "MOST", 2)
     the_run = failing_run(1, 2, 3, 4)
     assert len(jobs.kept_in(the_run)) == 2
-    assert len(list(jobs.left_out_of(the_run))) == 2
+    with pytest.raises(errors.UsageError, match=r"task fails\[3\] failed, but of a run 2 such"):
+        replay([str(the_run), "fails[3]"], None, debug=False, stop=False)
     said = capsys.readouterr().err
     assert "2 tasks cannot be run again with 'fancypipe replay'" in said
     assert "of a run 2 tasks that failed are kept" in said
@@ -266,17 +321,27 @@ def test_none_is_kept_if_nobody_wants_it(here: Path) -> None:
 def test_all_are_kept_if_that_is_asked_for(
     here: Path, backend: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    value = run(adds(twice(1.0), twice(2.0)), backend=backend, journal=True, keep_jobs="all")
-    assert value == 6.0
+    chain = twice(twice(twice(twice(1.0))))  # each would follow the one before
+    value = run(adds(chain, twice(2.0)), backend=backend, workers=1, journal=True, keep_jobs="all")
+    assert value == 20.0
     (the_run,) = find_runs(jobs_base())
-    assert [kept.path for kept in jobs.kept_in(the_run)] == ["adds", "twice", "twice[2]"]
+    kept = jobs.kept_in(the_run)
+    assert sorted(one.path for one in kept) == [
+        "adds",
+        "twice",
+        *(f"twice[{n}]" for n in range(2, 6)),
+    ]
+    for one in kept:
+        inputs = read(jobs.opened(one)).inputs
+        # Each hole is filled by a value that is there, before it.
+        assert all(hole < at for at, part in enumerate(inputs) for hole, _ in part.holes)
     code = f"import sys; sys.path.insert(0, {os.getcwd()!r})\n"
     code += "from fancypipe_core._cli.replay import replay\n"
     code += f"sys.exit(replay([{the_run.name!r}, 'adds'], None, debug=False, stop=False))"
     over = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60
     )
-    assert (over.returncode, over.stdout) == (0, "6.0\n"), over.stderr
+    assert (over.returncode, over.stdout) == (0, "20.0\n"), over.stderr
 
 
 def test_one_of_another_user_is_not_run(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -318,6 +383,13 @@ def test_an_observer_may_have_them_too() -> None:
         session.run(adds(twice(1.0), 2.0))
     assert [(path, size) for path, size, _ in wanting.told] == [("twice", None), ("adds", None)]
     assert all(size > 100 for _, _, size in wanting.told)
+
+
+def test_each_is_told_once_when_its_inputs_are_there() -> None:
+    wanting = Wanting()
+    with Session("procs", 1, observers=[wanting]) as session:
+        session.run(twice(twice(twice(twice(1.0)))))
+    assert [path for path, _, _ in wanting.told] == ["twice[4]", "twice[3]", "twice[2]", "twice"]
 
 
 def test_who_wants_none_pays_nothing() -> None:

@@ -11,10 +11,10 @@ from typing import Any
 
 from fancypipe_core._codec.failure import where
 
-__all__ = ["post_mortem", "stopping_in"]
+__all__ = ["PostMortem", "post_mortem", "stopping_in"]
 
 
-class _PostMortem(pdb.Pdb):
+class PostMortem(pdb.Pdb):
     """Begins at the task's own line, and not in the library that it has called.
 
     Args:
@@ -38,7 +38,7 @@ class _PostMortem(pdb.Pdb):
 
 def post_mortem(error: BaseException) -> None:
     """Let the user look at where an exception was raised."""
-    debugger = _PostMortem(where(error))
+    debugger = PostMortem(where(error))
     debugger.reset()
     # Since Python 3.13 the exceptions that led to it can be looked at as well.
     shown: Any = error if sys.version_info >= (3, 13) else error.__traceback__

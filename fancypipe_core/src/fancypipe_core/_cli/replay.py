@@ -21,7 +21,7 @@ from fancypipe_core._cli.options import Option
 
 if TYPE_CHECKING:
     from fancypipe_core._wire.kept_job import KeptJob
-    from fancypipe_core._worker.replay import Outcome
+    from fancypipe_core._worker.replay import Outcome, Target
     from fancypipe_core.backend import Event
     from fancypipe_core.plugins.jobs import Kept
 
@@ -118,17 +118,19 @@ def replay(words: Sequence[str], tempdir: str | None, *, debug: bool, stop: bool
             "replay takes a run and a task; write: fancypipe replay RUN TASK, with the run's "
             "folder or name and the task's path as messages print it"
         )
-    run = run_meant(words[0], tempdir)
+    run = run_meant(words[0], tempdir).absolute()  # the current folder will be another
     kept = _kept(run, words[1])
     job = _read(kept)
     from fancypipe_core._worker import replay as _replay
     from fancypipe_core.toolkit.shipping import surroundings
 
-    for line in _remarks(job, kept, run):
+    for line in _about(kept, run):
         _streams.say(f"fancypipe: {line}")
     surroundings.enter(job.around, _replay.variables_of(job))
-    function = _replay.function_of(job) if stop else None
-    code = getattr(function, "__code__", None)
+    target = _replay.Target(job)
+    for line in _remarks(job, target):
+        _streams.say(f"fancypipe: {line}")
+    code = getattr(target.function, "__code__", None) if stop else None
     if stop and code is None:
         _streams.say("fancypipe: it cannot be stopped at its first line: it is not Python code")
     from fancypipe_core._cli import debugger as _debugger
@@ -141,7 +143,7 @@ def replay(words: Sequence[str], tempdir: str | None, *, debug: bool, stop: bool
             for folder in folders.missing:
                 _streams.say(f"fancypipe: {folder}, which its inputs name, was not kept")
             with _debugger.stopping_in(code) if code is not None else nullcontext():
-                outcome = _replay.run_job(job, _tell)
+                outcome = target.run(job, _tell)
             if outcome.folder:
                 folders.keep([outcome.folder])
             return _told(outcome, kept, debug=debug)
@@ -208,6 +210,7 @@ def _kept(run: Path, word: str) -> Kept:
 
 
 def _unknown(run: Path, word: str, kept: list[str]) -> str:
+    from fancypipe_core.plugins.jobs import MOST
     from fancypipe_core.plugins.runs import paths_of, read_journal, tasks_of
 
     can = f"; what can be replayed: {_some(kept)}" if kept else "; nothing of this run was kept"
@@ -217,6 +220,8 @@ def _unknown(run: Path, word: str, kept: list[str]) -> str:
     if task:
         kinds = [line["kind"] for line in read_journal(run) if task in tasks_of(line)]
         ended = next((one for one in reversed(kinds) if one in _ENDS), "")
+        if ended == "failed" and len(kept) >= MOST:
+            return f"task {paths[task]} failed, but of a run {MOST} such tasks are kept{can}"
         return (
             f"task {paths[task]} {_ENDS.get(ended, 'has not ended')}, and by default only tasks "
             f"that failed are kept; with -keep-jobs=all a run keeps all that it sends{can}"
@@ -254,10 +259,8 @@ def _read(kept: Kept) -> KeptJob:
         raise errors.UsageError(f"{kept.file} cannot be read: {error}") from error
 
 
-def _remarks(job: KeptJob, kept: Kept, run: Path) -> Iterator[str]:
-    """Yield which task it is, how it ended then, and what is not as it was."""
-    from fancypipe_core.toolkit.shipping.surroundings import changed_files, other_versions
-
+def _about(kept: Kept, run: Path) -> Iterator[str]:
+    """Yield which task it is, and how it ended then."""
     inputs = f" ({kept.inputs})" if kept.inputs else ""
     then = _end_of(run, kept.task)
     place = f" ({then['worker']})" if then.get("worker") else ""
@@ -265,12 +268,22 @@ def _remarks(job: KeptJob, kept: Kept, run: Path) -> Iterator[str]:
     yield f"task {kept.path}{inputs}, attempt {kept.attempt}{how}"
     if then.get("error") == "WorkerDied":
         yield "its worker died, and what it runs in now is this process"
+
+
+def _remarks(job: KeptJob, target: Target) -> Iterator[str]:
+    """Yield what is not as it was."""
+    from fancypipe_core.toolkit.shipping.surroundings import changed_files, other_versions
+
     for file, is_there in changed_files(job.around):
-        yield (
-            f"{file} has changed since; what runs is what is there now"
-            if is_there
-            else f"{file} is not there any more"
-        )
+        if not is_there:
+            yield f"{file} is not there any more"
+        elif target.renew():
+            yield f"{file} has changed since; what runs is what is there now"
+        else:
+            yield (
+                f"{file} has changed since, and the task stands inside of a function, where it is "
+                "not found by its name: it runs as it was then"
+            )
     others = [f"{name} {then} (now {now or 'not installed'})"
               for name, then, now in other_versions(job.around)]  # fmt: skip
     if others:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from time import sleep
@@ -30,7 +31,7 @@ def report(words: Sequence[str], *, show: bool, follow: bool) -> None:
     """Make the page of a run from its journal, and write where it is.
 
     Args:
-        words: The run's folder, or its journal; nothing else.
+        words: The run's folder, its journal, or its name; nothing else.
         show: Whether to open the page in a browser.
         follow: Whether to keep it up to date until the run is over.
 
@@ -42,19 +43,24 @@ def report(words: Sequence[str], *, show: bool, follow: bool) -> None:
 
     if len(words) != 1:
         raise errors.UsageError(
-            "report takes one run; write: fancypipe report RUN, with the run's folder, "
-            "in which its journal.jsonl is"
+            "report takes one run; write: fancypipe report RUN, with the run's folder or name"
         )
+    run = words[0]
+    if not os.path.lexists(run):
+        from fancypipe_core._cli.replay import run_meant
+        from fancypipe_core._settings.session import Given, core_settings
+
+        run = str(run_meant(run, core_settings(Given({})).settings.tempdir))
     try:
         if follow:
-            live = LivePage(journal_of(Path(words[0])).parent)
+            live = LivePage(journal_of(Path(run)).parent)
             with Interrupts.here().told_to(at_once):
                 _follow(live, show)
             return
-        page = write_report(words[0])
+        page = write_report(run)
     except OSError as error:
         why = error.strerror or str(error)
-        raise errors.FancyPipeError(f"the page of {words[0]} cannot be made: {why}") from error
+        raise errors.FancyPipeError(f"the page of {run} cannot be made: {why}") from error
     _tell(page, show)
 
 

@@ -22,7 +22,7 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         main: The kind and value of the main script; None for a notebook or prompt.
-        argv: The client's `sys.argv`.
+        argv: The client's `sys.argv`, with stars for what is secret.
         folder: The current folder.
         before: What the client's `sys.path` has of its own before the standard library.
         after: The same, behind it.

@@ -15,17 +15,18 @@ from fancypipe_core._codec.in_process import Carried
 from fancypipe_core._codec.pickler import Packed
 from fancypipe_core._codec.values import EncodedValues, LiveValues
 from fancypipe_core._model.definition import Mapped
-from fancypipe_core._model.presets import Preset
-from fancypipe_core._model.task import definition_of, is_definition
+from fancypipe_core._model.presets import Preset, Presets
+from fancypipe_core._model.task import definition_of, entry, is_definition
 from fancypipe_core._model.temp_paths import KEPT
 from fancypipe_core._wire.kept_job import KeptJob
 from fancypipe_core._worker.runner import Runner
+from fancypipe_core._worker.todays_code import is_by_value, renew
 from fancypipe_core.backend import Call, Cut, Err, Event, Job, Live, More, Ok
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["Folders", "Outcome", "function_of", "run_job", "variables_of"]
+__all__ = ["Folders", "Outcome", "Target", "variables_of"]
 
 
 class Outcome(NamedTuple):
@@ -46,35 +47,65 @@ class Outcome(NamedTuple):
     folder: str = ""
 
 
-def run_job(kept: KeptJob, tell: Callable[[Sequence[Event]], None]) -> Outcome:
-    """Run a job, as the attempt that it was.
+class Target:
+    """What a job calls, read in this process.
 
     What is around it has to be there already.
 
     Args:
         kept: The job.
-        tell: Takes what it logs.
 
-    Raises:
-        KeyboardInterrupt: The user pressed Ctrl-C.
+    Attributes:
+        function: The user's function; None if it cannot be read, which running it will explain.
+        is_by_value: Whether it has the code of then, since it cannot be found by a name.
     """
-    # Values are handed on as they are: so the exception is the one that was raised, frames and all.
-    runner = Runner(kept.around.directory, live=True)
-    runner.connect(tell)
-    call = Call(kept.label, kept.call_body())
-    inputs = Live(Carried(kept.input_body()))
-    job = Job((kept.task, kept.attempt), call, inputs, needs=kept.needs)
-    token = runner.enter()
-    try:
-        done = runner.run(job)
-    finally:
-        runner.leave(token)
-    outcome = _outcome(done.reply, kept)
-    folder = done.folder if done.folder and os.path.isdir(done.folder) else ""
-    return outcome._replace(folder=folder)
+
+    def __init__(self, kept: KeptJob) -> None:
+        self.function: Any = None
+        self.is_by_value = self._is_of_map = False
+        self._presets: Presets | None = None
+        self._call = Call(kept.label, kept.call_body())
+        with suppress(Exception):
+            read = target = unpickler.decode(kept.call_body())
+            if type(target) is Preset:
+                self._presets, target = target.presets, target.target
+            self._is_of_map = type(target) is Mapped
+            target = target.target if type(target) is Mapped else target
+            self.function = definition_of(target).main if is_definition(target) else target
+            self.is_by_value = is_by_value(target)
+            self._call = Call(kept.label, Live(entry(read)))
+
+    def renew(self) -> bool:
+        """Take the code that is there now, if it has that of then; tell whether it is."""
+        return not self.is_by_value or renew(self.function)
+
+    def run(self, kept: KeptJob, tell: Callable[[Sequence[Event]], None]) -> Outcome:
+        """Run a job, as the attempt that it was.
+
+        Args:
+            kept: The job.
+            tell: Takes what it logs.
+
+        Raises:
+            KeyboardInterrupt: The user pressed Ctrl-C.
+        """
+        runner = Runner(kept.around.directory, live=True, presets=self._presets)
+        runner.connect(tell)
+        # Values are handed on as they are: so the exception is the one that was raised, with its
+        # frames.
+        inputs = Live(Carried(kept.input_body()))
+        job = Job((kept.task, kept.attempt), self._call, inputs, needs=kept.needs)
+        token = runner.enter()
+        try:
+            done = runner.run(job)
+        finally:
+            runner.leave(token)
+        outcome = _outcome(done.reply, kept, self._is_of_map)
+        folder = done.folder if done.folder and os.path.isdir(done.folder) else ""
+        return outcome._replace(folder=folder)
 
 
-def _outcome(reply: Any, kept: KeptJob) -> Outcome:
+def _outcome(reply: Any, kept: KeptJob, is_of_map: bool) -> Outcome:
     if isinstance(reply, Cut):  # the one element of a map
         reply = reply.why or reply.done
     if isinstance(reply, Err):
@@ -87,7 +118,7 @@ def _outcome(reply: Any, kept: KeptJob) -> Outcome:
         assert isinstance(value, Packed)
         return Outcome(made=tuple(one._definition.name for one in value.wants))
     opened = LiveValues().open(value)
-    if _is_of_map(kept):
+    if is_of_map:
         (opened,) = opened
     if not kept.around.live:
         try:
@@ -98,21 +129,6 @@ def _outcome(reply: Any, kept: KeptJob) -> Outcome:
         except errors.CodecError as error:
             return Outcome(why=failure.describe(error, Live, final=True), error=error)
     return Outcome(opened)
-
-
-def function_of(kept: KeptJob) -> Any:
-    """Return the user's function that a job calls; None if it cannot be had."""
-    with suppress(Exception):  # running it will tell what is wrong
-        target = unpickler.decode(kept.call_body())
-        while type(target) in (Preset, Mapped):
-            target = target.target
-        return definition_of(target).main if is_definition(target) else target
-    return None
-
-
-def _is_of_map(kept: KeptJob) -> bool:
-    target = unpickler.decode(kept.call_body())
-    return type(target.target if type(target) is Preset else target) is Mapped
 
 
 def variables_of(kept: KeptJob) -> dict[str, str]:

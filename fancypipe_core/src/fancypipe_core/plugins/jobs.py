@@ -22,13 +22,15 @@ from typing import Any, NamedTuple
 from fancypipe_core.errors import CodecError
 from fancypipe_core.hooks import Outcome, RunInfo, TaskJob, Wants, hookimpl
 
-__all__ = ["FOLDER", "Jobs", "Kept", "kept_in", "left_out_of", "opened"]
+__all__ = ["FOLDER", "MOST", "Jobs", "Kept", "kept_in", "left_out_of", "opened"]
 
 FOLDER = "jobs"
 """The name of the folder, in a run's."""
 
+MOST = 100
+"""So many tasks that failed are kept of a run."""
+
 _LEFT_OUT = "left-out.jsonl"
-_MOST = 100  # tasks that failed
 _LARGEST = 1 << 30  # bytes of one, with its files
 _ALL = 4 << 30  # bytes of all
 _FREE = 0.1  # of the disk is left alone
@@ -100,7 +102,11 @@ class Jobs:
         """Keep it, or say that it is not."""
         if self._run is None:
             return
-        why = self._too_much(job)
+        if not self._every and len(self.kept) >= MOST:
+            self._left_out += 1  # where thousands fail, to say it once is enough
+            self._why = self._why or f"of a run {MOST} tasks that failed are kept"
+            return
+        why = self._no_room(job.size or 0)
         try:
             if not why:
                 self._keep(self._run / FOLDER, job)
@@ -127,13 +133,8 @@ class Jobs:
                     f"was kept: {self._why}\n"
                 )
 
-    def _too_much(self, job: TaskJob) -> str:
-        """Return why there is no room for it; empty if there may be."""
-        if not self._every and len(self.kept) >= _MOST:
-            return f"of a run {_MOST} tasks that failed are kept, and this is one more"
-        return self._no_room(job.size or 0)
-
     def _no_room(self, size: int) -> str:
+        """Return why there is no room for so many bytes; empty if there may be."""
         assert self._run is not None
         if size > _LARGEST:
             return f"its inputs take {size / 1e9:.1f} GB, and of one {_LARGEST / 1e9:.1f} GB are"

@@ -221,7 +221,7 @@ class Equipment:
     def _around(self, files: Sequence[str]) -> Surroundings:
         from fancypipe_core.toolkit.shipping.surroundings import look
 
-        return look(files, Caller(), self.directory, live=self.shares)
+        return look(files, Caller(), self.directory, argv=self._in_force[1], live=self.shares)
 
     def _resume(self, observers: Observers | None) -> Resume | None:
         """Return what takes results from before, if anything is to."""

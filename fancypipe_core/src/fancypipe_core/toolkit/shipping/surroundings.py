@@ -6,7 +6,7 @@ import functools
 import hashlib
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -21,13 +21,16 @@ if TYPE_CHECKING:
 __all__ = ["changed_files", "enter", "look", "other_versions"]
 
 
-def look(files: Iterable[str], caller: Caller, directory: str, *, live: bool) -> Surroundings:
+def look(
+    files: Iterable[str], caller: Caller, directory: str, *, argv: Sequence[str], live: bool
+) -> Surroundings:
     """Return what tasks of this process's sessions find around them now.
 
     Args:
         files: Source files of the task.
         caller: Tells what the pipeline has set in the environment.
         directory: The session's folder for temporary files.
+        argv: The command line, without what is secret in it.
         live: Whether values are handed on as they are.
     """
     main = main_script()
@@ -37,7 +40,7 @@ def look(files: Iterable[str], caller: Caller, directory: str, *, live: bool) ->
     hashes = {os.path.abspath(file): _hash(file) for file in seen if os.path.isfile(file)}
     return Surroundings(
         main=None if main is None else (main.kind, main.value),
-        argv=list(sys.argv),
+        argv=list(argv),
         folder="" if environment is None else environment.folder,
         before=before,
         after=after,
