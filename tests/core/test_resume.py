@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fancypipe_core import Outputs, Session, current, module, run, task
+from fancypipe_core import Dir, File, Outputs, Session, current, module, run, task
 from fancypipe_core.hooks import CacheEvent, Outcome, RunInfo, TaskEvent, Wants, hookimpl
 
 RAN: list[str] = []
@@ -311,6 +311,63 @@ def test_what_names_temporary_files_is_not_kept(way: Way) -> None:
     assert ran(reads(makes_file()), observers=[store], **way) == ("x", [])
     both = [reads(makes_file()), makes_file()]
     assert ran(both, observers=[store], **way)[1] == ["makes_file"]
+
+
+@task
+def makes_files(text: str) -> Any:
+    RAN.append("makes_files")
+    path = current().tempdir() / "a.txt"
+    path.write_text(text)
+    folder = current().tempdir("folder")
+    (folder / "b.txt").write_text(text)
+    return [File(path), Dir(folder)]
+
+
+@task
+def reads_files(files: Any) -> list[str]:
+    RAN.append("reads_files")
+    file, folder = files
+    assert (type(file), type(folder)) == (File, Dir)
+    files.clear()  # each has a list of its own
+    return [file.read_text(), (folder / "b.txt").read_text()]
+
+
+def test_files_are_kept_with_their_content(way: Way) -> None:
+    assert ran(reads_files(makes_files("x")), **way) == (["x"] * 2, ["makes_files", "reads_files"])
+    again = reads_files.map([makes_files("x")])
+    assert ran([again, reads_files(makes_files("x"))], **way) == (
+        [[["x"] * 2], ["x"] * 2], ["reads_files"],
+    )  # fmt: skip
+    value, names = ran([makes_files("x"), makes_files("x")[0]], **way)
+    assert names == []
+    assert value[0][0].read_text() == value[1].read_text() == "x", "it is the caller's"
+    left = [one.name for one in way["tempdir"].glob("fancypipe-*/*")]
+    assert not [name for name in left if name.startswith("makes_files")]
+
+
+def test_files_are_kept_between_processes(way: Way) -> None:
+    way |= {"backend": "procs", "workers": 1}
+    store = Store()
+    for kinds in (["miss", "miss"], ["hit"]):
+        store.events.clear()
+        assert run(reads_files(makes_files("x")), observers=[store], **way) == ["x"] * 2
+        assert store.kinds() == kinds, store.why()
+    store.events.clear()
+    assert run(join_texts(makes_files("x")[0]), observers=[store], **way) == "x!"
+    assert store.kinds() == ["miss", "hit"], "its input came from the store"
+
+
+@task
+def join_texts(file: Any) -> str:
+    return str(file.read_text()) + "!"
+
+
+def test_files_that_are_too_large_are_not_kept(way: Way, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fancypipe_core._engine.resume._MOST_OF_FILES", 3)
+    store = Store()
+    for _ in range(2):
+        assert ran(reads_files(makes_files("1234")), observers=[store], **way)[0] == ["1234"] * 2
+    assert "only up to 3 bytes" in store.why()
 
 
 # ---- what others are told ----------------------------------------------------------

@@ -18,22 +18,26 @@ from typing import Any, NamedTuple, Protocol
 from msgspec.structs import replace
 
 from fancypipe_core import errors
+from fancypipe_core._base.needs import in_units
 from fancypipe_core._cache.parts import KeyParts, Uncacheable, digest_of
 from fancypipe_core._codec import failure
+from fancypipe_core._codec.in_process import Carried
 from fancypipe_core._codec.stored import restored, written
 from fancypipe_core._codec.values import EncodedValues, Values
 from fancypipe_core._engine.graph import Graph
 from fancypipe_core._engine.machine.records import NEW, READY
 from fancypipe_core._engine.node import Broken, Node
+from fancypipe_core._model.carriage import came, this_thread, to_be_kept
 from fancypipe_core._model.definition import Definition
 from fancypipe_core._model.ref import Instance
 from fancypipe_core._model.temp_paths import Keeper
-from fancypipe_core.backend import Encoded, Payload
+from fancypipe_core.backend import Encoded, Live, Payload
 from fancypipe_core.hooks import CacheEvent, CacheKey
 
 __all__ = ["KeyMaker", "LookedUp", "Resume", "Store"]
 
 
+_MOST_OF_FILES = 256 << 20  # bytes of the files of one result
 _FROM_FILE = "[tasks] of -configfile"
 
 
@@ -182,7 +186,12 @@ class Resume:
                 f"({failure.name_of(error)}: {failure.text_of(error)}); others are not told of"
             )
             return False
+        if self._encoder is not None and type(made) is not Carried:
+            body = self._values.pack_result(made).body  # each who needs it gets one of its own
+            made = body.value if isinstance(body, Live) else made
         node.value = made if self._encoder is not None else _short(value)
+        if this_thread.came is not None:
+            self._files.hold(node.id, came())
         return True
 
     # ---- keys ----
@@ -265,22 +274,32 @@ class Resume:
 
     def _why_not(self, node: Node, made_of: KeyParts) -> str:
         """Keep a value; return why it cannot be kept, or nothing."""
-        if self._files.holds(node.id):
-            return "its result names temporary files, which go with the run"
         if node.instance is not None:
             why = self._keys.outdated(node.instance._definition)
             if why:
                 return why
+        folders = self._files.held(node.id)
         try:
-            parts = written(self._encoded(node.value))
+            value = self._encoded(node.value, opened=bool(folders))
+            if folders:
+                # A `File` is kept with its content; by any other path it goes with the run.
+                value, rest = to_be_kept(value, folders, _MOST_OF_FILES)
+                if (self._encoder or self._values).named(rest, folders):
+                    return (
+                        "its result names temporary files, which go with the run: only a File or "
+                        f"Dir is kept, and only up to {in_units(_MOST_OF_FILES)}"
+                    )
+            parts = written(value)
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # noqa: BLE001 - the user's objects may raise anything
             return f"{failure.name_of(error)}: {failure.text_of(error)}"
         return "" if self._store.put(digest_of(made_of), parts, made_of) else "no store took it"
 
-    def _encoded(self, value: Any) -> Encoded:
+    def _encoded(self, value: Any, *, opened: bool) -> Encoded:
         if self._encoder is not None:
+            if opened:  # files are found in what is written down by this encoder only
+                value = self._values.open(value)
             packed = self._encoder.pack_result(value)
             assert isinstance(packed.body, tuple)
             self._encoder.read_back(value, packed.body)

@@ -19,7 +19,7 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 from fancypipe_core import errors
-from fancypipe_core.backend import Job, Payload
+from fancypipe_core.backend import Encoded, Job, Payload
 
 __all__ = [
     "Bare",
@@ -30,6 +30,7 @@ __all__ = [
     "land",
     "read",
     "this_thread",
+    "to_be_kept",
     "with_contents",
 ]
 
@@ -152,6 +153,37 @@ def with_contents(jobs: Sequence[Job]) -> Sequence[Job]:
     For a worker that does not see them.  All of a job's files are in memory until it was sent.
     """
     return [_job_with_contents(job) for job in jobs]
+
+
+def to_be_kept(value: Encoded, folders: Iterable[str], most: int) -> tuple[Encoded, Encoded]:
+    """Return a value with the contents of its files in these folders, and all else of it.
+
+    Args:
+        value: The value.
+        folders: Where files will not stay.
+        most: Bytes that the contents may have; what is beyond stays without.
+
+    Raises:
+        OSError: One cannot be read.
+    """
+    inside = tuple(os.path.join(folder, "") for folder in folders)
+    whole: list[Payload] = []
+    rest: list[Payload] = []
+    for payload in value:
+        buffers: list[Any] = []
+        others: list[Any] = []
+        for buffer in payload.buffers:
+            made = buffer
+            record = read(buffer) if _is_bare(buffer) else None
+            if record is not None and record.path.startswith(inside) and record.size <= most:
+                made = carried(record.kind, record.path)  # of a folder nobody knows its size before
+                most -= len(made)
+            buffers.append(made)
+            if made is buffer:
+                others.append(made)
+        whole.append(Payload(payload.head, tuple(buffers), payload.holes, payload.names))
+        rest.append(Payload(payload.head, tuple(others), payload.holes, payload.names))
+    return tuple(whole), tuple(rest)
 
 
 def _job_with_contents(job: Job) -> Job:

@@ -67,9 +67,9 @@ class Keeper:
                 held.add(folder)
                 self.holders[folder] += 1
 
-    def holds(self, task: int) -> bool:
-        """Whether a task's value names a folder."""
-        return bool(self._held.get(task))
+    def held(self, task: int) -> set[str]:
+        """Return the folders that a task's value names."""
+        return self._held.get(task, set())
 
     def hold_until_settled(self, task: int, folders: Iterable[str]) -> None:
         """A task that is under way, or those that it has made, may use these folders."""
