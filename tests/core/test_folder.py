@@ -1,7 +1,8 @@
-"""The current folder, asked for with the lock of the interpreter held."""
+"""The current folder and the locale, asked for with the lock of the interpreter held."""
 
 from __future__ import annotations
 
+import locale
 import os
 import sys
 import threading
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from fancypipe_core._base.folder import folder, swift_folder
+from fancypipe_core._base.folder import folder, swift_folder, swift_locale
 
 pytestmark = pytest.mark.quick
 
@@ -71,3 +72,18 @@ def test_no_other_thread_runs_meanwhile() -> None:
     finally:
         sys.setswitchinterval(before)
         thread.join()
+
+
+def test_the_locale_is_told_as_python_tells_it() -> None:
+    asked = swift_locale()
+    if asked is None:
+        pytest.skip("Python is asked here")
+    before = locale.setlocale(locale.LC_ALL)
+    assert asked() == before.encode()
+    try:
+        locale.setlocale(locale.LC_ALL, "C")
+        assert asked() == b"C"
+        locale.setlocale(locale.LC_CTYPE, "C.UTF-8")
+        assert asked() == locale.setlocale(locale.LC_ALL).encode() != b"C"
+    finally:
+        locale.setlocale(locale.LC_ALL, before)

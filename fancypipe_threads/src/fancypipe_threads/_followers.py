@@ -48,16 +48,20 @@ class Followers:
                 self.is_used, self._unused = True, 0
             if self.is_used:  # else that has just changed
                 self._here.update([job.id for job in jobs])
+            self._kept.expect(followers)
+            here, waiting, behind = self._here, self._waiting, self._behind
             for job in followers:
-                self._kept.expect([job])
-                self._waiting[job.id] = job
+                id = job.id
+                waiting[id] = job
                 for need in job.after:
-                    self._behind.setdefault(need, []).append(job.id)
+                    behind.setdefault(need, []).append(id)
                 # Only now: what ends at this moment is not here any more, or finds it.
+                if here.issuperset(job.after):
+                    continue
                 if self._kept.has(job):
                     self._begin(job, begin, lost)
-                elif not self._here.issuperset(job.after):
-                    lost += self._withdraw([job.id])
+                else:
+                    lost += self._withdraw([id])
         return begin, lost
 
     def ended(self, done: Done) -> tuple[list[Job], list[JobId]]:

@@ -159,7 +159,7 @@ class ThreadsBackend:
         """Have so many jobs begun by threads that are idle, if there are any."""
         for _ in range(count):
             try:
-                self._idle.popleft().release()
+                self._idle.pop().release()  # who ran last, and has all at hand
             except IndexError:
                 return  # all are at work, and look for more when they are done
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
-from fancypipe_core._base.folder import folder, swift_folder
+from fancypipe_core._base.folder import folder, swift_folder, swift_locale
 
 __all__ = ["MODULES", "Setting", "caller_settings", "library_settings"]
 
@@ -171,8 +171,11 @@ def caller_settings() -> list[Setting]:
     ]
     if hasattr(os, "umask"):
         found.append(Setting(_mask, os.umask))
-    locale_of = partial(_locale.setlocale, _locale.LC_ALL, None)
-    return [*found, Setting(locale_of, partial(_locale.setlocale, _locale.LC_ALL))]
+    write = partial(_locale.setlocale, _locale.LC_ALL)
+    swift = swift_locale()
+    if swift is not None:
+        return [*found, Setting(swift, lambda before: write(before.decode()))]
+    return [*found, Setting(partial(write, None), write)]
 
 
 def _mask() -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pickle import dumps
 from typing import Any
 
@@ -38,10 +38,13 @@ class Row:
         self._cells = cells
         self._names = names
 
-    def filled(self, given: Iterable[Any]) -> Any:
+    def filled(self, given: Sequence[Any]) -> Any:
         """Return it with these in the places of references, in their order."""
+        cells = self._cells
+        if len(given) == len(cells):
+            return self._with([*given])
         rest = iter(given)
-        return self._with([next(rest) if type(one) is Reference else one for one in self._cells])
+        return self._with([next(rest) if type(one) is Reference else one for one in cells])
 
     def arrived(self, given: Sequence[Any]) -> Any:
         """Return it with the values that were still being made."""

@@ -20,24 +20,25 @@ class KeptValues:
     """Keeps the values of jobs that have followers, until these have run or never will.
 
     A follower may come a moment after what it needs has ended: so once there was one, the last
-    small values are kept too.
+    small values are kept too, until so many have ended that nobody has followed.
 
     Attributes:
-        is_used: Whether there was one; before that, `ended` need not be called.
+        is_used: Whether there was one lately; otherwise `ended` need not be called.
     """
 
     def __init__(self) -> None:
         self._wanted: dict[JobId, int] = {}  # by how many followers that are here
         self._values: dict[JobId, Encoded | Live] = {}
         self._recent: dict[JobId, Encoded | Live] = {}
+        self._unused = 0  # jobs that have ended since, with nobody waiting
         self.is_used = False
 
     def expect(self, jobs: Iterable[Job]) -> None:
         """Followers have come."""
         wanted, values = self._wanted, self._values
         for job in jobs:
+            self.is_used, self._unused = True, 0
             for id in job.after:
-                self.is_used = True
                 wanted[id] = wanted.get(id, 0) + 1
                 recent = self._recent.get(id)
                 if recent is not None:
@@ -49,11 +50,19 @@ class KeptValues:
 
     def ended(self, done: Done) -> None:
         """A job has run; what it returned may be needed."""
-        if type(done.reply) is not Ok:
+        if not self._wanted:
+            self._unused += 1
+            if self._unused > _RECENT:
+                self.is_used = False
+                self._recent.clear()
+                return
+        reply = done.reply
+        if type(reply) is not Ok:
             return
-        id, value = done.id, done.reply.outputs
+        id, value = done.id, reply.outputs
         if id in self._wanted:
-            self._values[id] = own_copy(value)  # what it is of may still be changed
+            # What it is of may still be changed.
+            self._values[id] = own_copy(value) if type(value) is tuple else value
         if _is_small(value):
             recent = self._recent
             recent[id] = value
@@ -65,28 +74,25 @@ class KeptValues:
 
         It is not expected any more.
         """
+        wanted, values = self._wanted, self._values
         try:
-            inputs = fill_in(job.inputs, [self._taken(id) for id in job.after])
+            # Its reader may change a value: the last one gets what is kept.
+            taken = [own_copy(values[id]) if wanted[id] > 1 else values[id] for id in job.after]
+            inputs = fill_in(job.inputs, taken)
         except (KeyError, GraphError):  # the engine sends it again, and says what is wrong
             return None
         finally:
             self.forget(job)
         return Job(job.id, job.call, inputs, job.time_limit, job.alone, job.after)
 
-    def _taken(self, id: JobId) -> Encoded | Live:
-        """Return a value that its reader may change: the last one gets what is kept."""
-        value = self._values[id]
-        return own_copy(value) if self._wanted[id] > 1 else value
-
     def forget(self, job: Job) -> None:
         """A job will not run."""
         wanted = self._wanted
         for id in job.after:
-            left = wanted.get(id, 0) - 1
+            left = wanted.pop(id, 0) - 1
             if left > 0:
                 wanted[id] = left
             else:
-                wanted.pop(id, None)
                 self._values.pop(id, None)
 
     def clear(self) -> None:
@@ -97,7 +103,8 @@ class KeptValues:
 
 def _is_small(value: Encoded | Live) -> bool:
     if type(value) is Live:
-        return type(value.value) in PLAIN and sys.getsizeof(value.value) <= _SMALL
+        inside = value.value
+        return type(inside) in PLAIN and sys.getsizeof(inside) <= _SMALL
     if type(value) is not tuple or len(value) != 1:
         return False
     return not value[0].buffers and len(value[0].head) <= _SMALL

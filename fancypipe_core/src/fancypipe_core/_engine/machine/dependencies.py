@@ -280,7 +280,7 @@ class Dependencies:
                     waiting.unsent -= 1
                 if waiting.missing:
                     if follow and waiting.missing == 1 and not waiting.unsent:
-                        self.may_follow(user, waiting)
+                        self.followers.append(user)  # whether it may is seen when it is its turn
                 elif waiting.root > 0:
                     self.fail(user, waiting.root)
                 elif waiting.state is WAITING:
