@@ -452,6 +452,34 @@ def test_a_file_that_was_edited_after_it_was_loaded_is_seen(
     assert parts(study.first, 1, keys=keys) == before
 
 
+def test_a_module_that_is_imported_late_and_was_edited_is_seen(load: Load, tmp_path: Path) -> None:
+    study = load(**FILES)
+    keys = Keys(FileDigests(None))
+    before = parts(study.second, 1, keys=keys)
+    second = definition_of(study.second)
+    (tmp_path / "lately.py").write_text(LATELY + "# why\n")
+    assert keys.outdated(second) == ""
+    (tmp_path / "lately.py").write_text(LATELY.replace("31", "32"))
+    assert keys.outdated(second).startswith("`lately` was changed")
+    assert keys.outdated(definition_of(study.first)) == ""
+    keys.forget()
+    after = parts(study.second, 1, keys=keys)
+    assert digest_of(after) != digest_of(before)
+    assert keys.outdated(second) == ""
+
+
+def test_files_that_did_not_change_are_not_compared_for_each_result(
+    load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = load(**FILES)
+    keys = Keys(FileDigests(None))
+    parts(study.first, 1, keys=keys)
+    first = definition_of(study.first)
+    assert keys.outdated(first) == ""
+    monkeypatch.setattr(sources, "_shape", lambda _: pytest.fail("it was compared"))
+    assert keys.outdated(first) == ""
+
+
 def test_a_file_that_is_older_than_the_process_is_not_compared(
     load: Load, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -113,7 +113,7 @@ class Code:
             if part.lines:
                 lines.setdefault(thing.name, part.lines)
             roots.extend(part.needs)
-        why = self.outdated(roots)
+        why = self.outdated([thing for thing in roots if thing.kind != "text"])
         if why:
             raise Unsound(why)
         return Reached({name: joined(digests) for name, digests in found.items()}, lines)
@@ -124,17 +124,33 @@ class Code:
         Args:
             things: As `reached` leaves them.
         """
-        for kind, what, name, module in things:
-            if kind == "function":
-                is_there = not self._project.has(what) or self._sources.has(what)
-            elif kind == "constant":
-                file = getattr(module, "__file__", None)
-                is_there = self._sources.has_constant(file, name.rpartition(".")[2], what)
-            else:
-                continue
-            if not is_there:
-                return f"`{name}` was changed after it was loaded; begin anew to use what is there"
+        for thing in things:
+            if not self._is_there(thing):
+                return f"`{thing.name}` was changed after it was loaded; begin anew to have that"
         return ""
+
+    def _is_there(self, thing: Thing) -> bool:
+        kind, what, name, module = thing
+        if kind == "function":
+            return not self._project.has(what) or self._sources.has(what)
+        if kind == "constant":
+            return self._sources.has_constant(_file_of(module), name.rpartition(".")[2], what)
+        made = self._parts.get(thing.key)
+        if kind != "text" or made is None or isinstance(made.part, Unsound):
+            return True
+        return self._texts.of(what, name).digest == made.part.digest
+
+    def files_of(self, things: Sequence[Thing]) -> tuple[str, ...]:
+        """Return the files that things are of."""
+        files: dict[str | None, None] = {}
+        for kind, what, _, module in things:
+            if kind == "function":
+                files[what.__code__.co_filename] = None
+            elif kind == "text":
+                files[what] = None
+            elif kind == "constant":
+                files[_file_of(module)] = None
+        return tuple(file for file in files if file is not None)
 
     # ---- names ----
 
@@ -278,6 +294,11 @@ def root_of(definition: Definition, code: Code) -> tuple[str, list[Thing]]:
     needs: list[Thing] = []
     name = code.refer(root, needs)
     return name.partition("~")[0], needs
+
+
+def _file_of(module: Any) -> str | None:
+    file = getattr(module, "__file__", None)
+    return file if isinstance(file, str) else None
 
 
 def _digest(told: Any) -> str:

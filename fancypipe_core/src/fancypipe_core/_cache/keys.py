@@ -11,6 +11,7 @@ from fancypipe_core._base.file_digests import FileDigests
 from fancypipe_core._cache.bodies import Watch
 from fancypipe_core._cache.code import Code, root_of
 from fancypipe_core._cache.parts import KeyParts, Uncacheable
+from fancypipe_core._cache.sources import Sources
 from fancypipe_core._cache.things import Reached, Thing, merged
 from fancypipe_core._cache.values import PLAIN, Unsound, Values
 from fancypipe_core._model.definition import Definition
@@ -31,6 +32,7 @@ class _Defined(NamedTuple):
     task: str
     reached: Reached
     things: list[Thing]  # what that is of
+    files: tuple[str, ...]  # and where it stands
     names: tuple[str, ...]  # of the inputs by position
     places: dict[str, int]  # of the inputs that the signature names
     presets: dict[str, Any]
@@ -58,6 +60,7 @@ class Keys:
         self._values = Values()
         self._code = Code(self._values, files)
         self._defined: dict[int, _Defined | Uncacheable] = {}
+        self._looked: dict[int, tuple[object, str]] = {}  # states of files -> who is outdated
         self._versions: dict[str, str] | None = None
 
     def forget(self) -> None:
@@ -65,6 +68,7 @@ class Keys:
         self._values.forget()
         self._code.forget()
         self._defined.clear()
+        self._looked.clear()
         self._versions = None
 
     def forget_values(self) -> None:
@@ -138,7 +142,17 @@ class Keys:
             definition: The task's, as for `of_call`.
         """
         known = self._defined.get(id(definition.origin))
-        return self._code.outdated(known.things) if isinstance(known, _Defined) else ""
+        if not isinstance(known, _Defined):
+            return ""
+        states = Sources.states(known.files)
+        looked = self._looked.get(id(known.definition))
+        if looked is None or looked[0] != states:
+            try:
+                why = self._code.outdated(known.things)
+            except Unsound as error:
+                why = error.why
+            looked = self._looked[id(known.definition)] = states, why
+        return looked[1]
 
     def _define(self, definition: Definition) -> _Defined | Uncacheable:
         made: _Defined | Uncacheable
@@ -151,6 +165,7 @@ class Keys:
                 f"{task}.map" if mapped is not None else task,
                 self._code.reached(roots),
                 roots,
+                self._code.files_of(roots),
                 one.positions(),
                 {name: at for at, name in enumerate(_parameters(one))},
                 self._preset(one),

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from types import CodeType, FunctionType
 from typing import Any, NamedTuple
@@ -22,6 +22,7 @@ __all__ = ["HAS_DOCSTRING", "Sources", "docstring_in"]
 _CLOCK = 2.0  # seconds by which the time at which a process began may be wrong
 _FUNCTION = 3  # flags of the code of functions
 _NO = object()
+_State = tuple[int, int, int, int]  # times of change, size, inode
 
 HAS_DOCSTRING = 0x4000000
 """A flag of code, from Python 3.13 on."""
@@ -30,7 +31,7 @@ HAS_DOCSTRING = 0x4000000
 class _Read(NamedTuple):
     """What a file says: its functions and its constants; None if it is as it was."""
 
-    state: tuple[int, ...]
+    state: _State
     functions: frozenset[Any] | None
     constants: dict[str, Any]
 
@@ -56,21 +57,32 @@ class Sources:
         said = read.constants.get(name, _NO)
         return said is _NO or _alike(said) == _alike(value)
 
+    @staticmethod
+    def states(files: Sequence[str]) -> tuple[_State | None, ...]:
+        """Return what is another when one of these files has changed."""
+        return tuple([_state(file) for file in files])
+
     def _look(self, file: str) -> _Read | None:
-        try:
-            about = os.stat(file)
-        except (OSError, ValueError):
+        state = _state(file)
+        if state is None:
             return None  # a cell of a notebook; or it is gone, and nobody can load it
-        state = (about.st_mtime_ns, about.st_ctime_ns, about.st_size, about.st_ino)
         known = self._read.get(file)
         if known is None or known.state != state:
-            is_old = max(about.st_mtime, about.st_ctime) < self._began - _CLOCK
+            is_old = max(state[:2]) / 1e9 < self._began - _CLOCK
             known = _Read(state, None, {}) if is_old else _read(file, state)
             self._read[file] = known
         return known
 
 
-def _read(file: str, state: tuple[int, ...]) -> _Read:
+def _state(file: str) -> _State | None:
+    try:
+        about = os.stat(file)
+    except (OSError, ValueError):
+        return None
+    return about.st_mtime_ns, about.st_ctime_ns, about.st_size, about.st_ino
+
+
+def _read(file: str, state: _State) -> _Read:
     constants: dict[str, Any] = {}
     try:
         with open(file, "rb") as opened:
