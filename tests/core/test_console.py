@@ -6,7 +6,9 @@ import io
 import re
 import sys
 import threading
+import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,8 +16,10 @@ import pytest
 from fancypipe_core import module, run, task
 from fancypipe_core.hooks import EventKind, Outcome, RunInfo, TaskEvent
 from fancypipe_core.plugins import console
-from fancypipe_core.plugins._counts import Counts, Kind, clock_text, summary
+from fancypipe_core.plugins._counts import Counts, Kind, summary
 from fancypipe_core.plugins.console import Console
+from fancypipe_core.plugins.figures.earlier import Earlier
+from fancypipe_core.plugins.figures.words import clock_text
 
 RUN = RunInfo("1", "threads", 2)
 DONE = Outcome(True, 2.0, {"done": 3})
@@ -55,6 +59,8 @@ def a_terminal_of_known_size(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "100")
     monkeypatch.setenv("LINES", "24")
+    monkeypatch.setattr(console, "free_memory", lambda: 1_000_000_000)
+    monkeypatch.setattr(console, "total_memory", lambda: 3_500_000_000)
 
 
 @pytest.fixture(autouse=True)
@@ -65,6 +71,7 @@ def no_thread_is_left() -> Iterator[None]:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(console, "_LEARN", 0.0)
     monkeypatch.setattr(console, "_DELAY", 0.001)
     monkeypatch.setattr(console, "_TICK", 0.001)
 
@@ -253,10 +260,11 @@ def test_a_picture_has_a_line_for_each_kind() -> None:
     shown, terminal = picture(counts)
     shown.show(10.0)
     lines = visible(terminal.getvalue())
+    numbers_said = "2 under way  1 failed  5/s  0:10 left"
     assert lines[0] == "fancypipe: failed: t: ValueError: no"
     assert lines[-3:] == [
-        "0:10  threads, 2 workers  50/101  2 under way  1 failed  5/s  0:10 left",
-        f"t      {'━' * 20}  50/100  2 under way  1 failed  5/s  0:10 left",
+        f"0:10  threads, 2 workers  50/101  {numbers_said}  2.5 of 3.5 GB memory",
+        f"t      {'━' * 20}  50/100  {numbers_said}",
         f"other  {'━' * 20}  0/1",
     ]
     shown.end()
@@ -277,6 +285,86 @@ def test_a_picture_shows_how_far_running_tasks_are() -> None:
     assert lines[1] == f"t  {'━' * 20}  0/9  9 under way"
     assert lines[2:4] == [f"{'━' * 20}  study/t[1] 30 of 60", "study/t[2] 7"]
     assert lines[4:] == ["study/t[3] -3 of 0", "study/t[4] -4 of 0", "study/t[5] -5 of 0"]
+
+
+def test_what_runs_for_long_is_named() -> None:
+    counts = Counts(0.0, workers=2)
+    counts.add([event("added", number) for number in range(4)])
+    counts.add([event("submitted", number) for number in range(4)])  # two of them wait there
+    shown, terminal = picture(counts)
+    shown.show(1.0)
+    assert "runs for" not in terminal.getvalue()
+    shown.show(4.0)
+    counts.add([event("done", 0), event("submitted", 9, "other")])
+    shown.show(20.0)
+    shown.show(23.0)
+    shown.end()
+    said = [line for line in visible(terminal.getvalue()) if "runs for" in line]
+    assert said[:5] == ["t runs for 0:03", "t runs for 0:03", "t runs for 0:19", "t runs for 0:22",
+                    "t runs for 0:03"]  # fmt: skip
+    stream, counts = io.StringIO(), Counts(0.0)
+    lines = console._Lines(stream, RUN, counts, 0.0)
+    counts.add([event("added", 1), event("submitted", 1)])
+    lines.show(1.0)
+    lines.show(15.0)
+    assert stream.getvalue().endswith("1 under way (t 0/1); t for 0:14\n")
+
+
+def ended(task: int, seconds: float, name: str = "t") -> TaskEvent:
+    return TaskEvent("done", name, task, "", 1, 0.0, seconds)
+
+
+def test_the_time_left_is_learned_from_kinds_of_tasks() -> None:
+    counts = Counts(0.0, workers=2)
+    counts.add([event("added", number) for number in range(10)])
+    counts.add([event("added", number, "long") for number in range(10, 14)])
+    counts.add([ended(number, 1.0) for number in range(8)])
+    counts.sum_up(4.0)
+    assert counts.remaining == 3.0  # nobody knows that the long ones are
+    counts.add([ended(10, 20.0, "long")])
+    counts.sum_up(14.0)
+    assert counts.remaining == 31.0  # 62 s of work, two at a time
+    counts.add([TaskEvent("done", tasks=[8, 9], took=[500_000, 500_000])])
+    counts.add([ended(number, 20.0, "long") for number in (11, 12, 13)])
+    counts.sum_up(60.0)
+    assert counts.remaining is None
+
+
+def test_it_is_learned_from_the_run_before() -> None:
+    # Of a name that is new nothing is known: it counts as the others do.
+    for alike, work in ((True, 4 * 10.0 + 10.0), (False, 2 * 10.0 + 10.0)):
+        counts = Counts(0.0, workers=2)
+        counts.add([event("added", 1), event("added", 2, "new")])
+        counts.expect(Earlier({"t": (4, 10.0), "later": (9, 1.0)}, alike))
+        counts.add([event("added", 3)])
+        counts.sum_up(1.0)
+        assert counts.remaining == work / 2
+
+
+@task
+def naps(seconds: float) -> float:
+    time.sleep(seconds)
+    return seconds
+
+
+def test_a_run_is_summed_up_and_the_next_one_learns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(console, "_SUMMARY", 0.0)
+    monkeypatch.setattr(console, "_LEARN", 0.0)
+    learned: list[Earlier] = []
+    monkeypatch.setattr(Counts, "expect", lambda _, found: learned.append(found))
+    for _ in range(2):
+        run([naps(0.05), naps(0.1)], backend="serial", journal=True, page=True, progress=True,
+            tempdir=str(tmp_path))  # fmt: skip
+    said = capsys.readouterr().err.splitlines()
+    assert len([line for line in said if line.startswith("fancypipe: slowest: naps ")]) == 2
+    assert len([line for line in said if line.startswith("fancypipe: longest chain: ")]) == 2
+    assert re.fullmatch(r"fancypipe: 2 tasks done in .*; see .*/index.html", said[-1])
+    (known,) = learned
+    assert known.alike
+    assert known.kinds["naps"][0] == 2
+    assert 0.07 < known.kinds["naps"][1] < 30
 
 
 def test_a_picture_fits_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,7 +26,15 @@ OUTSIDE: Mapping[str, Sequence[str]] = {
     "docstring_parser": ["_cli.docstring"],
     "msgspec": [
         *("_base.msgpack", "_cache.*", "_cli.present", "_doctor.*", "_engine.*", "_wire.*"),
-        *("_codec.stored", "backend.*", "hooks", "plugins.cache", "plugins.journal", "toolkit.*"),
+        *(
+            "_codec.stored",
+            "backend.*",
+            "hooks",
+            "plugins.cache",
+            "plugins.journal",
+            "toolkit.*",
+            "plugins.figures.facts",
+        ),
     ],
     "numpy": ["testing._hard_values"],  # if it is there
     "pickle": ["_cache.values", "_codec.*", "_cli.present", "testing.*"],

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from fancypipe_core.hooks import ENDS, Outcome, RunInfo, TaskEvent
+from fancypipe_core.plugins.figures.estimate import Left, Pace, remaining
+from fancypipe_core.plugins.figures.words import span_text
 
-__all__ = ["Counts", "Kind", "clock_text", "summary"]
+if TYPE_CHECKING:
+    from fancypipe_core.plugins.figures.earlier import Earlier
+
+__all__ = ["Counts", "Kind", "summary"]
 
 _SPAN = 10.0  # seconds over which the rate is taken
 _TOLD = frozenset(("failed", "retried", "lost"))
@@ -29,9 +35,14 @@ class Kind:
         skipped: How many did not run, since what they need failed.
         cancelled: How many are not wanted any more.
         busy: How many have an attempt under way: they run, or are next.
+        pace: How long one takes.
+        before: How many there were in an earlier run that was alike; 0 if unknown.
     """
 
-    __slots__ = ("_past", "added", "busy", "cancelled", "done", "failed", "name", "skipped")
+    __slots__ = (
+        "_past", "added", "before", "busy", "cancelled", "done", "failed", "name", "pace",
+        "skipped",
+    )  # fmt: skip
 
     def __init__(self, name: str, begin: float) -> None:
         self.name = name
@@ -41,6 +52,8 @@ class Kind:
         self.skipped = 0
         self.cancelled = 0
         self.busy = 0
+        self.pace = Pace()
+        self.before = 0
         self._past = deque([(begin, 0)])
 
     @property
@@ -78,9 +91,17 @@ class Counts:
 
     Args:
         begin: When the run began.
+        workers: How many tasks run at a time.
+
+    Attributes:
+        remaining: The seconds until all has ended; None if that cannot be told.
     """
 
-    def __init__(self, begin: float) -> None:
+    def __init__(self, begin: float, workers: int = 1) -> None:
+        self.remaining: float | None = None
+        self._workers = workers
+        self._earlier: Earlier | None = None
+        self._seen: dict[int, float] = {}  # by running task, since when
         self.kinds: dict[str, Kind] = {}
         self.total = Kind("", begin)
         self._begin = begin
@@ -98,12 +119,12 @@ class Counts:
             if event.tasks:
                 self._add_many(event)
                 continue
-            what, name, task = event.kind, event.name, event.task
+            what, task = event.kind, event.task
             if what == "progress":
                 if task in flying:  # else it is late: the task has ended
                     self.progress[task] = event
                 continue
-            kind = kinds.get(name) or self._kind(name)
+            kind = kinds.get(event.name) or self._kind(event.name)
             if what == "added":
                 kind.added += 1
                 self._of[task] = kind
@@ -118,14 +139,36 @@ class Counts:
                     if self.progress:
                         self.progress.pop(task, None)
                 if what == "done":
-                    kind.done += 1
-                    self._of.pop(task, None)
+                    self._done(kind, event)
                 elif what != "unfolded":
                     self._otherwise(kind, event)
 
+    def _done(self, kind: Kind, event: TaskEvent) -> None:
+        kind.done += 1
+        self._of.pop(event.task, None)
+        if event.seconds is not None:
+            kind.pace.add(event.seconds)
+
     def _kind(self, name: str) -> Kind:
         """Return the tasks of a name."""
-        return self.kinds.get(name) or self.kinds.setdefault(name, Kind(name, self._begin))
+        kind = self.kinds.get(name)
+        if kind is None:
+            kind = self.kinds[name] = Kind(name, self._begin)
+            self._expect(kind)
+        return kind
+
+    def expect(self, earlier: Earlier) -> None:
+        """Learn from an earlier run."""
+        self._earlier = earlier
+        for kind in list(self.kinds.values()):
+            self._expect(kind)
+
+    def _expect(self, kind: Kind) -> None:
+        if self._earlier is not None and kind.name in self._earlier.kinds:
+            count, seconds = self._earlier.kinds[kind.name]
+            if kind.pace.mean is None:
+                kind.pace = Pace(seconds)
+            kind.before = count if self._earlier.alike else 0
 
     def _add_many(self, event: TaskEvent) -> None:
         """Count an event that is about many tasks."""
@@ -144,9 +187,13 @@ class Counts:
             for task in tasks:
                 self._of.pop(task, None)
                 flying.pop(task, None)
-            for kind, count in Counter(kinds).items():
+            by_kind = Counter(kinds)
+            for kind, count in by_kind.items():
                 kind.busy -= count
                 kind.done += count
+            spent = sum(event.took) / 1e6
+            for kind, count in by_kind.items():  # mostly one
+                kind.pace.add(spent * count / len(kinds), count)
 
     def _otherwise(self, kind: Kind, event: TaskEvent) -> None:
         """Count what happens to few tasks."""
@@ -181,6 +228,35 @@ class Counts:
         total.busy = sum(kind.busy for kind in kinds)
         for kind in (*kinds, total):
             kind.sample(now)
+        left = [
+            Left(max(kind.added, kind.before) - kind.over - kind.busy, kind.busy, kind.pace.mean)
+            for kind in kinds
+            if max(kind.added, kind.before) > kind.over
+        ]
+        spent = sum(kind.pace.spent for kind in kinds)
+        learned = remaining(left, spent, now - self._begin, self._workers)
+        self.remaining = total.remaining if learned is None else learned or None
+
+    def running(self, now: float, most: int, least: float = 0.0) -> list[tuple[str, float]]:
+        """Return the names of the tasks that run for longest, and for how long.
+
+        As many run as there are workers: those that were sent first.  When each began is known as
+        well as this is called often.
+
+        Args:
+            now: The time.
+            most: So many at most.
+            least: Those that run for less seconds are left out.
+        """
+        # A copy: the run goes on in another thread.
+        run = list(self._flying.items())[: self._workers]
+        self._seen = {task: self._seen.get(task, now) for task, _ in run}
+        told = [
+            (kind.name, now - self._seen[task])
+            for task, kind in run
+            if task not in self.progress and now - self._seen[task] >= least
+        ]
+        return sorted(told, key=lambda one: -one[1])[:most]
 
     def steps(self, most: int) -> list[tuple[str, float | None]]:
         """Say of so many running tasks how far they are, in words and as a share of all."""
@@ -215,16 +291,9 @@ def _share(event: TaskEvent) -> float | None:
     return min(max(event.done / event.total, 0.0), 1.0)
 
 
-def clock_text(seconds: float) -> str:
-    """Return a time span as `m:ss` or `h:mm:ss`."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
-
-
 def summary(run: RunInfo, outcome: Outcome) -> str:
     """Return the one line that tells how a run ended."""
-    took = f"{outcome.seconds:.3g} s" if outcome.seconds < 100 else clock_text(outcome.seconds)
+    took = span_text(outcome.seconds)
     workers = f"{run.workers:,} {run.unit}{'' if run.workers == 1 else 's'}"
     counts = [(kind, count) for kind, count in outcome.counts.items() if count]
     if outcome.ok and all(kind == "done" for kind, _ in counts):

@@ -19,8 +19,11 @@ from pathlib import Path
 from time import monotonic
 from typing import IO, TYPE_CHECKING, Any
 
+from fancypipe_core._base.resources import free_memory, total_memory
 from fancypipe_core.hooks import Outcome, RunInfo, TaskEvent, Wants, hookimpl
-from fancypipe_core.plugins._counts import Counts, Kind, clock_text, summary
+from fancypipe_core.plugins._counts import Counts, Kind, summary
+from fancypipe_core.plugins.figures.words import clock_text
+from fancypipe_core.plugins.journal import NAME
 
 if TYPE_CHECKING:
     from rich.console import Console as RichConsole
@@ -29,7 +32,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Console"]
 
-_DELAY = 0.5  # seconds that a run takes before anything is shown
+_LEARN = 0.4  # seconds that a run takes before it is looked up how long the last one took,
+_DELAY = 0.1  # and so many more before anything is shown
+_SUMMARY = 5.0  # seconds that a run takes before it is told what it took them for
+_LONG = 2.0  # seconds that a task runs before it is named,
+_LONG_OF_LINE = 10.0  # and in a plain line
 _END = 2.0  # seconds that the thread has to end
 _TICK = 0.125  # seconds between two pictures on a terminal
 _FIRST_LINE = 5.0  # seconds until the first plain line; then always twice as long,
@@ -46,6 +53,8 @@ class Console:
         stream: Where to write; standard error by default.
         clock: Tells the seconds; for tests.
         page: Tells which page a run that has ended has left; None if none.
+        folder: Tells the folder of a run, in which its journal is; None if there is none.  Its name
+            ends with the run's id.
     """
 
     def __init__(
@@ -53,8 +62,11 @@ class Console:
         stream: IO[str] | None = None,
         clock: Callable[[], float] = monotonic,
         page: Callable[[], Path | None] = lambda: None,
+        folder: Callable[[], Path | None] = lambda: None,
     ) -> None:
         self._page = page
+        self._folder = folder
+        self._run: RunInfo | None = None
         self._stream = stream
         self._clock = clock
         self._depth = 0
@@ -77,7 +89,8 @@ class Console:
         if self._depth > 1 or stream is None:
             return
         begin = self._clock()
-        self._counts = Counts(begin)
+        self._run = run
+        self._counts = Counts(begin, run.workers)
         live = stream.isatty() and os.environ.get("TERM") != "dumb"
         self._display = (_Picture if live else _Lines)(stream, run, self._counts, begin)
         self._stop = threading.Event()
@@ -98,16 +111,50 @@ class Console:
         self._stop.set()
         self._thread.join(_END)  # a terminal that nobody reads must not hold up the run
         self._display.end()
+        for line in self._summary(run, outcome):
+            _write(self._stream or sys.stderr, f"fancypipe: {line}")
         page = self._page()
         see = "" if page is None else f"; see {_from_here(page)}"
         _write(self._stream or sys.stderr, f"fancypipe: {summary(run, outcome)}{see}")
         self._display = self._thread = None
+
+    def _folder_of(self, run: RunInfo) -> Path | None:
+        folder = self._folder()
+        return folder if folder is not None and folder.name.endswith(f"-{run.id}") else None
+
+    def _summary(self, run: RunInfo, outcome: Outcome) -> Sequence[str]:
+        """Say what a run took its time for, if it took any to speak of."""
+        folder = self._folder_of(run)
+        if outcome.seconds < _SUMMARY or folder is None:
+            return ()
+        from fancypipe_core.plugins.figures.facts import facts_of, read_lines
+        from fancypipe_core.plugins.figures.said import summary_lines
+
+        try:
+            facts = facts_of(read_lines(folder / NAME))
+        except (OSError, ValueError):
+            return ()  # what has kept the journal from being written was said
+        return list(summary_lines(facts, outcome.seconds, run.workers, run.unit))
+
+    def _learn(self) -> None:
+        """Look how long it took the last time."""
+        run = self._run
+        folder = self._folder_of(run) if run is not None else None
+        if run is None or folder is None:
+            return
+        from fancypipe_core.plugins.figures.earlier import earlier
+
+        known = earlier(run, folder)
+        if known is not None:
+            self._counts.expect(known)
 
     def _watch(self) -> None:
         display, stop = self._display, self._stop
         assert display is not None
         wait = _DELAY
         try:
+            if not stop.wait(_LEARN):
+                self._learn()
             while not stop.wait(wait) and threading.main_thread().is_alive():
                 wait = display.show(self._clock())
         except Exception as error:  # noqa: BLE001 - a display must not break what it shows
@@ -132,28 +179,31 @@ class _Lines:
         while counts.news:
             _write(self._stream, f"fancypipe: {counts.news.popleft()}")
         elapsed = now - self._begin
+        counts.running(now, 0)  # from now on it is known that these run
         if elapsed >= self._next:
             counts.sum_up(now)
-            _write(self._stream, f"fancypipe: {clock_text(elapsed)}, {self._text()}")
+            _write(self._stream, f"fancypipe: {clock_text(elapsed)}, {self._text(now)}")
             self._pause = min(2 * self._pause, _SLOWEST)
             self._next = elapsed + self._pause
         return min(self._next - elapsed, 1.0)
 
-    def _text(self) -> str:
+    def _text(self, now: float) -> str:
         total = self._counts.total
         parts = [f"{total.over:,} of {total.added:,} tasks", f"{total.busy:,} under way"]
         parts += [f"{total.failed:,} failed"] if total.failed else []
         parts += [f"{total.skipped:,} skipped"] if total.skipped else []
         parts += [f"{total.rate:.3g}/s"] if total.rate else []
-        if total.remaining is not None:
-            parts.append(f"about {clock_text(total.remaining)} left")
+        if (left := self._counts.remaining) is not None:
+            parts.append(f"about {clock_text(left)} left")
         busy = [
             f"{kind.name} {kind.over:,}/{kind.added:,}"
             for kind in self._counts.busiest(3)
             if kind.left
         ]
         text = ", ".join(parts) + (f" ({', '.join(busy)})" if busy else "")
-        return "; ".join([text, *(step for step, _ in self._counts.steps(_STEPS_OF_LINE))])
+        steps = [step for step, _ in self._counts.steps(_STEPS_OF_LINE)]
+        long = self._counts.running(now, _STEPS_OF_LINE - len(steps), _LONG_OF_LINE)
+        return "; ".join([text, *steps, *(f"{name} for {clock_text(age)}" for name, age in long)])
 
     def end(self) -> None:
         """Nothing to take away."""
@@ -171,6 +221,8 @@ class _Picture:
         self._over = False
         self._lock = threading.Lock()
         self._hook: Callable[..., Any] | None = None
+        self._look = 0.0  # when the memory is looked at again
+        self._used = ""
 
     def show(self, now: float) -> float:
         """Draw; return the seconds until the next time."""
@@ -219,6 +271,16 @@ class _Picture:
             return None
         return hook(*args, **kwargs)
 
+    def _memory(self, now: float) -> str:
+        """Say how much of the machine's memory is in use; looked up once in a second."""
+        if now >= self._look:
+            self._look = now + 1.0
+            free, whole = free_memory(), total_memory()
+            self._used = ""
+            if free is not None and whole is not None:
+                self._used = f"{max(whole - free, 0) / 1e9:.1f} of {whole / 1e9:.1f} GB memory"
+        return self._used
+
     def _draw(self, console: RichConsole, now: float) -> Text:
         from rich.text import Text
 
@@ -230,7 +292,9 @@ class _Picture:
         text = Text(no_wrap=True, overflow="ellipsis")
         text.append(f"{clock_text(now - self._begin)}  ", "bold")
         text.append(f"{run.backend}, {workers}  ")
-        _append_numbers(text, counts.total)
+        _append_numbers(text, counts.total, counts.remaining)
+        if memory := self._memory(now):
+            text.append(f"  {memory}", "bright_black")
         for kind in kinds:
             text.append("\n")
             name = kind.name if len(kind.name) <= width else f"{kind.name[: width - 1]}…"
@@ -238,11 +302,15 @@ class _Picture:
             full = _BAR * kind.over // max(kind.added, 1)
             text.append("━" * full, "red" if kind.failed else "green")
             text.append("━" * (_BAR - full) + "  ", "bright_black")
-            _append_numbers(text, kind)
+            _append_numbers(text, kind, kind.remaining)
         hidden = len(counts.kinds) - len(kinds)
         if hidden > 0:
             text.append(f"\n  and {hidden:,} more kinds of tasks", "bright_black")
-        for step, share in counts.steps(min(room - len(kinds), _STEPS)):
+        free = min(room - len(kinds), _STEPS)
+        long = counts.running(now, max(free - len(counts.progress), 0), _LONG)
+        for name, age in long:
+            text.append(f"\n    {name} runs for {clock_text(age)}", "bright_black")
+        for step, share in counts.steps(free - len(long)):
             text.append("\n    ")
             if share is not None:
                 full = round(_BAR * share)
@@ -260,7 +328,7 @@ def _from_here(path: Path) -> Path:
         return path
 
 
-def _append_numbers(text: Text, kind: Kind) -> None:
+def _append_numbers(text: Text, kind: Kind, left: float | None) -> None:
     text.append(f"{kind.over:,}/{kind.added:,}")
     if kind.busy:
         text.append(f"  {kind.busy:,} under way", "cyan")
@@ -271,8 +339,8 @@ def _append_numbers(text: Text, kind: Kind) -> None:
     rate = kind.rate
     if rate and kind.left:
         text.append(f"  {rate:,.0f}/s" if rate >= 100 else f"  {rate:.2g}/s")
-    if kind.remaining is not None:
-        text.append(f"  {clock_text(kind.remaining)} left")
+    if left is not None:
+        text.append(f"  {clock_text(left)} left")
 
 
 def _write(stream: IO[str] | None, text: str) -> None:

@@ -192,7 +192,7 @@ class Equipment:
         if settings.progress:
             from fancypipe_core.plugins.console import Console
 
-            observers.add(Console(page=page))
+            observers.add(Console(page=page, folder=run))
         if asks:
             from fancypipe_core.session._asked_for import asked_for
 
