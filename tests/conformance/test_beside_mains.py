@@ -192,7 +192,7 @@ def test_many_wait_at_a_time(two: Session, doors: Doors) -> None:
 def test_many_wait_for_results(two: Session) -> None:
     futures = [two.submit(m.asks(n)) for n in range(20)]
     assert [future.result(LONG) for future in futures] == [4 * n for n in range(20)]
-    two._activity.wait_until_idle()
+    two._wheel.wait_until_idle()
     assert not two._driver.graph.nodes
 
 
@@ -257,7 +257,7 @@ def test_one_is_cancelled_and_the_others_go_on(two: Session, doors: Doors) -> No
     doors.open("door")
     assert doors["told"].wait(LONG)
     assert isinstance(doors.refs["told"], errors.Cancelled)
-    two._activity.wait_until_idle()
+    two._wheel.wait_until_idle()
     assert not two._driver.graph.nodes
     everything(two)
 
@@ -331,12 +331,12 @@ def test_in_a_main_apart_nothing_is_submitted(two: Session, doors: Doors) -> Non
 
 
 def test_the_collector_is_put_back(two: Session, doors: Doors) -> None:
-    two._activity.wait_until_idle()
+    two._wheel.wait_until_idle()
     before = gc.get_threshold()
     first = led(two, m.stands("door"))
     doors.reached("door")
     everything(two)
     doors.open("door")
     assert first.result(LONG) == 0
-    two._activity.wait_until_idle()
+    two._wheel.wait_until_idle()
     wait_until(lambda: gc.get_threshold() == before)

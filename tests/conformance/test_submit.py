@@ -181,7 +181,7 @@ def test_a_loop_that_gives_up_gives_up_the_root(two: Session, gate: Path) -> Non
             gate.touch()  # nobody can stop what runs there
         assert kept.result(LONG) == 2
         assert two.run(s.double(2)) == 4
-        two._activity.wait_until_idle()
+        two._wheel.wait_until_idle()
         assert not two._driver.graph.nodes
     finally:
         shared.touch()
@@ -326,7 +326,7 @@ def test_what_has_not_begun_is_cancelled_for_nothing(two: Session, gate: Path) -
     gate.touch()
     assert [future.result(LONG) for future in futures[:100]] == [2 * n for n in range(100)]
     assert [future.result(LONG) for future in held] == [0, 0]
-    assert not two._driver.graph.nodes or two._activity.is_live
+    assert not two._driver.graph.nodes or two._wheel.is_live
 
 
 def test_values_are_released_one_by_one(two: Session, backend: str, gate: Path) -> None:
@@ -506,7 +506,7 @@ def test_observers_see_one_run_for_all_that_is_under_way(backend: str, gate: Pat
         assert session.submit(s.fails(1)).exception(LONG)
         gate.touch()
         assert held.result(LONG) == 0
-        session._activity.wait_until_idle()
+        session._wheel.wait_until_idle()
         assert watching.counts == {"done": 2, "failed": 1, "skipped": 0, "cancelled": 0}
 
 
@@ -520,7 +520,7 @@ def test_the_callers_settings_stay_his_own(two: Session, gate: Path) -> None:
     futures = [two.submit(s.double(n)) for n in range(20)]
     gate.touch()
     assert [future.result(LONG) for future in futures] == list(range(0, 40, 2))
-    two._activity.wait_until_idle()
+    two._wheel.wait_until_idle()
     assert held.result(LONG) == 0
     assert random.random() == first
     assert os.environ.pop("FANCYPIPE_TEST_OF_SUBMIT") == "1"

@@ -21,12 +21,14 @@ from fancypipe_core._base.signals import Interrupts, in_users_code
 from fancypipe_core._base.slices import SLICE
 from fancypipe_core._codec.values import LiveValues, Values
 from fancypipe_core._engine.gc_threshold import calm_collector
+from fancypipe_core._engine.hands import Ask, Taken
 from fancypipe_core._engine.intake import Intake
 from fancypipe_core._engine.listener import FREEZE_LIMIT, Listener
 from fancypipe_core._engine.machine import states as table
 from fancypipe_core._engine.machine.scheduler import Scheduler
-from fancypipe_core._engine.mains import Ask, Mains, Taken
+from fancypipe_core._engine.mains import Mains
 from fancypipe_core._engine.maps import Maps
+from fancypipe_core._engine.means import Means
 from fancypipe_core._engine.needs import NeedsCheck
 from fancypipe_core._engine.node import Node
 from fancypipe_core._engine.reactor import Reactor
@@ -100,9 +102,10 @@ class Driver:
         self.graph = reactor.graph
         self.asked: deque[Root] = reactor.asked  # by others, in their order
         self._intake = Intake(reactor)
-        self.mains = Mains(reactor, report, files, self.interrupts.raise_if_any)
+        means = Means(reactor, report, files, self.interrupts.raise_if_any)
+        self.mains = Mains(means)
         self._gives_way = False  # whether another thread is to drive when others ask for something
-        self.roots = Roots(reactor, report, files, self.interrupts.raise_if_any)
+        self.roots = Roots(means)
         self.handle, self.finish_up = reactor.handle, reactor.finish_up
         self.recall = partial(reactor.wish, backend.recall)
         # Serial: the user's tasks run in this thread, and Ctrl-C must reach them.

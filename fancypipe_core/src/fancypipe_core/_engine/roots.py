@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from fancypipe_core import errors
 from fancypipe_core._engine.graph import Graph
 from fancypipe_core._engine.machine import states as table
 from fancypipe_core._engine.machine.scheduler import Scheduler
+from fancypipe_core._engine.means import Means
 from fancypipe_core._engine.node import Gatherer, Node
-from fancypipe_core._engine.reactor import Reactor
-from fancypipe_core._engine.report import Report
 from fancypipe_core._model.carriage import came, this_thread
 from fancypipe_core._model.definition import Definition
 from fancypipe_core._model.options import Options
 from fancypipe_core._model.ref import Instance
-from fancypipe_core._model.temp_paths import Keeper
 
-__all__ = ["Root", "Roots", "Unopened", "gatherer", "opened"]
+__all__ = ["Root", "Roots", "Unopened", "fail", "gatherer", "opened"]
 
 
 DONE, RUNNING, UNFOLDED = table.State.DONE, table.State.RUNNING, table.State.UNFOLDED
@@ -101,27 +101,15 @@ class Roots:
     """What is asked for and not over.
 
     Args:
-        reactor: Carries out what is to be done for it.
-        report: Knows what went wrong.
-        files: Keeps temporary files as long as their values.
-        stop_if_interrupted: Raises if the user has asked for the end.
+        means: What carries out what is to be done for it.
     """
 
-    def __init__(
-        self,
-        reactor: Reactor,
-        report: Report,
-        files: Keeper,
-        stop_if_interrupted: Callable[[], None],
-    ) -> None:
-        self._reactor = reactor
-        self._graph = reactor.graph
-        self._report = report
-        self._files = files
-        self._stop_if_interrupted = stop_if_interrupted
+    def __init__(self, means: Means) -> None:
+        self._reactor, self._report, self._files, self._stop_if_interrupted = means
+        self._graph = means.reactor.graph
         self._most = _FEW
         self.failed: BaseException | None = None  # the first of the errors of a run
-        self.watched: dict[int, Root] = reactor.watched
+        self.watched: dict[int, Root] = means.reactor.watched
 
     def demand(self, roots: Iterable[Root]) -> None:
         """Demand these, the first first."""
@@ -269,6 +257,19 @@ class Roots:
         left = list(self.watched.values())
         self.watched.clear()
         return left
+
+
+def fail(roots: Iterable[Root], error: BaseException) -> None:
+    """Tell these that nothing comes of them, each with an error of its own."""
+    for root in roots:
+        if isinstance(error, KeyboardInterrupt) and not getattr(root, "takes_interrupts", False):
+            root.error = errors.Cancelled(str(error))
+        else:
+            root.error = error
+            with suppress(Exception):  # each in a traceback of its own, if it can be
+                root.error = copy.copy(error)
+                root.error.__cause__ = error.__cause__
+        root.tell(root)
 
 
 class Unopened(Exception):

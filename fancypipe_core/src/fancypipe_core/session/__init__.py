@@ -113,6 +113,7 @@ class Session:
             self._equipment = made = Equipment(configured, self._interrupts)
             self.id, self.directory, self._files = made.id, made.directory, made.files
             self._driver, self._activity = made.driver, made.activity
+            self._wheel = made.activity.wheel
             self._process = os.getpid()
             self._open = False
             _sessions.add(self)
@@ -223,7 +224,7 @@ class Session:
     def _check_outside(self) -> None:
         self._check()
         here = scope.get()
-        if self._activity.drives == get_ident() or (here is not None and self._is_around(here)):
+        if self._wheel.drives == get_ident() or (here is not None and self._is_around(here)):
             raise errors.UsageError(
                 "run() was called on a session from inside a run of the same session; return the "
                 "reference, or write .result()"
@@ -231,7 +232,7 @@ class Session:
 
     def _is_around(self, here: Scope) -> bool:
         """Whether the code of a task or module is part of what this session runs."""
-        return self._activity.is_driven_here or here.directory == self.directory
+        return self._wheel.is_here or here.directory == self.directory
 
     def _check(self) -> None:
         if self._process != os.getpid():
@@ -343,7 +344,7 @@ class Session:
             grace = self.settings.grace if grace is None else grace
             with self._interrupts.watched():
                 try:
-                    self._activity.close(grace, _OVER)
+                    self._wheel.close(grace, _OVER)
                     self._driver.stop(grace)
                 finally:
                     self._files.close()
@@ -359,13 +360,13 @@ class Session:
             grace: Seconds that running tasks have; by default the setting.
         """
         if self._open:
-            self._activity.cancel_all(grace)
+            self._wheel.cancel_all(grace)
 
     def _forget(self) -> None:
         """This process is a fork: what the session has is its parent's, who must not notice."""
         self._open = False
         self._files.forget()
-        self._activity.forget(self._elsewhere)
+        self._wheel.forget(self._elsewhere)
         self._interrupts.reaction = at_once
         backend = self._driver.backend
         if isinstance(backend, Forked):
@@ -402,13 +403,13 @@ def _at_exit() -> None:
     """The program ends: what was submitted is still done, as with `concurrent.futures`."""
     if not _sessions:
         return
-    from fancypipe_core._engine.activity import end_of_program
+    from fancypipe_core._engine.wheel import end_of_program
 
     end_of_program()
     for session in list(_sessions):
         if session._open and session._process == os.getpid():
-            session._activity.wait_until_idle()
-            if not session._activity.is_live:  # a daemon thread may run something
+            session._wheel.wait_until_idle()
+            if not session._wheel.is_live:  # a daemon thread may run something
                 session._files.close()
 
 
