@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import stat
 import subprocess
 import sys
@@ -23,9 +24,9 @@ from fancypipe_core._wire.kept_job import read
 from fancypipe_core.hooks import TaskJob, Wants, hookimpl
 from fancypipe_core.plugins import jobs
 from fancypipe_core.plugins.runs import find_runs
-from tests.remote.cluster import in_force
+from tests.remote.cluster import eventually, in_force
 from tests.system.failing import ISOLATING
-from tests.system.place import Place
+from tests.system.place import FANCYPIPE, Place
 
 # All in one process: each is a second of its own else.
 _AGAIN = """
@@ -228,6 +229,41 @@ def test_a_task_inside_a_function_has_the_code_of_now_if_it_is_found(place: Plac
     over = place.typed("", "replay", the_run.name, "inside")
     assert over.returncode == 1, over.stderr
     assert "it runs as it was then" in over.stderr
+
+
+SLEEPS = """\
+import os, time
+from fancypipe_core import errors, run, task
+
+@task
+def sleeps(x):
+    if os.path.exists("begin"):
+        open("begun", "x").close()
+        time.sleep(600)
+    return 1 / x
+
+if __name__ == "__main__":
+    try:
+        run(sleeps(0), backend="serial", journal=True)
+    except errors.TaskError:
+        pass
+"""
+
+
+def test_one_that_is_interrupted_ends_as_a_run_does(place: Place) -> None:
+    place.write("p.py", SLEEPS)
+    assert place.call(sys.executable, "p.py").returncode == 0
+    (the_run,) = find_runs(place.folder / ".fancypipe" / "runs")
+    place.write("begin", "")  # this time it sleeps
+    words = [*FANCYPIPE, "replay", the_run.name, "sleeps"]
+    with subprocess.Popen(
+        words, cwd=place.folder, env=place.env, stderr=subprocess.PIPE
+    ) as process:
+        eventually((place.folder / "begun").exists, "it has begun")
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert said.endswith(b"fancypipe: interrupted (Ctrl-C)\n")
 
 
 # ---- what is kept, and what not ----

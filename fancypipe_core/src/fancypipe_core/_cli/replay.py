@@ -182,8 +182,11 @@ def _told(outcome: Outcome, kept: Kept, *, debug: bool) -> int:
 def _tell(events: Sequence[Event]) -> None:
     """Show what it logs."""
     for event in events:
-        if getattr(event, "stream", "") in ("log", "warning"):
-            _streams.say(f"{getattr(event, 'text', '')}")
+        stream, text = getattr(event, "stream", ""), getattr(event, "text", "")
+        if stream in ("log", "warning"):
+            _streams.say(text)
+        elif stream == "command":
+            _streams.say(f"$ {text}")
 
 
 # ---- which task ----

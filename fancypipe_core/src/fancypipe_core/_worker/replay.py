@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fancypipe_core import errors
 from fancypipe_core._base.grants import task_variables
+from fancypipe_core._base.signals import Interrupts
 from fancypipe_core._codec import failure, unpickler
 from fancypipe_core._codec.in_process import Carried
 from fancypipe_core._codec.pickler import Packed
@@ -89,7 +90,10 @@ class Target:
         Raises:
             KeyboardInterrupt: The user pressed Ctrl-C.
         """
-        runner = Runner(kept.around.directory, live=True, presets=self._presets)
+        interrupted = Interrupts.here().in_this_task
+        runner = Runner(
+            kept.around.directory, live=True, interrupted=interrupted, presets=self._presets
+        )
         runner.connect(tell)
         # Values are handed on as they are: so the exception is the one that was raised, with its
         # frames.
