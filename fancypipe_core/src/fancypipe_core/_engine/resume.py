@@ -21,7 +21,6 @@ from fancypipe_core import errors
 from fancypipe_core._base.needs import in_units
 from fancypipe_core._cache.parts import KeyParts, Uncacheable, digest_of
 from fancypipe_core._codec import failure
-from fancypipe_core._codec.in_process import Carried
 from fancypipe_core._codec.stored import restored, written
 from fancypipe_core._codec.values import EncodedValues, Values
 from fancypipe_core._engine.graph import Graph
@@ -186,7 +185,7 @@ class Resume:
                 f"({failure.name_of(error)}: {failure.text_of(error)}); others are not told of"
             )
             return False
-        if self._encoder is not None and type(made) is not Carried:
+        if self._encoder is not None:
             body = self._values.pack_result(made).body  # each who needs it gets one of its own
             made = body.value if isinstance(body, Live) else made
         node.value = made if self._encoder is not None else _short(value)
@@ -280,7 +279,7 @@ class Resume:
                 return why
         folders = self._files.held(node.id)
         try:
-            value = self._encoded(node.value, opened=bool(folders))
+            value = self._encoded(node.value)
             if folders:
                 # A `File` is kept with its content; by any other path it goes with the run.
                 value, rest = to_be_kept(value, folders, _MOST_OF_FILES)
@@ -296,10 +295,9 @@ class Resume:
             return f"{failure.name_of(error)}: {failure.text_of(error)}"
         return "" if self._store.put(digest_of(made_of), parts, made_of) else "no store took it"
 
-    def _encoded(self, value: Any, *, opened: bool) -> Encoded:
+    def _encoded(self, value: Any) -> Encoded:
         if self._encoder is not None:
-            if opened:  # files are found in what is written down by this encoder only
-                value = self._values.open(value)
+            value = self._values.open(value)  # so that any backend can take it, and files be found
             packed = self._encoder.pack_result(value)
             assert isinstance(packed.body, tuple)
             self._encoder.read_back(value, packed.body)

@@ -1,0 +1,58 @@
+"""What one backend has kept, another takes."""
+
+from __future__ import annotations
+
+from itertools import permutations
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fancypipe_core import Outputs, run, task
+from fancypipe_core._codec.stored import restored
+from fancypipe_core._codec.values import EncodedValues
+from tests.core.test_resume import Store
+
+
+@task
+def listed(n: int) -> list[int]:
+    return list(range(n))
+
+
+@task
+def several(n: int) -> Any:
+    return Outputs(low=[n], high={n: [n, n]})
+
+
+@task
+def doubled(xs: list[int]) -> list[int]:
+    return xs + xs
+
+
+def target() -> Any:
+    one = several(3)
+    return [listed(3), doubled(listed(2)), one["low"], one["high"], doubled.map([[1], [2]])]
+
+
+VALUE = [[0, 1, 2], [0, 1, 0, 1], [3], {3: [3, 3]}, [[1, 1], [2, 2]]]
+
+
+@pytest.mark.parametrize("backend", ["serial", "threads"])
+def test_what_is_kept_is_a_value_and_not_how_it_was_carried(backend: str) -> None:
+    store = Store()
+    assert run(target(), backend=backend, observers=[store], resume=True) == VALUE
+    values = [EncodedValues().open(restored(memoryview(kept))) for kept in store.kept.values()]
+    plain = {int, list, dict, Outputs}
+    assert values
+    assert {type(value) for value in values} <= plain
+
+
+@pytest.mark.slow
+def test_backends_take_each_others_results(tmp_path: Path) -> None:
+    for first, second in permutations(["serial", "threads", "procs"], 2):
+        way: dict[str, Any] = {"resume": True, "cache": tmp_path / first / second, "workers": 1}
+        assert run(target(), backend=first, **way) == VALUE
+        assert run(target(), backend=second, **way) == VALUE
+        # And takes them as inputs.
+        wanted = doubled(listed(3)), doubled(several(3)["low"])
+        assert run(wanted, backend=second, **way) == ([0, 1, 2, 0, 1, 2], [3, 3])
