@@ -123,6 +123,70 @@ def test_two_runs_on_one_store(here: Path) -> None:
     assert ran(here) == []
 
 
+def why(here: Path, *words: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "fancypipe_core", "why", *words],
+        cwd=here, check=False, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    return done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_why(here: Path) -> None:
+    small = "--count", "2"
+    call(here, *small, way="S")
+    ran(here)
+    text = PIPELINE.replace("return x * 2", "return x * 3")
+    line = text.split("return x * 3")[0].count("\n") + 1
+    (here / "pipeline.py").write_text(text)
+    changed = f"code of `pipeline.double` changed: line {line} of pipeline.py"
+    # Before it runs.
+    for said in (why(here, "pipeline.py", *small), call(here, "--dry-run", *small, way="S").stdout):
+        assert f"run      study/pair/double: {changed}\n" in said
+        assert "cached   study/pair[2]/number\n" in said
+        assert f"compose  study: {changed}\n" in said
+    assert why(here, "pipeline.py", "--task", "study/pair/number", *small) == (
+        "cached   study/pair/number\n"
+    )
+    assert "there is no task study/none" in why(here, "pipeline.py", "--task", "study/none")
+    assert ran(here) == sorted(
+        ["pair", "pair", "study"] * 3 + ["pair"] * 12 + ["study"]
+    )  # modules have composed, and no task ran
+    # And afterwards.
+    call(here, *small, way="S")
+    run = find_runs(here / RUNS)[-1].name
+    assert why(here, run, "study/pair/double") == f"study/pair/double ran:\n  {changed}\n"
+    assert "study/pair/number did not run" in why(here, run, "study/pair/number")
+    assert "no task study/pair/nothing was looked for" in why(here, run, "study/pair/nothing")
+    first = find_runs(here / RUNS)[0].name
+    assert "no earlier run" in why(here, first, "study/total")
+    assert "is no run in" in why(here, "19990101", "study")
+    assert "took no results from before" in why(here, _unresumed(here), "study")
+
+
+def _unresumed(here: Path) -> str:
+    words = [one for one in command("--count", "1", way="S") if one != "-resume"]
+    subprocess.run(words, cwd=here, check=True, capture_output=True, timeout=120)
+    return find_runs(here / RUNS)[-1].name
+
+
+@pytest.mark.slow
+def test_a_dry_run_says_what_it_cannot_know(here: Path) -> None:
+    text = PIPELINE.replace(
+        "return total([pair(n) for n in range(count)])",
+        "return total([pair(number(n)) for n in range(number(count).result())])",
+    )
+    (here / "pipeline.py").write_text(text)
+    done = call(here, "--dry-run", way="S")
+    new = "no earlier run that took results from before has met it"
+    assert done.stdout.splitlines() == [
+        f"compose  study (when what it needs is there): {new}",
+        f"run      study/number: {new}",
+    ]
+    assert "at least 1 task would run" in done.stderr
+    assert "what 1 module would make cannot be told" in done.stderr
+
+
 # ---- a store that is not as it should be -------------------------------------------
 
 

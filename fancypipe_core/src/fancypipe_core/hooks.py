@@ -383,6 +383,7 @@ class CacheEvent(NamedTuple):
         key: Its key; empty if it has none.
         about: What the key is made of; None if it has none, and for `not-kept`.
         why: For `no-key` and `not-kept`, why.
+        composes: Whether it is a module.
     """
 
     kind: Literal["hit", "miss", "no-key", "not-kept"]
@@ -391,6 +392,7 @@ class CacheEvent(NamedTuple):
     key: str
     about: CacheKey | None
     why: str = ""
+    composes: bool = False
 
 
 @hookspec(firstresult=True)

@@ -114,7 +114,7 @@ def refuse_output(command: Builtin, ctx: click.Context) -> None:
         UsageError: There is one.
     """
     for found in ctx.obj.engine:
-        if not command.settings or found.key == "output":
+        if not command.settings or found.key in ("output", "dry"):
             raise errors.UsageError(f"the command {command.name} takes no option {found.spelled}")
 
 

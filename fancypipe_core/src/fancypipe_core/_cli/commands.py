@@ -79,12 +79,19 @@ class Asked(NamedTuple):
         """Return the file for the result."""
         return {found.key: found.value for found in self.engine}.get("output")
 
+    @property
+    def is_dry(self) -> bool:
+        """Whether nothing is to be run."""
+        return {found.key: found.value for found in self.engine}.get("dry") == "true"
+
     def given(self) -> Given:
         """Return the settings among what was typed."""
         from fancypipe_core._settings.session import Given
 
         last = {
-            found.key.removeprefix(PLUGIN): found for found in self.engine if found.key != "output"
+            found.key.removeprefix(PLUGIN): found
+            for found in self.engine
+            if found.key not in ("output", "dry")
         }
         return Given(
             {key: found.value for key, found in last.items()},
@@ -204,6 +211,14 @@ def run_task(
         make = compile(f"{before}target(*args, **kwargs)", definition.file or "-", "eval")
         names = {"target": definition.target, "args": args, "kwargs": kwargs}
         session: Session | None = None
+        if asked.is_dry:
+            target = made(definition, lambda: eval(make, names))
+    if asked.is_dry:
+        from fancypipe_core._cli.dry_run import dry_run
+
+        dry_run(configured, target)
+        return
+    with _streams.aside():
         try:
             target = made(definition, lambda: eval(make, names))
             with Interrupts.here().only_counted(), Session.of(configured) as session:

@@ -164,6 +164,7 @@ def _of(texts: Iterable[str]) -> _Values:
 
 def _engine() -> Iterator[_Choice]:
     yield from map(_of_setting, _table.ENGINE.lines)
+    yield _Choice(("dry-run",), "Say what would run, and run nothing.", True, _nothing)
     yield _Choice(("output",), "Write the result to this file.", False, _all_files)
 
 

@@ -43,10 +43,11 @@ HELP = Option("help", ("help", "h"), is_flag=True)
 HELP_ROW = ("-h, --help", "Show this.")
 OF_SETTINGS = tuple(option_of(line) for line in table.ENGINE.lines)
 """The options of the engine's settings."""
-ENGINE = (*OF_SETTINGS, Option("output", ("output",)))
+ENGINE = (*OF_SETTINGS, Option("output", ("output",)), Option("dry", ("dry-run",), is_flag=True))
 """The options of whatever runs a task."""
 _ENGINE_KEYS = frozenset(option.key for option in ENGINE)
 _OUTPUT_HELP = "Write the result to this file (.json, .pickle, .pkl) and not to standard output."
+_DRY_HELP = "Run nothing: say what would run, and why, and which results are there (see -resume)."
 _BACKEND_OPTIONS = "All options of a backend: fancypipe -workertype=NAME --help"
 _FORMS = (
     "Options take one dash or two, hyphens or underscores, -option value or -option=value. "
@@ -148,6 +149,8 @@ def engine_rows(
                 found.insert(1, (form, text))
     if output and "output" not in gone:
         found.append(("--output FILE", _OUTPUT_HELP))
+    if output and "dry-run" not in gone:
+        found.append(("--dry-run", _DRY_HELP))
     return found
 
 

@@ -35,6 +35,7 @@ from fancypipe_core._cli.replay import Replay
 from fancypipe_core._cli.report import FOLLOW, OPEN, report
 from fancypipe_core._cli.runs import RUNS, RUNS_ROWS, Clean, runs
 from fancypipe_core._cli.trace import Trace
+from fancypipe_core._cli.why import Why
 
 if TYPE_CHECKING:
     from fancypipe_core._model.definition import Definition
@@ -168,6 +169,7 @@ def _group() -> _Group:
         Trace(),
         Doctor(),
         Graph(),
+        Why(),
     ):
         group.add_command(command)
     return group

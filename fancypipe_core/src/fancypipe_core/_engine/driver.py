@@ -146,6 +146,11 @@ class Driver:
         # What is sent before its inputs are there cannot be told.
         self._follow = self._follow and not copies.every
 
+    def only_look_up(self) -> None:
+        """From now on keep no results."""
+        if self._reactor.resume is not None:
+            self._reactor.resume.keeps = False
+
     @property
     def maps(self) -> Maps:
         """The session's maps."""

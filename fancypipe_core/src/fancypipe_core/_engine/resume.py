@@ -103,6 +103,7 @@ class Resume:
 
     Attributes:
         graph: The kind of graph that it wants.
+        keeps: Whether what comes is kept.
         is_streamed: Whether the results of a node, a map, are taken one by one.
     """
 
@@ -131,6 +132,7 @@ class Resume:
         self._known: dict[int, _Keyed] = {}
         self._running: dict[int, KeyParts] = {}
         self._given = blake2b(repr(given).encode(), digest_size=16).hexdigest() if given else ""
+        self.keeps = True
         self.is_streamed: Callable[[Node], bool] = lambda _node: False
 
     # ---- before a task runs ----
@@ -141,7 +143,7 @@ class Resume:
         found = []
         for node in nodes:
             if not node.hidden and (node.part is None or node.instance is not None):
-                event = self._looked_up(node)
+                event = self._looked_up(node)._replace(composes=node.local)
                 events.append(event)
                 if event.kind == "hit":
                     found.append(node)
@@ -264,7 +266,7 @@ class Resume:
     def keep(self, node: Node) -> None:
         """A node has its value: keep it, before anybody is told."""
         made_of = self._running.pop(node.id, None)
-        if made_of is None or type(node.value) is Broken:
+        if made_of is None or not self.keeps or type(node.value) is Broken:
             return
         why = self._why_not(node, made_of)
         if why:
