@@ -155,7 +155,10 @@ class ToWorker:
         made: list[JobRecord] = []
         out = Outgoing(self._passage)
         numbers = self._numbers
+        call: Call | None = None
         for job in jobs:
+            if job.call is call:
+                continue  # to look one up takes a while, and most are alike
             call = job.call
             number = numbers.get(call)
             if number is None or (whole and number not in said):
@@ -165,12 +168,19 @@ class ToWorker:
                 calls.append(CallRecord(number, call.label, out.write_to_stay(call.body)))
         all_inputs: list[Any] = [job.inputs for job in jobs]
         assert Live not in set(map(type, all_inputs)), "live values cannot be sent"
+        call, number = None, 0
         for job, inputs, head in zip(jobs, all_inputs, small(all_inputs), strict=True):
             task, attempt = job.id
             value = None if head is not None else out.write(inputs)
-            number = numbers[job.call]
-            rest = job.time_limit, job.alone, job.after, job.needs, job.devices
-            made.append(JobRecord(task, attempt, number, head or b"", value, *rest))
+            if job.call is not call:
+                call = job.call
+                number = numbers[call]
+            made.append(
+                JobRecord(
+                    task, attempt, number, head or b"", value,
+                    job.time_limit, job.alone, job.after, job.needs, job.devices,
+                )
+            )  # fmt: skip
         return pack(Jobs(calls, made)), out.buffers
 
 

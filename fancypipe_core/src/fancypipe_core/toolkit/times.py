@@ -38,11 +38,15 @@ class Times:
 
         They are not looked at any farther than that.
         """
-        typical, work, count = self._typical, 0.0, 0
+        work, count, usual = 0.0, 0, _UNKNOWN
+        call: Call | None = None
         for job in jobs:
             if count >= least and work >= seconds:
                 break
-            work += typical.get(job.call, _UNKNOWN)
+            if job.call is not call:
+                call = job.call
+                usual = self._typical.get(call, _UNKNOWN)
+            work += usual
             count += 1
         return count, work
 
@@ -53,23 +57,35 @@ class Times:
         for no time but fills the memory is not short: of such ones no hundreds are to wait at
         a worker.
         """
-        typical, total = self._typical, 0.0
+        total, known = 0.0, _UNKNOWN
+        call: Call | None = None  # to look one up takes a while, and most are alike
         for job, done in ended:
-            seconds, reply = done.seconds, done.reply
-            for value in (job.inputs, reply.outputs if type(reply) is Ok else ()):
-                if type(value) is tuple:
-                    for payload in value:
-                        if payload.buffers:
-                            seconds += travel_time(payload.buffers)
+            seconds, reply, inputs = done.seconds, done.reply, job.inputs
+            if type(inputs) is tuple:
+                for payload in inputs:
+                    if payload.buffers:
+                        seconds += travel_time(payload.buffers)
+            if type(reply) is Ok and type(reply.outputs) is tuple:
+                for payload in reply.outputs:
+                    if payload.buffers:
+                        seconds += travel_time(payload.buffers)
             total += seconds
-            known = typical.get(job.call)
-            if known is None:
+            if job.call is not call:
+                if call is not None:
+                    self._keep(call, known)
+                call = job.call
                 # The first says little: it is believed as the next ones say the same.
-                known = _UNKNOWN
-                if len(typical) >= _CALLS:
-                    typical.clear()
-            typical[job.call] = known + _WEIGHT * (min(seconds, _JUMP * known + 1e-6) - known)
+                known = self._typical.get(call, _UNKNOWN)
+            most = _JUMP * known + 1e-6
+            known += _WEIGHT * ((seconds if seconds < most else most) - known)  # noqa: FURB136 - a call
+        if call is not None:
+            self._keep(call, known)
         self.record_all(total, len(ended))
+
+    def _keep(self, call: Call, seconds: float) -> None:
+        if len(self._typical) >= _CALLS and call not in self._typical:
+            self._typical.clear()
+        self._typical[call] = seconds
 
     def record_all(self, seconds: float, jobs: int) -> None:
         """So many jobs of any kind took so many seconds in all."""

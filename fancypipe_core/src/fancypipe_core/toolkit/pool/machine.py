@@ -323,7 +323,7 @@ class Pool:
         recalled: list[JobId] = []
         refused = False
         for report in reports:
-            if isinstance(report, (Done, Lost)):
+            if type(report) is Done or type(report) is Lost:
                 id = report.id
                 if type(report) is Lost and not report.why.started:
                     # A follower comes back when what it needs has no value.
