@@ -12,7 +12,10 @@ from tests.engines.use import PARTS
 
 # What an engine is called, and the modules without which it cannot be tried.
 ENGINES = {"dask": ("fancypipe_dask", "distributed"), "ray": ("fancypipe_ray", "ray")}
-MORE = {"dask": ["shut", "given_up"], "ray": ["hidden"]}  # what only this one is asked for
+MORE = {
+    "dask": ["held", "shut", "given_up", "slow"],
+    "ray": ["hidden"],
+}  # what only this one is asked for
 LOST = {"dask": ["lost", "heavy", "deserted"], "ray": ["lost"]}
 
 

@@ -79,6 +79,30 @@ def heavy(_session: Session, _folder: Path) -> None:
         other.run(t.leave_with(data))
 
 
+def held(session: Session, folder: Path) -> None:
+    """Few calls that take one value, which dask deals out at once, wait for a free worker: so
+    whoever was at a worker when it died had begun.
+    """
+    from distributed import Scheduler
+
+    (scheduler,) = [one for one in Scheduler._instances if one.status.name == "running"]
+    place, over, seen = folder / "held", threading.Event(), {0}
+    place.mkdir()
+
+    def look() -> None:
+        while not over.wait(0.01):
+            seen.update(len(one.processing) for one in list(scheduler.workers.values()))
+
+    looker = threading.Thread(target=look)
+    looker.start()
+    data = t.numbers()
+    sums = session.run([t.slowly_changed(data, number, str(place)) for number in range(6)])
+    over.set()
+    looker.join()
+    assert sums == [t.SIZE * number for number in range(6)]
+    assert seen == {0, 1}
+
+
 def given_up(session: Session, folder: Path) -> None:
     """Workers that close themselves, which dask then gives up, are replaced: all at once."""
     marks = [str(folder / f"closed{i}") for i in range(2)]
@@ -100,6 +124,23 @@ def deserted(_session: Session, _folder: Path) -> None:
             other.run([t.nap(i, 0.0) for i in range(4)])
         cluster.scale(3)
         assert other.run([t.nap(i, 0.0) for i in range(4)]) == list(range(4))
+
+
+def slow(_session: Session, folder: Path) -> None:
+    """A worker that takes long to come back after its death is not given up meanwhile."""
+    from dask import config
+    from distributed import Nanny
+
+    def nannies() -> set[Any]:
+        return {one for one in Nanny._instances if one.status.name == "running"}
+
+    others = nannies()
+    limit = config.set({"distributed.deploy.lost-worker-timeout": "10ms"})
+    with limit, Session("dask", 1) as other:
+        other.run(t.nap(1, 0.0))
+        before = nannies() - others
+        assert other.run(t.leave_once(str(folder / "slow"))) == "again"
+        assert nannies() - others == before
 
 
 def patient() -> Any:
@@ -281,6 +322,8 @@ OWN = {
     "heavy": heavy,
     "deserted": deserted,
     "given_up": given_up,
+    "slow": slow,
+    "held": held,
     "shut": shut,
     "hidden": hidden,
 }

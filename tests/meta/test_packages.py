@@ -132,7 +132,7 @@ def test_backends_on_engines_are_small(package: str) -> None:
         }
         code = {token.start[0] for token in _tokens(path) if token.type not in _NO_CODE}
         lines += len(code - texts)
-    assert lines < 175
+    assert lines < 180
 
 
 @pytest.mark.parametrize("package", [*PACKAGES, *ENGINES])

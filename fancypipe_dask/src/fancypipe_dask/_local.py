@@ -30,7 +30,14 @@ class _NoPage:
         """Open nothing."""
 
 
-class _Scheduler(_NoPage, Scheduler):  # type: ignore[misc, unused-ignore]
+class _Scheduler(Scheduler):  # type: ignore[misc, unused-ignore]
+    """Lets nothing wait at a worker: also not few calls, or such as take a value."""
+
+    def is_rootish(self, ts: Any) -> bool:
+        return not ts.resource_restrictions
+
+
+class _ShutScheduler(_NoPage, _Scheduler):
     """Has no page."""
 
 
@@ -61,8 +68,8 @@ class Cluster(SpecCluster):  # type: ignore[misc, unused-ignore]
         # Nothing waits at a worker: whoever was there when it died had begun, and comes back to
         # the engine, which knows what else was there.
         scheduler: dict[str, Any] = {"options": {**both, **shown, "allowed_failures": 0}}
-        scheduler["cls"] = Scheduler if page else _Scheduler
-        with config.set({_SATURATION: 1.0}):
+        scheduler["cls"] = _Scheduler if page else _ShutScheduler
+        with config.set({_SATURATION: 1.0, "temporary-directory": options.directory}):
             super().__init__(workers, scheduler, security=security, silence_logs=CRITICAL)
 
     async def _start(self) -> None:
@@ -70,6 +77,10 @@ class Cluster(SpecCluster):  # type: ignore[misc, unused-ignore]
         block_ctrl_c()
         self.periodic_callbacks["replace"] = PeriodicCallback(self._replace, _LOOK * 1000)
         await super()._start()
+
+    def _update_worker_status(self, op: Any, msg: Any) -> None:
+        # The next class would close for ever who is not back some seconds after a death.
+        super(SpecCluster, self)._update_worker_status(op, msg)
 
     async def _replace(self) -> None:
         """Have another worker for each that dask has given up.
