@@ -283,3 +283,10 @@ def test_a_chain_of_many_is_told_in_few_words() -> None:
         one for one in summary_lines(facts, 300.0, 1, "worker") if "chain" in one and "of" in one
     ]
     assert line.startswith("longest chain: 3:24 of 5:00: ... > long 30 s > ... > long 30 s")
+    facts.tasks = {1: fact(0.001), 2: fact(3.0, 1), 3: fact(0.001, 2)}
+    for number, name in enumerate(("outer", "work", "end"), 1):
+        facts.tasks[number].name = name
+    (line,) = [
+        one for one in summary_lines(facts, 3.1, 1, "worker") if "of" in one and "chain: " in one
+    ]
+    assert line == "longest chain: 3 s of 3.1 s: work 3 s"

@@ -59,13 +59,17 @@ def _chained(chain: Sequence[Fact]) -> str:
         )
         runs.append((name, count + 1, spent + (fact.seconds or 0.0)))
     kept = set(nlargest(_CHAIN, range(len(runs)), key=lambda place: runs[place][2]))
-    said = []
+    little = _WORTH * sum(spent for _, _, spent in runs)
+    said: list[str] = []
+    between = 0.0  # seconds of those that are not named
     for place, (name, count, spent) in enumerate(runs):
-        if place in kept:
-            many = f" ({count})" if count > 1 else ""
-            said.append(f"{name}{many} {span_text(spent)}")
-        elif said[-1:] != ["..."]:
-            said.append("...")
+        if place not in kept or spent <= little:
+            between += spent
+            continue
+        said += ["..."] if between > little else []
+        between = 0.0
+        said.append(f"{name}{f' ({count})' if count > 1 else ''} {span_text(spent)}")
+    said += ["..."] if between > little else []
     return " > ".join(said)
 
 
