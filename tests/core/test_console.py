@@ -18,6 +18,7 @@ from fancypipe_core.hooks import EventKind, Outcome, RunInfo, TaskEvent
 from fancypipe_core.plugins import console
 from fancypipe_core.plugins._counts import Counts, Kind, summary
 from fancypipe_core.plugins.console import Console
+from fancypipe_core.plugins.figures import summary as of_journals
 from fancypipe_core.plugins.figures.earlier import Earlier
 from fancypipe_core.plugins.figures.words import clock_text
 
@@ -350,7 +351,8 @@ def naps(seconds: float) -> float:
 def test_a_run_is_summed_up_and_the_next_one_learns(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(console, "_SUMMARY", 0.0)
+    monkeypatch.setattr(console, "LEAST", 0.0)
+    monkeypatch.setattr(of_journals, "LEAST", 0.0)
     monkeypatch.setattr(console, "_LEARN", 0.0)
     learned: list[Earlier] = []
     monkeypatch.setattr(Counts, "expect", lambda _, found: learned.append(found))

@@ -110,6 +110,14 @@ def test_lines_about_many_tasks_are_read_for_each(look: Look) -> None:
         assert worker == who
 
 
+def test_what_the_run_took_its_time_for_is_said(look: Look) -> None:
+    page = whole(look(study(), "view=run"))
+    about = text(page, ".panel-run")
+    assert "What it took its time for" in about
+    assert re.search(r"longest chain: .* load .* > smooth .* > fit ", about)
+    assert re.search(r"lost to failures: .* in \d+ attempts", about)
+
+
 def test_keys_are_enough(look: Look) -> None:
     page = whole(look(study()))
     press = page.keyboard.press

@@ -22,6 +22,7 @@ from typing import IO, TYPE_CHECKING, Any
 from fancypipe_core._base.resources import free_memory, total_memory
 from fancypipe_core.hooks import Outcome, RunInfo, TaskEvent, Wants, hookimpl
 from fancypipe_core.plugins._counts import Counts, Kind, summary
+from fancypipe_core.plugins.figures.summary import LEAST, summary_of_journal
 from fancypipe_core.plugins.figures.words import clock_text
 from fancypipe_core.plugins.journal import NAME
 
@@ -34,7 +35,6 @@ __all__ = ["Console"]
 
 _LEARN = 0.4  # seconds that a run takes before it is looked up how long the last one took,
 _DELAY = 0.1  # and so many more before anything is shown
-_SUMMARY = 5.0  # seconds that a run takes before it is told what it took them for
 _LONG = 2.0  # seconds that a task runs before it is named,
 _LONG_OF_LINE = 10.0  # and in a plain line
 _END = 2.0  # seconds that the thread has to end
@@ -125,16 +125,9 @@ class Console:
     def _summary(self, run: RunInfo, outcome: Outcome) -> Sequence[str]:
         """Say what a run took its time for, if it took any to speak of."""
         folder = self._folder_of(run)
-        if outcome.seconds < _SUMMARY or folder is None:
+        if outcome.seconds < LEAST or folder is None:
             return ()
-        from fancypipe_core.plugins.figures.facts import facts_of, read_lines
-        from fancypipe_core.plugins.figures.said import summary_lines
-
-        try:
-            facts = facts_of(read_lines(folder / NAME))
-        except (OSError, ValueError):
-            return ()  # what has kept the journal from being written was said
-        return list(summary_lines(facts, outcome.seconds, run.workers, run.unit))
+        return summary_of_journal(folder / NAME)
 
     def _learn(self) -> None:
         """Look how long it took the last time."""

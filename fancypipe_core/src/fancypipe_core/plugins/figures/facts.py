@@ -27,6 +27,8 @@ class Line(msgspec.Struct, gc=False):
     took: list[int] = []
     target: str = ""
     argv: tuple[str, ...] = ()
+    workers: int = 1
+    unit: str = "worker"
 
 
 _decoder = msgspec.json.Decoder(Line)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import gzip
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from pkgutil import get_data
 
@@ -37,12 +37,15 @@ _PIECE = 1 << 20  # bytes of the journal, about, that a piece holds
 _LEVEL = 3  # of compression: higher ones take thrice the time for a tenth
 
 
-def document(pieces: Iterable[str] = (), *, live: str = "") -> Iterator[str]:
+def document(
+    pieces: Iterable[str] = (), *, live: str = "", summary: Sequence[str] = ()
+) -> Iterator[str]:
     """Make the page, in parts that make it when they are joined.
 
     Args:
         pieces: The journal, in pieces that were packed.
         live: The folder beside the page, whose files it follows instead; empty for none.
+        summary: Lines that say what the run took its time for.
 
     Yields:
         The parts of the text.
@@ -51,9 +54,15 @@ def document(pieces: Iterable[str] = (), *, live: str = "") -> Iterator[str]:
     yield before
     if live:
         yield f'<script type="text/plain" class="live">{live}</script>\n'
+    if summary:
+        yield f'<script type="text/plain" class="summary">{packed(_joined(summary))}</script>\n'
     for piece in pieces:
         yield f'<script type="text/plain" class="journal">{piece}</script>\n'
     yield after
+
+
+def _joined(lines: Sequence[str]) -> bytes:
+    return "\n".join(lines).encode("utf-8", "replace")
 
 
 def packed(lines: bytes) -> str:

@@ -20,6 +20,8 @@ function unpacked(piece) {
 
 /** Read what stands in this file. */
 async function readInlined(model, shown) {
+  const summary = document.querySelector("script.summary");
+  if (summary) model.summary = (await unpacked(summary.textContent.trim())).split("\n");
   for (const piece of document.querySelectorAll("script.journal")) {
     const packed = piece.textContent.trim();
     piece.remove();

@@ -15,6 +15,7 @@ from pathlib import Path
 from time import time
 
 from fancypipe_core._base.processes import is_alive
+from fancypipe_core.plugins.figures.summary import summary_of_journal
 from fancypipe_core.plugins.page.document import document, packed
 from fancypipe_core.plugins.page.report import JOURNAL, PAGE, write_file
 
@@ -107,7 +108,7 @@ class LivePage:
             OSError: It cannot be written; the page is what it was.
         """
         self.step()
-        write_file(self.page, document(self._all()))
+        write_file(self.page, document(self._all(), summary=summary_of_journal(self._journal)))
         import shutil  # what it brings is dear, and short runs have no use for it
 
         shutil.rmtree(self._folder, ignore_errors=True)

@@ -85,6 +85,7 @@ class Model {
     this.first = undefined;
     this.last = undefined; // the last time that a line tells
     this.beat = undefined; // the last sign of life of the one who writes
+    this.summary = []; // lines that say what the run took its time for
     this.unread = 0; // lines that are no JSON
     this.version = 0;
   }

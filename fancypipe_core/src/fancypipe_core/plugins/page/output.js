@@ -100,6 +100,7 @@ class AboutView {
         ["journal", run.journal ? `version ${run.journal}` : ""],
         ["unreadable lines", model.unread ? count(model.unread) : ""],
       ]),
+      ...(model.summary.length ? [el("h2", "", "What it took its time for"), ...model.summary.map((line) => el("p", "", line))] : []),
       ...(settings.length ? [el("h2", "", "Settings"), table(settings.map(([name, value]) => [name, String(value)]))] : []),
     );
   }

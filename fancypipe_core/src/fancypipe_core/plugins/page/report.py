@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from fancypipe_core import errors
+from fancypipe_core.plugins.figures.summary import summary_of_journal
 from fancypipe_core.plugins.page.document import document, pieces_of
 
 __all__ = ["JOURNAL", "PAGE", "journal_of", "whole_lines", "write_file", "write_report"]
@@ -39,7 +40,9 @@ def write_report(run: str | os.PathLike[str]) -> Path:
         if not file.readline().startswith(b"{"):
             raise errors.UsageError(f"{journal} is no journal of a run: its first line is no event")
         file.seek(0)
-        return write_file(journal.parent / PAGE, document(pieces_of(whole_lines(file))))
+        said = summary_of_journal(journal)
+        parts = document(pieces_of(whole_lines(file)), summary=said)
+        return write_file(journal.parent / PAGE, parts)
 
 
 def write_file(file: Path, parts: Iterable[str]) -> Path:
