@@ -381,6 +381,7 @@ def test_what_is_installed_counts_by_name_and_named_packages_by_version(load: Lo
     [
         "import threading\nthing = threading.Thread()\n",
         "thing = (i for i in [1])\n",
+        "import contextvars\nthing = contextvars.ContextVar('a', default=1)\n",
         "class Odd:\n    def __reduce__(self):\n        raise TypeError('no')\nthing = Odd()\n",
     ],
 )
@@ -516,6 +517,18 @@ def test_when_this_process_began_is_known() -> None:
         ),
         "class deep:\n    __slots__ = ('x',)\n    def __init__(self, x):\n        self.x = 29\n",
         "def deep(x):\n    class Local:\n        rate = 29\n    return Local.rate\n",
+        "import msgspec\nclass deep(msgspec.Struct):\n    x: int\n    y: int = 29\n",
+        (
+            "import msgspec, typing\nclass deep(msgspec.Struct):\n"
+            "    x: typing.Annotated[int, msgspec.Meta(gt=29)]\n"
+        ),
+        "import enum\nclass deep(enum.IntFlag):\n    A = 29\n",
+        (
+            "import functools\nclass deep:\n    @functools.cached_property\n"
+            "    def f(self):\n        return 29\n"
+        ),
+        "class deep:\n    class Inner:\n        rate = 29\n",
+        "import numpy as np\nR = np.random.default_rng(29)\ndef deep(x):\n    return R\n",
         "def deep(x, *, k=29):\n    return k\n",
         "import functools\n@functools.lru_cache(maxsize=None)\ndef deep(x):\n    return 29\n",
         "import functools\ndeep = {'a': [functools.partial(lambda x: 29)]}\n",

@@ -10,8 +10,13 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
-from contextvars import ContextVar
-from types import CodeType, FunctionType, MemberDescriptorType, ModuleType
+from types import (
+    CodeType,
+    FunctionType,
+    GetSetDescriptorType,
+    MemberDescriptorType,
+    ModuleType,
+)
 from typing import Any, Protocol
 
 from fancypipe_core._base import main_module
@@ -34,9 +39,7 @@ NAMED = (TaskFunction, type, FunctionType, ModuleType, CACHED)
 """What stands for code, each in its way."""
 
 # What differs from process to process, and not in what a task gives.
-_HARMLESS: tuple[type, ...] = (
-    type(threading.Lock()), type(threading.RLock()), threading.local, ContextVar,
-)  # fmt: skip
+_HARMLESS = type(threading.Lock()), type(threading.RLock()), threading.local
 # Of a class: what Python makes of the rest of it, or of its text; and our options.
 _DERIVED = frozenset(
     {
@@ -221,6 +224,9 @@ class Bodies:
         yield "class"
         yield [self._refers.refer(base, needs) for base in (type(cls), *cls.__bases__)]
         yield _annotations(cls)
+        for key, value in _kept_by_metaclass(cls):
+            with suppress(Unsound):  # made of what the class is written with
+                yield key, self._values.digest(value, met)
         if issubclass(cls, enum.Enum):
             for key, member in cls.__members__.items():
                 yield key, self._attribute(member.value, f"{name}.{key}", met, needs)
@@ -262,6 +268,18 @@ def _annotations(cls: type) -> list[tuple[str, str]]:
         own += [("", one) for one in vars(cls).get("__orig_bases__", ())]
         return [(key, _said(value)) for key, value in own]
     return []
+
+
+def _kept_by_metaclass(cls: type) -> Iterator[tuple[str, Any]]:
+    """Yield what a metaclass keeps of a class where its `vars` do not show it."""
+    own: type = type(cls)
+    for meta in own.__mro__:
+        if meta is type:
+            return
+        for key, value in vars(meta).items():
+            if type(value) in (MemberDescriptorType, GetSetDescriptorType):
+                with suppress(Exception):  # such as one that is not set
+                    yield key, getattr(cls, key)
 
 
 def _said(value: Any) -> str:
