@@ -112,7 +112,10 @@ def candidates(line: str) -> list[str]:
         ("fancypipe -workertype=nonsense --awa", ""),
         # Inputs of the module that no other uses, or of the task that is named.
         ("fancypipe pipeline.py ", "--color --image --mode --my-path --quick --size --verbose"),
-        ("fancypipe pipeline.py --image x --m", "--max-losses --mode --my-path"),
+        (
+            "fancypipe pipeline.py --image x --m",
+            "--max-losses --max-temp --metrics-file --mode --my-path",
+        ),
         ("fancypipe pipeline.py:square ", "-x"),
         ("fancypipe pipeline.py:Smooth --w", "--width --workdir --workers --workertype"),
         ("fancypipe pipeline.py:words ", "a b.nii broken.py data.nii other.txt pipeline.py sub/"),
