@@ -114,3 +114,12 @@ def tree(folder: Dir) -> list[tuple[str, str]]:
         else:
             found.append((name, f"link {os.readlink(path)}" if path.is_symlink() else "folder"))
     return found
+
+
+@task
+def moves(text: str, files: list[File], proof: str) -> tuple[bool, File]:
+    """Read files that others have made, and make one; tell whether the client's folder is seen."""
+    assert {file.read_text() for file in files} <= {text}
+    path = current().tempfile("moved.txt")
+    path.write_text(text)
+    return os.path.exists(proof), File(path)

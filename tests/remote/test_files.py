@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
+from time import monotonic
 from typing import NamedTuple
 
 import pytest
@@ -131,3 +133,26 @@ def test_what_is_nowhere_is_told(session: Session, hidden: Hidden) -> None:
     gone.unlink()
     with pytest.raises(errors.BadInput, match="task reads: input file: there is no file"):
         session.run(made)
+
+
+def test_some_workers_see_the_folder_and_some_do_not(session: Session, hidden: Hidden) -> None:
+    """Whoever has made a file and whoever is given it, it is the same."""
+    proof = hidden.root / "proof"
+    proof.write_text("")
+    other = hidden.cluster.worker(2)
+    ways: set[tuple[bool, bool]] = set()
+    until = monotonic() + LIMIT
+    try:
+        while len(ways) < 4:
+            assert monotonic() < until, f"only these pairs of maker and reader: {ways}"
+            level = [f.moves("x", [], str(proof)) for _ in range(8)]
+            levels = [level]
+            for _ in range(3):  # each needs two, so that few find both where they are
+                files = [one[1] for one in level]
+                pairs = zip(files, files[1:] + files[:1], strict=True)
+                level = [f.moves("x", list(pair), str(proof)) for pair in pairs]
+                levels.append(level)
+            sees = session.run([[one[0] for one in level] for level in levels])
+            ways |= {pair for made, used in pairwise(sees) for pair in zip(made, used, strict=True)}
+    finally:
+        other.kill()  # it would wait for the client to go
