@@ -10,14 +10,14 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from fancypipe_core import module, task
+from fancypipe_core import File, module, task
 from scan import Scan, read_scan, sample_image
 from study import study
 
 
 @module
 def brain(
-    image: Path | None = None,
+    image: File | None = None,
     out: Path = Path("brain-report"),
     volumes: int | None = None,
     strength: float = 1.0,
@@ -42,15 +42,14 @@ def brain(
         raise ValueError(f"search must be 1 or more, not {search}")
     if quick:
         volumes, search = 1, min(search, 3)
-    # Whole paths: a worker may stand in another working directory than the user.
-    path = Path(image or sample_image()).resolve()
-    scan = read_header(verify(path))
+    scan = read_header(verify(image or sample_image()))
+    # A whole path: a worker may stand in another working directory than the user.
     return study(scan, Path(out).resolve(), volumes, strength, search, smallest)
 
 
 @task(name="gzip -t")
-def verify(path: Path) -> Path:
-    """Let gzip check the length and checksum of a compressed file; return its path.
+def verify(path: File) -> File:
+    """Let gzip check the length and checksum of a compressed file; hand it on.
 
     A download that broke off then fails here and at once, in words, and not as an odd
     picture at the end.
@@ -70,7 +69,7 @@ def verify(path: Path) -> Path:
 
 
 @task(name="read header")
-def read_header(path: Path) -> Scan:
+def read_header(path: File) -> Scan:
     """What the image file holds."""
     return read_scan(path)
 

@@ -60,7 +60,7 @@ def read_scan(path: Path) -> Scan:
     x, y, z = first.shape
     dx, dy, dz = (float(step) for step in first.header.get_zooms()[:3])
     return Scan(
-        path=path,
+        path=Path(path),
         shape=(z, y, x),
         spacing=(dz, dy, dx),
         volumes=image.shape[3] if len(image.shape) == 4 else 1,
