@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,26 @@ def spoils(file: File) -> File:
 @task
 def unspoilt(file: File, after: Any) -> str:
     return file.read_text()
+
+
+def shouting(function: Any) -> Any:
+    @functools.wraps(function)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        return function(*args, **kwargs) + "!"
+
+    return wrapped
+
+
+@task
+@shouting
+def shouts(file: File) -> str:
+    assert type(file) is File
+    return file.read_text()
+
+
+@task
+def has_defaults(n: int = 1, file: File = Path(__file__), *, folder: Dir | None = None) -> str:  # type: ignore[assignment]  # made a File
+    return f"{type(file).__name__} {file.name} {folder}"
 
 
 @module

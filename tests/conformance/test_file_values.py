@@ -74,6 +74,16 @@ def test_other_members_of_a_union(session: Session, tmp_path: Path) -> None:
     )  # fmt: skip
 
 
+def test_defaults_and_wrapped_functions(session: Session, tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text("mine")
+    assert session.run(f.has_defaults(), f.has_defaults(2, str(tmp_path / "mine"))) == (
+        "File filed.py None", "File mine None",
+    )  # fmt: skip
+    assert session.run(f.shouts(str(tmp_path / "mine"))) == "mine!"
+    with pytest.raises(errors.BadInput, match="task shouts: input file: there is no file"):
+        f.shouts(tmp_path / "none")
+
+
 def test_it_is_a_path(session: Session) -> None:
     found = session.run(f.kinds(f.writes("x")))
     plain = type(Path()).__name__

@@ -45,6 +45,14 @@ def shares(mine: Path) -> File:
 
 
 @task
+def dangles() -> Dir:
+    folder = current().tempdir("dangles")
+    (folder / "x").write_text("x")
+    os.symlink("nowhere", folder / "link")
+    return Dir(folder)
+
+
+@task
 def both(text: str) -> tuple[File, str]:
     path = current().tempfile("both.txt")
     path.write_text(text)
@@ -94,6 +102,12 @@ def test_files_of_others_are_copied_and_not_linked(session: Session, tmp_path: P
     assert [one.read_text() for one in made] == ["mine", "mine"]
     assert not any(one.is_symlink() for one in made)
     assert session.run(f.returns(mine)) == mine, "it is not in a temporary folder"
+
+
+def test_links_to_nowhere_are_left_out(session: Session, tmp_path: Path) -> None:
+    made = session.run(dangles())
+    assert made == tmp_path / "out" / "dangles"
+    assert os.listdir(made) == ["x"]
 
 
 def test_a_folder_that_the_result_still_names_stays(session: Session, tmp_path: Path) -> None:

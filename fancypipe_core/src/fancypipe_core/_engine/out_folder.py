@@ -81,7 +81,9 @@ class OutFolder:
         beside = os.path.join(self.path, f".{name}.{os.urandom(6).hex()}")
         try:
             if os.path.isdir(source):
-                shutil.copytree(source, beside, symlinks=False, copy_function=_linker(folder))
+                shutil.copytree(
+                    source, beside, copy_function=_linker(folder), ignore_dangling_symlinks=True
+                )
                 if os.path.isdir(target) and not os.path.islink(target):
                     before = f"{beside}.before"
                     os.rename(target, before)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from fancypipe_core import errors
-from fancypipe_core._model.definition import Definition
+from fancypipe_core._model.definition import Definition, positions
 from fancypipe_core._model.files import Dir, File, FileOrDir, absent
 from fancypipe_core._model.ref import Outputs, Ref
 
@@ -28,7 +28,7 @@ class FileInputs:
     def __init__(self, name: str, main: Callable[..., Any], positions: Sequence[str]) -> None:
         self._name = name
         self._positions = positions
-        code = main.__code__
+        code = _innermost(main).__code__
         self._rest = ""  # the name of `*args`
         if code.co_flags & 0x04:
             at = code.co_argcount + code.co_kwonlyargcount
@@ -36,6 +36,9 @@ class FileInputs:
         hints = _hints(main)
         self._output = hints.pop("return", None)
         self._inputs = hints
+        self._defaults = {
+            name: value for name, value in _defaults(main).items() if name in hints and value
+        }
 
     def __bool__(self) -> bool:
         return bool(self._inputs) or self._output is not None
@@ -65,6 +68,16 @@ class FileInputs:
             for name, one in kwargs.items()
         }
         return args, kwargs
+
+    def filled(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """As `given`, also with files in the place of defaults that are paths."""
+        if self._defaults:
+            named = self._positions[: len(args)]
+            more = {name: one for name, one in self._defaults.items() if name not in named}
+            kwargs = {**more, **kwargs}
+        return self.given(args, kwargs)
 
     def returned(self, value: Any) -> Any:
         """Return what a task returned with files where it returned paths for them.
@@ -120,7 +133,7 @@ class FileInputs:
 def files_of(definition: Definition) -> FileInputs:
     """Return which inputs of a definition are files; asked where it `names_files`."""
     if definition.files is None:
-        names = definition.positions()
+        names = positions(_innermost(definition.main), int(definition.is_class))
         definition.files = FileInputs(definition.name, definition.main, names)
     found: FileInputs = definition.files
     return found
@@ -133,7 +146,7 @@ def checking(definition: Definition, call: Callable[..., Any]) -> Callable[..., 
         return call
 
     def checked(args: tuple[Any, ...], kwargs: dict[str, Any], state: Any) -> Any:
-        args, kwargs = files.given(args, kwargs)
+        args, kwargs = files.filled(args, kwargs)
         return files.returned(call(args, kwargs, state))
 
     checked.inputs = call.inputs  # type: ignore[attr-defined]
@@ -157,6 +170,23 @@ def _hints(main: Callable[..., Any]) -> dict[str, Any]:
         if _mentions(annotation):
             hints[name] = annotation
     return hints
+
+
+def _innermost(main: Any) -> Any:
+    """Return the function that a decorator such as `functools.wraps` has wrapped."""
+    while hasattr(main, "__wrapped__"):
+        main = main.__wrapped__
+    return main
+
+
+def _defaults(main: Any) -> dict[str, Any]:
+    """Return the defaults of the inputs that can be given by name."""
+    function = _innermost(main)
+    code = function.__code__
+    defaults = function.__defaults__ or ()
+    names = code.co_varnames[code.co_posonlyargcount : code.co_argcount]
+    by_place = dict(zip(reversed(names), reversed(defaults), strict=False))
+    return {**by_place, **(function.__kwdefaults__ or {})}
 
 
 def _mentions(hint: Any) -> bool:
