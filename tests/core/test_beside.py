@@ -6,9 +6,11 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,7 +21,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from fancypipe_core import Session, errors, module, run, task
 from fancypipe_core.hooks import EventKind, TaskEvent
-from fancypipe_core.plugins import on_end, prometheus
+from fancypipe_core.plugins import on_end, otel, prometheus
 from fancypipe_core.plugins.otel import Spans
 from fancypipe_core.plugins.prometheus import Metrics
 from fancypipe_core.plugins.runs import find_runs
@@ -250,6 +252,23 @@ def test_a_trace_goes_on_that_the_environment_names(monkeypatch: pytest.MonkeyPa
     spans = spans_of(half(1.0))
     traces = {f"{span.context.trace_id:x}" for span in spans if span.context}
     assert traces == {"af7651916cd43dd8448eb211c80319c"}
+
+
+def test_where_nothing_is_set_up_one_exporter_is_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = InMemorySpanExporter()
+    exporters = SimpleNamespace(OTLPSpanExporter=lambda: kept)
+    name = "opentelemetry.exporter.otlp.proto.http.trace_exporter"
+    monkeypatch.setitem(sys.modules, name, exporters)
+    otel._sending.cache_clear()
+    before = threading.active_count()
+    try:
+        for x in (1.0, 2.0):
+            run(half(x), backend="serial", otel=True)
+            assert threading.active_count() <= before + 1
+        assert [span.name for span in kept.get_finished_spans()] == ["half", "run half"] * 2
+    finally:
+        otel._sending().shutdown()
+        otel._sending.cache_clear()
 
 
 @pytest.mark.parametrize(

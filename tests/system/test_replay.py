@@ -14,13 +14,17 @@ import threading
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
 import pytest
 
 from fancypipe_core import Session, errors, run, task
+from fancypipe_core._base.grants import THREAD_VARIABLES
 from fancypipe_core._cli.debugger import PostMortem
 from fancypipe_core._cli.replay import replay, run_meant
 from fancypipe_core._codec.failure import where
 from fancypipe_core._wire.kept_job import read
+from fancypipe_core._worker.replay import variables_of
+from fancypipe_core.backend import Needs
 from fancypipe_core.hooks import TaskJob, Wants, hookimpl
 from fancypipe_core.plugins import jobs
 from fancypipe_core.plugins.runs import find_runs
@@ -378,6 +382,20 @@ def test_all_are_kept_if_that_is_asked_for(
         [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60
     )
     assert (over.returncode, over.stdout) == (0, "20.0\n"), over.stderr
+
+
+def test_it_has_as_many_threads_as_in_a_worker(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in THREAD_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    (kept,) = jobs.kept_in(failing_run(1, backend="procs"))
+    job = read(jobs.opened(kept))
+    assert set(variables_of(job).values()) == {"1"}
+    job = msgspec.structs.replace(job, needs=Needs(4))
+    assert variables_of(job)["OMP_NUM_THREADS"] == "4"
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert "OMP_NUM_THREADS" not in variables_of(job)
+    around = msgspec.structs.replace(job.around, live=True)
+    assert variables_of(msgspec.structs.replace(job, around=around)) == {}
 
 
 def test_one_of_another_user_is_not_run(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fancypipe_core import errors
-from fancypipe_core._base.grants import task_variables
+from fancypipe_core._base.equipment import DEVICE_VARIABLES
+from fancypipe_core._base.grants import THREAD_VARIABLES
 from fancypipe_core._base.signals import Interrupts
 from fancypipe_core._codec import failure, unpickler
 from fancypipe_core._codec.in_process import Carried
@@ -22,7 +23,7 @@ from fancypipe_core._model.temp_paths import KEPT
 from fancypipe_core._wire.kept_job import KeptJob
 from fancypipe_core._worker.runner import Runner
 from fancypipe_core._worker.todays_code import is_by_value, renew
-from fancypipe_core.backend import Call, Cut, Err, Event, Job, Live, More, Ok
+from fancypipe_core.backend import Call, Cut, Err, Event, Job, Live, More, Needs, Ok
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -98,7 +99,10 @@ class Target:
         # Values are handed on as they are: so the exception is the one that was raised, with its
         # frames.
         inputs = Live(Carried(kept.input_body()))
-        job = Job((kept.task, kept.attempt), self._call, inputs, needs=kept.needs)
+        job = Job(
+            (kept.task, kept.attempt), self._call, inputs, needs=kept.needs,
+            devices=_devices(kept.needs),
+        )  # fmt: skip
         token = runner.enter()
         try:
             done = runner.run(job)
@@ -136,8 +140,22 @@ def _outcome(reply: Any, kept: KeptJob, is_of_map: bool) -> Outcome:
 
 
 def variables_of(kept: KeptJob) -> dict[str, str]:
-    """Return the environment variables that tell a task what it has to itself."""
-    return task_variables(kept.needs, ())
+    """Return the variables that tell numerical libraries how many threads the task is to have.
+
+    As a worker process has them, where the user has said nothing.
+    """
+    if kept.around.live:
+        return {}
+    threads = kept.needs.cpus if kept.needs is not None else 1
+    return {name: str(threads) for name in THREAD_VARIABLES if name not in os.environ}
+
+
+def _devices(needs: Needs | None) -> tuple[str, ...]:
+    """Return as many devices of this machine as a task needs, the first ones."""
+    count = needs.gpu if needs is not None else 0
+    visible = os.environ.get(DEVICE_VARIABLES[0], "")
+    names = visible.split(",") if visible else map(str, range(count))
+    return tuple(names)[:count]
 
 
 class Folders:

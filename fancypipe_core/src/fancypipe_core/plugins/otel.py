@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from functools import cache
 from importlib import import_module
 from time import time
 from typing import Any, NamedTuple
@@ -160,8 +161,12 @@ def _ns(at: float) -> int:
 def _provider(trace: Any) -> Any:
     """Return what the program has set up; else set up what sends spans."""
     known = trace.get_tracer_provider()
-    if not isinstance(known, trace.ProxyTracerProvider):
-        return known
+    return _sending() if isinstance(known, trace.ProxyTracerProvider) else known
+
+
+@cache
+def _sending() -> Any:
+    """Return what sends spans; it has a thread, so there is one for all sessions."""
     try:
         exporters: Any = import_module("opentelemetry.exporter.otlp.proto.http.trace_exporter")
         from opentelemetry.sdk.resources import Resource
