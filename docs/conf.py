@@ -26,7 +26,7 @@ copybutton_prompt_is_regexp = True
 copybutton_only_copy_prompt_lines = True
 
 _CHAPTERS = {
-    "Learn": ("tutorial", "concepts", "examples"),
+    "Learn": ("tutorial", "a-real-study", "concepts", "examples"),
     "Run it": (
         "howto/which-backend",
         "howto/settings",
