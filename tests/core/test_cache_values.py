@@ -264,6 +264,12 @@ def test_a_reference_counts_by_the_key_of_its_task_and_the_path_in_it() -> None:
         assert isinstance(made, KeyParts)
         return digest_of(made)
 
+    def said(was: Any, now: Any) -> list[str]:
+        old, new = keys.of(was, upstream), keys.of(now, upstream)
+        assert isinstance(old, KeyParts)
+        assert isinstance(new, KeyParts)
+        return differences(old, new)
+
     keys = Keys(FileDigests(None))
     one, other = take(1), take(2)
     wanted = [one, other, one["x"], one["y"], one["x"]["y"], [one], [other], {"x": one["x"]}]
@@ -272,6 +278,11 @@ def test_a_reference_counts_by_the_key_of_its_task_and_the_path_in_it() -> None:
     made = keys.of(take(one["x"]), upstream)
     assert isinstance(made, KeyParts)
     assert made.inputs == {"0": f"task:{'a' * 32}['x']"}
+    assert said(take(one), take(other)) == ["input `0`: the task that makes it changed"]
+    assert said(take([one]), take([other])) == [
+        "input `0`: a task that makes a part of it changed, or another part"
+    ]
+    assert said(take(one), take(1)) == said(take([1]), take([one])) == ["input `0` changed"]
     refused = keys.of(take(1, [other]), lambda _: None)
     assert isinstance(refused, Uncacheable)
     assert refused.why == "input `1` of take: it is what take gives, which has no key"

@@ -116,7 +116,12 @@ class Keys:
         try:
             for name, value in _named(known, args, kwargs, state):
                 is_ref = type(value) not in PLAIN and isinstance(value, Ref)
-                inputs[name] = met.task(value) if is_ref else self._values.digest(value, met)
+                if is_ref:
+                    inputs[name] = met.task(value)
+                    continue
+                met.has_tasks = False
+                digest = self._values.digest(value, met)
+                inputs[name] = f"tasks:{digest}" if met.has_tasks else digest
             name = ""
             code, lines = known.reached
             if met.needs:
@@ -194,13 +199,19 @@ class Keys:
 
 
 class _Inputs(Watch):
-    """What is met in inputs: code, files, and references to tasks."""
+    """What is met in inputs: code, files, and references to tasks.
+
+    Attributes:
+        has_tasks: Whether a reference was met.
+    """
 
     def __init__(self, code: Code, upstream: Upstream) -> None:
         super().__init__(code)
         self._upstream = upstream
+        self.has_tasks = False
 
     def task(self, ref: Ref[Any]) -> str:
+        self.has_tasks = True
         origin = ref._origin()
         key = self._upstream(origin)
         if key is None:

@@ -23,7 +23,8 @@ class KeyParts(msgspec.Struct, frozen=True, omit_defaults=True):
             its own digest, by `module.qualname`.  It does not cover what that refers to in turn:
             this has an entry of its own.
         inputs: For each input its digest, by name, or by position if it has no name.  What
-            another task gives is `task:` with that one's key and the path in it.
+            another task gives is `task:` with that one's key and the path in it; of what has such
+            in it the digest stands after `tasks:`.
         versions: The version of Python, and of the packages that count.
         version: What the author gave as `version=`.
         lines: Where the code stands, for `differences`; no part of the key.  For each entry
@@ -98,12 +99,18 @@ def _inputs(old: dict[str, str], new: dict[str, str]) -> list[str]:
         elif now is None:
             told.append(f"input `{name}` is not given any more")
         elif was != now:
-            both = was.startswith("task:") and now.startswith("task:")
-            why = ": the task that makes it changed" if both else " changed"
-            told.append(f"input `{name}`{why}")
+            told.append(f"input `{name}`{_by_whom(was, now)}")
     if not told and list(old) != list(new):
         told.append("the inputs are given in another order")
     return told
+
+
+def _by_whom(was: str, now: str) -> str:
+    if was.startswith("task:") and now.startswith("task:"):
+        return ": the task that makes it changed"
+    if was.startswith("tasks:") and now.startswith("tasks:"):
+        return ": a task that makes a part of it changed, or another part"
+    return " changed"
 
 
 def _code(old: KeyParts, new: KeyParts) -> list[str]:
