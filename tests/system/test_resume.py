@@ -141,7 +141,8 @@ def test_why(here: Path) -> None:
     (here / "pipeline.py").write_text(text)
     changed = f"code of `pipeline.double` changed: line {line} of pipeline.py"
     # Before it runs.
-    for said in (why(here, "pipeline.py", *small), call(here, "--dry-run", *small, way="S").stdout):
+    dry = "--dry-run", "-on-end=touch told", "-outdir=out", "-metrics-file=metrics"
+    for said in (why(here, "pipeline.py", *small), call(here, *dry, *small, way="S").stdout):
         assert f"run      study/pair/double: {changed}\n" in said
         assert "cached   study/pair[2]/number\n" in said
         assert f"compose  study: {changed}\n" in said
@@ -152,6 +153,8 @@ def test_why(here: Path) -> None:
     assert ran(here) == sorted(
         ["pair", "pair", "study"] * 3 + ["pair"] * 12 + ["study"]
     )  # modules have composed, and no task ran
+    names = {one.name for one in here.iterdir()}
+    assert not names & {"told", "out", "metrics"}, names
     # And afterwards.
     call(here, *small, way="S")
     run = find_runs(here / RUNS)[-1].name

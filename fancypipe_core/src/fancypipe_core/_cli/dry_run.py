@@ -128,11 +128,20 @@ def _looked(configured: Configured, target: Any) -> _Looks:
     from fancypipe_core.session import Session
 
     looks = _Looks()
-    observers = configured.observers or Observers(())
+    # Nobody else hears of a run that is none.
+    observers = configured.observers.only_stores() if configured.observers else Observers(())
     observers.add(looks)
     core = configured.core
     settings = replace(
-        core.settings, resume=True, journal=False, page=False, progress=False, workers=1
+        core.settings,
+        resume=True,
+        journal=False,
+        page=False,
+        progress=False,
+        otel=False,
+        on_end=None,
+        metrics_file=None,
+        outdir=None,
     )
     opened: list[Session] = []
 
@@ -154,6 +163,7 @@ def _looked(configured: Configured, target: Any) -> _Looks:
         session._driver.only_look_up()
         with suppress(errors.Cancelled):
             session.run(target)
+        session._files.kept.clear()  # nobody has got a result
     return looks
 
 

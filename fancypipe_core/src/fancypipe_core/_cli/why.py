@@ -50,13 +50,14 @@ class Why(OfPipeline):
 
 def _run_of(ctx: click.Context) -> Path | None:
     """Return the run that the first word means; None if it is a pipeline."""
+    from fancypipe_core._settings.session import core_settings
     from fancypipe_core.plugins.journal import HERE
     from fancypipe_core.plugins.runs import find_run
 
     word = ctx.args[0]
     if Path(word.partition(":")[0]).suffix == ".py":
         return None
-    tempdir = {found.key: found.value for found in ctx.obj.engine}.get("tempdir")
+    tempdir = core_settings(ctx.obj.given()).settings.tempdir
     base = HERE if tempdir is None else Path(tempdir)
     found, names = find_run(word, base)
     if found is None:

@@ -144,6 +144,12 @@ class Observers:
                 return bool(answer)
         return None
 
+    def only_stores(self) -> Observers:
+        """Return the same without those that keep no results."""
+        made = Observers(())
+        made._plugins = [one for one in self._plugins if one.implements("fancypipe_cache_get")]
+        return made
+
     def stores(self, warn: Callable[[str], None]) -> Stores:
         """Return those of them that keep results."""
         from fancypipe_core._plugins.stores import Stores  # few sessions have any
