@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -13,6 +14,7 @@ import pytest
 from fancypipe_core import Session, module, run, task
 from fancypipe_core._plugins import event_stream, together
 from fancypipe_core._plugins.together import Details, added_together, in_a_row
+from fancypipe_core._worker import meter as meter_module
 from fancypipe_core.hooks import TaskEvent, TaskNote, Wants, hookimpl
 from fancypipe_core.plugins.journal import NAME
 from fancypipe_core.plugins.runs import find_runs, read_journal, tasks_of
@@ -280,3 +282,39 @@ def test_lines_about_many_tasks_are_read_with_care() -> None:
     odd: object
     for odd in ("", "3", "3-", "-3", "a-b", {}, 3, None):
         assert list(tasks_of({"tasks": odd})) == []
+
+
+def test_times_of_tasks_in_one_line_are_reckoned(tmp_path: Path) -> None:
+    lines: list[dict[str, Any]] = [
+        {"kind": "run", "at": 10.0},
+        {"kind": "added", "name": "f", "at": 10.0, "tasks": "1-4"},
+        {"kind": "submitted", "at": 10.001, "attempt": 1, "tasks": "1-4"},
+        # One after the other, but none began before it was sent.
+        {"kind": "done", "at": 10.002, "attempt": 1, "tasks": [2, 1, 4], "took": [700, 200, 300]},
+        {"kind": "done", "at": 10.003, "attempt": 1, "tasks": "3-3", "took": [100], "worker": "w"},
+    ]
+    (tmp_path / NAME).write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    told = [one for one in read_journal(tmp_path) if one["kind"] == "done"]
+    assert [(one["task"], one["name"]) for one in told] == [(2, "f"), (1, "f"), (4, "f"), (3, "f")]
+    ended = [round((one["at"] - 10.0) * 1e6) for one in told]
+    assert ended == [1700, 1700, 2000, 3000]
+    assert [round(one["seconds"] * 1e6) for one in told] == [700, 200, 300, 100]
+    assert [round(one["waited"] * 1e6) for one in told] == [0, 500, 700, 1900]
+    assert told[3]["worker"] == "w"
+
+
+def test_the_clock_of_the_processor_is_read_when_the_last_reading_is_old(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    readings = [10.0, 20.0, 25.0]
+    monkeypatch.setattr(meter_module, "process_time", lambda: readings.pop(0))
+    meter = meter_module.Meter(beside_others=False)
+    assert meter.until < 1.0  # the first job reads it
+    meter.look(1.0)
+    assert 1.00001 < meter.until < 1.0001  # one that begins right behind it does not
+    meter.look(1.001)
+    used = meter.used()
+    assert used.cpu == 5.0
+    assert used.where == meter.brief.where != ""
+    assert meter.brief.cpu is None
+    assert meter.until < 1.0  # a long job lies between that reading and the next job
