@@ -15,7 +15,7 @@ import pytest
 
 from fancypipe_core import module, run, task
 from fancypipe_core.hooks import EventKind, Outcome, RunInfo, TaskEvent
-from fancypipe_core.plugins import console
+from fancypipe_core.plugins import console, notebook
 from fancypipe_core.plugins._counts import Counts, Kind, summary
 from fancypipe_core.plugins.console import Console
 from fancypipe_core.plugins.figures import summary as of_journals
@@ -476,3 +476,51 @@ def test_with_the_engine() -> None:
     assert re.fullmatch(
         r"fancypipe: 3 tasks done in \S+ s \(serial, 1 worker\)\n", stream.getvalue()
     )
+
+
+# ---- in a notebook ------------------------------------------------------------------
+
+
+def test_a_cell_shows_a_table_that_is_drawn_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    ipython = pytest.importorskip("IPython")
+    drawn: list[str] = []
+
+    class Handle:
+        def update(self, picture: Any) -> None:
+            drawn.append(picture.data)
+
+    def display(picture: Any, *, display_id: bool) -> Handle:
+        assert display_id
+        assert drawn == []
+        drawn.append(picture.data)
+        return Handle()
+
+    monkeypatch.setattr("IPython.display.display", display)
+    shell = type("Shell", (), {"kernel": object()})()
+    monkeypatch.setattr(ipython, "get_ipython", lambda: shell)
+    assert notebook.is_in_notebook()
+    counts = Counts(0.0, workers=3)
+    cell = notebook.Cell(RUN, counts, 0.0)
+    cell.end()
+    assert drawn == []  # a short run shows nothing
+    counts.add([event("added", number, "<b>") for number in range(4)])
+    counts.add([event("submitted", number, "<b>") for number in range(3)])
+    assert cell.show(1.0) > 0
+    counts.add([ended(0, 1.0, "<b>"), event("failed", 1, "<b>", message="x")])
+    cell.show(4.0)
+    assert len(drawn) == 2
+    assert "&lt;b&gt;</td>" in drawn[1]
+    assert "<b></td>" not in drawn[1]
+    assert "2 of 4, 1 under way, 1 failed" in drawn[1]
+    assert "width:50%" in drawn[1]
+    assert "&lt;b&gt; runs for 0:03" in drawn[1]
+    assert "left" in drawn[1]
+    counts.add([ended(number, 1.0, "<b>") for number in (2, 3)])
+    cell.end()
+    assert "4 of 4, 1 failed" in drawn[2]
+
+
+def test_elsewhere_it_is_no_notebook(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not notebook.is_in_notebook()
+    monkeypatch.setitem(sys.modules, "IPython", None)
+    assert not notebook.is_in_notebook()

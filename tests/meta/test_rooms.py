@@ -19,6 +19,7 @@ from tests.meta.repo import CORE, ENGINES, ROOT, SIBLINGS, call, source_of
 
 # What is not ours: the modules that may import it.
 OUTSIDE: Mapping[str, Sequence[str]] = {
+    "IPython": ["plugins.notebook"],  # it is there, where this is used
     "click": ["_cli.*"],
     "dask": ["adapters.dask"],
     "joblib": ["adapters.joblib"],

@@ -39,6 +39,15 @@ def double(n: int) -> int:
 
 session.run([double(n) for n in range(3)])
 """
+WATCHED = """
+@task
+def rest(n: int) -> int:
+    time.sleep(1.5)
+    return n
+
+from fancypipe_core import run
+run([rest(0), rest(1)], backend="procs", workers=1, progress=True)
+"""
 
 
 class Kernel:
@@ -48,6 +57,7 @@ class Kernel:
         from jupyter_client.manager import start_new_kernel
 
         self.folder = folder
+        self.tables: list[str] = []  # what was shown as HTML, and shown again
         self.manager, self.client = start_new_kernel(kernel_name="python3", cwd=str(folder))
 
     def cell(self, code: str, meanwhile: Callable[[], None] | None = None) -> str:
@@ -56,6 +66,8 @@ class Kernel:
 
         def look(message: Any) -> None:
             content = message["content"]
+            if table := content.get("data", {}).get("text/html"):
+                self.tables.append(table)
             shown.append(content.get("text", content.get("data", {}).get("text/plain", "")))
 
         other = threading.Thread(target=meanwhile or (lambda: None))
@@ -103,6 +115,10 @@ def main(folder: Path) -> None:
         assert cell(waits, kernel.stop_button("result")) == "KeyboardInterrupt"
         assert cell("future.done(), future.cancel()") == "(False, True)", "only the wait has ended"
         assert cell("import asyncio; await asyncio.wrap_future(session.submit(double(5)))") == "100"
+        assert kernel.tables == [], "nobody has asked for a picture"
+        assert cell(WATCHED) == "[0, 1]"
+        assert "under way" in kernel.tables[0]
+        assert "2 of 2" in kernel.tables[-1]
         assert cell("last = session.submit(nap('last'))") == ""
         _eventually((folder / "last").exists, "the last task begins")
         pids = [int((folder / name).read_text()) for name in ("run", "result", "last")]

@@ -1,7 +1,7 @@
 """Shows on standard error how a run goes on.
 
-On a terminal there is one live line for each kind of task; elsewhere a plain
-line now and then.  At the end there is one line in either case.
+On a terminal there is one live line for each kind of task, in a notebook a table; elsewhere a
+plain line now and then.  At the end there is one line in either case.
 
 Events are only counted where they arrive.  All else is done by a thread that
 wakes up a few times in a second, so that the display ticks while one long task
@@ -25,6 +25,7 @@ from fancypipe_core.plugins._counts import Counts, Kind, summary
 from fancypipe_core.plugins.figures.summary import LEAST, summary_of_journal
 from fancypipe_core.plugins.figures.words import clock_text
 from fancypipe_core.plugins.journal import NAME
+from fancypipe_core.plugins.notebook import Cell, is_in_notebook
 
 if TYPE_CHECKING:
     from rich.console import Console as RichConsole
@@ -71,7 +72,7 @@ class Console:
         self._clock = clock
         self._depth = 0
         self._counts = Counts(clock())
-        self._display: _Lines | _Picture | None = None
+        self._display: _Lines | _Picture | Cell | None = None
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -92,7 +93,10 @@ class Console:
         self._run = run
         self._counts = Counts(begin, run.workers)
         live = stream.isatty() and os.environ.get("TERM") != "dumb"
-        self._display = (_Picture if live else _Lines)(stream, run, self._counts, begin)
+        if self._stream is None and is_in_notebook():
+            self._display = Cell(run, self._counts, begin)
+        else:
+            self._display = (_Picture if live else _Lines)(stream, run, self._counts, begin)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="fancypipe-console", daemon=True)
         self._thread.start()
