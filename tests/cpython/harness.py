@@ -1,7 +1,8 @@
 """CPython's own tests of executors, run with ours.
 
 They are in the package `test` of the standard library, of which some distributions leave out a
-part; then a folder with the whole of it can be put into PYTHONPATH. Nothing of them is here.
+part: then they are looked for where Debian has them, `/usr/lib/python3.11/test` of the package
+libpython3.11-testsuite, or in the folder that CPYTHON_TESTS names.  Nothing of them is here.
 
     python -m tests.cpython.harness procs
 """
@@ -10,8 +11,8 @@ from __future__ import annotations
 
 import concurrent.futures
 import importlib
-import importlib.util
 import os
+import subprocess
 import sys
 import unittest
 from collections.abc import Callable
@@ -29,6 +30,7 @@ CLASSES = (
     ("ExecutorTest", "executor"),
 )
 PACKAGE = "test.test_concurrent_futures"
+SITE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "site")
 
 Found = dict[str, str]
 """For each test `ok`, `skipped: WHY`, or the last line of its error."""
@@ -76,10 +78,10 @@ exec({code!r})
 
 def is_there() -> bool:
     """Whether the tests are installed."""
-    try:
-        return importlib.util.find_spec(PACKAGE) is not None
-    except ModuleNotFoundError:
-        return False
+    code = f"import sys, importlib.util as u; sys.exit(u.find_spec({PACKAGE!r}) is None)"
+    env = {**os.environ, "PYTHONPATH": SITE}
+    command = [sys.executable, "-S", "-c", code]
+    return not subprocess.run(command, env=env, capture_output=True, check=False).returncode
 
 
 def _cases(backend: str) -> list[type[unittest.TestCase]]:
@@ -132,8 +134,12 @@ def outcomes(backend: str) -> Found:
         addFailure = addError  # noqa: N815 - as unittest calls it
 
     loader = unittest.TestLoader()
-    suite = unittest.TestSuite(map(loader.loadTestsFromTestCase, _cases(backend)))
-    suite.run(Result())
+    sys.path.insert(0, SITE)  # which workers have too
+    try:
+        suite = unittest.TestSuite(map(loader.loadTestsFromTestCase, _cases(backend)))
+        suite.run(Result())
+    finally:
+        sys.path.remove(SITE)
     return found
 
 
@@ -142,5 +148,7 @@ def _name(test: Any) -> str:
 
 
 if __name__ == "__main__":
+    if not is_there():
+        sys.exit(f"there is no {PACKAGE}: install it, or say by CPYTHON_TESTS where it is")
     for test, outcome in outcomes(sys.argv[1]).items():
         print(f"{outcome:80.80} {test}")  # noqa: T201 - it is what is asked for
