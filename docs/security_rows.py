@@ -87,6 +87,14 @@ ROWS = [
         ),
     ),
     Row(
+        OTHER, "you", False, "read the inputs that are kept of a task that failed",
+        ("system/test_replay.py::test_what_is_kept_is_nobody_elses",),
+    ),
+    Row(
+        OTHER, "you", False, "have `fancypipe replay` run code of a job that is theirs",
+        ("system/test_replay.py::test_one_of_another_user_is_not_run",),
+    ),
+    Row(
         WORKER_KEY, "the manager", True, "join as a worker",
         (f"{_KEYS}::test_a_worker_with_it_is_admitted_and_is_a_worker",),
     ),
