@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
 from collections.abc import Iterator
@@ -155,6 +156,16 @@ def test_a_task_that_takes_long_is_no_hang(monkeypatch: pytest.MonkeyPatch) -> N
         monkeypatch.setattr(session._driver._listener._watchdog, "_check", counted)
         assert session.run(wait_for(go)) == "done"
         assert looks >= 3, f"one in {watchdog.LOOK} s"
+
+
+def test_a_look_at_the_threads_keeps_nothing_alive() -> None:
+    """Not even until the next collection of garbage: threads have large values in hand."""
+    with opened() as session:
+        assert session.run(square(3)) == 9
+        backend: Any = session._driver.backend
+        gc.collect()
+        assert backend.check() == ""
+        assert gc.collect() == 0
 
 
 # ---- time limits --------------------------------------------------------------------------

@@ -196,6 +196,8 @@ class ThreadsBackend:
         with self._changing:
             workers = list(self._workers)
         frames = sys._current_frames()
+        # Our own would hold what holds it: a circle, and in it what all threads have in hand.
+        del frames[threading.get_ident()]
         for worker in workers:
             frame = frames.get(worker.thread.ident or 0)
             if frame is None:
