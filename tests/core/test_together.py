@@ -110,9 +110,9 @@ def test_some_short_tasks_are_told_in_full_in_each_span_of_time() -> None:
     details.refill(100.0)
     assert details.left == together._DETAILS
     details.left = 0
-    details.refill(100.05)
+    details.refill(100.9)
     assert details.left == 0
-    details.refill(100.2)
+    details.refill(101.1)
     assert details.left == together._DETAILS
 
 

@@ -14,7 +14,7 @@ SHORT = 0.001
 """Seconds; shorter tasks are told of together where there are many."""
 
 _DETAILS = 100  # short tasks that are told of in full,
-_REFILL = 0.1  # in so many seconds
+_REFILL = 1.0  # in so many seconds
 
 
 def added_together(
