@@ -99,7 +99,7 @@ class Third(Task):
 """
 )
 HELPERS = "STEP = 29\ndef smooth(x):\n    return x * STEP\ndef rough(x):\n    return x\n"
-LATELY = "from helpers import rough\ndef half(x):\n    return rough(x) / 31\n"
+LATELY = "'''Something.'''\nfrom helpers import rough\ndef half(x):\n    return rough(x) / 31\n"
 FILES = {"study": STUDY, "helpers": HELPERS, "lately": LATELY}
 
 
@@ -160,6 +160,7 @@ def changed(load: Load, file: str, old: str, new: str) -> tuple[set[str], list[s
         ("study", "class Third(Task)", "class Third(Task, retries=3)"),
         ("helpers", "STEP = 29", "STEP = 29  # of a rough kind"),
         ("lately", "rough(x) / 31", "(rough(x)  / 31)  # half"),
+        ("lately", "Something", "Something else"),
     ],
 )
 def test_what_cannot_change_a_result_does_not_count(
@@ -204,6 +205,20 @@ def test_what_may_change_a_result_counts(
     line = FILES[file].partition(old)[0].count("\n") + 1
     # And nothing that only refers to it.
     assert said == [f"code of `{what}` changed: line {line} of {file}.py"]
+
+
+def test_comments_beside_a_change_are_not_told_of(load: Load) -> None:
+    new = "# one\n    return x - WIDTH\n    # two"
+    _, said = changed(load, "study", "return x + WIDTH", new)
+    line = STUDY.partition("return x + WIDTH")[0].count("\n") + 2
+    assert said == [f"code of `study.inner` changed: line {line} of study.py"]
+
+
+def test_a_line_that_was_taken_out_is_told_where_it_stood(load: Load) -> None:
+    taken = "    model = Model()\n"
+    _, said = changed(load, "study", taken, "")
+    line = STUDY.partition(taken)[0].count("\n") + 1
+    assert said[-1] == f"code of `study.first` changed: line {line} of study.py"
 
 
 def test_a_key_does_not_depend_on_what_was_asked_before(load: Load) -> None:

@@ -157,9 +157,11 @@ def _changed(old: str, new: str) -> list[tuple[str, int]]:
     found: list[tuple[str, int]] = []
     matcher = difflib.SequenceMatcher(None, was, now, autojunk=False)
     for kind, begin, stop, start, end in matcher.get_opcodes():
-        if file and kind != "equal" and {*was[begin:stop], *now[start:end]} != {NO_CODE}:
-            # What was taken out stood before the line that is there now.
-            found += [(file, first + at) for at in range(start, max(end, start + 1))]
+        if not file or kind == "equal" or {*was[begin:stop], *now[start:end]} == {NO_CODE}:
+            continue
+        lines = [at for at in range(start, end) if now[at] != NO_CODE]
+        # What was taken out stood before the line that is there now.
+        found += [(file, first + at) for at in lines or [start]]
     return found
 
 
