@@ -546,7 +546,8 @@ def test_what_many_tasks_are_given_is_sent_once_to_each_worker(tmp_path: Path, l
             )
         assert over.returncode == 0, over.stderr
         assert json.loads(over.stdout) == [[4 << 20, n] for n in range(20) for _ in range(2)]
-        assert 8 << 20 < len(proxy.passed["up"]) < 12 << 20  # not 160 MB
+        # Not 160 MB; and what the worker made itself need not go there, where all follow it.
+        assert 4 << 20 < len(proxy.passed["up"]) < 12 << 20
 
 
 def test_host_processes_import_nothing_from_the_workers_folder(
