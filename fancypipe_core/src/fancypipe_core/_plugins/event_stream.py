@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from math import inf
 from time import monotonic, time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fancypipe_core._codec.in_words import bytes_of, result_in_words
 from fancypipe_core._plugins.attempts import Attempt, Attempts
+from fancypipe_core._plugins.places import Places
 from fancypipe_core._plugins.together import SHORT, Details, ShortEnds, added_together, in_a_row
 from fancypipe_core._plugins.told import Listeners, TaskNode
 from fancypipe_core.backend import Certificate, Done, Err, Job, JobId, Note
 from fancypipe_core.hooks import ENDS, EventKind, TaskEvent, TaskNote
-
-if TYPE_CHECKING:
-    from types import CodeType
 
 __all__ = ["EventStream", "TaskNode"]
 
@@ -24,7 +22,6 @@ _PAUSE = 0.1  # seconds that an event waits for company,
 _REST = 0.02  # and where nothing happens meanwhile
 _WITHOUT_PATH = frozenset(("added", "unfolded", "done"))
 _ENDS = frozenset(ENDS)
-_MOST_PLACES = 10_000
 
 
 class EventStream:
@@ -64,8 +61,7 @@ class EventStream:
         self._followers: dict[int, TaskEvent] = {}
         # Tasks whose results were there from before, until it is told that they are done.
         self._cached: set[int] = set()
-        # By place in the code: where that is, and the code, so that nothing else has its number.
-        self._places: dict[tuple[int, int], tuple[str, CodeType]] = {}
+        self._places = Places()
         self._flushed = 0.0
 
     # ---- what happens to tasks ----
@@ -79,7 +75,7 @@ class EventStream:
     def _add(self, nodes: Sequence[TaskNode]) -> None:
         now, clock, events = monotonic(), time(), self._events
         if self._together:
-            events += added_together(nodes, self._place if self._where else None, now, clock)
+            events += added_together(nodes, self._places.of if self._where else None, now, clock)
             self._flush_if_due(now)
             return
         where, inputs, path = "", "", ""
@@ -87,7 +83,7 @@ class EventStream:
         for node in nodes:
             if self._where:
                 maker = node.parent
-                parent, where = 0 if maker is None else maker.id, self._place(node)
+                parent, where = 0 if maker is None else maker.id, self._places.of(node)
             if self._path:
                 path, inputs = self._said(node)
             events.append(
@@ -97,19 +93,6 @@ class EventStream:
                 )
             )  # fmt: skip
         self._flush_if_due(now)
-
-    def _place(self, node: TaskNode) -> str:
-        instance = node.instance
-        if instance is None:
-            return node.where
-        code = instance._code
-        key = id(code), instance._offset
-        known = self._places.get(key)
-        if known is None:
-            if len(self._places) > _MOST_PLACES:
-                self._places.clear()
-            known = self._places[key] = node.where, code
-        return known[0]
 
     def cached(self, nodes: Sequence[TaskNode]) -> None:
         """The values of tasks are there from before."""
