@@ -47,7 +47,7 @@ def _dask(calls: int) -> float:
     from distributed import Client, LocalCluster
 
     with (
-        LocalCluster(n_workers=_WORKERS, threads_per_worker=1, dashboard_address=None) as cluster,
+        LocalCluster(n_workers=_WORKERS, threads_per_worker=1, dashboard_address=":0") as cluster,
         Client(cluster) as client,
     ):
         client.gather(client.map(nothing, range(100), pure=False))

@@ -216,10 +216,23 @@ def test_the_kit_is_linear_in_the_number_of_events(number: int) -> None:
 
 def test_limits_are_longer_where_the_machine_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert slowdown() >= 1.0
-    monkeypatch.setattr(_pace, "slowdown", lambda: 8.0)
-    assert not _pace.is_over(10.0, 9.0)
-    assert not _pace.is_over(10.0, 79.0)
-    assert _pace.is_over(10.0, 81.0)
+    now, load = [0.0], [8.0]
+    monkeypatch.setattr(_pace, "slowdown", lambda: load[0])
+    monkeypatch.setattr(_pace, "monotonic", lambda: now[0])
+    patience = _pace.Patience(10.0)
+    over = []
+    for second in range(1, 200):
+        now[0] = float(second)
+        load[0] = 1.0 if second in (15, 25) else 8.0  # idle for a moment
+        if patience.is_over():
+            over.append(second)
+    assert over[0] == 66, "two seconds, and 64 of which each is an eighth"
+    for seconds in (0.05, 0.3):
+        patience = _pace.Patience(seconds)
+        for _ in range(100):
+            now[0] += 0.1
+            patience.is_over()
+        assert patience.is_over(), "it comes to an end"
 
 
 @pytest.mark.parametrize("name", deaths.BUGS)

@@ -19,7 +19,7 @@ from tests.core.engines import hide
 def main(hidden: list[str]) -> None:
     """Serve until there is no more input."""
     with (
-        LocalCluster(1, threads_per_worker=2, dashboard_address=None, protocol="tcp") as cluster,
+        LocalCluster(1, threads_per_worker=2, dashboard_address=":0", protocol="tcp") as cluster,
         Client(cluster) as client,
     ):
         for folder in hidden:

@@ -12,10 +12,8 @@ from tests.engines.use import PARTS
 
 # What an engine is called, and the modules without which it cannot be tried.
 ENGINES = {"dask": ("fancypipe_dask", "distributed"), "ray": ("fancypipe_ray", "ray")}
-MORE = {
-    "dask": ["held", "shut", "given_up", "slow"],
-    "ray": ["hidden"],
-}  # what only this one is asked for
+# What only this one is asked for.
+MORE = {"dask": ["shut"], "ray": ["hidden", "interrupted"]}
 LOST = {"dask": ["lost", "heavy", "deserted"], "ray": ["lost"]}
 
 
@@ -32,6 +30,12 @@ def test_an_engine_does_as_serial_does(engine: str, tmp_path: Path) -> None:
     """All in one session, for engines start slowly: see `tests.engines.use`."""
     need(engine)
     use(engine, tmp_path, *PARTS, *MORE[engine])
+
+
+@pytest.mark.slow
+def test_workers_of_dask_stay_or_come_back(tmp_path: Path) -> None:
+    need("dask")
+    use("dask", tmp_path, "interrupted", "held", "given_up", "slow")
 
 
 @pytest.mark.slow

@@ -150,7 +150,7 @@ def patient() -> Any:
     cluster = LocalCluster(
         n_workers=2,
         threads_per_worker=1,
-        dashboard_address=None,
+        dashboard_address=":0",
         silence_logs=logging.CRITICAL,
         scheduler_kwargs={"allowed_failures": 1},
     )
@@ -314,10 +314,10 @@ PARTS: dict[str, Callable[[Session, Path], None]] = {
     "brain": brain,
     "killed": killed,
     "limited": limited,
-    "interrupted": interrupted,
 }
 ONLY = {"preempted": preempted, "few": few, "failed": failed, "deadly": deadly}
 OWN = {
+    "interrupted": interrupted,
     "lost": lost,
     "heavy": heavy,
     "deserted": deserted,

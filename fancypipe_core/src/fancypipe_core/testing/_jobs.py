@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from fancypipe_core import Outputs, current, task
-from fancypipe_core.testing._pace import is_over
+from fancypipe_core.testing._pace import Patience
 
 __all__ = ["CRASHES"]
 
@@ -159,9 +159,9 @@ def wait_for(true: Callable[[], bool], limit: float, what: str) -> None:
     Raises:
         TimeoutError: It did not become true within `limit` seconds.
     """
-    begin = time.monotonic()
+    patience = Patience(limit)
     while not true():
-        if is_over(limit, time.monotonic() - begin):
+        if patience.is_over():
             raise TimeoutError(f"{what} did not come within {limit:g} s")
         time.sleep(0.002)
 

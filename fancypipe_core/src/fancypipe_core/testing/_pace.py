@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from time import perf_counter, thread_time
+from time import monotonic, perf_counter, thread_time
 
-__all__ = ["is_over", "slowdown"]
+__all__ = ["Patience", "slowdown"]
 
 _SPIN = 0.01  # seconds of processor time
+_LOOK = 1.0  # seconds between two measurements
+_LEAST = 0.1  # so that what is left comes to an end
 
 
 def slowdown() -> float:
@@ -17,9 +19,23 @@ def slowdown() -> float:
     return max(1.0, (perf_counter() - begin) / _SPIN)
 
 
-def is_over(limit: float, elapsed: float) -> bool:
-    """Tell whether a wait has taken longer than its limit, which is for a machine that is idle.
+class Patience:
+    """A wait whose limit is for a machine that is idle.
 
-    The load is measured when the limit is over, and not before.
+    The load is measured each second, and not once at the end, where it may be less for a moment.
+
+    Args:
+        limit: Seconds.
     """
-    return elapsed > limit and elapsed > limit * slowdown()
+
+    def __init__(self, limit: float) -> None:
+        self._left = limit
+        self._looked = monotonic()
+
+    def is_over(self) -> bool:
+        """Tell whether it has taken too long."""
+        elapsed = monotonic() - self._looked
+        if elapsed >= min(_LOOK, max(self._left, _LEAST)):
+            self._left -= elapsed / slowdown()
+            self._looked = monotonic()
+        return self._left <= 0.0

@@ -6,7 +6,6 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from fancypipe_core._codec.sharing import sharer_of
@@ -37,7 +36,7 @@ from fancypipe_core.backend import (
 )
 from fancypipe_core.backend.flaws import flaw
 from fancypipe_core.testing import _jobs
-from fancypipe_core.testing._pace import is_over
+from fancypipe_core.testing._pace import Patience
 from fancypipe_core.testing._rules import broken
 
 if TYPE_CHECKING:
@@ -272,10 +271,10 @@ class Rig:
             AssertionError: It did not come within the limit, or a rule was broken meanwhile.
         """
         __tracebackhide__ = True
-        begin = monotonic()
+        patience = Patience(self.limit)
         while not true():
             self.recorder.check()
-            if is_over(self.limit, monotonic() - begin):
+            if patience.is_over():
                 raise AssertionError(broken(rule, f"{missing} within {self.limit:g} s"))
             if self.drive is not None:
                 self.drive(0.02)

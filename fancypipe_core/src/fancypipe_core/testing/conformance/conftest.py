@@ -11,7 +11,6 @@ import threading
 from collections.abc import Generator, Iterator
 from contextlib import suppress
 from pathlib import Path
-from time import monotonic
 from types import FrameType
 from typing import Any, NamedTuple
 
@@ -22,7 +21,7 @@ from fancypipe_core.backend import BackendPlugin
 from fancypipe_core.testing import _jobs as j
 from fancypipe_core.testing._leaks import Holdings, holdings
 from fancypipe_core.testing._leftovers import Leftovers
-from fancypipe_core.testing._pace import is_over
+from fancypipe_core.testing._pace import Patience
 from fancypipe_core.testing._rig import Gate, Rig
 from fancypipe_core.testing.pytest_plugin import leftovers_of, plugin_of
 
@@ -161,10 +160,11 @@ def rig(bench: Bench) -> Iterator[Rig]:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
     """No test takes longer than three waits: a call that never comes back is interrupted."""
-    seconds, begin = 3 * item.config.option.limit, monotonic()
+    seconds = 3 * item.config.option.limit
+    patience = Patience(seconds)
 
     def bark(_number: int, _frame: FrameType | None) -> None:
-        if not is_over(seconds, monotonic() - begin):
+        if not patience.is_over():
             return  # the machine is loaded
         raise AssertionError(
             f"the test took longer than {seconds:g} s: look in this traceback for the call of "
