@@ -17,9 +17,8 @@ from hashlib import blake2b
 from types import FunctionType, ModuleType
 from typing import Any, NamedTuple
 
-import msgspec
-
 from fancypipe_core._base.file_digests import FileDigests
+from fancypipe_core._base.msgpack import pack
 from fancypipe_core._cache.bodies import MISSING, NAMED, Bodies
 from fancypipe_core._cache.names import Import
 from fancypipe_core._cache.naming import function_inside, is_found, name_of, outer_name
@@ -302,4 +301,4 @@ def _file_of(module: Any) -> str | None:
 
 
 def _digest(told: Any) -> str:
-    return blake2b(msgspec.msgpack.encode(told), digest_size=8).hexdigest()
+    return blake2b(pack(told), digest_size=8).hexdigest()

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from hashlib import blake2b
 from typing import Any
 
 import msgspec
 
+from fancypipe_core._base.msgpack import unpacker
 from fancypipe_core._cache.parts import KeyParts
 
 __all__ = ["Broken", "read", "read_about", "size_of", "write"]
@@ -22,6 +23,7 @@ _MAGIC = b"fancypipe entry 1\n"
 # Magic, key, bytes of what it is about, bytes of the value, digest of what it is about.
 _HEAD = struct.Struct("<18s32sIQ16s")
 _DIGEST = 32
+_about: Callable[[bytes], KeyParts] = unpacker(KeyParts)
 _PART = 16 * 1024 * 1024  # bytes that are written and read at once
 
 
@@ -109,7 +111,7 @@ def read_about(file: Any, key: str) -> KeyParts:
         OSError: It cannot be read.
     """
     try:
-        return msgspec.msgpack.decode(_head(file, key)[0], type=KeyParts)
+        return _about(_head(file, key)[0])
     except msgspec.MsgspecError:
         raise Broken from None  # of another version of ours
 

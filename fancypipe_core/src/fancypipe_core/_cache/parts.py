@@ -7,6 +7,8 @@ from hashlib import blake2b
 
 import msgspec
 
+from fancypipe_core._base.msgpack import pack
+
 __all__ = ["KeyParts", "Uncacheable", "differences", "digest_of"]
 
 _FORMAT = 1  # counts up when digests are made in another way: no old result is taken then
@@ -60,7 +62,7 @@ def digest_of(parts: KeyParts) -> str:
         sorted(parts.versions.items()),
         parts.version,
     )
-    return blake2b(msgspec.msgpack.encode(told), digest_size=16).hexdigest()
+    return blake2b(pack(told), digest_size=16).hexdigest()
 
 
 def differences(old: KeyParts, new: KeyParts) -> list[str]:

@@ -22,8 +22,7 @@ from errno import EFBIG, ENOSPC, ESTALE
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import msgspec
-
+from fancypipe_core._base.msgpack import pack
 from fancypipe_core._base.processes import began, is_alive
 from fancypipe_core._cache import entry
 from fancypipe_core._cache.parts import KeyParts
@@ -109,7 +108,7 @@ class FolderStore:
         """
         parts: Sequence[Buffer] = value if isinstance(value, (list, tuple)) else [value]  # type: ignore[list-item]  # bytes are a sequence, too
         views = [memoryview(part) for part in parts]
-        told = msgspec.msgpack.encode(about)
+        told = pack(about)
         size = entry.size_of(told, views)
         if self._budget is not None and size > self._budget:
             raise OSError(
