@@ -63,9 +63,14 @@ function clock(at, withDate = false) {
   return `${date.getFullYear()}-${two(date.getMonth() + 1)}-${two(date.getDate())} ${time}`;
 }
 
-/** A color that a name always gets: hues far from each other for names that follow. */
-function hueOf(place) {
-  return (210 + place * 137.508) % 360;
+/**
+ * The color of the kind with this place: hues far from each other for those that follow, other
+ * shades where hues come near to earlier ones, and never the red of what failed.
+ */
+function colorOf(place, isDark) {
+  const hue = 20 + ((212 + place * 137.508) % 360) * (320 / 360);
+  const [vivid, light] = [[45, 42], [45, 60], [45, 28], [75, 50], [22, 48]][Math.floor(place / 8) % 5];
+  return `hsl(${hue} ${vivid}% ${light + (isDark ? 4 : 0)}%)`;
 }
 
 /** A color of the theme that is in force. */

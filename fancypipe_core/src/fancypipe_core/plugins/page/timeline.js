@@ -247,7 +247,7 @@ class Timeline {
   }
 
   colorOf(kind) {
-    return `hsl(${hueOf(kind.place)} 45% ${document.documentElement.dataset.theme === "dark" ? 45 : 42}%)`;
+    return colorOf(kind.place, this.app.isDark);
   }
 
   drawLoad(palette) {
