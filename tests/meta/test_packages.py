@@ -118,6 +118,12 @@ def _tokens(path: Path) -> list[tokenize.TokenInfo]:
         return list(tokenize.tokenize(file.readline))
 
 
+_MOST_LINES = {
+    "fancypipe_dask": 180,  # its own cluster gives up workers for ever, and is kept from that
+    "fancypipe_ray": 160,
+}
+
+
 @pytest.mark.parametrize("package", ENGINES)
 def test_backends_on_engines_are_small(package: str) -> None:
     """Whoever writes one for another engine should see that it is little work."""
@@ -132,7 +138,7 @@ def test_backends_on_engines_are_small(package: str) -> None:
         }
         code = {token.start[0] for token in _tokens(path) if token.type not in _NO_CODE}
         lines += len(code - texts)
-    assert lines < 180
+    assert lines < _MOST_LINES.get(package, 150)
 
 
 @pytest.mark.parametrize("package", [*PACKAGES, *ENGINES])
