@@ -97,7 +97,8 @@ class Wheel:
             BackendClosed: The session has ended.
         """
         with self._lock:
-            self._check_open()
+            if self._closed:
+                raise errors.BackendClosed(self._closed)
             if self.is_live or self._driver.asked:
                 return False
             self.is_live, self.drives, self._to_end = True, get_ident(), False

@@ -289,7 +289,11 @@ class Equipment:
     # ---- around a run ----
 
     def _prepare(self) -> None:
-        self.adaptation()()
+        self._values.forget()
+        if self._adapting is not None:
+            environment = self._caller.changed()
+            if environment is not None:
+                self._adapting.adapt(environment)
 
     def adaptation(self) -> Callable[[], None]:
         """Return what is to be done right before something runs that is asked for now."""

@@ -58,6 +58,9 @@ class Times:
         a worker.
         """
         total, known = 0.0, _UNKNOWN
+        typical = self._typical
+        if len(typical) >= _CALLS:
+            typical.clear()
         call: Call | None = None  # to look one up takes a while, and most are alike
         for job, done in ended:
             seconds, reply, inputs = done.seconds, done.reply, job.inputs
@@ -72,20 +75,15 @@ class Times:
             total += seconds
             if job.call is not call:
                 if call is not None:
-                    self._keep(call, known)
+                    typical[call] = known
                 call = job.call
                 # The first says little: it is believed as the next ones say the same.
-                known = self._typical.get(call, _UNKNOWN)
+                known = typical.get(call, _UNKNOWN)
             most = _JUMP * known + 1e-6
             known += _WEIGHT * ((seconds if seconds < most else most) - known)  # noqa: FURB136 - a call
         if call is not None:
-            self._keep(call, known)
+            typical[call] = known
         self.record_all(total, len(ended))
-
-    def _keep(self, call: Call, seconds: float) -> None:
-        if len(self._typical) >= _CALLS and call not in self._typical:
-            self._typical.clear()
-        self._typical[call] = seconds
 
     def record_all(self, seconds: float, jobs: int) -> None:
         """So many jobs of any kind took so many seconds in all."""
