@@ -13,6 +13,7 @@ pytest.importorskip("fancypipe_ray")
 
 from ray.exceptions import WorkerCrashedError  # noqa: E402 - as above
 
+from fancypipe_core.toolkit import engine  # noqa: E402 - as above
 from fancypipe_ray import _cluster  # noqa: E402 - as above
 
 
@@ -78,7 +79,7 @@ def test_a_kill_of_long_ago_spares_nobody(calls: Any, monkeypatch: pytest.Monkey
     stopped, other = calls.submit(abs, 1), calls.submit(abs, 2)
     calls.stop(stopped)
     later = monotonic() + 100.0
-    monkeypatch.setattr(_cluster, "monotonic", lambda: later)
+    monkeypatch.setattr(engine, "monotonic", lambda: later)
     calls._run.given[1].set_exception(WorkerCrashedError())
     with pytest.raises(WorkerCrashedError):
         other.result(0)

@@ -118,10 +118,8 @@ def _tokens(path: Path) -> list[tokenize.TokenInfo]:
         return list(tokenize.tokenize(file.readline))
 
 
-_MOST_LINES = {
-    "fancypipe_dask": 180,  # its own cluster gives up workers for ever, and is kept from that
-    "fancypipe_ray": 160,
-}
+# Dask's own cluster gives up workers for ever, and is kept from that.
+_MOST_LINES = {"fancypipe_dask": 180}
 
 
 @pytest.mark.parametrize("package", ENGINES)

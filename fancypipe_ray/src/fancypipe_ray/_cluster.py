@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections import deque
 from concurrent.futures import Future
 from contextlib import nullcontext
 from functools import partial
 from pickle import PickleBuffer
-from time import monotonic
 from typing import Any
 
 import ray
@@ -21,7 +19,6 @@ from fancypipe_ray._secret import forget_token, with_token
 
 __all__ = ["RayBackend"]
 
-_NEAR = 30.0  # seconds after a kill in which others may die by it
 _LONG = 25  # letters of a path, to which ray adds up to 80 where the system takes 107
 
 
@@ -79,7 +76,6 @@ class RayCalls(Calls):
         more = {"num_cpus": rest.pop("CPU"), "num_gpus": rest.pop("GPU", 0.0), "resources": rest}
         self._run = ray.remote(max_retries=0, **more)(_call)
         self._amounts, self._slots = amounts, slots
-        self._kills: deque[float] = deque(maxlen=100)  # when a process was to be killed
 
     def begin(self, call: Call, function: Any, argument: Any) -> None:
         """Call a function in a worker."""
@@ -87,25 +83,15 @@ class RayCalls(Calls):
         call.given.future().add_done_callback(partial(self._ended, call, function, argument))
 
     def _ended(self, call: Call, function: Any, argument: Any, answer: Future[Any]) -> None:
-        """End it, but for one that has died as a neighbour of what we have stopped: call it again.
-
-        What is stopped may end by itself in that moment, and its worker is given another.
-        """
+        """End it, or begin it again if it may have died beside what we have stopped."""
         crashed = not answer.cancelled() and isinstance(answer.exception(0), WorkerCrashedError)
-        if not crashed or call.stopped or not self._spares():
+        if not crashed or call.stopped or not self.spares():
             call.end_whole(lambda ref: ref.future(), answer)
             return
         try:
             self.begin(call, function, argument)
         except Exception as error:  # noqa: BLE001 - whatever ray may raise
             call.set_exception(error)
-
-    def _spares(self) -> bool:
-        """Whether a death may be that of a worker which we have killed; each counts for one."""
-        while self._kills:
-            if monotonic() - self._kills.popleft() < _NEAR:
-                return True
-        return False
 
     def size(self) -> int:
         """Return for how many the cluster has what they take."""
@@ -118,7 +104,6 @@ class RayCalls(Calls):
 
     def kill(self, call: Call) -> None:
         """Cancel it, and end the process that is in the middle of it."""
-        self._kills.append(monotonic())
         ray.cancel(call.given, force=True)
 
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Awaitable, Callable
 from concurrent.futures import CancelledError, Future
 from functools import partial
 from importlib import import_module
 from threading import Lock
+from time import monotonic
 from typing import Any
 
 from fancypipe_core._base.amounts import amounts
@@ -23,6 +25,7 @@ from fancypipe_core.toolkit.store import Left, Store
 __all__ = ["Again", "Call", "Calls", "EngineBackend", "function_named"]
 
 _ATTEMPTS = 10  # at a call that ends by what is no fault of its
+_NEAR = 30.0  # seconds after one was stopped in which others may die by it
 _NAMED = re.compile(r"([A-Za-z_][\w.]*):([A-Za-z_]\w*)")  # no HOST:PORT is like that
 
 
@@ -129,6 +132,7 @@ class Calls(ABC):
 
     def __init__(self) -> None:
         self.open: dict[Future[Any], Call] = {}
+        self._stops: deque[float] = deque(maxlen=100)  # when processes were to be killed
 
     @abstractmethod
     def begin(self, call: Call, function: Any, argument: Any) -> None:
@@ -162,7 +166,19 @@ class Calls(ABC):
     def stop(self, call: Call) -> None:
         """Stop one."""
         call.stopped = True
+        self._stops.append(monotonic())
         self.kill(call)
+
+    def spares(self) -> bool:
+        """Whether a death may be that of a worker which was to be killed for another call.
+
+        For engines where what is stopped may end by itself in that moment, and its worker is given
+        another.  Each that was stopped spares one.
+        """
+        while self._stops:
+            if monotonic() - self._stops.popleft() < _NEAR:
+                return True
+        return False
 
 
 class EngineBackend(FuturesBackend, ABC):
