@@ -93,8 +93,10 @@ def test_it_is_a_future(session: Session, gate: Path) -> None:
     begun(gate)
     assert future.running()
     assert not future.done()
+    assert repr(future) == "<TaskFuture: running>"
     gate.touch()
     assert future.result(LONG) == 7
+    assert repr(future) == "<TaskFuture: done: 7>"
     assert future.done()
     assert not future.running()
     assert not future.cancelled()
@@ -114,6 +116,7 @@ def test_the_tools_of_the_standard_library(session: Session, gate: Path) -> None
     with pytest.raises(ValueError, match="1 is not welcome"):
         failed.result(LONG)
     assert isinstance(failed.exception(), errors.TaskError)
+    assert repr(failed).startswith("<TaskFuture: failed: TaskError[ValueError]: task fails ")
     gate.touch()
 
 

@@ -45,6 +45,23 @@ class TaskFuture(Future[T]):
     _owner: Owner
     _begun = False
 
+    def __repr__(self) -> str:
+        """Return how it stands, with what came of it in a few words."""
+        return f"<{type(self).__name__}: {self._in_words()}>"
+
+    def _in_words(self) -> str:
+        if not self.done():
+            return "running" if self._begun else "waiting"
+        if self.cancelled():
+            return "cancelled"
+        from fancypipe_core._codec.failure import name_of, text_of  # few are shown
+        from fancypipe_core._model.input_summary import value_in_words
+
+        error = super().exception(0.0)
+        if error is None:
+            return f"done: {value_in_words(super().result(0.0))}"
+        return f"failed: {name_of(error)}: {text_of(error).partition(chr(10))[0]}"
+
     def cancel(self) -> bool:
         """Give it up, and what only it needs; return whether it was not done yet."""
         if not super().cancel():
