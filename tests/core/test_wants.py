@@ -222,7 +222,8 @@ def test_what_a_task_uses_is_measured_where_it_runs(backend: str) -> None:
     assert worked.cpu is not None
     assert slept.cpu is not None
     assert worked.seconds is not None
-    assert 0.1 <= worked.cpu <= worked.seconds + 0.05
+    # What is imported for it may start threads, which count: no more than there are cores.
+    assert 0.1 <= worked.cpu <= worked.seconds * (os.cpu_count() or 1) + 0.05
     assert slept.cpu < 0.1
     assert 40e6 < worked.memory < 1e12
     if backend == "procs":
