@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -255,6 +256,50 @@ def test_cache_false(way: Way) -> None:
     ran(composes(3), **way)
     assert ran(composes(3), **way) == (3.0, ["composes"])
     assert ran(load(3).with_options(cache=False), **way)[1] == ["load"]
+
+
+@module
+def publishes(n: int) -> Any:
+    RAN.append("publishes")
+    return now(double(n))
+
+
+@module
+def tells(n: int) -> Any:
+    RAN.append("tells")
+    return total([publishes(n)])
+
+
+@task
+def passes(n: int) -> Any:
+    RAN.append("passes")
+    return now(n)
+
+
+def test_what_runs_each_time_is_hidden_by_nothing_above_it(way: Way) -> None:
+    store = Store()
+    everything = ["double", "now", "publishes", "tells", "total"]
+    assert ran(tells(2), observers=[store], **way) == (4.0, everything)
+    assert "is to run each time" in store.why()
+    less = ["now", "publishes", "tells", "total"]
+    assert ran(tells(2), observers=[store], **way) == (4.0, less)
+    for _ in range(2):
+        assert ran(passes(3), observers=[store], **way) == (3, ["now", "passes"])
+
+
+@task(cache=False)
+def chance() -> int:
+    return int.from_bytes(os.urandom(8), "big")
+
+
+@task
+def draws() -> Any:
+    return chance()
+
+
+def test_what_a_worker_makes_may_run_each_time(way: Way) -> None:
+    way |= {"backend": "procs", "workers": 1}
+    assert run(draws(), **way) != run(draws(), **way)
 
 
 def test_version(way: Way) -> None:

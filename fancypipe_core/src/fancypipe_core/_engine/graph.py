@@ -460,6 +460,7 @@ class Graph:
                 task.retry_delay,
                 task.needs,
                 task.priority,
+                task.cache,
             )
             new = self._made_elsewhere(call.label, node, options, task.is_module)
             new.call = call

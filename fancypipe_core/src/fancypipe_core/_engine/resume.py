@@ -28,6 +28,7 @@ from fancypipe_core._engine.machine.records import NEW, READY
 from fancypipe_core._engine.node import Broken, Node
 from fancypipe_core._model.carriage import came, this_thread, to_be_kept
 from fancypipe_core._model.definition import Definition
+from fancypipe_core._model.options import Options
 from fancypipe_core._model.ref import Instance
 from fancypipe_core._model.temp_paths import Keeper
 from fancypipe_core.backend import Encoded, Live, Payload
@@ -131,6 +132,10 @@ class Resume:
         self._warned = False
         self._known: dict[int, _Keyed] = {}
         self._running: dict[int, KeyParts] = {}
+        # By their numbers, of instances: what each refers to, and those that run each time or have
+        # to do with such.  The second are kept, so that no other gets their numbers.
+        self._takes: dict[int, tuple[int, ...]] = {}
+        self._restless: dict[int, Instance[Any]] = {}
         self._given = blake2b(repr(given).encode(), digest_size=16).hexdigest() if given else ""
         self.keeps = True
         self.is_streamed: Callable[[Node], bool] = lambda _node: False
@@ -153,6 +158,8 @@ class Resume:
 
     def _looked_up(self, node: Node) -> CacheEvent:
         instance = node.instance
+        if not (node.options if instance is None else _options_of(instance)).cache:
+            self._runs_each_time(node)
         if instance is None:
             why = "a task that ran made it, with whose result its own is kept"
             return CacheEvent("no-key", node.id, node.path, "", None, why)
@@ -233,15 +240,17 @@ class Resume:
     def _try(self, instance: Instance[Any]) -> tuple[KeyParts | Uncacheable, list[Instance[Any]]]:
         """Return what a key is made of, and of which others the keys have to be known first."""
         missing: list[Instance[Any]] = []
+        taken: list[int] = []
 
         def upstream(other: Instance[Any]) -> str | None:
+            taken.append(id(other))
             found = self._known.get(id(other))
             if found is None:
                 missing.append(other)
                 return ""
             return found.key
 
-        options = (instance._definition.element or instance._definition).options
+        options = _options_of(instance)
         if not options.cache:
             return Uncacheable("its author has set cache=False"), []
         try:
@@ -251,6 +260,8 @@ class Resume:
         except BaseException as error:  # noqa: BLE001 - the user's objects may raise anything
             said = f"{failure.name_of(error)}: {failure.text_of(error)}"
             return Uncacheable(f"its key cannot be made: {said}"), []
+        if taken:
+            self._takes[id(instance)] = tuple(taken)
         if isinstance(made_of, Uncacheable) or missing:
             return made_of, missing
         changes: dict[str, Any] = {}
@@ -266,6 +277,8 @@ class Resume:
     def keep(self, node: Node) -> None:
         """A node has its value: keep it, before anybody is told."""
         made_of = self._running.pop(node.id, None)
+        if any(other in self._restless for other in self._takes.get(id(node.instance), ())):
+            self._runs_each_time(node)
         if made_of is None or not self.keeps or type(node.value) is Broken:
             return
         why = self._why_not(node, made_of)
@@ -276,6 +289,8 @@ class Resume:
     def _why_not(self, node: Node, made_of: KeyParts) -> str:
         """Keep a value; return why it cannot be kept, or nothing."""
         if node.instance is not None:
+            if id(node.instance) in self._restless:
+                return "what it is made of has cache=False, and is to run each time"
             why = self._keys.outdated(node.instance._definition)
             if why:
                 return why
@@ -297,6 +312,14 @@ class Resume:
             return f"{failure.name_of(error)}: {failure.text_of(error)}"
         return "" if self._store.put(digest_of(made_of), parts, made_of) else "no store took it"
 
+    def _runs_each_time(self, node: Node) -> None:
+        """A task runs each time, so what made it must: kept results of those would hide it."""
+        one: Node | None = node
+        while one is not None and id(one.instance) not in self._restless:
+            if one.instance is not None:
+                self._restless[id(one.instance)] = one.instance
+            one = one.parent
+
     def _encoded(self, value: Any) -> Encoded:
         if self._encoder is not None:
             value = self._values.open(value)  # so that any backend can take it, and files be found
@@ -312,6 +335,7 @@ class Resume:
             self._running.pop(node.id, None)
             if node.instance is not None:
                 self._known.pop(id(node.instance), None)
+                self._takes.pop(id(node.instance), None)
 
     def begin(self) -> None:
         """A run begins."""
@@ -325,11 +349,17 @@ class Resume:
         """The run is over."""
         self._known.clear()
         self._running.clear()
+        self._takes.clear()
+        self._restless.clear()
 
     def _say(self, text: str) -> None:
         if not self._warned:
             self._warned = True
             self._warn(text)
+
+
+def _options_of(instance: Instance[Any]) -> Options:
+    return (instance._definition.element or instance._definition).options
 
 
 def _short(value: Encoded) -> Any:

@@ -288,6 +288,7 @@ def _wired(reply: Reply, out: Outgoing) -> OkRecord | MoreRecord | ErrRecord | C
                 task.retry_delay,
                 task.needs,
                 task.priority,
+                task.cache,
             )
             for task in reply.tasks
         )
@@ -399,6 +400,7 @@ class Reports:
                     task.retry_delay,
                     task.needs,
                     task.priority,
+                    task.cache,
                 )
                 for task in reply.tasks
             )

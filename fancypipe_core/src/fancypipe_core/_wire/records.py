@@ -161,6 +161,7 @@ class NewTaskRecord(msgspec.Struct, array_like=True, gc=False):
     retry_delay: Backoff | None = None
     needs: Needs | None = None
     priority: Annotated[int, Meta(ge=-1_000_000, le=1_000_000)] = 0
+    cache: bool = True
 
 
 class MoreRecord(msgspec.Struct, tag="more", array_like=True, gc=False):

@@ -275,6 +275,7 @@ class Runner:
                     options.retry_delay,
                     options.needs,
                     options.priority,
+                    options.cache,
                 )
             )
         own = len(packed.wants)

@@ -149,6 +149,7 @@ class NewTask(msgspec.Struct, frozen=True):
         retry_delay: How long its further attempts wait; None if they do not.
         needs: What it needs while it runs; None for one core and nothing else.
         priority: Among tasks that are ready, the higher goes first.
+        cache: Whether results of it may be kept for later runs.
     """
 
     call: int
@@ -160,6 +161,7 @@ class NewTask(msgspec.Struct, frozen=True):
     retry_delay: Backoff | None = None
     needs: Needs | None = None
     priority: int = 0
+    cache: bool = True
 
 
 class Ok(msgspec.Struct, frozen=True):
