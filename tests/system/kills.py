@@ -127,12 +127,14 @@ def main(seed: int) -> None:
         runs = here / ".fancypipe" / "runs"
         words = [sys.executable, str(BRAIN / "pipeline.py"), "-workertype=P", "-numworkers=2"]
         words += ["-no-page"]
+        began = time.monotonic()
         subprocess.run([*words, "--out", "whole"], cwd=here, check=True, stdout=subprocess.DEVNULL)
+        part = (time.monotonic() - began) / 10  # all ten are killed before it is over
         words += ["-resume", "--out", "resumed"]
         before = len(find_runs(runs))
         kills = 0
         while kills < 10:
-            moment = after(random.randint(0, 4), random.random())
+            moment = after(random.randint(0, 4), random.uniform(0.0, part))
             assert killed(words, here, runs, moment), f"it was over after {kills} kills"
             kills += 1
             say(f"killed {kills} times")
