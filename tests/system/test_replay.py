@@ -20,7 +20,8 @@ import pytest
 from fancypipe_core import Session, errors, run, task
 from fancypipe_core._base.grants import THREAD_VARIABLES
 from fancypipe_core._cli.debugger import PostMortem
-from fancypipe_core._cli.replay import replay, run_meant
+from fancypipe_core._cli.replay import replay
+from fancypipe_core._cli.which_run import run_meant
 from fancypipe_core._codec.failure import where
 from fancypipe_core._wire.kept_job import read
 from fancypipe_core._worker.replay import variables_of

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 
-__all__ = ["closest", "dashed", "near", "plain", "several"]
+__all__ = ["closest", "dashed", "near", "plain", "several", "some"]
+
+_NAMED = 5  # names in a message
 
 
 def plain(name: str) -> str:
@@ -36,3 +39,10 @@ def dashed(name: str) -> str:
 def several(count: int, word: str) -> str:
     """Return a number with its word, such as `1 task` or `2,000 tasks`."""
     return f"{count:,} {word}{'' if count == 1 else 's'}"
+
+
+def some(words: Sequence[Any]) -> str:
+    """Return the first five of these, and how many more there are."""
+    more = len(words) - _NAMED
+    shown = ", ".join(map(str, words[:_NAMED]))
+    return f"{shown} and {more:,} more" if more > 0 else shown

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fancypipe_core import errors
+from fancypipe_core._base.option_names import several
 from fancypipe_core._cli import streams as _streams
 from fancypipe_core.backend import (
     NOT_BEGUN,
@@ -172,11 +173,13 @@ def _summary(looks: _Looks) -> str:
     tasks = sum(one.kind != "hit" and not one.composes for one in looks.found)
     open_ones = [one for one in looks.found if _is_open(one, looks)]
     at_least = "at least " if open_ones else ""
-    text = f"{at_least}{tasks:,} task{'' if tasks == 1 else 's'} would run, and "
-    text += f"{there:,} result{' is' if there == 1 else 's are'} there"
+    are = "is" if there == 1 else "are"
+    text = (
+        f"{at_least}{several(tasks, 'task')} would run, and {several(there, 'result')} {are} there"
+    )
     if open_ones:
         text += (
-            f"; what {len(open_ones):,} module{'' if len(open_ones) == 1 else 's'} would make "
+            f"; what {several(len(open_ones), 'module')} would make "
             "cannot be told before values are there"
         )
     return text

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fancypipe_core import errors
-from fancypipe_core._base.option_names import several
+from fancypipe_core._base.option_names import several, some
 from fancypipe_core._base.signals import Interrupts, at_once
 from fancypipe_core._cli import streams as _streams
 from fancypipe_core._cli.builtin import Builtin
 from fancypipe_core._cli.options import Option
+from fancypipe_core._cli.which_run import TEMPDIR, TEMPDIR_ROW, run_meant, tempdir_of
 
 if TYPE_CHECKING:
     from fancypipe_core._wire.kept_job import KeptJob
@@ -25,13 +26,8 @@ if TYPE_CHECKING:
     from fancypipe_core.backend import Event
     from fancypipe_core.plugins.jobs import Kept
 
-__all__ = ["TEMPDIR", "TEMPDIR_ROW", "Replay", "replay", "run_meant", "tempdir_of"]
+__all__ = ["Replay", "replay"]
 
-TEMPDIR = Option("tempdir", ("tempdir", "workdir"))
-TEMPDIR_ROW = (
-    "--tempdir FOLDER",
-    "Where the run is that is named. [default: as for a run of this folder]",
-)
 _OPTIONS = (
     Option("pdb", ("pdb",), is_flag=True),
     Option("break", ("break",), is_flag=True),
@@ -42,7 +38,6 @@ _ROWS = (
     ("--break", "Stop in the debugger at its first line."),
     TEMPDIR_ROW,
 )
-_NAMED = 5  # runs, tasks, files or packages in a message
 
 
 class Replay(Builtin):
@@ -62,39 +57,6 @@ class Replay(Builtin):
         """Run it."""
         tempdir = tempdir_of(ctx)
         return replay(ctx.args, tempdir, debug="pdb" in ctx.params, stop="break" in ctx.params)
-
-
-def tempdir_of(ctx: click.Context) -> str | None:
-    """Return the folder below which runs are looked for by their names; None for the project's."""
-    from fancypipe_core._settings.session import Given, core_settings
-
-    given: str | None = ctx.params.get("tempdir") or core_settings(Given({})).settings.tempdir
-    return given
-
-
-def run_meant(word: str, tempdir: str | None) -> Path:
-    """Return the folder of the run that is meant by a word.
-
-    Args:
-        word: The folder, or its name, id, or the beginning of one.
-        tempdir: The folder below which it is looked for by its name; None for that of the project.
-
-    Raises:
-        UsageError: There is none, or there are several.
-    """
-    from fancypipe_core.plugins.journal import HERE
-    from fancypipe_core.plugins.runs import find_run
-
-    base = HERE if tempdir is None else Path(tempdir)
-    found, names = find_run(word, base)
-    if found is not None:
-        return found
-    if not names:
-        raise errors.UsageError(f"there is no run {word!r}: no run has left a journal in {base}")
-    if len(names) > 1 and all(word in name for name in names):
-        raise errors.UsageError(f"several runs are called {word!r}: {_some(names)}")
-    near = get_close_matches(word, names, n=3, cutoff=0.4) or names[-3:]
-    raise errors.UsageError(f"there is no run {word!r} in {base}; there are: {_some(near)}")
 
 
 def replay(words: Sequence[str], tempdir: str | None, *, debug: bool, stop: bool) -> int:
@@ -162,7 +124,7 @@ def _told(outcome: Outcome, kept: Kept, *, debug: bool) -> int:
     if why is None:
         if outcome.made:
             _streams.write(f"references to {several(len(outcome.made), 'task')}: "
-                           f"{_some(outcome.made)}")  # fmt: skip
+                           f"{some(outcome.made)}")  # fmt: skip
         else:
             _streams.write(value_in_words(outcome.value) or type(outcome.value).__name__)
         _streams.say(f"fancypipe: {kept.path} did not fail this time{place}")
@@ -216,7 +178,7 @@ def _unknown(run: Path, word: str, kept: list[str]) -> str:
     from fancypipe_core.plugins.jobs import MOST
     from fancypipe_core.plugins.runs import paths_of, read_journal, tasks_of
 
-    can = f"; what can be replayed: {_some(kept)}" if kept else "; nothing of this run was kept"
+    can = f"; what can be replayed: {some(kept)}" if kept else "; nothing of this run was kept"
     paths = paths_of(run)
     numbers = {path: task for task, path in paths.items()}
     task = numbers.get(word) or (int(word) if word.isdecimal() and int(word) in paths else 0)
@@ -290,13 +252,7 @@ def _remarks(job: KeptJob, target: Target) -> Iterator[str]:
     others = [f"{name} {then} (now {now or 'not installed'})"
               for name, then, now in other_versions(job.around)]  # fmt: skip
     if others:
-        yield f"other versions than then: {_some(others)}"
+        yield f"other versions than then: {some(others)}"
     folder = job.around.folder
     if folder and not os.path.isdir(folder):
         yield f"its current folder {folder} is not there"
-
-
-def _some(words: Sequence[Any]) -> str:
-    more = len(words) - _NAMED
-    shown = ", ".join(map(str, words[:_NAMED]))
-    return f"{shown} and {more:,} more" if more > 0 else shown

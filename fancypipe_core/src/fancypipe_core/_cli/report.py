@@ -47,7 +47,7 @@ def report(words: Sequence[str], *, show: bool, follow: bool) -> None:
         )
     run = words[0]
     if not os.path.lexists(run):
-        from fancypipe_core._cli.replay import run_meant
+        from fancypipe_core._cli.which_run import run_meant
         from fancypipe_core._settings.session import Given, core_settings
 
         run = str(run_meant(run, core_settings(Given({})).settings.tempdir))

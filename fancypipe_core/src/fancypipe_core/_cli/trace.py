@@ -8,7 +8,7 @@ from fancypipe_core import errors
 from fancypipe_core._cli import streams as _streams
 from fancypipe_core._cli.builtin import Builtin
 from fancypipe_core._cli.options import Option
-from fancypipe_core._cli.replay import TEMPDIR, TEMPDIR_ROW, run_meant, tempdir_of
+from fancypipe_core._cli.which_run import TEMPDIR, TEMPDIR_ROW, run_meant, tempdir_of
 
 __all__ = ["Trace"]
 
