@@ -21,6 +21,7 @@ from fancypipe_core._base.signals import Interrupts, in_users_code
 from fancypipe_core._base.slices import SLICE
 from fancypipe_core._codec.values import LiveValues, Values
 from fancypipe_core._engine.gc_threshold import calm_collector
+from fancypipe_core._engine.graph import Graph
 from fancypipe_core._engine.hands import Ask, Taken
 from fancypipe_core._engine.intake import Intake
 from fancypipe_core._engine.listener import FREEZE_LIMIT, Listener
@@ -63,6 +64,7 @@ class Driver:
         check: Verify the scheduler's invariants after every event (slow).
         owner: Who is to blame for what the backend raises.
         resume: Takes results from before, and keeps those that come; None for neither.
+        graph: The kind of graph, where nothing resumes.
     """
 
     def __init__(  # noqa: PLR0913 - what a loop is made of
@@ -77,6 +79,7 @@ class Driver:
         *,
         owner: Owner | None = None,
         resume: Resume | None = None,
+        graph: type[Graph] = Graph,
     ) -> None:
         self.backend = backend
         self._owner = owner or Owner("backend", type(backend).__name__)
@@ -98,6 +101,7 @@ class Driver:
             stop_if_interrupted=self.interrupts.raise_if_any,
             owner=self._owner,
             resume=resume,
+            graph=graph,
         )
         self.graph = reactor.graph
         self.asked: deque[Root] = reactor.asked  # by others, in their order

@@ -71,6 +71,7 @@ class Reactor:
         stop_if_interrupted: Raises if the user has asked for the end.
         owner: Who is to blame for what the backend raises.
         resume: Takes results from before, and keeps those that come; None for neither.
+        graph: The kind of graph, where nothing resumes.
 
     Attributes:
         graph: The run's nodes.
@@ -100,8 +101,9 @@ class Reactor:
         stop_if_interrupted: Callable[[], None],
         owner: Owner,
         resume: Resume | None = None,
+        graph: type[Graph] = Graph,
     ) -> None:
-        kind = Graph if resume is None else resume.graph
+        kind = graph if resume is None else resume.graph
         self.graph = kind(values, observed=report.observed)
         self.scheduler = self._no_run = Scheduler()
         self.actions: deque[table.Action] = deque()
@@ -260,7 +262,7 @@ class Reactor:
     def take(self, events: Sequence[Event]) -> None:  # noqa: C901, PLR0912 - no call for each event
         """Take what the backend reports."""
         nodes = self.graph.nodes
-        observed, holders = self._report.observed, self._files.holders
+        observed, holders, resume = self._report.observed, self._files.holders, self.resume
         done: list[JobId] = []
         told: list[Done] = []
         back: list[JobId] = []
@@ -274,6 +276,8 @@ class Reactor:
                     continue
                 if type(node) is not Node and node.part is not None:
                     self.maps.ran(node, reply, event.seconds)
+                if resume is not None and not event.cache:
+                    resume.runs_each_time(node)
                 if type(reply) is Ok:
                     outputs: Any = reply.outputs
                     if type(outputs) is Live:

@@ -159,7 +159,7 @@ class Resume:
     def _looked_up(self, node: Node) -> CacheEvent:
         instance = node.instance
         if not (node.options if instance is None else _options_of(instance)).cache:
-            self._runs_each_time(node)
+            self.runs_each_time(node)
         if instance is None:
             why = "a task that ran made it, with whose result its own is kept"
             return CacheEvent("no-key", node.id, node.path, "", None, why)
@@ -278,7 +278,7 @@ class Resume:
         """A node has its value: keep it, before anybody is told."""
         made_of = self._running.pop(node.id, None)
         if any(other in self._restless for other in self._takes.get(id(node.instance), ())):
-            self._runs_each_time(node)
+            self.runs_each_time(node)
         if made_of is None or not self.keeps or type(node.value) is Broken:
             return
         why = self._why_not(node, made_of)
@@ -312,7 +312,7 @@ class Resume:
             return f"{failure.name_of(error)}: {failure.text_of(error)}"
         return "" if self._store.put(digest_of(made_of), parts, made_of) else "no store took it"
 
-    def _runs_each_time(self, node: Node) -> None:
+    def runs_each_time(self, node: Node) -> None:
         """A task runs each time, so what made it must: kept results of those would hide it."""
         one: Node | None = node
         while one is not None and id(one.instance) not in self._restless:

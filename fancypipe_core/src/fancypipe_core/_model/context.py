@@ -78,8 +78,8 @@ class TaskScope:
     """
 
     __slots__ = (
-        "_context", "_run_inline", "apart", "directory", "element", "folder", "in_fork", "job",
-        "landed", "meter", "notify",
+        "_context", "_run_inline", "apart", "cache", "directory", "element", "folder", "in_fork",
+        "job", "landed", "meter", "notify", "within",
     )  # fmt: skip
 
     def __init__(
@@ -91,6 +91,9 @@ class TaskScope:
         self.directory = directory
         self.notify = notify
         self._run_inline = run_inline
+        # That of the job that waits for those of this one inside its own code.
+        self.within: TaskScope | None = None
+        self.cache = True  # whether what the job gives may be kept for later runs
         self.job: Job | None = None
         self.element: int | None = None  # the index of the one that runs, in a map
         self._context: Context | None = None
@@ -105,6 +108,14 @@ class TaskScope:
         self.job = job
         self._context = None
         self.folder = ""
+        self.cache = True
+
+    def runs_each_time(self) -> None:
+        """The job has waited for a task that is to run each time, and so is it."""
+        one: TaskScope | None = self
+        while one is not None:
+            one.cache = False
+            one = one.within
 
     def end_meter(self) -> None:
         """What said how far it is has ended."""

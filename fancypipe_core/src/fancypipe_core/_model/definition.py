@@ -86,6 +86,11 @@ class Definition:
         self.least, self.most = (1, 0) if self.names_files else _fitting(main, int(is_class))
 
     @property
+    def runs_each_time(self) -> bool:
+        """Whether its author has set `cache=False`; of a map, its elements' author."""
+        return not (self.element or self).options.cache
+
+    @property
     def doc(self) -> str:
         """The author's docstring; empty if there is none."""
         if self.is_class and self.target.__doc__ and "__doc__" in vars(self.target):

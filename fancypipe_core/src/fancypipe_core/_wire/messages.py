@@ -236,6 +236,7 @@ def encode_report(events: Sequence[Event], passage: Passage | None = None) -> Fr
     done: list[DoneRecord] = []
     notes: list[NoteRecord] = []
     rare: list[StartedRecord | LostRecord | SlotsRecord] = []
+    each_time: list[JobId] = []
     out = Outgoing(passage)
     values: list[Any] = [
         event.reply.outputs
@@ -254,6 +255,8 @@ def encode_report(events: Sequence[Event], passage: Passage | None = None) -> Fr
             else:
                 usage = event.usage
             rest = event.folder, used
+            if not event.cache:
+                each_time.append(event.id)
             done.append(DoneRecord(task, attempt, event.seconds, head or b"", wired, *rest))
         elif type(event) is Note:
             notes.append(NoteRecord(event.id, event.stream, event.text, event.name))
@@ -263,7 +266,7 @@ def encode_report(events: Sequence[Event], passage: Passage | None = None) -> Fr
             rare.append(LostRecord(*event.id, event.why))
         elif type(event) is Slots:
             rare.append(SlotsRecord(event.count, event.ahead))
-    return pack(ReportRecord(done, notes, rare)), out.buffers
+    return pack(ReportRecord(done, notes, rare, each_time)), out.buffers
 
 
 def _wired(reply: Reply, out: Outgoing) -> OkRecord | MoreRecord | ErrRecord | CutRecord:
@@ -338,7 +341,7 @@ class Reports:
         deal = Incoming(buffers)
         events: list[Event] = []
         usage: Usage | None = None
-        rare = report.rare
+        rare, each_time = report.rare, {*report.each_time}
         if rare:
             begun = [one for one in rare if type(one) is StartedRecord]
             events += [Started((one.task, one.attempt), _printable(one.where)) for one in begun]
@@ -364,7 +367,8 @@ class Reports:
                 usage = done.usage or None
                 if usage is not None and not usage.where.isprintable():
                     usage = msgspec.structs.replace(usage, where=_printable(usage.where))
-            events.append(Done(id, made, done.seconds, done.folder, usage))
+            cache = not each_time or id not in each_time
+            events.append(Done(id, made, done.seconds, done.folder, usage, cache))
         if rare:
             events += self._of_workers(rare)
         return events

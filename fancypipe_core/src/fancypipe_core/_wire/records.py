@@ -228,3 +228,4 @@ class ReportRecord(msgspec.Struct, array_like=True):
     done: list[DoneRecord]
     notes: list[NoteRecord]
     rare: list[StartedRecord | LostRecord | SlotsRecord]
+    each_time: list[JobId] = []  # those of `done` that are not to be kept for later runs

@@ -122,7 +122,7 @@ class Runner:
         if mine.landed:
             mine.remove_landed()
         folder = mine.end()
-        return Done(job.id, reply, seconds, folder, usage)
+        return Done(job.id, reply, seconds, folder, usage, mine.cache)
 
     def enter(self) -> Token[Scope | None]:
         """From now on this thread runs tasks; the answer is for `leave`."""
@@ -275,7 +275,7 @@ class Runner:
                     options.retry_delay,
                     options.needs,
                     options.priority,
-                    options.cache,
+                    not definition.runs_each_time,
                 )
             )
         own = len(packed.wants)
@@ -292,9 +292,11 @@ class Runner:
         presets = self._values.presets
 
         def make(folder: str, interrupted: Callable[[], bool]) -> Runner:
-            return Runner(folder, live=True, interrupted=interrupted, presets=presets)
+            runner = Runner(folder, live=True, interrupted=interrupted, presets=presets)
+            runner._scope.within = self._scope
+            return runner
 
-        return run_inline(ref, directory, make, presets)
+        return run_inline(ref, directory, make, presets, self._scope.runs_each_time)
 
     def _notify(self, job: Job, stream: str, text: str) -> None:
         if self._scope.in_fork:

@@ -353,6 +353,8 @@ class Done(msgspec.Struct, frozen=True):
         seconds: How long it ran on its worker.
         folder: The folder for temporary files that it made; empty if none.
         usage: What it has used; None if nobody has measured it.
+        cache: Whether its result may be kept for later runs; not if it has waited for a task that
+            runs each time.
     """
 
     id: JobId
@@ -360,6 +362,7 @@ class Done(msgspec.Struct, frozen=True):
     seconds: float
     folder: str = ""
     usage: Usage | None = None
+    cache: bool = True
 
 
 class Lost(msgspec.Struct, frozen=True):
