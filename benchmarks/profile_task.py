@@ -26,6 +26,7 @@ from fancypipe_core._codec.values import EncodedValues, LiveValues
 from fancypipe_core._engine.driver import Driver
 from fancypipe_core._engine.machine import states as table
 from fancypipe_core._engine.machine.scheduler import Scheduler
+from fancypipe_core._engine.reader import Reader
 from fancypipe_core._engine.report import Report
 from fancypipe_core._engine.roots import gatherer
 from fancypipe_core._model.temp_paths import Keeper
@@ -135,7 +136,7 @@ def stages_of(backend: str, n: int, folder: str) -> Stages:
     answer = contract.Ok(contract.Live(1)) if live else EncodedValues().pack_result(1).body
     reply = answer if isinstance(answer, contract.Ok) else contract.Ok(answer)
     driver = Driver(Echo(reply), values, Scheduler, Report(None, values.open), Keeper(folder))
-    graph = driver.graph
+    graph, reader = driver.graph, Reader(driver.graph, values)
 
     refs = stages.time("client", "make instances", lambda: [noop(i) for i in range(n)])
     root = graph.nodes[gatherer(graph, refs, None)]
@@ -159,7 +160,7 @@ def stages_of(backend: str, n: int, folder: str) -> Stages:
         assert isinstance(event.reply, contract.Ok)
         outputs = event.reply.outputs
         graph.nodes[event.id[0]].value = outputs.value if live else outputs  # type: ignore[union-attr]
-    gathered = stages.time("client", "open results", lambda: graph.gather(root))
+    gathered = stages.time("client", "open results", lambda: reader.gather(root))
     assert gathered == list(range(n))
     graph.clear()
 

@@ -33,8 +33,9 @@ from fancypipe_core._engine.means import Means
 from fancypipe_core._engine.needs import NeedsCheck
 from fancypipe_core._engine.node import Node
 from fancypipe_core._engine.reactor import Reactor
+from fancypipe_core._engine.reader import Unopened
 from fancypipe_core._engine.report import Report
-from fancypipe_core._engine.roots import Root, Roots, Unopened, gatherer, opened
+from fancypipe_core._engine.roots import Root, Roots, gatherer
 from fancypipe_core._engine.shutdown import Shutdown
 from fancypipe_core._engine.streams import Stream
 from fancypipe_core._model.carriage import this_thread
@@ -448,7 +449,7 @@ class Driver:
             self.interrupts.raise_if_any()  # what has failed may have failed by that
             raise self._report.error(number)
         self.files.pass_on(number, parent.id)
-        return opened(self.graph, node)
+        return self._reactor.reader.outcome(node)
 
     def _drop(self, number: int) -> None:
         # After a Ctrl-C what is under way may end; `Shutdown` sees to it.

@@ -144,10 +144,10 @@ class Listener:
         heard = self.wait(timeout)
         if begin:  # a laptop that was asleep has lost no more than it was to wait
             self._without += min(monotonic() - begin, timeout)
-        if heard:
-            self._watchdog.heard()
-        else:
+        if not heard:
             self._watchdog.silent(timeout)
+        elif self._watchdog.waits:
+            self._watchdog.heard()
 
     def wait(self, timeout: float) -> bool:
         """Take what the backend reports; wait for it if there is nothing yet.

@@ -25,7 +25,8 @@ from fancypipe_core._engine.means import Means
 from fancypipe_core._engine.modules import Steps
 from fancypipe_core._engine.node import Node
 from fancypipe_core._engine.parts import Feeder
-from fancypipe_core._engine.roots import Unopened, gatherer, opened
+from fancypipe_core._engine.reader import Unopened
+from fancypipe_core._engine.roots import gatherer
 from fancypipe_core._model.ref import Instance
 from fancypipe_core.backend import JobId
 
@@ -274,7 +275,7 @@ class Mains:
                 error = self._report.error(ask.number)
             else:
                 self._files.pass_on(ask.number, ask.node.id)
-                value = opened(self._graph, node)
+                value = self._reactor.reader.outcome(node)
         except KeyboardInterrupt:
             raise
         except Unopened:

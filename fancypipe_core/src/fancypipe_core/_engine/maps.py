@@ -25,6 +25,7 @@ from fancypipe_core._engine.machine.scheduler import Scheduler
 from fancypipe_core._engine.modules import Composer, Steps
 from fancypipe_core._engine.node import Broken, Node
 from fancypipe_core._engine.parts import Elements, Feeder, Mapping, PartNode
+from fancypipe_core._engine.reader import Reader
 from fancypipe_core._engine.report import Report
 from fancypipe_core._engine.span_nodes import SpanNodes, columns_of
 from fancypipe_core._engine.spans import Pace, Span, after_a_stop, pieces
@@ -50,6 +51,7 @@ class Maps:
 
     Args:
         graph: Where their nodes are.
+        reader: Reads what they hold.
         values: How values are carried.
         composer: Runs the user's code in the client.
         report: Takes the events of the run.
@@ -57,9 +59,16 @@ class Maps:
     """
 
     def __init__(
-        self, graph: Graph, values: Values, composer: Composer, report: Report, files: Keeper
+        self,
+        graph: Graph,
+        reader: Reader,
+        values: Values,
+        composer: Composer,
+        report: Report,
+        files: Keeper,
     ) -> None:
         self._graph = graph
+        self._reader = reader
         self._values = values
         self._composer = composer
         self._report = report
@@ -132,7 +141,7 @@ class Maps:
         for place, arg in enumerate(args, 1):
             if isinstance(arg, Ref):
                 need = self._graph.nodes[self._graph.number(arg._origin(), node.parent)]
-                value = self._graph.opened(need)
+                value = self._reader.opened(need)
                 for key in arg._keys():
                     value = unpickler.item(value, key)
                 if not hasattr(type(value), "__iter__"):

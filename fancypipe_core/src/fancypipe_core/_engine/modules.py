@@ -15,6 +15,7 @@ from fancypipe_core._codec.values import Values
 from fancypipe_core._engine.graph import Graph
 from fancypipe_core._engine.machine import states as table
 from fancypipe_core._engine.node import Broken, Node, parent_of
+from fancypipe_core._engine.reader import Reader
 from fancypipe_core._engine.report import Report
 from fancypipe_core._model.carriage import came, this_thread
 from fancypipe_core._model.ref import Ref
@@ -40,6 +41,7 @@ class Composer:
 
     Args:
         graph: Where they are.
+        reader: Reads what they hold.
         values: How values are carried.
         report: Takes the events of the run.
         files: Keeps temporary files as long as their values.
@@ -54,12 +56,14 @@ class Composer:
     def __init__(
         self,
         graph: Graph,
+        reader: Reader,
         values: Values,
         report: Report,
         files: Keeper,
         resolve: Callable[[Ref[Any], Node], Any],
     ) -> None:
         self._graph = graph
+        self._reader = reader
         self._values = values
         self._report = report
         self._files = files
@@ -101,7 +105,7 @@ class Composer:
 
     def inputs_of(self, node: Node) -> Any:
         """Read the inputs of a module, and hold files that come to the client with them."""
-        found = self._graph.read_inputs(node)
+        found = self._reader.read_inputs(node)
         if this_thread.came is not None:
             self._files.hold_until_settled(node.id, came())
         return found
@@ -168,7 +172,7 @@ class Composer:
         Raises:
             BaseException: Whatever the user's objects raise when they are made.
         """
-        node.value = self._graph.gather(node)
+        node.value = self._reader.gather(node)
         self._files.inherit(node.id, node.filled_by)
         if this_thread.came is not None:
             self._files.hold(node.id, came())

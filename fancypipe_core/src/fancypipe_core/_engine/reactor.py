@@ -25,6 +25,7 @@ from fancypipe_core._engine.modules import Composer
 from fancypipe_core._engine.needs import NeedsCheck
 from fancypipe_core._engine.node import Broken, Node, parent_of
 from fancypipe_core._engine.parts import Elements, Feeder
+from fancypipe_core._engine.reader import Reader
 from fancypipe_core._engine.report import Report
 from fancypipe_core._model.ref import Ref
 from fancypipe_core._model.temp_paths import Keeper
@@ -75,6 +76,7 @@ class Reactor:
 
     Attributes:
         graph: The run's nodes.
+        reader: Reads what they hold.
         scheduler: The run's scheduler; `begin` gives it one.
         actions: What it wants done.
         slots: What the backend reported last.
@@ -105,6 +107,7 @@ class Reactor:
     ) -> None:
         kind = graph if resume is None else resume.graph
         self.graph = kind(values, observed=report.observed)
+        self.reader = Reader(self.graph, values)
         self.scheduler = self._no_run = Scheduler()
         self.actions: deque[table.Action] = deque()
         self.slots = table.Room(0, 0)
@@ -120,8 +123,8 @@ class Reactor:
         self.copies: JobCopies | None = None
         self._recalled: dict[JobId, Any] = {}  # for whom
         self._delays: list[tuple[float, int]] = []  # when a task's next attempt may be made
-        self.composer = Composer(self.graph, values, report, files, resolve)
-        self.maps = Maps(self.graph, values, self.composer, report, files)
+        self.composer = Composer(self.graph, self.reader, values, report, files, resolve)
+        self.maps = Maps(self.graph, self.reader, values, self.composer, report, files)
         self.resume = resume
         if resume is not None:
             resume.is_streamed = self.maps.is_streamed
@@ -371,7 +374,7 @@ class Reactor:
             if event.folder:
                 files.made(event.folder)
             if reply.final and reply.type_name == errors.DecodeError.__name__:
-                reply = self.graph.with_makers(node, reply)
+                reply = self.reader.with_makers(node, reply)
             self._report.failed(node, event.id[1], reply, event.seconds)
             self._failed(node, event.id, reply, reply.final)
             return

@@ -13,12 +13,13 @@ from fancypipe_core._engine.machine import states as table
 from fancypipe_core._engine.machine.scheduler import Scheduler
 from fancypipe_core._engine.means import Means
 from fancypipe_core._engine.node import Gatherer, Node
+from fancypipe_core._engine.reader import Reader, Unopened
 from fancypipe_core._model.carriage import came, this_thread
 from fancypipe_core._model.definition import Definition
 from fancypipe_core._model.options import Options
 from fancypipe_core._model.ref import Instance
 
-__all__ = ["Root", "Roots", "Unopened", "fail", "gatherer", "opened"]
+__all__ = ["Root", "Roots", "fail", "gatherer"]
 
 
 DONE, RUNNING, UNFOLDED = table.State.DONE, table.State.RUNNING, table.State.UNFOLDED
@@ -67,14 +68,14 @@ class Root:
         number = graph.number(target, None)
         return number if scheduler.state(number) is None else 0
 
-    def open(self, graph: Graph, node: Node) -> None:
+    def open(self, reader: Reader, node: Node) -> None:
         """It is done: take its value.
 
         Raises:
-            TaskError: As for `opened`.
-            Unopened: As for `opened`.
+            TaskError: As for `Reader.outcome`.
+            Unopened: As for `Reader.outcome`.
         """
-        self.value = opened(graph, node)
+        self.value = reader.outcome(node)
 
     def give_up(self) -> None:
         """It has not begun, and nobody wants it: tell who waits."""
@@ -107,6 +108,7 @@ class Roots:
     def __init__(self, means: Means) -> None:
         self._reactor, self._report, self._files, self._stop_if_interrupted = means
         self._graph = means.reactor.graph
+        self._reader = means.reactor.reader
         self._most = _FEW
         self.failed: BaseException | None = None  # the first of the errors of a run
         self.watched: dict[int, Root] = means.reactor.watched
@@ -179,7 +181,7 @@ class Roots:
                 root.error = self._failure(root, node)
                 return True
             self._files.keep(number)
-            root.open(self._graph, node)
+            root.open(self._reader, node)
             if this_thread.came is not None:
                 self._files.hold(number, came())
                 self._files.keep(number)
@@ -212,7 +214,7 @@ class Roots:
                 wanted = self._graph.nodes[need]
                 some = self._reactor.maps.partial(wanted)
                 failed[need] = some or report.failure(wanted)
-        return report.run_failed(culprits, self._graph.gather_partly(node, failed))
+        return report.run_failed(culprits, self._reader.gather_partly(node, failed))
 
     def drop(self, root: Root) -> None:
         """Nobody wants this any more."""
@@ -270,27 +272,6 @@ def fail(roots: Iterable[Root], error: BaseException) -> None:
                 root.error = copy.copy(error)
                 root.error.__cause__ = error.__cause__
         root.tell(root)
-
-
-class Unopened(Exception):
-    """The value of a task cannot be made in the client."""
-
-
-def opened(graph: Graph, node: Node) -> Any:
-    """Return the value of a node that is done, as an object of this process.
-
-    Raises:
-        TaskError: It cannot be read.
-        Unopened: It can be told in another way why it cannot be made.
-    """
-    if node.hidden:
-        return node.value
-    try:
-        return graph.opened(node)
-    except (errors.TaskError, KeyboardInterrupt):
-        raise
-    except BaseException as error:
-        raise Unopened from error
 
 
 def gatherer(graph: Graph, target: Any, parent: Node | None) -> int:

@@ -11,6 +11,7 @@ from fancypipe_core._engine.graph import Graph
 from fancypipe_core._engine.machine.scheduler import Scheduler
 from fancypipe_core._engine.maps import Maps
 from fancypipe_core._engine.node import Node
+from fancypipe_core._engine.reader import Reader
 from fancypipe_core._engine.roots import Root
 from fancypipe_core._engine.spans import Span
 from fancypipe_core._model.carriage import came, this_thread
@@ -57,7 +58,7 @@ class Stream(Root):
         self._maps.sinks[number] = self._raw.append
         return number
 
-    def open(self, graph: Graph, node: Node) -> None:
+    def open(self, reader: Reader, node: Node) -> None:
         self.pass_on()
 
     def pass_on(self) -> None:

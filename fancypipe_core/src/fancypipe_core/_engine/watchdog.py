@@ -29,6 +29,9 @@ class Watchdog:
         limit: Seconds for which the same part may stand still.
         story: Says how the run stands, for the message.
         owner: Whose backend it is; None for ours.
+
+    Attributes:
+        waits: Whether anything is counted that `heard` ends.
     """
 
     def __init__(
@@ -45,9 +48,11 @@ class Watchdog:
         self._said = ""
         self._looks = 0
         self._silence = 0.0
+        self.waits = False
 
     def heard(self) -> None:
         """The backend reported something."""
+        self.waits = False
         self._said = ""
         self._silence = 0.0
 
@@ -57,6 +62,7 @@ class Watchdog:
         Raises:
             InternalError: A part of the backend is dead, or stands still.
         """
+        self.waits = True
         self._silence += seconds
         if self._check is None or self._silence < LOOK:
             return
