@@ -353,7 +353,7 @@ def test_failures_are_forgotten(two: Session, backend: str, gate: Path) -> None:
     for _ in range(4):
         futures = [two.submit(s.add(s.fails(n), 1)) for n in range(400)]
         assert all(isinstance(future.exception(LONG), ValueError) for future in futures)
-    assert two._equipment.report.size <= 1400
+    assert two._equipment.report.failures.size <= 1400
     gate.touch()
     assert held.result(LONG) == 0
 

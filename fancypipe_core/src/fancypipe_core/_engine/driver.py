@@ -336,7 +336,8 @@ class Driver:
             self.streams.clear()
             if self.mains.under_way or self.mains.asks:
                 self.mains.end()
-            self._report.run_over()
+            if self._report.failures.any:
+                self._report.failures.clear()
             self.files.end_run()
             self._reactor.end()
             self._level = 0
@@ -447,7 +448,7 @@ class Driver:
         node = self.graph.nodes[number]
         if self.scheduler.state(number) is not table.State.DONE:
             self.interrupts.raise_if_any()  # what has failed may have failed by that
-            raise self._report.error(number)
+            raise self._report.failures.error(number)
         self.files.pass_on(number, parent.id)
         return self._reactor.reader.outcome(node)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any, NamedTuple, TypeVar
@@ -12,7 +11,7 @@ from fancypipe_core._codec import failure as _failure
 from fancypipe_core._engine.node import Node
 from fancypipe_core.backend import Certificate, Err, Live
 
-__all__ = ["Failures", "alike", "one_line", "too"]
+__all__ = ["Failures", "alike", "too"]
 
 E = TypeVar("E", bound=errors.FancyPipeError)
 
@@ -38,7 +37,7 @@ class Failures:
         opener: Makes an object of an encoded value.
 
     Attributes:
-        counts: How many tasks came to which end.
+        any: Whether anything is kept.
     """
 
     def __init__(self, opener: Callable[[Any], Any]) -> None:
@@ -50,7 +49,7 @@ class Failures:
         self._failures: dict[int, None] = {}  # in their order
         self._skipped: set[int] = set()
         self._roots: dict[int, int] = {}
-        self.counts: Counter[str] = Counter()
+        self.any = False
 
     def known(self) -> AbstractSet[int]:
         """Return the tasks of which something is known that `forget` may drop."""
@@ -61,8 +60,9 @@ class Failures:
         """Of how many tasks something is known, more or less."""
         return len(self._causes) + len(self._roots)
 
-    def run_over(self) -> None:
-        """A run has ended."""
+    def clear(self) -> None:
+        """A run has ended: forget what went wrong in it."""
+        self.any = False
         # Errors have frames, and frames have values: all that goes with the error.
         self._nodes.clear()
         self._causes.clear()
@@ -82,19 +82,37 @@ class Failures:
 
     # ---- what went wrong ----
 
-    def _went_wrong(self, node: Node, attempt: int, why: Err | Certificate) -> None:
+    def went_wrong(self, node: Node, attempt: int, why: Err | Certificate) -> None:
         """An attempt has failed, or its worker has died."""
+        self.any = True
         self._nodes[node.id] = node
         self._causes[node.id] = (why, attempt)
 
-    def _died(self, node: Node, attempt: int, why: Certificate, alone: bool) -> None:
+    def died(self, node: Node, attempt: int, why: Certificate, alone: bool) -> None:
+        """The worker of an attempt has died; `alone`: nothing else was in it."""
         if why.started and why.reason not in ("timeout", "left"):
             self._deaths.setdefault(node.id, []).append(_Death(attempt, why, alone))
-        self._went_wrong(node, attempt, why)
+        self.went_wrong(node, attempt, why)
 
-    def _cause_of(self, number: int) -> str:
+    def gave_up(self, node: Node, root: int) -> None:
+        """A task is not done, because of this one; of itself, if it is the same."""
+        self.any = True
+        self._roots[node.id] = root
+        if root == node.id and not node.hidden:
+            self._failures[node.id] = None
+
+    def skipped(self, node: Node) -> None:
+        """A task did not run because of another."""
+        self._skipped.add(node.id)
+
+    def cause(self, number: int) -> Err | Certificate | None:
+        """Return what a task failed of last; None if it did not."""
+        known = self._causes.get(number)
+        return None if known is None else known[0]
+
+    def cause_in_a_line(self, number: int) -> str:
         """Return in one line what a task failed of last; empty if it did not."""
-        return one_line(self._causes.get(number))
+        return _one_line(self.cause(number))
 
     # ---- errors ----
 
@@ -280,10 +298,9 @@ def _nth(attempt: int) -> str:
     return f" on attempt {attempt}" if attempt > 1 else ""
 
 
-def one_line(cause: tuple[Err | Certificate, int] | None) -> str:
-    if cause is None:
+def _one_line(why: Err | Certificate | None) -> str:
+    if why is None:
         return ""
-    why = cause[0]
     if isinstance(why, Certificate):
         return str(why)
     return _failure.said(why.type_name, why.message, why.text)

@@ -272,7 +272,7 @@ class Mains:
             node = self._graph.nodes[ask.number]
             if node.state is not table.State.DONE:
                 self._stop_if_interrupted()  # what has failed may have failed by that
-                error = self._report.error(ask.number)
+                error = self._report.failures.error(ask.number)
             else:
                 self._files.pass_on(ask.number, ask.node.id)
                 value = self._reactor.reader.outcome(node)

@@ -298,7 +298,7 @@ class Maps:
             if made.sink is None:
                 made.failed.append(node)
             elif made.patient:
-                made.sink((part.span, Broken(self._report.failure(node))))
+                made.sink((part.span, Broken(self._report.failures.failure(node))))
         if state is not table.State.FAILED:
             part.columns = None
         if made.paused and made.feeder is not None and made.under_way < _window(made, room):
@@ -379,7 +379,8 @@ class Maps:
         for failed in made.failed:
             assert isinstance(failed.part, Elements)
             start, count = failed.part.span
-            found.update(dict.fromkeys(range(start, start + count), self._report.failure(failed)))
+            why = self._report.failures.failure(failed)
+            found.update(dict.fromkeys(range(start, start + count), why))
         return [found[index] for index in sorted(found)]
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from math import inf
@@ -26,8 +27,8 @@ __all__ = ["Report"]
 _MOST_ATTEMPTS = 1000  # at a task, where a plugin has each failure followed by another
 
 
-class Report(Failures):
-    """Passes on what happens, and keeps what went wrong.
+class Report:
+    """Passes on what happens, and has what went wrong kept.
 
     Args:
         observers: Who wants to know; None if nobody does, and then nothing is made.
@@ -35,6 +36,8 @@ class Report(Failures):
         live: Whether values are as they are; else they are encoded.
 
     Attributes:
+        failures: What went wrong.
+        counts: How many tasks came to which end.
         observed: Whether anybody wants to know what happens to tasks.
         decides_retries: Whether anybody wants to be asked if a task is tried again.
     """
@@ -42,7 +45,8 @@ class Report(Failures):
     def __init__(
         self, observers: Observers | None, opener: Callable[[Any], Any], live: bool = False
     ) -> None:
-        super().__init__(opener)
+        self.failures = Failures(opener)
+        self.counts: Counter[str] = Counter()
         stream = observers.stream(live) if observers is not None else None
         self._stream = stream
         # None where nobody wants events, or notes: what nobody wants is not made.
@@ -157,7 +161,7 @@ class Report(Failures):
             self._events.unfolded(node, needs)
 
     def failed(self, node: Node, attempt: int, why: Err, seconds: float | None) -> None:
-        self._went_wrong(node, attempt, why)
+        self.failures.went_wrong(node, attempt, why)
         if self._events is not None:
             self._single_out(node)
             self._events.ran(node, attempt, seconds)
@@ -182,7 +186,7 @@ class Report(Failures):
     def lost(self, node: Node, attempt: int, why: Certificate, alone: bool = False) -> None:
         if not why.guilty and why.reason == "cancelled":
             return
-        self._died(node, attempt, why, alone)
+        self.failures.died(node, attempt, why, alone)
         if self._events is not None:
             self._single_out(node)
             self._events.lost(node, attempt, why)
@@ -211,13 +215,9 @@ class Report(Failures):
 
     def retried(self, node: Node, delay: float = 0.0) -> None:
         if self._events is not None:
-            why = self._cause_of(node.id)
+            why = self.failures.cause_in_a_line(node.id)
             text = f"{why}; tried again in {delay:.3g} s" if delay else why
-            self._events.event("retried", node, text, self._last_cause(node.id))
-
-    def _last_cause(self, number: int) -> Err | Certificate | None:
-        known = self._causes.get(number)
-        return None if known is None else known[0]
+            self._events.event("retried", node, text, self.failures.cause(node.id))
 
     def note(self, node: Node | None, note: Note) -> None:
         if note.stream in ("stdout", "stderr"):
@@ -245,9 +245,7 @@ class Report(Failures):
         part = node.part
         if node.hidden or isinstance(part, Feeder):
             if root:
-                self._roots[node.id] = root
-            if root == node.id and not node.hidden:
-                self._failures[node.id] = None  # its error is that of the map
+                self.failures.gave_up(node, root)  # the error of a feeder is that of the map
             return
         if isinstance(part, Elements) and not part.told:
             if state is not State.FAILED:
@@ -261,19 +259,17 @@ class Report(Failures):
         else:
             own = root == node.id or isinstance(node.returned, Pieces)
             kind = "failed" if own else "skipped"
-            self._roots[node.id] = root
+            self.failures.gave_up(node, root)
             if kind == "skipped":
-                self._skipped.add(node.id)
-            if root == node.id:
-                self._failures[node.id] = None
+                self.failures.skipped(node)
         self.counts[kind] += 1
         if self._events is None:
             return
         if kind == "done":
             self._events.done((node,))
         else:
-            text = self._cause_of(root) if state is State.FAILED else ""
-            cause = self._last_cause(root) if kind == "failed" else None
+            text = self.failures.cause_in_a_line(root) if state is State.FAILED else ""
+            cause = self.failures.cause(root) if kind == "failed" else None
             self._events.event(kind, node, text, cause)
 
 

@@ -106,7 +106,8 @@ class Roots:
     """
 
     def __init__(self, means: Means) -> None:
-        self._reactor, self._report, self._files, self._stop_if_interrupted = means
+        self._reactor, report, self._files, self._stop_if_interrupted = means
+        self._failures = report.failures
         self._graph = means.reactor.graph
         self._reader = means.reactor.reader
         self._most = _FEW
@@ -168,7 +169,7 @@ class Roots:
                 reactor.handle(table.Drop([pin for root in over for pin in root.pins]))
                 for root in over:
                     root.tell(root)
-                if self._report.size > self._most:
+                if self._failures.size > self._most:
                     self._forget_failures()
 
     def settle(self, root: Root) -> bool:
@@ -198,14 +199,14 @@ class Roots:
         return True
 
     def _failure(self, root: Root, node: Node) -> BaseException:
-        scheduler, report = self._reactor.scheduler, self._report
+        scheduler, failures = self._reactor.scheduler, self._failures
         if not scheduler.keep_going:
-            return report.error(node.id)
+            return failures.error(node.id)
         culprits = scheduler.culprits(node.id)
-        if not report.failed_among(culprits):
-            return report.error(node.id)  # all have their values, which cannot be handed out
+        if not failures.failed_among(culprits):
+            return failures.error(node.id)  # all have their values, which cannot be handed out
         if not node.hidden:
-            return report.run_failed(culprits)
+            return failures.run_failed(culprits)
         failed: dict[int, Any] = {}
         for need in root.wanted:
             if scheduler.state(need) is table.State.DONE:
@@ -213,8 +214,8 @@ class Roots:
             else:
                 wanted = self._graph.nodes[need]
                 some = self._reactor.maps.partial(wanted)
-                failed[need] = some or report.failure(wanted)
-        return report.run_failed(culprits, self._reader.gather_partly(node, failed))
+                failed[need] = some or failures.failure(wanted)
+        return failures.run_failed(culprits, self._reader.gather_partly(node, failed))
 
     def drop(self, root: Root) -> None:
         """Nobody wants this any more."""
@@ -227,11 +228,11 @@ class Roots:
 
         A run may go on for days.
         """
-        scheduler, report = self._reactor.scheduler, self._report
-        stale = report.known() - self._graph.nodes.keys() - scheduler.blamed()
-        report.forget(stale)
+        scheduler, failures = self._reactor.scheduler, self._failures
+        stale = failures.known() - self._graph.nodes.keys() - scheduler.blamed()
+        failures.forget(stale)
         scheduler.forget(stale)
-        self._most = max(_FEW, 2 * report.size)
+        self._most = max(_FEW, 2 * failures.size)
 
     def recall(self, roots: Iterable[Root]) -> None:
         """Give up those of these that have not begun.
