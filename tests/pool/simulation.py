@@ -29,6 +29,7 @@ def rules(rnd: Random) -> Rules:
             fresh=False,
             least_ahead=rnd.choice((0, 1)),
             most_ahead=1.0,
+            next=rnd.choice((0.0, 0.1)),
             silence=rnd.choice((0.0, 0.002)),
             first=rnd.choice((None, 30.0)),
             away=60.0,
@@ -41,7 +42,7 @@ def rules(rnd: Random) -> Rules:
         return Rules(workers, slots=slots, least_ahead=least, kills=False, in_order=False)
     workers = rnd.choice((1, 2, 3, 8))
     machine = Equipment(workers, 100, ("0", "1"))
-    return Rules(workers, equipment=lambda: machine)
+    return Rules(workers, next=rnd.choice((0.0, 0.1)), equipment=lambda: machine)
 
 
 def needs(rnd: Random, most: int) -> Needs | None:

@@ -71,6 +71,14 @@ def sent(actions: list[Action]) -> list[tuple[int, list[int]]]:
     ]
 
 
+def having(actions: list[Action]) -> dict[int, list[int]]:
+    """Return what each worker was sent in all."""
+    there: dict[int, list[int]] = {}
+    for worker, numbers in sent(actions):
+        there.setdefault(worker, []).extend(numbers)
+    return there
+
+
 def told(actions: list[Action]) -> list[JobId]:
     events = [event for action in actions if isinstance(action, Tell) for event in action.events]
     return [event.id for event in events if isinstance(event, (Done, Lost))]
@@ -91,6 +99,31 @@ def test_long_jobs_wait_in_the_queue_and_short_ones_at_the_workers() -> None:
     (worker, numbers), *_ = sent(pool.handle([Ended(1, [done(1, 0.00001)])], 0.2))
     assert worker == 1
     assert 400 < len(numbers) <= 500, "by the hundred, and no more than its share"
+
+
+@pytest.mark.parametrize(("seconds", "waiting"), [(0.01, 2), (0.09, 2), (0.5, 1)])
+def test_behind_a_job_of_some_time_one_waits_at_the_worker(seconds: float, waiting: int) -> None:
+    """It never waits for the way there, unless that is nothing beside what it does."""
+    pool = a_pool(next=0.1)
+    learn(pool.queue.times, seconds)
+    there = having(pool.ask(Submit([job(n) for n in range(1, 101)]), 0.1))
+    assert {worker: len(numbers) for worker, numbers in there.items()} == {1: waiting, 2: waiting}
+    pool.handle([Up(1), Up(2)], 0.1)
+    actions = pool.handle([Ended(1, [done(1, seconds)])], 0.2)
+    assert [(worker, len(numbers)) for worker, numbers in sent(actions)] == [(1, 1)]
+
+
+def test_what_waits_behind_a_job_that_takes_longer_goes_to_who_is_idle() -> None:
+    pool = a_pool(next=0.1)
+    learn(pool.queue.times, 0.01)
+    there = having(pool.ask(Submit([job(n) for n in range(1, 5)]), 0.1))
+    assert len(there[1]) == len(there[2]) == 2
+    pool.handle([Up(1), Up(2)], 0.1)
+    pool.handle([Ended(2, [done(number, 0.01) for number in there[2]])], 0.2)
+    due = pool.due
+    assert due is not None
+    recalled = [one.ids for one in pool.handle([], due) if isinstance(one, RecallJobs)]
+    assert recalled == [[(there[1][1], 1)]]
 
 
 def test_of_large_values_no_hundreds_wait_at_a_worker() -> None:

@@ -35,7 +35,7 @@ class Machine(RuleBasedStateMachine):
         hosts = Rules(
             0, kills=False, in_order=False, fresh=False, least_ahead=1, most_ahead=1.0, away=60.0
         )
-        rules = Rules(workers) if workers else hosts
+        rules = Rules(workers, next=0.1) if workers else hosts
         if workers < 0:  # a pool that dies as a whole
             rules = Rules(1, slots=-workers, kills=False, in_order=False)
         self.world = World(self.watched, Random(seed), rules)

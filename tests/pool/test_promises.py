@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from fancypipe_core.backend import Call, Done, Equipment, Job, Live, Needs, Ok
+from fancypipe_core.backend import Call, Certificate, Done, Equipment, Job, Live, Needs, Ok
 from fancypipe_core.toolkit.pool import Pool, Rules
-from fancypipe_core.toolkit.pool.states import Action, Cancel, Ended, GiveUp, Send, Submit, Up
+from fancypipe_core.toolkit.pool.states import Action, Cancel, Died, Ended, GiveUp, Send, Submit, Up
 from tests.pool.world import Watched
 
 CALL = Call("task", Live(None))
@@ -111,6 +111,23 @@ def test_no_slot_idles_for_who_waits_for_a_device() -> None:
     story.end(1)
     assert 2 in story.at
     assert story.devices[2] == ("0",)
+
+
+def test_what_comes_back_has_no_device_that_another_has() -> None:
+    """Its worker did not come up: it is promised a device like any other."""
+    machine = Equipment(2, 100, ("0", "1"))
+    pool = Pool(Rules(2, equipment=lambda: machine))
+    pool.open(0.0)
+    actions = pool.ask(Submit([job(n, Needs(gpu=1)) for n in (1, 2, 3)]), 0.0)
+    at = sent(actions)
+    why = Certificate("start", "", "h", 1, started=False, guilty=False)
+    actions = pool.handle([Died(at[1], why, None, begun=False)], 1.0)
+    actions += pool.handle([], pool.due or 1.0)
+    actions += pool.handle([Up(at[2])], 2.0)
+    actions += end(pool, at[2], 2, 3.0)
+    jobs = [one for action in actions if isinstance(action, Send) for one in action.jobs]
+    assert {one.id[0] for one in jobs} == {1, 3}
+    assert sorted(one.devices for one in jobs) == [("0",), ("1",)]
 
 
 def test_memory_is_kept_for_who_needs_much_of_it() -> None:

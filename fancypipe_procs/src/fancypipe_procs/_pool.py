@@ -380,6 +380,7 @@ def _rules(options: BackendOptions) -> Rules:
     settings = options.settings or ProcsSettings()
     return Rules(
         options.workers,
+        next=0.1,
         start=settings.start_limit,
         frozen=settings.frozen_limit,
         equipment=partial(this_machine, options.workers),

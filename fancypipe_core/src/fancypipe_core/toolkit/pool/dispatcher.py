@@ -99,7 +99,9 @@ class Dispatcher:
         lacks, slots = self.lacks(worker), worker.slots
         if lacks or worker.asked or not worker.waits:
             return lacks
-        return int(worker.work < worker.budget * slots and len(worker.jobs) < MOST * slots)
+        if worker.work < worker.budget * slots:
+            return int(len(worker.jobs) < MOST * slots)
+        return int(worker.work < self._rules.next * slots and len(worker.jobs) < 2 * slots)
 
     def deal(self) -> None:
         """Give jobs to workers: evenly, and to each only so many as hide the way there."""
@@ -164,9 +166,7 @@ class Dispatcher:
             if worker is None:
                 too_large.add(needs)
                 continue
-            self._send(
-                worker, [self.promises.promise(job, worker)], self._queue.times.expected(job.call)
-            )
+            self._promise(worker, job)
             dealt.append(job)
         if dealt:
             self._queue.take(dealt)
@@ -247,12 +247,23 @@ class Dispatcher:
         self._send(worker, jobs, work)
         return True
 
-    def _send(self, worker: Worker, jobs: list[Job], work: float) -> None:
+    def _promise(self, worker: Worker, job: Job) -> None:
+        """Give a worker a job that is promised what it needs.
+
+        The worker is sent the names of its devices.  The job itself has none: if it comes back
+        from there, it is promised some like any other.
+        """
+        sent = [self.promises.promise(job, worker)]
+        self._send(worker, [job], self._queue.times.expected(job.call), sent)
+
+    def _send(
+        self, worker: Worker, jobs: list[Job], work: float, sent: list[Job] | None = None
+    ) -> None:
         if not worker.jobs:
             worker.heard = worker.looked = self._clocks.now
         worker.take(jobs)
         worker.work += work
-        self._say_send(worker, jobs)
+        self._say_send(worker, sent or jobs)
 
     def _say_send(self, worker: Worker, jobs: list[Job]) -> None:
         """Let the shell send a worker jobs, all that it gets in this turn at once."""
@@ -337,9 +348,7 @@ class Dispatcher:
         if fresh is not None:
             self._queue.alone.popleft()
             fresh.alone = True
-            self._send(
-                fresh, [self.promises.promise(job, fresh)], self._queue.times.expected(job.call)
-            )
+            self._promise(fresh, job)
 
     def _suits(self, worker: Worker, job: Job) -> bool:
         """Whether a worker without jobs will do for a suspect: the engine's own want a fresh one.

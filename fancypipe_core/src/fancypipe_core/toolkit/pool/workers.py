@@ -28,6 +28,8 @@ class Rules(NamedTuple):
         ahead: How much work each slot has waiting at least.
         most_ahead: How much it has at most: twice the measured way to the worker and
             back, between these two.
+        next: One job waits for each slot if what the slot has is thought to take less than this:
+            the way to the worker and back costs less than a hundredth of what is longer.
         together: How much work travels together, where workers take batches.
         least_ahead: How many jobs wait for each slot at least, however long they take.
         start: That a worker has to come up; an interpreter on a slow network disk takes
@@ -67,6 +69,7 @@ class Rules(NamedTuple):
     fresh: bool = True
     ahead: float = 0.005
     most_ahead: float = 0.005
+    next: float = 0.0
     together: float = 0.002
     least_ahead: int = 0
     start: float = 60.0
