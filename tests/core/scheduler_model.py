@@ -56,7 +56,7 @@ from fancypipe_core._engine.machine.states import (
 
 SOURCE = Path(_scheduler.__file__).parent
 # In the order in which they import each other.
-PARTS = ("records", "dependencies", "followers", "scheduler")
+PARTS = ("records", "dependencies", "followers", "levels", "scheduler")
 MOST_TASKS = 40
 
 

@@ -15,7 +15,7 @@ from tests.core.test_scheduler_machine import Machine
 
 RUNS = 600  # each of the bugs is found within 262
 
-SCHEDULER, NEEDS, FOLLOWERS = "scheduler", "dependencies", "followers"
+SCHEDULER, NEEDS, FOLLOWERS, LEVELS = "scheduler", "dependencies", "followers", "levels"
 
 # What goes wrong: where, what is replaced, by what.
 BUGS: dict[str, tuple[str, str, str]] = {
@@ -81,8 +81,8 @@ BUGS: dict[str, tuple[str, str, str]] = {
     ),
     "what waits for its time is stuck": (
         SCHEDULER,
-        "        if self.delayed or self._one_goes_on_aside():\n",
-        "        if self._one_goes_on_aside():\n",
+        "        if self.delayed or self._levels.one_goes_on_aside():\n",
+        "        if self._levels.one_goes_on_aside():\n",
     ),
     "a time that has come is forgotten": (
         SCHEDULER,
@@ -127,20 +127,20 @@ BUGS: dict[str, tuple[str, str, str]] = {
     ),
     "values go that a module's main may refer to": (
         SCHEDULER,
-        "                if not self._main_goes_on():\n                    self._sweep(actions)\n",
+        "                if not levels.is_held_up():\n                    self._sweep(actions)\n",
         "                self._sweep(actions)\n",
     ),
     "two modules at once": (
-        SCHEDULER,
+        LEVELS,
         (
-            "        if len(self._computing) - len(self._beside) >= len(self._waits):\n"
+            "        if len(self.computing) - len(self.beside) >= len(self.waits):\n"
             "            return True\n"
         ),
         "",
     ),
     "a module is computed on top of one that does not need it": (
         SCHEDULER,
-        "            if wait < self._waits[-1]:\n",
+        "            if wait < self._levels.waits[-1]:\n",
         "            if wait < 0:\n",
     ),
     "what only gathers waits for a blocked module that does not need it": (
@@ -229,9 +229,9 @@ BUGS: dict[str, tuple[str, str, str]] = {
         "culprit = task",
     ),
     "stuck, though the blocked module has its result": (
-        SCHEDULER,
-        "            awaited = self._asked[-1]\n",
-        "            awaited = list(self._pins)\n",
+        LEVELS,
+        "            return self._asked[-1]\n",
+        "            return list(self._records)\n",
     ),
     "a drop that comes twice counts twice": (
         SCHEDULER,
@@ -240,8 +240,8 @@ BUGS: dict[str, tuple[str, str, str]] = {
     ),
     "tasks are still to be grown after a halt": (
         SCHEDULER,
-        "        self._growing = 0\n        self._computing.clear()\n",
-        "        self._computing.clear()\n",
+        "        self._growing = 0\n        self._levels.clear()\n",
+        "        self._levels.clear()\n",
     ),
     "what was looked at besides counts as what was to be": (
         SCHEDULER,
@@ -310,39 +310,39 @@ BUGS: dict[str, tuple[str, str, str]] = {
         ),
     ),
     "a main that is aside holds up others": (
-        SCHEDULER,
-        "        if len(self._computing) - len(self._beside) >= len(self._waits):\n",
-        "        if len(self._computing) >= len(self._waits):\n",
+        LEVELS,
+        "        if len(self.computing) - len(self.beside) >= len(self.waits):\n",
+        "        if len(self.computing) >= len(self.waits):\n",
     ),
     "a main that ended is still aside": (
-        SCHEDULER,
-        "                self._beside.pop(id, None)\n",
+        LEVELS,
+        "        self.beside.pop(id, None)\n",
         "",
     ),
     "stuck, though a main goes on aside": (
         SCHEDULER,
-        "        if self.delayed or self._one_goes_on_aside():\n",
+        "        if self.delayed or self._levels.one_goes_on_aside():\n",
         "        if self.delayed:\n",
     ),
     "what a main waits for aside is forgotten": (
-        SCHEDULER,
-        "            self._beside[event.id] = event.awaits\n",
-        "            self._beside[event.id] = ()\n",
+        LEVELS,
+        "            self.beside[id] = awaits\n",
+        "            self.beside[id] = ()\n",
     ),
     "who waits below is not aside when another thread drives": (
-        SCHEDULER,
+        LEVELS,
         "        for level, id in enumerate(stack, 1):\n",
         "        for level, id in enumerate(stack[-1:], 1):\n",
     ),
     "a halt leaves mains aside": (
-        SCHEDULER,
-        "        self._beside.clear()\n",
+        LEVELS,
+        "        self.beside.clear()\n",
         "",
     ),
     "what is stuck is given up before what a main waits for aside": (
-        SCHEDULER,
-        "            awaited = list(self._beside.values())[-1]\n",
-        "            awaited = list(tasks)\n",
+        LEVELS,
+        "            return list(self.beside.values())[-1]\n",
+        "            return list(self._records)\n",
     ),
 }
 

@@ -3,7 +3,9 @@
 It knows tasks by number.  It has no values, clocks, threads, sockets or logs:
 `handle(event)` changes its state and returns the actions that the driver must
 carry out.  The same events give the same actions, so a recorded run replays as
-a unit test.  States, transitions, events and actions stand in `_engine.machine.states`.
+a unit test.  States, transitions, events and actions stand in `_engine.machine.states`,
+who needs whom in `dependencies`, what is sent behind what it needs in `followers`, and
+which modules may be computed while others wait in `levels`.
 
 How it works
     A task is *demanded* by a root or by a task that needs it.  Nothing is known
@@ -39,21 +41,6 @@ Followers
     do, unless its needs came back too.  So many may be on their way as were of use
     lately, and never so many that nothing else finds room.
 
-Levels
-    A module that waits for a result inside its `main` blocks the driver's thread;
-    while it does, only modules that this result needs may be computed on top of
-    it, one at a time, or two modules could wait for each other's frames.  Demands
-    carry a level: how many modules are blocked.  Each wait has a number, larger
-    than all before it, that goes from the demand to whatever it needs; so what an
-    earlier wait has left is not taken for what this one needs.  Jobs know no
-    levels.  What only gathers values waits for nothing, and is computed at once.
-
-Aside
-    Where a main has a thread of its own, it holds up nobody for long: once the driver
-    says that it is *aside*, others are computed, whether it waits for a result or just
-    goes on.  What nobody holds is let go of meanwhile.  So the driver keeps what such a
-    main has waited for last.
-
 What was refused
     A priority queue: a stack gives depth first for nothing, and is put in order where
     somebody has given priorities.  A state "cancelling":
@@ -69,6 +56,7 @@ from typing import Any
 
 from fancypipe_core._engine.machine.dependencies import Dependencies
 from fancypipe_core._engine.machine.followers import Followers
+from fancypipe_core._engine.machine.levels import Levels
 from fancypipe_core._engine.machine.records import Record, chain, check_records, sentence
 from fancypipe_core._engine.machine.states import (
     SETTLED,
@@ -143,13 +131,9 @@ class Scheduler:
         self._followers = Followers()
         self._tasks = self._dependencies.records
         self._pins: dict[int, int] = {}
-        self._waits = [0]  # the numbers of those that block modules now; 0 is the run's own
-        self._asked: list[list[int]] = [[]]  # what each of these demanded
-        self._last_wait = 0
+        self._levels = Levels(self._tasks)
         self._flying: set[Id] = set()
         self._delays: set[int] = set()  # who is delayed; and some who were, until we look
-        self._computing: list[Id] = []
-        self._beside: dict[Id, Sequence[int]] = {}  # of these, who is aside; and what it awaits
         self._growing = 0
         self._room = 0
         self._retried: list[Action] = []
@@ -165,13 +149,14 @@ class Scheduler:
             self._report(actions)
         if needs.ready or needs.followers:
             self._submit(actions)
-        more = needs.new or needs.modules or self._growing or self._computing
-        if not (more or len(self._waits) > 1) or not self._expand(actions, event):
+        levels = self._levels
+        more = needs.new or needs.modules or self._growing or levels.computing
+        if not (more or len(levels.waits) > 1) or not self._expand(actions, event):
             if needs.idle:
                 self._sweep(actions)
             if not self._flying and needs.unsettled and self._is_stuck():
                 self._give_up(actions)
-                if not self._main_goes_on():
+                if not levels.is_held_up():
                     self._sweep(actions)
         return actions
 
@@ -185,11 +170,17 @@ class Scheduler:
     @property
     def computing(self) -> int:
         """How many modules' mains are under way."""
-        return len(self._computing)
+        return len(self._levels.computing)
 
     def computes(self, id: Id) -> bool:
         """Tell whether this attempt at a module is under way, wanted or not."""
-        return id in self._computing
+        return id in self._levels.computing
+
+    @property
+    def mains_go_on(self) -> bool:
+        """Whether a main goes on beside the one that drives, or is about to."""
+        levels = self._levels
+        return bool(levels.computing) and (levels.is_held_up() or levels.one_goes_on_aside())
 
     @property
     def delayed(self) -> int:
@@ -234,7 +225,7 @@ class Scheduler:
 
     def expects(self, id: Id) -> bool:
         """Tell whether the end of this attempt still matters to anybody."""
-        if id in self._flying or id in self._computing:
+        if id in self._flying or id in self._levels.computing:
             record = self._tasks.get(id[0])
             return record is not None and record.state is RUNNING
         return False
@@ -285,7 +276,7 @@ class Scheduler:
         if record is None or record.state is not READY:
             return text
         if record.local:
-            return f"{text}: {len(self._computing)} modules are under way in the client"
+            return f"{text}: {len(self._levels.computing)} modules are under way in the client"
         return f"{text}: {len(self._flying)} jobs in flight, {self._room} allowed"
 
     def check(self) -> None:
@@ -295,16 +286,14 @@ class Scheduler:
             AssertionError: One does not hold; the text names the task.
         """
         tasks, needs = self._tasks, self._dependencies
-        check_records(tasks, self._flying.union(self._computing), self._pins)
+        check_records(tasks, self._flying.union(self._levels.computing), self._pins)
         states = [record.state for record in tasks.values()]
         assert needs.unsettled == sum(state not in SETTLED for state in states), "unsettled"
         assert self._growing == states.count(GROWING), "growing"
         assert self.delayed == states.count(DELAYED), "delayed"
         assert not needs.settled, f"not reported: {needs.settled}"
         assert not needs.cancelled, f"not reported: {needs.cancelled}"
-        assert self._beside.keys() <= set(self._computing), f"aside: {self._beside}"
-        in_line = len(self._computing) - len(self._beside)
-        assert in_line <= len(self._waits), f"at once: {self._computing}"
+        self._levels.check()
         for task, record in tasks.items():
             unsent = [n for n in record.needs if tasks[n].state not in SETTLED]
             unsent = [n for n in unsent if needs.follow and not needs.is_sent(tasks[n])]
@@ -318,9 +307,8 @@ class Scheduler:
     def _demand(self, event: Demand) -> None:
         for task in event.tasks:
             self._pins[task] = self._pins.get(task, 0) + 1
-        if event.level:
-            self._asked[event.level].extend(event.tasks)
-        self._dependencies.hold(event.tasks, self._waits[event.level])
+        wait = self._levels.demand(event.level, event.tasks) if event.level else 0
+        self._dependencies.hold(event.tasks, wait)
 
     def _drop(self, event: Drop) -> None:
         for task in event.tasks:
@@ -422,28 +410,17 @@ class Scheduler:
                 self._dependencies.line_up(task, record)
 
     def _level(self, event: Level) -> None:
-        del self._waits[event.level + 1 :], self._asked[event.level + 1 :]
-        while len(self._waits) <= event.level:
-            self._last_wait += 1
-            self._waits.append(self._last_wait)
-            self._asked.append([])
+        self._levels.set(event.level)
 
     def _aside(self, event: Aside) -> None:
-        if event.id in self._computing:
-            self._beside[event.id] = event.awaits
+        self._levels.set_aside(event.id, event.awaits)
 
-    def _apart(self, event: Apart) -> None:
-        # Each was blocked before the next began.
-        stack = [id for id in self._computing if id not in self._beside]
-        for level, id in enumerate(stack, 1):
-            self._beside[id] = self._asked[level] if level < len(self._asked) else ()
-        self._level(Level(0))
+    def _apart(self, _event: Apart) -> None:
+        self._levels.set_all_aside()
 
-    def _halt(self, event: Halt) -> None:
+    def _halt(self, _event: Halt) -> None:
         self._growing = 0
-        self._computing.clear()
-        self._beside.clear()
-        self._level(Level(0))
+        self._levels.clear()
         for task, record in list(self._tasks.items()):
             if record.state not in SETTLED:
                 self._dependencies.cancel(task, record)
@@ -457,6 +434,7 @@ class Scheduler:
     def _land(self, ids: Sequence[Id]) -> list[tuple[int, Record]]:
         """Take attempts out of flight; return the tasks of those that are still wanted."""
         flying, tasks, sent = self._flying, self._tasks, self._followers.sent
+        levels = self._levels
         if len(ids) > 1 and flying.issuperset(ids) and len(set(ids)) == len(ids):
             # As below, for all at once.
             flying.difference_update(ids)
@@ -468,9 +446,8 @@ class Scheduler:
         for id in ids:
             if id in flying:
                 flying.remove(id)
-            elif id in self._computing:
-                self._computing.remove(id)
-                self._beside.pop(id, None)
+            elif id in levels.computing:
+                levels.ended(id)
             else:
                 self.strays.append(id)  # it is stale
                 continue
@@ -513,22 +490,6 @@ class Scheduler:
                 actions.append(Cancel(unwanted))
             needs.cancelled = []
 
-    def _main_goes_on(self) -> bool:
-        """Whether a module's main goes on, or will before anything else; not one that is aside."""
-        if len(self._computing) - len(self._beside) >= len(self._waits):
-            return True
-        blocked = len(self._waits) > 1
-        return blocked and all(self.state(task) in OVER for task in self._asked[-1])
-
-    @property
-    def mains_go_on(self) -> bool:
-        """Whether a main goes on beside the one that drives, or is about to."""
-        return bool(self._computing) and (self._main_goes_on() or self._one_goes_on_aside())
-
-    def _one_goes_on_aside(self) -> bool:
-        tasks = self._beside.values()
-        return any(all(self.state(task) in OVER for task in awaits) for awaits in tasks)
-
     def _submit(self, actions: list[Action]) -> None:
         needs = self._dependencies
         room = self._room - len(self._flying)
@@ -556,14 +517,14 @@ class Scheduler:
         needs = self._dependencies
         if needs.new and not self._growing and (starving or not self._is_enough(event)):
             self._grow(actions, room)
-        if self._growing or self._main_goes_on():
+        if self._growing or self._levels.is_held_up():
             return True
         return bool(needs.modules) and self._compute(actions, starving)
 
     def _is_enough(self, event: Event) -> bool:
         """Whether, with work for all, results are to be taken before more is grown."""
         many = isinstance(event, Grown) and len(event.tasks) >= _GROW_AT_ONCE
-        return many and len(self._waits) == 1
+        return many and len(self._levels.waits) == 1
 
     def _grow(self, actions: list[Action], room: int) -> None:
         needs = self._dependencies
@@ -579,7 +540,7 @@ class Scheduler:
         needs, modules = self._dependencies, self._dependencies.modules
         while modules:
             wait = max(modules)
-            if wait < self._waits[-1]:
+            if wait < self._levels.waits[-1]:
                 return False  # nothing that the blocked module waits for
             record = needs.next(modules[wait], READY)
             if record is None:
@@ -592,7 +553,7 @@ class Scheduler:
             record.state = RUNNING
             record.attempt += 1
             id = (modules[wait].pop(), record.attempt)
-            self._computing.append(id)
+            self._levels.computing.append(id)
             actions.append(Compute(id))
             return True
         return False
@@ -610,7 +571,7 @@ class Scheduler:
     def _is_stuck(self) -> bool:
         """Whether nothing can begin, where nothing is under way."""
         needs = self._dependencies
-        if self.delayed or self._one_goes_on_aside():
+        if self.delayed or self._levels.one_goes_on_aside():
             return False
         return needs.next(needs.ready, READY) is None
 
@@ -618,12 +579,7 @@ class Scheduler:
         """Fail what waits for itself: what is demanded and cannot go on now never will."""
         tasks = self._tasks
         # What others than the blocked module wait for may have to wait for it.
-        awaited: Sequence[int] = list(tasks)
-        if len(self._waits) > 1:
-            awaited = self._asked[-1]
-        elif self._beside:
-            awaited = list(self._beside.values())[-1]
-        for task in awaited:
+        for task in self._levels.awaited():
             record = tasks.get(task)
             # Who is patient has to be looked at again: it waits for more than one.
             while record is not None and record.state not in SETTLED:
