@@ -17,6 +17,7 @@ from typing import Protocol
 
 from fancypipe_core import errors
 from fancypipe_core._plugins import discovery
+from fancypipe_core._plugins.blame import make_backend
 from fancypipe_core.backend import (
     BackendOptions,
     BackendPlugin,
@@ -55,7 +56,7 @@ def serve_named(sock: socket.socket, name: str, workers: int, *, settle_in: bool
             set_main_script(setup.main)
         with tempfile.TemporaryDirectory() as folder:
             options = BackendOptions(workers, folder, lambda: Runner(folder, live=False))
-            Server(channel).serve(discovery.find(name).make(options))
+            Server(channel).serve(make_backend(discovery.find(name), options))
     finally:
         channel.close()
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, cast
 
 from fancypipe_core._plugins import discovery
+from fancypipe_core._plugins.blame import make_backend
 from fancypipe_core.backend import (
     BackendOptions,
     BackendPlugin,
@@ -39,7 +40,7 @@ class Liar:
     def __init__(
         self, options: BackendOptions, told: Callable[[Liar, Lost], Iterable[Event]]
     ) -> None:
-        self.inner = cast(Driven, discovery.find("procs").make(options))
+        self.inner = cast(Driven, make_backend(discovery.find("procs"), options))
         self.open: dict[JobId, Job] = {}
         self.said: list[JobId] = []  # jobs that were said to be lost and are not
         self.one_by_one = False

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from contextvars import Token
 from typing import Any
 
+from fancypipe_core._plugins.blame import make_backend
 from fancypipe_core._worker.inline import InlineBackend, plugin
 from fancypipe_core.backend import (
     BackendOptions,
@@ -65,7 +66,7 @@ def _ahead_after(make: Callable[[JobRunner], InlineBackend], *lengths: float) ->
 
 def test_serial_wants_many_short_jobs_and_few_long_ones() -> None:
     def make(runner: JobRunner) -> InlineBackend:
-        made = plugin.make(BackendOptions(1, "", lambda: runner, None))
+        made = make_backend(plugin, BackendOptions(1, "", lambda: runner, None))
         assert isinstance(made, InlineBackend)
         return made
 

@@ -201,6 +201,26 @@ def test_a_backend_without_all_methods_is_named(site: Path) -> None:
     assert caught.value.plugin == "half"
 
 
+def test_what_makes_a_backend_may_be_named_and_is_imported_for_a_session_only(site: Path) -> None:
+    (site / "heavy.py").write_text(
+        "from fancypipe_core.toolkit import InlineBackend\n"
+        "def make(options): return InlineBackend(options.runner())\n"
+    )
+    (site / "light.py").write_text(
+        "from fancypipe_core.backend import BackendPlugin\n"
+        "plugin = BackendPlugin('light', (), '', 'heavy:make', True)\n"
+        "wrong = BackendPlugin('wrong', (), '', 'heavy:mkae', True)\n"
+    )
+    install(site, "fancypipe.backends", light="light:plugin", wrong="light:wrong")
+    entries = {entry.name: entry for entry in discovery.backends()}
+    assert entries["light"].error is None
+    assert "heavy" not in sys.modules
+    assert run(p.square(3), backend="light") == 9
+    with pytest.raises(errors.PluginError, match=r"'wrong'.*: make\(\) failed: .*mkae") as caught:
+        run(p.square(3), backend="wrong")
+    assert caught.value.plugin == "wrong"
+
+
 def test_a_third_partys_alias_is_found_in_either_case(site: Path) -> None:
     (site / "fine.py").write_text(
         "from fancypipe_core.backend import BackendPlugin\n"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fancypipe_core.backend import Backend, BackendOptions, BackendPlugin, setting
+from fancypipe_core.backend import BackendPlugin, setting
 from fancypipe_core.toolkit import ResourceSettings
 
 __all__ = ["plugin"]
@@ -26,17 +26,11 @@ class DaskSettings(ResourceSettings):
     )
 
 
-def _make(options: BackendOptions) -> Backend:
-    from fancypipe_dask._cluster import DaskBackend
-
-    return DaskBackend(options)
-
-
 plugin = BackendPlugin(
     name="dask",
     aliases=("D",),
     help="the workers of a dask cluster, on this machine or anywhere",
-    make=_make,
+    make="fancypipe_dask._cluster:DaskBackend",
     kills=True,
     unit="slot",
     settings=DaskSettings,

@@ -6,23 +6,17 @@ costs one job, and values travel encoded.
 
 from __future__ import annotations
 
-from fancypipe_core.backend import Backend, BackendOptions, BackendPlugin
+from fancypipe_core.backend import BackendPlugin
 from fancypipe_procs._limits import ProcsSettings
 
 __all__ = ["plugin"]
-
-
-def _make(options: BackendOptions) -> Backend:
-    from fancypipe_procs._pool import ProcsBackend
-
-    return ProcsBackend(options)
 
 
 plugin = BackendPlugin(
     name="procs",
     aliases=("P",),
     help="processes of this machine; for Python code that computes",
-    make=_make,
+    make="fancypipe_procs._pool:ProcsBackend",
     kills=True,
     settings=ProcsSettings,
     handles=True,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fancypipe_core.backend import Backend, BackendOptions, BackendPlugin, Leftover, setting
+from fancypipe_core.backend import BackendPlugin, Leftover, setting
 from fancypipe_core.toolkit import ResourceSettings
 
 __all__ = ["plugin"]
@@ -24,17 +24,11 @@ class RaySettings(ResourceSettings):
     )
 
 
-def _make(options: BackendOptions) -> Backend:
-    from fancypipe_ray._cluster import RayBackend
-
-    return RayBackend(options)
-
-
 plugin = BackendPlugin(
     name="ray",
     aliases=("Y",),
     help="the workers of a ray cluster, on this machine or anywhere",
-    make=_make,
+    make="fancypipe_ray._cluster:RayBackend",
     kills=True,
     unit="slot",
     settings=RaySettings,

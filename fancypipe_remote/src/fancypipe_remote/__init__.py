@@ -6,7 +6,7 @@ local backend; clients run pipelines.  All three meet at the manager's address.
 
 from __future__ import annotations
 
-from fancypipe_core.backend import Backend, BackendOptions, BackendPlugin, Command
+from fancypipe_core.backend import BackendPlugin, Command
 from fancypipe_remote._settings import (
     ClientSettings,
     ManagerSettings,
@@ -20,17 +20,11 @@ __all__ = ["plugin"]
 _HOME = "fancypipe_remote._commands.worker"
 
 
-def _make(options: BackendOptions) -> Backend:
-    from fancypipe_remote._client.connect import make
-
-    return make(options)
-
-
 plugin = BackendPlugin(
     name="remote",
     aliases=("R",),
     help="workers on any number of machines, which meet at a manager",
-    make=_make,
+    make="fancypipe_remote._client.connect:make",
     kills=True,
     unit="slot",
     handles=True,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fancypipe_core.backend import Backend, BackendOptions, BackendPlugin, Command, setting
+from fancypipe_core.backend import BackendPlugin, Command, setting
 
 __all__ = ["plugin"]
 
@@ -30,17 +30,11 @@ class SlurmSettings:
     )
 
 
-def _make(options: BackendOptions) -> Backend:
-    from fancypipe_slurm._slurm import make
-
-    return make(options)
-
-
 plugin = BackendPlugin(
     name="slurm",
     aliases=("SLURM",),
     help="workers in jobs of Slurm, as many as there is work for",
-    make=_make,
+    make="fancypipe_slurm._slurm:make",
     kills=True,
     unit="slot",
     settings=SlurmSettings,

@@ -6,22 +6,16 @@ external programs).  Values are passed as they are.
 
 from __future__ import annotations
 
-from fancypipe_core.backend import Backend, BackendOptions, BackendPlugin
+from fancypipe_core.backend import BackendPlugin
 
 __all__ = ["plugin"]
-
-
-def _make(options: BackendOptions) -> Backend:
-    from fancypipe_threads._pool import ThreadsBackend
-
-    return ThreadsBackend(options)
 
 
 plugin = BackendPlugin(
     name="threads",
     aliases=("T",),
     help="threads of this process; for tasks that wait or release the GIL",
-    make=_make,
+    make="fancypipe_threads._pool:ThreadsBackend",
     shares_memory=True,
     understands=frozenset({"cpus", "memory", "gpu"}),
 )

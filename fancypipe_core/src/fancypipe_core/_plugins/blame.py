@@ -95,7 +95,8 @@ def make_backend(plugin: BackendPlugin, options: BackendOptions) -> Backend:
         PluginError: It cannot be made, or lacks a method.
     """
     with Owner("backend", plugin.name).blaming("make()"):
-        made = plugin.make(options)
+        make = plugin.make
+        made = (discovery.object_named(make) if isinstance(make, str) else make)(options)
     missing = [name for name in _METHODS if not callable(getattr(made, name, None))]
     if missing:
         raise errors.PluginError(

@@ -32,6 +32,7 @@ __all__ = [
     "is_installed",
     "known",
     "make",
+    "object_named",
     "observers",
     "one_line",
     "others",
@@ -141,7 +142,7 @@ def _load(name: str, value: str) -> BackendPlugin:
     from fancypipe_core.backend import API_VERSION, BackendPlugin
 
     try:
-        plugin = _object(value)
+        plugin = object_named(value)
     except (Exception, SystemExit) as error:  # what is imported may do anything
         raise errors.PluginError(
             f"backend {name!r} ({value}) cannot be loaded: {one_line(error)}", plugin=name
@@ -161,8 +162,8 @@ def _load(name: str, value: str) -> BackendPlugin:
     return plugin
 
 
-def _object(value: str) -> Any:
-    """Return what an entry point names, `module:attribute`."""
+def object_named(value: str) -> Any:
+    """Return what an entry point names, `module:attribute`; the module is imported."""
     from importlib import import_module
 
     module, _, path = value.partition("[")[0].partition(":")
@@ -250,7 +251,7 @@ def observers(only: str = "") -> list[tuple[str, Any]]:
         if only and not plain(only).startswith(f"{plain(name)}_"):
             continue
         try:
-            plugin = _object(value)
+            plugin = object_named(value)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - what is imported may do anything
             complain(name, f"({value}) cannot be loaded: {one_line(error)}")
             continue

@@ -78,7 +78,8 @@ class BackendPlugin(NamedTuple):
         name: The backend's name, the entry point's own.
         aliases: Short names, such as `T`.
         help: One line for `fancypipe backends`.
-        make: Makes the backend; import what is heavy in here.
+        make: Makes the backend, or `module:attribute` of what does, which is imported when a
+            session wants it: the module that has the plugin should import nothing heavy.
         shares_memory: Whether values may be passed as they are.
         api: The `API_VERSION` that it was written for.
         kills: Whether it can stop a job that runs, and so holds it to its time limit.
@@ -101,7 +102,7 @@ class BackendPlugin(NamedTuple):
     name: str
     aliases: tuple[str, ...]
     help: str
-    make: Callable[[BackendOptions], Backend]
+    make: Callable[[BackendOptions], Backend] | str
     shares_memory: bool = False
     api: int = API_VERSION
     kills: bool = False
