@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
-from collections.abc import Iterator
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from copy import deepcopy
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,11 +14,10 @@ import pytest
 from fancypipe_core.backend import BackendOptions, Note, Slots
 from fancypipe_core.errors import BackendClosed
 from fancypipe_core.toolkit import (
-    Again,
     Call,
     Calls,
     EngineBackend,
-    ResourceSettings,
+    EngineSettings,
     function_named,
 )
 from fancypipe_core.toolkit.store import Left
@@ -39,8 +37,8 @@ class Given(Future[Any]):
 class ByHand(Calls):
     """An engine whose calls the test ends."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, takes: Mapping[str, float] = {}) -> None:
+        super().__init__(takes)
         self.killed: list[Call] = []
 
     def begin(self, call: Call, function: Any, argument: Any) -> None:
@@ -124,54 +122,6 @@ def test_what_is_stopped_knows_it_and_the_others_do_not(calls: ByHand) -> None:
     calls.close()
     assert calls.killed == [one, other]
     assert other.stopped
-
-
-class Attempts:
-    """Attempts at a call, which go as the test says."""
-
-    def __init__(self, *ends: BaseException | int) -> None:
-        self.ends = list(ends)
-        self.firsts: list[bool] = []
-
-    async def __call__(self, is_first: bool) -> int:
-        self.firsts.append(is_first)
-        end = self.ends.pop(0) if len(self.ends) > 1 else self.ends[0]
-        if isinstance(end, Again):
-            raise end from KeyError("lost")
-        if isinstance(end, BaseException):
-            raise end
-        return end
-
-
-def test_what_is_no_fault_of_a_call_is_followed_by_another_attempt(calls: ByHand) -> None:
-    call, attempts = Call(calls), Attempts(Again(), Again(), 5)
-    asyncio.run(call.follow(attempts))
-    assert call.result(0) == 5
-    assert attempts.firsts == [True, False, False]
-
-
-def test_there_are_not_attempts_for_ever_and_the_last_says_why(calls: ByHand) -> None:
-    call, attempts = Call(calls), Attempts(Again())
-    asyncio.run(call.follow(attempts))
-    assert isinstance(call.exception(0), KeyError)
-    assert len(attempts.firsts) == 10
-
-
-def test_what_is_to_be_stopped_is_not_begun_again(calls: ByHand) -> None:
-    call, attempts = Call(calls), Attempts(Again(), 5)
-    call.stopped = True
-    asyncio.run(call.follow(attempts))
-    assert isinstance(call.exception(0), KeyError)
-    assert attempts.firsts == [True]
-    with pytest.raises(CancelledError):
-        call.raise_if_stopped()
-
-
-def test_an_error_ends_a_call_at_once(calls: ByHand) -> None:
-    call, attempts = Call(calls), Attempts(ValueError("on purpose"), 5)
-    asyncio.run(call.follow(attempts))
-    assert isinstance(call.exception(0), ValueError)
-    assert attempts.firsts == [True]
 
 
 LEFT = "name", (b"head", [bytearray(b"small"), Left("one"), Left("other")])
@@ -317,6 +267,26 @@ def test_a_function_is_told_from_an_address() -> None:
 
 
 def test_resources_are_read_with_the_settings() -> None:
-    assert ResourceSettings("GPU=1").resources == "GPU=1"
+    assert EngineSettings(resources="GPU=1").resources == "GPU=1"
     with pytest.raises(ValueError, match="-resources"):
-        ResourceSettings("GPU")
+        EngineSettings(resources="GPU")
+
+
+@pytest.mark.parametrize(
+    ("takes", "has", "number"),
+    [
+        ({"CPU": 1.0}, {"CPU": 4.0}, 4),
+        ({"CPU": 1.0, "GPU": 1.0}, {"CPU": 4.0, "GPU": 2.0}, 2),
+        ({"CPU": 1.0, "GPU": 1.0}, {"CPU": 4.0}, 0),
+        ({"CPU": 1.0, "GPU": 0.0}, {"CPU": 4.0}, 4),
+        ({"CPU": 3.0}, {"CPU": 8.0}, 2),
+        ({"GPU": 0.1}, {"GPU": 0.3}, 3),  # 2.9999999999999996
+        ({"GPU": 0.1}, {"GPU": 1.0}, 10),  # 1.0 // 0.1 is 9.0
+        ({"CPU": 0.0}, {"CPU": 4.0}, 1),
+        ({}, {}, 1),
+    ],
+)
+def test_calls_have_room_as_often_as_what_they_take_is_there(
+    takes: dict[str, float], has: dict[str, float], number: int
+) -> None:
+    assert ByHand(takes).room(has) == number

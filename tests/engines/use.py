@@ -141,6 +141,7 @@ def slow(_session: Session, folder: Path) -> None:
         before = nannies() - others
         assert other.run(t.leave_once(str(folder / "slow"))) == "again"
         assert nannies() - others == before
+        assert min(one.death_timeout for one in before) > 3600, "after that dask gives it up"
 
 
 def patient() -> Any:

@@ -5,20 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fancypipe_core.backend import BackendPlugin, setting
-from fancypipe_core.toolkit import ResourceSettings
+from fancypipe_core.toolkit import EngineSettings
 
 __all__ = ["plugin"]
 
 
 @dataclass(frozen=True)
-class DaskSettings(ResourceSettings):
+class DaskSettings(EngineSettings):
     """Of a pipeline's run."""
 
-    address: str | None = setting(
-        None,
-        help="The scheduler, or a function that makes a cluster; by default one is made here.",
-        value="ADDRESS|MODULE:FUNCTION",
-    )
     dashboard: str | None = setting(
         None,
         help="Where a cluster that is made here shows its page to everybody; by default nowhere.",

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
 from asyncio import run_coroutine_threadsafe
 from collections import deque
 from concurrent.futures import Future
 from contextlib import suppress
-from functools import partial
 from typing import Any
 
 from dask import config, sizeof
@@ -15,7 +13,7 @@ from distributed import CancelledError, Client, KilledWorker
 from distributed.comm import CommClosedError
 
 from fancypipe_core.backend import BackendOptions
-from fancypipe_core.toolkit import Again, Call, Calls, EngineBackend, named_store, needed, run_with
+from fancypipe_core.toolkit import Again, AsyncCalls, Call, EngineBackend, named_store
 from fancypipe_dask._local import Cluster
 
 __all__ = ["DaskBackend"]
@@ -47,7 +45,6 @@ class DaskBackend(EngineBackend):
         for one in (self._client, self.made):
             with suppress(Exception):  # there is none, or its scheduler is gone
                 one.close(timeout=_CLOSE)
-        shutil.rmtree(f"{self._options.directory}/dask-scratch-space", ignore_errors=True)
 
     def _put(self, name: str, data: bytearray) -> Future[Any]:
         # Workers in this process would have the client's own bytes, which then never went.
@@ -56,57 +53,41 @@ class DaskBackend(EngineBackend):
         return run_coroutine_threadsafe(given, self._client.loop.asyncio_loop)
 
 
-class DaskCalls(Calls):
-    """Calls by a client, all in its loop."""
+class DaskCalls(AsyncCalls):
+    """Calls by a client."""
 
     def __init__(self, client: Client, resources: dict[str, float]) -> None:
-        super().__init__()
+        super().__init__(client.loop.asyncio_loop, {"threads": 1.0, **resources})
         self.client = client
-        self._takes = resources
         self._more = {"pure": False, "retries": 0, "resources": resources}
-
-    def begin(self, call: Call, function: Any, argument: Any) -> None:
-        """Call a function in a worker."""
-        self.client.loop.add_callback(call.follow, partial(self._attempt, call, function, argument))
 
     def size(self) -> int:
         """Return for how many there are threads, and what they take."""
-        if not self._takes:
+        if not self._more["resources"]:
             return sum(self.client.nthreads().values())
         there = self.client.scheduler_info(n_workers=-1)["workers"].values()
-        return sum(map(self._fit, there))
-
-    def _fit(self, worker: dict[str, Any]) -> int:
-        has, takes = worker["resources"], self._takes
-        return int(min(worker["nthreads"], *(has.get(name, 0) // takes[name] for name in takes)))
+        return sum(self.room({**one["resources"], "threads": one["nthreads"]}) for one in there)
 
     def runs(self, call: Call) -> bool:
         """Return whether a worker is in the middle of it."""
         return bool(self.client.call_stack(keys=[call.given.key]))
 
-    def kill(self, call: Call) -> None:
+    async def end(self, call: Call) -> None:
         """Cancel it.  If it has begun, that is to start its worker anew."""
-        self.client.loop.add_callback(self._kill, call)
+        workers = list(await self.client.call_stack(keys=[call.given.key]))
+        _restarted.extend(workers)
+        await call.given.cancel()
+        await self.client.restart_workers(workers, _CLOSE, raise_for_error=False)
 
-    async def _kill(self, call: Call) -> None:
-        with suppress(Exception):  # it is over, or the scheduler is gone
-            workers = list(await self.client.call_stack(keys=[call.given.key]))
-            _restarted.extend(workers)
-            await call.given.cancel()
-            await self.client.restart_workers(workers, _CLOSE, raise_for_error=False)
-
-    async def _attempt(self, call: Call, function: Any, argument: Any, is_first: bool) -> Any:
+    async def attempt(self, call: Call, run: Any, argument: Any, held: dict[str, Any]) -> Any:
         """Have it called; its argument is part of the graph if anything was lost before."""
         try:
-            held = await needed(argument)
-            there = {
-                name: one[name] for name, one in held.items() if one[name].status == "finished"
-            }
-            if is_first and sizeof.sizeof(argument) > _LARGE:
+            there = {key: one[key] for key, one in held.items() if one[key].status == "finished"}
+            if call.attempts == 1 and sizeof.sizeof(argument) > _LARGE:
                 (argument,) = await self.client.scatter([argument], hash=False, timeout=_CLOSE)
             call.raise_if_stopped()
             with config.set(_NO_WARNING):
-                call.given = self.client.submit(run_with, function, argument, there, **self._more)
+                call.given = self.client.submit(run, argument, there, **self._more)
             return await call.given
         except KilledWorker as error:
             if error.last_worker.address not in _restarted:

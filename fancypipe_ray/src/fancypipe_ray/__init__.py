@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fancypipe_core.backend import BackendPlugin, Leftover, setting
-from fancypipe_core.toolkit import ResourceSettings
+from fancypipe_core.toolkit import EngineSettings
 
 __all__ = ["plugin"]
 
 
 @dataclass(frozen=True)
-class RaySettings(ResourceSettings):
+class RaySettings(EngineSettings):
     """Of a pipeline's run."""
 
     address: str | None = setting(

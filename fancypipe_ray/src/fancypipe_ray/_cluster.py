@@ -71,11 +71,11 @@ class RayCalls(Calls):
     """Calls, which ray begins in their order."""
 
     def __init__(self, amounts: dict[str, float], slots: int) -> None:
-        super().__init__()
+        super().__init__(amounts)
         rest = dict(amounts)
         more = {"num_cpus": rest.pop("CPU"), "num_gpus": rest.pop("GPU", 0.0), "resources": rest}
         self._run = ray.remote(max_retries=0, **more)(_call)
-        self._amounts, self._slots = amounts, slots
+        self._slots = slots
 
     def begin(self, call: Call, function: Any, argument: Any) -> None:
         """Call a function in a worker."""
@@ -95,8 +95,7 @@ class RayCalls(Calls):
 
     def size(self) -> int:
         """Return for how many the cluster has what they take."""
-        has = ray.cluster_resources()
-        return int(min(has.get(name, 0.0) / n for name, n in self._amounts.items() if n))
+        return self.room(ray.cluster_resources())
 
     def runs(self, call: Call) -> bool:
         """Return whether it may have begun."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fancypipe_core._base.amounts import ResourceSettings, amounts
+    from fancypipe_core._base.amounts import EngineSettings, amounts
     from fancypipe_core._base.backoff import Backoff
     from fancypipe_core._base.cores import usable_cores
     from fancypipe_core._base.equipment import this_machine
@@ -38,9 +38,10 @@ if TYPE_CHECKING:
     from fancypipe_core._worker.local import local_backend
     from fancypipe_core._worker.runner import Runner
     from fancypipe_core.cli import run_command  # the door of the command line
+    from fancypipe_core.toolkit.async_calls import Again, AsyncCalls
     from fancypipe_core.toolkit.batch import Packer, run_packed
     from fancypipe_core.toolkit.connection import ChannelBackend, Connection, setup_of
-    from fancypipe_core.toolkit.engine import Again, Call, Calls, EngineBackend, function_named
+    from fancypipe_core.toolkit.engine import Call, Calls, EngineBackend, function_named
     from fancypipe_core.toolkit.futures import FuturesBackend
     from fancypipe_core.toolkit.server import Server
     from fancypipe_core.toolkit.store import Store, named_store, needed, run_with
@@ -48,13 +49,15 @@ if TYPE_CHECKING:
 _HOMES = {
     "THREAD_VARIABLES": "_base.grants",
     "Adapt": "_wire.messages",
-    "Again": "toolkit.engine",
+    "Again": "toolkit.async_calls",
+    "AsyncCalls": "toolkit.async_calls",
     "Backoff": "_base.backoff",
     "Call": "toolkit.engine",
     "Calls": "toolkit.engine",
     "ChannelBackend": "toolkit.connection",
     "Connection": "toolkit.connection",
     "EngineBackend": "toolkit.engine",
+    "EngineSettings": "_base.amounts",
     "FuturesBackend": "toolkit.futures",
     "InlineBackend": "_worker.inline",
     "KeptValues": "_worker.kept_values",
@@ -63,7 +66,6 @@ _HOMES = {
     "OpenPassage": "_wire.passage",
     "Packer": "toolkit.batch",
     "Passage": "_wire.passage",
-    "ResourceSettings": "_base.amounts",
     "Runner": "_worker.runner",
     "Server": "toolkit.server",
     "Setup": "_wire.messages",
@@ -110,12 +112,14 @@ __all__ = [
     "THREAD_VARIABLES",
     "Adapt",
     "Again",
+    "AsyncCalls",
     "Backoff",
     "Call",
     "Calls",
     "ChannelBackend",
     "Connection",
     "EngineBackend",
+    "EngineSettings",
     "FuturesBackend",
     "InlineBackend",
     "KeptValues",
@@ -124,7 +128,6 @@ __all__ = [
     "OpenPassage",
     "Packer",
     "Passage",
-    "ResourceSettings",
     "Runner",
     "Server",
     "Setup",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import CancelledError, Future
 from functools import partial
 from importlib import import_module
@@ -17,14 +17,13 @@ from threading import Lock
 from time import monotonic
 from typing import Any
 
-from fancypipe_core._base.amounts import amounts
+from fancypipe_core._base.amounts import amounts, fits
 from fancypipe_core.backend import BackendOptions
 from fancypipe_core.toolkit.futures import FuturesBackend
 from fancypipe_core.toolkit.store import Left, Store
 
-__all__ = ["Again", "Call", "Calls", "EngineBackend", "function_named"]
+__all__ = ["Call", "Calls", "EngineBackend", "function_named"]
 
-_ATTEMPTS = 10  # at a call that ends by what is no fault of its
 _NEAR = 30.0  # seconds after one was stopped in which others may die by it
 _NAMED = re.compile(r"([A-Za-z_][\w.]*):([A-Za-z_]\w*)")  # no HOST:PORT is like that
 
@@ -38,10 +37,6 @@ def function_named(address: str | None) -> Callable[[], Any] | None:
     return getattr(import_module(named[1]), named[2]) if named else None
 
 
-class Again(Exception):
-    """A call ended by what is no fault of its: it is to be made again."""
-
-
 class Call(Future[Any]):
     """A call in an engine; it cannot be cancelled without being stopped.
 
@@ -49,6 +44,7 @@ class Call(Future[Any]):
         calls: Where it was begun.
         given: What the engine gave for it.
         stopped: Whether it was to be stopped.
+        attempts: How often it was begun, where that is tried again: see `AsyncCalls`.
     """
 
     def __init__(self, calls: Calls) -> None:
@@ -56,6 +52,7 @@ class Call(Future[Any]):
         self.calls = calls
         self.given: Any = None
         self.stopped = False
+        self.attempts = 0
         self.set_running_or_notify_cancel()
 
     def end_as(self, other: Future[Any]) -> None:
@@ -104,34 +101,20 @@ class Call(Future[Any]):
         if self.stopped:
             raise CancelledError
 
-    async def follow(self, attempt: Callable[[bool], Awaitable[Any]]) -> None:
-        """End as an attempt at it does; one that raises `Again` is followed by another.
-
-        Args:
-            attempt: Makes one, told whether it is the first.  `Again` has what happened as its
-                cause, as which the call ends after some attempts, or if it was to be stopped.
-        """
-        for left in reversed(range(_ATTEMPTS)):
-            try:
-                self.set_result(await attempt(left == _ATTEMPTS - 1))
-            except Again as again:
-                if left and not self.stopped:
-                    continue
-                self.set_exception(again.__cause__ or again)
-            except BaseException as error:  # noqa: BLE001 - somebody waits for it
-                self.set_exception(error)
-            return
-
 
 class Calls(ABC):
     """What `FuturesBackend` takes for a pool: calls of functions in an engine's workers.
+
+    Args:
+        takes: What each call takes of the engine's resources, by name.
 
     Attributes:
         open: Those that are not over, in the order of calling.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, takes: Mapping[str, float] = {}) -> None:
         self.open: dict[Future[Any], Call] = {}
+        self._takes = takes
         self._stops: deque[float] = deque(maxlen=100)  # when processes were to be killed
 
     @abstractmethod
@@ -149,6 +132,10 @@ class Calls(ABC):
     @abstractmethod
     def kill(self, call: Call) -> None:
         """Stop it, if need be with the process that runs it, so that it ends."""
+
+    def room(self, has: Mapping[str, float]) -> int:
+        """Return how many of them have room in such resources; see `fits`."""
+        return fits(self._takes, has)
 
     def submit(self, function: Any, argument: Any) -> Call:
         """Call a function in a worker."""
