@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import pickle
+import shlex
 import sys
 from pathlib import Path
 
@@ -125,7 +126,7 @@ print([name for name in sys.modules if "file" in name and name.startswith("fancy
 
 
 def test_the_command_line_of_a_program_is_noted_and_not_shown(
-    capfd: pytest.CaptureFixture[str],
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     class Notes:
         def __init__(self) -> None:
@@ -138,10 +139,19 @@ def test_the_command_line_of_a_program_is_noted_and_not_shown(
     seen = Notes()
     with Session("serial", observers=[seen]) as session:
         session.run(Exec("true", "a b", 1))
-    assert [(note.stream, note.text, note.name) for note in seen.notes] == [
-        ("command", "true 'a b' 1", "exec")
-    ]
-    assert "true" not in "".join(capfd.readouterr())
+        program = f"printf '%5000s' out; echo {'no'}tice >&2; kill -TERM $$"
+        session.run(Exec("sh", "-c", program, cwd=tmp_path, check=False))
+        session.run(Exec("echo", "shown", show=True))
+    told = [(note.stream, note.text) for note in seen.notes if note.name == "exec"]
+    here = ("folder", os.getcwd())
+    assert told == [
+        ("command", "true 'a b' 1"), here, ("exit", "exit code 0"),
+        ("command", shlex.join(["sh", "-c", program])), ("folder", str(tmp_path)),
+        ("exit", "SIGTERM"), ("program-stdout", f"...{' ' * 3997}out"),
+        ("program-stderr", "notice\n"),
+        ("command", "echo shown"), here, ("log", "shown"), ("exit", "exit code 0"),
+    ]  # fmt: skip
+    assert "".join(capfd.readouterr()) == "fancypipe: exec: shown\n"
 
 
 def test_a_long_listing_is_cut(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from fancypipe_core import Session, errors, run
 from fancypipe_core._engine import driver
 from fancypipe_core.backend import BackendOptions, JobRunner
 from fancypipe_core.hooks import TaskEvent, hookimpl
+from fancypipe_core.toolkit import setup_of
 from fancypipe_core.toolkit.pool import Rules
 from fancypipe_procs import _pool
 from fancypipe_procs._pool import ProcsBackend
@@ -134,7 +135,7 @@ def test_a_large_payload_takes_its_time(monkeypatch: pytest.MonkeyPatch) -> None
 @pytest.mark.fault(31)
 def test_a_worker_that_takes_in_a_large_job_is_not_silent(tmp_path: Path) -> None:
     """However slowly: what has been sent since the last look counts."""
-    process = Process(1, str(tmp_path), 1, "mark", None)
+    process = Process(1, setup_of(str(tmp_path)), 1, "mark", None)
     channel = process.connection.channel
     try:
         os.kill(process.pid, signal.SIGSTOP)

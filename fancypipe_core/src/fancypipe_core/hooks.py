@@ -78,6 +78,7 @@ class Wants:
         together: It takes one event for many tasks to which the same happens, as
             `TaskEvent.tasks` tells; tasks of less than a millisecond, if there are many, are
             then told with fewer fields.  So it is only if all observers take that.
+        pictures: It is told small pictures that tasks return, as notes of the stream `picture`.
         jobs: Of which tasks it is given the jobs, if it has `fancypipe_task_job`: of those that
             `failed`, or of `all` that are sent.
     """
@@ -86,6 +87,7 @@ class Wants:
     fields: Collection[EventField] = _CHEAP
     together: bool = False
     jobs: Literal["failed", "all"] = "failed"
+    pictures: bool = False
 
     def __post_init__(self) -> None:
         for given, known, what in (
@@ -250,8 +252,11 @@ class TaskNote(NamedTuple):
         stream: `stdout` or `stderr` for what a task printed in a worker process (on serial and
             threads a task prints where the program does, and nobody notes it), `log` for what
             it logged there, `warning` for a sentence of the engine or of a backend, `command` for
-            the command line of a program that it has started, which is not shown.
-        text: What was said.
+            the command line of a program that it has started, `folder`, `exit`, `program-stdout`
+            and `program-stderr` for where that ran, how it ended and the last that it wrote, and
+            `picture` for a picture in what it returned.  All from `command` on are not shown.
+        text: What was said.  Of a picture its name, a line's end, and the picture as a `data:`
+            address, or why it cannot be shown.
         name: The task's name; empty if it is about none.
         task: Its number; 0 if it is about none.
         attempt: Which attempt; 0 if unknown.

@@ -25,7 +25,7 @@ from fancypipe_core.backend import (
     Sink,
 )
 from fancypipe_core.errors import BackendStartError, ConnectionLost, ProtocolError
-from fancypipe_core.toolkit import boot_clock, kill_strays, this_machine
+from fancypipe_core.toolkit import boot_clock, kill_strays, setup_of, this_machine
 from fancypipe_core.toolkit.driven import DrivenShell
 from fancypipe_core.toolkit.pool import Rules
 from fancypipe_core.toolkit.pool import states as to
@@ -61,7 +61,7 @@ class ProcsBackend(DrivenShell):
         super().__init__(rules or _rules(options))
         self._count = options.workers
         self._directory = options.directory
-        self._measures = options.measures
+        self._measures, self._pictures = options.measures, options.pictures
         self._apart = options.apart
         self._processes: dict[int, Process] = {}
         self._untold: list[Process] = []  # whose death no sentinel tells
@@ -171,12 +171,10 @@ class ProcsBackend(DrivenShell):
         mark = f"{self._mark}.{number}"
         return Process(
             number,
-            self._directory,
+            setup_of(self._directory, self._measures, self._apart, self._pictures),
             self._count,
             mark,
             self._environment,
-            self._measures,
-            self._apart,
         )
 
     def _start(self, number: int, answers: list[to.Event]) -> None:

@@ -16,10 +16,10 @@ from fancypipe_core.errors import ConnectionLost
 from fancypipe_core.toolkit import (
     Connection,
     Passage,
+    Setup,
     SocketChannel,
     boot_clock,
     interpreter,
-    setup_of,
     usable_cores,
 )
 from fancypipe_core.toolkit.death import cause_of_death, memory_kills
@@ -39,7 +39,7 @@ class Process:
 
     Args:
         number: The pool machine's.
-        directory: The session's folder for temporary files.
+        setup: What it must know before its first job.
         workers: How many there are to be: they share the cores.
         mark: By which its descendants are known.
         environment: What tasks are to find; None for what there is.
@@ -58,12 +58,10 @@ class Process:
     def __init__(
         self,
         number: int,
-        directory: str,
+        setup: Setup,
         workers: int,
         mark: str,
         environment: Environment | None,
-        measures: bool = False,
-        apart: bool = False,
     ) -> None:
         self.number = number
         ours, theirs = socket.socketpair()
@@ -94,7 +92,7 @@ class Process:
                 # and what its tasks start can be killed with it.
                 start_new_session=True,
                 env=self._variables,
-                cwd=_there(folder, os.path.dirname(directory)),
+                cwd=_there(folder, os.path.dirname(setup.directory)),
             )
         except BaseException:
             for end in (ours, our_control, our_passage, *self.outputs):
@@ -121,7 +119,7 @@ class Process:
             SocketChannel(our_control, blocking=False),
         )
         with contextlib.suppress(ConnectionLost):  # its death is seen by its sentinel
-            self.connection.setup(setup_of(directory, measures, apart))
+            self.connection.setup(setup)
 
     @property
     def last(self) -> JobId:

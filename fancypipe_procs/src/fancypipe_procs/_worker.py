@@ -192,7 +192,12 @@ def main(argv: list[str]) -> None:
         sys.argv[:] = setup.argv
         set_main_script(setup.main)
         runner = Runner(
-            setup.directory, live=False, shares=True, measures=setup.measures, apart=setup.apart
+            setup.directory,
+            live=False,
+            shares=True,
+            measures=setup.measures,
+            apart=setup.apart,
+            pictures=setup.pictures,
         )
         _Work(cell, runner, channel, control).serve()
     except ChannelError:

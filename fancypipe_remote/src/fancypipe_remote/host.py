@@ -157,7 +157,7 @@ def _serve(
     place.enter(greeting.code, setup.argv, setup.main)
     os.chdir(greeting.cwd if os.path.isdir(greeting.cwd) else own)
     server = Server(channel, waits=False, wait=link.turn, gate=gate)
-    server.serve(make(setup.measures))
+    server.serve(make(setup.measures, setup.pictures))
 
 
 def _sign(greeting: Greeting) -> ValueFolder | None:

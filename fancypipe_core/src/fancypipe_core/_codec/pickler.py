@@ -29,6 +29,7 @@ from fancypipe_core.backend import Encoded, Live, Payload
 from fancypipe_core.backend import Hole as Place
 
 __all__ = [
+    "NO_PICTURES",
     "NUMPY",
     "PLAIN",
     "PROTOCOL",
@@ -42,6 +43,9 @@ __all__ = [
 
 PLAIN = frozenset({int, float, str, bytes, bool, type(None), complex})
 """Types that hold neither references nor surprises."""
+
+NO_PICTURES = PLAIN - {bytes}
+"""Of these, those whose values are no pictures, whoever looks on."""
 
 NUMPY = frozenset({"numpy", "numpy.dtypes"})
 """Modules of the classes of arrays and numbers, and of what says their type."""

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Report"]
 
+# Notes for journals and pages, which are not shown.
+_QUIET = {"command", "folder", "exit", "program-stdout", "program-stderr", "picture"}
+
 _MOST_ATTEMPTS = 1000  # at a task, where a plugin has each failure followed by another
 
 
@@ -227,7 +230,7 @@ class Report:
             _write(getattr(sys, note.stream), f"{who}{note.text}")
         elif note.stream == "progress":
             self._progress(node, note)
-        elif note.stream != "command":
+        elif note.stream not in _QUIET:
             who = f"{node.path}: " if node is not None else ""
             self._say(f"{who}{note.text}")
         if self._notes is not None and note.stream != "progress":

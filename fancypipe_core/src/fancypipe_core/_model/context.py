@@ -26,6 +26,8 @@ __all__ = [
     "stopped_by",
 ]
 
+_TOLD = 4000  # characters of what a program has written
+
 
 def current() -> Context:
     """Return the context of the task that runs here.
@@ -260,12 +262,33 @@ class Context:
         """Show a line to the user, under the task's name."""
         self._scope.notify(self._job, "log", str(text))
 
-    def log_command(self, text: str) -> None:
+    def log_command(self, text: str, folder: str = "") -> None:
         """Write down the command line of a program that the task starts.
 
         Journal and page have it, and observers of notes as `command`; it is not shown.
+
+        Args:
+            text: The command line.
+            folder: Where the program runs; told as `folder`.
         """
         self._scope.notify(self._job, "command", text)
+        if folder:
+            self._scope.notify(self._job, "folder", folder)
+
+    def log_exit(self, how: str, stdout: str = "", stderr: str = "") -> None:
+        """Write down how the program ended whose command line was logged last, as `exit`.
+
+        Args:
+            how: Its exit code, or the signal that ended it.
+            stdout: What it wrote, of which the last 4,000 characters are told as
+                `program-stdout`.
+            stderr: Likewise.
+        """
+        self._scope.notify(self._job, "exit", how)
+        for stream, text in (("program-stdout", stdout), ("program-stderr", stderr)):
+            if text:
+                cut = f"...{text[-_TOLD:]}" if len(text) > _TOLD else text
+                self._scope.notify(self._job, stream, cut)
 
     def progress(self, done: float, total: float | None = None) -> None:
         """Say how far the task is: shown in the live line, and passed on to observers.

@@ -90,11 +90,13 @@ class Exec(Task, name="exec"):
             folder = folder or context.current().tempdir("files")
             for name, content in (files or {}).items():
                 _put(folder / name, content)
-        context.current().log_command(shlex.join(command))
+        context.current().log_command(shlex.join(command), _absolute(folder))
         variables = {**os.environ, **context.current().variables, **(env or {})}
         program_ = _Program(command, folder, variables, show)
         code = program_.run(stdin.encode(errors=_AS_IT_IS))
         stdout, stderr = (kept.text() for kept in program_.kept)
+        # What was shown while it ran has been told.
+        context.current().log_exit(_how(code), *(() if show else (stdout, stderr)))
         if code and check:
             raise errors.ExecError(
                 _story(command, code, stderr or stdout),
@@ -283,13 +285,24 @@ def _cannot_start(command: list[str], folder: Path | None, error: OSError) -> st
     return f"{command[0]} cannot be started: {error.strerror or error}"
 
 
+def _absolute(folder: Path | None) -> str:
+    """Return where a program runs; empty if this process has no current folder any more."""
+    try:
+        return os.path.abspath(folder or os.curdir)
+    except FileNotFoundError:
+        return ""
+
+
+def _how(code: int) -> str:
+    if code >= 0:
+        return f"exit code {code}"
+    return signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
+
+
 def _story(command: list[str], code: int, output: str) -> str:
-    how = f"exit code {code}"
-    if code < 0:
-        how = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
     said = _tail(output)
     return (
-        f"{shlex.join(command)[:1000]} ended with {how}{':' if said else ''}"
+        f"{shlex.join(command)[:1000]} ended with {_how(code)}{':' if said else ''}"
         f"{said or ' (it said nothing)'}"
     )
 

@@ -179,6 +179,7 @@ class Observers:
             frozenset(kind for one in wants for kind in one.kinds),
             frozenset(field for one in wants for field in one.fields),
             all(one.together for one in wants),
+            pictures=any(one.pictures for one in wants),
         )
 
     @property

@@ -102,6 +102,7 @@ class Setup(msgspec.Struct, tag="setup"):
         directory: The session's folder for temporary files.
         adapt: What jobs are to find; None if there is another way to say so.
         measures: Whether it is to tell what jobs use.
+        pictures: Whether it is to tell small pictures among what jobs return.
         apart: Whether the client does not see the folder: files go with their content.
     """
 
@@ -112,6 +113,7 @@ class Setup(msgspec.Struct, tag="setup"):
     adapt: Adapt | None = None
     measures: bool = False
     apart: bool = False
+    pictures: bool = False
 
 
 class Jobs(msgspec.Struct, tag="jobs"):

@@ -21,7 +21,7 @@ def local_backend(
 
     It may start workers as soon as it is made: first this process must be what they are to
     take after, with the client's path and main module.  What makes it may be given whether
-    what jobs use is to be measured.
+    what jobs use is to be measured, and whether pictures that they return are to be told.
 
     It gets its settings as in a session, and encoded values also if it shares
     memory with who makes it.
@@ -39,9 +39,13 @@ def local_backend(
     plugin = discovery.find(name or discovery.default_backend())
     own = own_settings(plugin)
 
-    def make(measures: bool = False) -> Backend:
-        runner = partial(Runner, directory, live=False, measures=measures, apart=apart)
-        options = BackendOptions(workers, directory, runner, own, measures=measures, apart=apart)
+    def make(measures: bool = False, pictures: bool = False) -> Backend:
+        runner = partial(
+            Runner, directory, live=False, measures=measures, pictures=pictures, apart=apart
+        )
+        options = BackendOptions(
+            workers, directory, runner, own, measures=measures, apart=apart, pictures=pictures
+        )
         return make_backend(plugin, options)
 
     return make

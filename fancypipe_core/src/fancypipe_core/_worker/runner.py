@@ -15,7 +15,7 @@ from fancypipe_core._base.main_module import loading_main
 from fancypipe_core._base.signals import interruptible
 from fancypipe_core._codec import failure, undecodable, unpickler
 from fancypipe_core._codec.exceptions import ExceptionPacker
-from fancypipe_core._codec.pickler import PLAIN, Packed
+from fancypipe_core._codec.pickler import NO_PICTURES, PLAIN, Packed
 from fancypipe_core._codec.rows import Rows
 from fancypipe_core._codec.sharing import Sharer
 from fancypipe_core._codec.values import EncodedValues, LiveValues, assemble
@@ -44,6 +44,7 @@ from fancypipe_core.backend import (
 
 if TYPE_CHECKING:
     from fancypipe_core._worker.meter import Meter
+    from fancypipe_core._worker.pictures import Pictures
     from fancypipe_core._worker.spans import SpanRunner
 
 __all__ = ["Runner"]
@@ -60,10 +61,11 @@ class Runner:
             `KeyboardInterrupt` is no exception of the task.
         presets: Those of the session; if not `live`, what it calls says which.
         measures: Whether to tell what each job uses.
+        pictures: Whether to tell small pictures among what jobs return, as notes.
         apart: Whether the client does not see the folder: files go with their content.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a worker is told
         self,
         directory: str,
         *,
@@ -72,9 +74,11 @@ class Runner:
         interrupted: Callable[[], bool] = lambda: False,
         presets: Presets | None = None,
         measures: bool = False,
+        pictures: bool = False,
         apart: bool = False,
     ) -> None:
         self._meter = _meter(beside_others=live or not _in_main_thread()) if measures else None
+        self._pictures = _pictures() if pictures else None
         self._plain = PLAIN if live else frozenset[type]()  # what is handed on as it is
         sharer = Sharer(remembers=False, here=live) if shares or live else None
         self._values: EncodedValues | LiveValues = (
@@ -167,6 +171,7 @@ class Runner:
                 self._values.results,
                 self._let_pass,
                 _end_fork,
+                self._tell_pictures if self._pictures is not None else None,
             )
         results, why = self._spans.run(entry, rows, job.call.label)
         at = len(results)
@@ -189,6 +194,8 @@ class Runner:
             self._let_pass(error)
             said = brief(getattr(call, "inputs", ()), args, kwargs)
             return failure.describe(error, self._exceptions.pack, inputs=said)
+        if self._pictures is not None and type(value) not in NO_PICTURES:
+            self._tell_pictures(value)
         if type(value) in self._plain:
             return Ok(Live(value))
         try:
@@ -205,6 +212,17 @@ class Runner:
         """Send notes where those of tasks go."""
         if self._sink is not None:
             self._sink(notes)
+
+    def _tell_pictures(self, value: Any, name: str = "") -> None:
+        """Tell the pictures in what a task, or this element of its map, has returned."""
+        mine = self._scope
+        if self._pictures is None or mine.job is None or mine.in_fork:
+            return
+        try:
+            for text in self._pictures.of(value, name):
+                self._notify(mine.job, "picture", text)
+        except Exception as error:  # noqa: BLE001 - a picture is made by the user's object
+            self._let_pass(error)
 
     def _let_pass(self, error: BaseException) -> None:
         if isinstance(error, MemoryError):
@@ -310,6 +328,12 @@ def _meter(beside_others: bool) -> Meter:
     from fancypipe_core._worker.meter import Meter  # few sessions measure
 
     return Meter(beside_others=beside_others)
+
+
+def _pictures() -> Pictures:
+    from fancypipe_core._worker.pictures import Pictures  # few sessions show any
+
+    return Pictures()
 
 
 def _end_fork(reply: Reply | None) -> NoReturn:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from fancypipe_core._base.isolation import ambient
 from fancypipe_core._codec import failure, undecodable
 from fancypipe_core._codec.exceptions import ExceptionPacker
-from fancypipe_core._codec.pickler import PLAIN
+from fancypipe_core._codec.pickler import NO_PICTURES, PLAIN
 from fancypipe_core._codec.rows import Results, Rows
 from fancypipe_core._model.context import TaskScope
 from fancypipe_core._model.input_summary import brief
@@ -62,6 +62,7 @@ class SpanRunner:
         results: Makes what takes their results.
         let_pass: Raises again what is no exception of the task's.
         end_fork: Ends this process if it is a fork that an element has made.
+        show: Tells the pictures in what an element returned, under a name; None if nobody looks.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class SpanRunner:
         results: Callable[[], Results],
         let_pass: Callable[[BaseException], None],
         end_fork: Callable[[Err | None], None],
+        show: Callable[[Any, str], None] | None = None,
     ) -> None:
         self._context = context
         self._scope = scope
@@ -79,6 +81,7 @@ class SpanRunner:
         self._results = results
         self._let_pass = let_pass
         self._end_fork = end_fork
+        self._show = show
 
     def run(self, entry: SpanEntry, rows: Rows, label: str) -> Ran:
         """Run elements until one fails, or until it has become too much for one job.
@@ -103,7 +106,7 @@ class SpanRunner:
 
     def _run_in(self, context: Context, work: _Work) -> None:
         """Run elements until they are over, or one has set a variable of this context."""
-        scope, results, until = self._scope, work.results, work.until
+        scope, results, until, show = self._scope, work.results, work.until, self._show
         function, fixed = work.entry.function, work.rows.fixed
         plain, add, between, now = results.plain, results.add, ambient.between, perf_counter
         kwargs: dict[str, Any] = {}
@@ -126,6 +129,8 @@ class SpanRunner:
                 self._end_fork(None)
             if scope.meter is not None:
                 scope.end_meter()
+            if show is not None and type(value) not in NO_PICTURES:
+                show(value, f"[{index}]")
             if type(value) in PLAIN:
                 plain(value)
             else:

@@ -34,6 +34,7 @@ class BackendOptions(NamedTuple):
             0 if none may.
         measures: Whether somebody wants to know what jobs use (`Done.usage`).  Runners that
             `runner` makes know it, and so do workers that `setup_of` tells it.
+        pictures: Whether somebody looks at pictures that jobs return, told as notes; likewise.
         start_limit: Seconds in which the first worker must come, and for which there may be
             none later while work waits: the setting `backend_start_limit`.
         apart: Whether the client does not see `directory`, so that files go with their content.
@@ -51,6 +52,7 @@ class BackendOptions(NamedTuple):
     measures: bool = False
     start_limit: float = 60.0
     apart: bool = False
+    pictures: bool = False
 
 
 class Leftover(NamedTuple):

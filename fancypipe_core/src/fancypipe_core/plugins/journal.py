@@ -40,6 +40,9 @@ def _in_few_words(row: object) -> str:
     return f"{row[0]}-{row[-1]}"
 
 
+_PICTURES = 32 << 20
+"""Characters that the pictures of a run may take; what is more is left out, and that is said."""
+
 _lines = msgspec.json.Encoder(enc_hook=_in_few_words).encode_lines
 
 
@@ -54,6 +57,7 @@ class Journal:
         self.folder: Path | None = None
         self._file = -1
         self._pid = 0
+        self._pictures = 0  # characters that they may still take
 
     @hookimpl
     def fancypipe_wants(self) -> Wants:
@@ -62,6 +66,7 @@ class Journal:
             KINDS,
             ("inputs", "where", "needs", "usage", "bytes", "traceback", "value"),
             together=True,
+            pictures=True,
         )
 
     @hookimpl
@@ -81,6 +86,7 @@ class Journal:
             return
         self.folder = folder.absolute()
         self._pid = os.getpid()
+        self._pictures = _PICTURES
         self._write(_json(_head(run)))
 
     @hookimpl
@@ -97,7 +103,7 @@ class Journal:
     def fancypipe_notes(self, notes: Sequence[TaskNote]) -> None:
         """Write them down."""
         if self._file >= 0:
-            self._write(b"".join(_json(_of_note(note)) for note in notes))
+            self._write(b"".join(_json(_of_note(note)) for note in notes if self._takes(note)))
 
     @hookimpl
     def fancypipe_run_over(self, run: RunInfo, outcome: Outcome) -> None:
@@ -115,6 +121,16 @@ class Journal:
             })
         )  # fmt: skip
         self._close()
+
+    def _takes(self, note: TaskNote) -> bool:
+        """Whether there is room for a note: pictures must not make a journal that nobody opens."""
+        if note.stream != "picture":
+            return True
+        had, self._pictures = self._pictures, self._pictures - len(note.text)
+        if had >= 0 > self._pictures:
+            why = f"\nno more pictures are kept: those of this run take {_PICTURES >> 20} MiB"
+            self._write(_json(_of_note(note._replace(text=why))))
+        return self._pictures >= 0
 
     def _write(self, lines: bytes) -> None:
         """Append whole lines, or end the journal."""

@@ -89,6 +89,7 @@ class Equipment:
         watching = configured.observers
         # The journal wants it; it is made later, when the first worker is coming up.
         measures = settings.journal or (watching is not None and watching.want_usage)
+        pictures = settings.journal or (watching is not None and watching.wanted().pictures)
         make_runner = partial(
             Runner,
             self.directory,
@@ -96,6 +97,7 @@ class Equipment:
             interrupted=self._interrupts.in_this_task,
             presets=configured.parameters,
             measures=measures,
+            pictures=pictures,
         )
         return BackendOptions(
             settings.workers,
@@ -107,6 +109,7 @@ class Equipment:
             session=self.id,
             value_disk=settings.value_disk,
             measures=measures,
+            pictures=pictures,
             start_limit=settings.backend_start_limit,
         )
 

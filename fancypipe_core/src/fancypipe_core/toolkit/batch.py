@@ -68,6 +68,7 @@ class Packer:
         limit: Seconds after which no more of the jobs that were packed together is begun.
         store: Where large results are put for who takes them; None if they go with each job.
         measures: Whether it is to be told what jobs use: `BackendOptions.measures`.
+        pictures: Whether it is to be told pictures: `BackendOptions.pictures`.
         ships: Whether the client's code goes to workers that do not have it; of no use where
             they are processes of this machine that were started for this session.
     """
@@ -80,13 +81,14 @@ class Packer:
         store: Store | None = None,
         measures: bool = False,
         ships: bool = True,
+        pictures: bool = False,
     ) -> None:
         self._ships = ships
         self._code: ClientCode | None = None
         self._folder, self._limit = folder, limit
         self._shelf = Shelf(store) if store is not None else None
         self._leave = store.leave if store is not None else None
-        self._setup = setup_of(directory, measures)
+        self._setup = setup_of(directory, measures, pictures=pictures)
         self._told = messages.encode_command(self._setup)
         self._writer, self._reports = messages.ToWorker(), messages.Reports()
 
@@ -253,7 +255,9 @@ def _run(setup: bytes, command: messages.Jobs, parts: list[Any], limit: float) -
     if getattr(_here, "kept", None) != now:
         known = messages.decode_command((setup, []))
         assert isinstance(known, messages.Setup), "a batch without setup"
-        _here.runner = Runner(known.directory, live=False, measures=known.measures)
+        _here.runner = Runner(
+            known.directory, live=False, measures=known.measures, pictures=known.pictures
+        )
         _here.reader = messages.FromWorker()
         _here.kept = now
     notes: list[Event] = []

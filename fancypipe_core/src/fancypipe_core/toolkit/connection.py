@@ -14,18 +14,27 @@ from fancypipe_core.backend import Done, Event, Job, JobId, Lost
 __all__ = ["ChannelBackend", "Connection", "setup_of"]
 
 
-def setup_of(directory: str, measures: bool = False, apart: bool = False) -> messages.Setup:
+def setup_of(
+    directory: str, measures: bool = False, apart: bool = False, pictures: bool = False
+) -> messages.Setup:
     """Return what a worker of this process must know before its first job.
 
     Args:
         directory: The session's folder for temporary files.
         measures: Whether it is to tell what jobs use: `BackendOptions.measures`.
         apart: Whether the client does not see that folder: `BackendOptions.apart`.
+        pictures: Whether it is to tell pictures: `BackendOptions.pictures`.
     """
     main = main_script()
     named = (main.kind, main.value) if main is not None else None
     return messages.Setup(
-        list(sys.path), list(sys.argv), named, directory, measures=measures, apart=apart
+        list(sys.path),
+        list(sys.argv),
+        named,
+        directory,
+        measures=measures,
+        apart=apart,
+        pictures=pictures,
     )
 
 

@@ -135,6 +135,7 @@ class FuturesBackend(ThreadedShell):
             self._limit,
             self._store,
             self._options.measures,
+            pictures=self._options.pictures,
             ships=not self._folder,  # what we start ourselves is here, and no older than we are
         )
         # In a pool with several workers what is ahead waits for whoever is free first.

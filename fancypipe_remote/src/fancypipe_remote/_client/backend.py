@@ -64,7 +64,12 @@ class RemoteBackend(DrivenShell):
         self._warned: set[str] = set()
         self._network = network
         self._hosts = Hosts(
-            self._network, options.directory, options.value_disk, self._warn, options.measures
+            self._network,
+            options.directory,
+            options.value_disk,
+            self._warn,
+            options.measures,
+            options.pictures,
         )
 
     # ---- the contract ----

@@ -165,6 +165,7 @@ class Hosts:
         value_disk: As for `BackendOptions`.
         warn: Takes sentences for the user.
         measures: As for `BackendOptions`.
+        pictures: Likewise.
 
     Attributes:
         news: What the manager told last; None before there was a link.
@@ -178,8 +179,9 @@ class Hosts:
         value_disk: float,
         warn: Callable[[str], None],
         measures: bool = False,
+        pictures: bool = False,
     ) -> None:
-        self._measures = measures
+        self._measures, self._pictures = measures, pictures
         self.news: News | None = None
         self.environment: Environment | None = None
         self._network = network
@@ -339,7 +341,7 @@ class Hosts:
         self._network.join(host.number, host.direct)
         if answer.has_signed:
             self._share_values(host)
-        setup = setup_of(self._directory, self._measures)
+        setup = setup_of(self._directory, self._measures, pictures=self._pictures)
         setup.path = []  # the greeting has said where the code is
         host.connection.setup(setup)
         if self.environment is not None:

@@ -7,6 +7,7 @@ const VIEWS = [
   ["kinds", "Kinds", KindsView],
   ["output", "Output", OutputView],
   ["run", "Run", AboutView],
+  ["pictures", "Pictures", PicturesView],
 ];
 const KEYS = [
   ["/", "search"],
@@ -14,7 +15,8 @@ const KEYS = [
   ["↑ ↓", "the task above, below"],
   ["← →", "close, open what is inside; move in the timeline"],
   ["f", "the next failed task"],
-  ["1 to 6", "the views"],
+  ["+ − 0", "closer, further, all of the timeline"],
+  ["1 to 7", "the views"],
   ["t", "light or dark"],
   ["?", "these keys"],
 ];
@@ -23,7 +25,7 @@ const QUIET = 20; // seconds without a sign of life until the page says so
 
 function notice(text) {
   $("notice").hidden = !text;
-  setText($("notice"), text ?? "");
+  setText($("notice"), text);
 }
 
 function tip(event, lines) {
@@ -58,6 +60,8 @@ class App {
       button.setAttribute("role", "tab");
       panel.setAttribute("role", "tabpanel");
       panel.setAttribute("aria-labelledby", button.id);
+      panel.id = `panel-${key}`;
+      button.setAttribute("aria-controls", panel.id);
       button.addEventListener("click", () => this.show(key));
       $("tabs").append(button);
       $("view").append(panel);
@@ -72,21 +76,29 @@ class App {
     $("theme").addEventListener("click", () => this.otherTheme());
     $("help").addEventListener("click", () => this.help());
     document.addEventListener("keydown", (event) => this.key(event));
+    document.addEventListener("click", (event) => this.click(event));
+    $("tabs").addEventListener("keydown", (event) => this.otherTab(event));
+    watchPictures(this);
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.theme());
     this.readAddress();
     this.draw();
     const live = document.querySelector("script.live")?.textContent.trim();
     const shown = () => this.later();
-    if (live) follow(this.model, live, shown);
-    else readInlined(this.model, shown).then(() => this.ready());
-    if (live) setInterval(() => this.header(), LIVE_PAUSE * 2);
     this.live = Boolean(live);
+    if (!live) {
+      readInlined(this.model, shown).then(() => this.ready());
+      return;
+    }
+    const clockwork = setInterval(() => this.header(), LIVE_PAUSE * 2);
+    follow(this.model, live, shown).then(() => {
+      clearInterval(clockwork);
+      document.documentElement.dataset.ready = "yes";
+    });
   }
 
   ready() {
     this.read = true;
     this.draw();
-    if (!this.model.order.length && !this.model.run.kind) notice("There is no journal in this page.");
     document.documentElement.dataset.ready = "yes";
   }
 
@@ -133,11 +145,11 @@ class App {
     this.bar();
     const parts = [];
     const total = model.order.length;
-    for (const name of ["done", "running", "unfolded", "submitted", "waiting", "failed", "skipped", "cancelled"]) {
+    for (const name of IN_ORDER) {
       if (!counts[name]) continue;
       const part = el("button", `count ${name}`, el("span", `sign ${name}`, STATES[name].sign), `${count(counts[name])} ${STATES[name].said}`);
       part.type = "button";
-      part.addEventListener("click", () => this.find(`state:${name}`));
+      part.dataset.find = `state:${name}`;
       parts.push(part);
     }
     if (model.retried) parts.push(el("span", "count", `${count(model.retried)} tried again`));
@@ -147,20 +159,26 @@ class App {
     if (model.rate > 0) parts.push(el("span", "count", rate(model.rate)));
     const { left } = model;
     if (!over && this.live && left > 0) parts.push(el("span", "count", `about ${duration(Math.max(1, Math.round(left)))} left`));
-    const key = parts.map((part) => part.textContent).join("|");
-    if (key !== this.countsKey) {
-      this.countsKey = key;
-      $("counts").replaceChildren(...parts);
+    morph($("counts"), el("div", "", ...parts));
+    const many = { tasks: total, kinds: model.kinds.size, output: model.notes.length, pictures: model.pictures.length };
+    for (const [name, number] of Object.entries(many)) {
+      setText(this.views[name].button.querySelector(".badge"), number ? count(number) : "");
     }
-    for (const [name, many] of [["tasks", total], ["kinds", model.kinds.size], ["output", model.notes.length]]) {
-      setText(this.views[name].button.querySelector(".badge"), many ? count(many) : "");
+    this.views.pictures.button.hidden = !model.pictures.length && this.tab !== "pictures";
+    notice(this.warning());
+  }
+
+  /** What is wrong with the run, or with what is known of it; empty if nothing is. */
+  warning() {
+    const { model } = this;
+    if (model.over) return model.over.ok ? "" : model.over.message ?? "";
+    if (this.read && !model.order.length && !model.run.kind) return "There is no journal in this page.";
+    if (this.read) return "The journal does not say how the run ended: its process was killed, or it still runs.";
+    if (model.isGone) {
+      return "The files with the run's news cannot be read any more. “fancypipe report” with the run's folder makes this page again.";
     }
-    if (over && !over.ok && over.message) notice(over.message);
-    else if (!over && this.read) notice("The journal does not say how the run ended: its process was killed, or it still runs.");
-    else if (this.live && !over) {
-      const quiet = model.heard === undefined ? 0 : (performance.now() - model.heard) / 1000;
-      notice(quiet > QUIET ? `No sign of life for ${duration(quiet)}: the run's process may have been killed.` : "");
-    }
+    const quiet = model.heard === undefined ? 0 : (performance.now() - model.heard) / 1000;
+    return quiet > QUIET ? `No sign of life for ${duration(quiet)}: the run's process may have been killed.` : "";
   }
 
   outcome() {
@@ -174,23 +192,26 @@ class App {
   bar() {
     const { counts, order } = this.model;
     const parts = [];
-    for (const state of ["done", "failed", "skipped", "cancelled", "running", "unfolded", "submitted", "waiting"]) {
+    for (const state of IN_ORDER) {
       if (!counts[state]) continue;
       const part = el("i", state);
       part.style.flexGrow = String(counts[state] / order.length);
       part.title = `${count(counts[state])} ${STATES[state].said}`;
       parts.push(part);
     }
-    $("progress").replaceChildren(...parts);
+    morph($("progress"), el("div", "", ...parts));
   }
 
   show(key) {
     this.tab = key;
+    tip(null);
     for (const [name, { button, panel }] of Object.entries(this.views)) {
       button.setAttribute("aria-selected", String(name === key));
+      button.tabIndex = name === key ? 0 : -1; // one stop; arrows lead to the others
       panel.hidden = name !== key;
     }
     const one = this.views[key];
+    one.button.scrollIntoView({ block: "nearest", inline: "nearest" });
     if (one.mounted) one.view.refresh();
     else one.view.mount(one.panel);
     one.mounted = true;
@@ -214,7 +235,7 @@ class App {
   find(text, leads = true) {
     this.query = text.trim();
     if (leads) $("search").value = text;
-    if (leads || !["tasks", "timeline", "output"].includes(this.tab)) this.show("tasks");
+    if (leads || !["tasks", "timeline", "output", "pictures"].includes(this.tab)) this.show("tasks");
     else this.views[this.tab].view.refresh();
     if (this.tab === "tasks") this.views.tasks.view.body.scrollTop = 0;
     this.writeAddress();
@@ -228,7 +249,37 @@ class App {
     this.select(next, { reveal: true });
   }
 
+  /** What a click on any part of the page leads to. */
+  async click(event) {
+    const part = event.target.closest("[data-task], [data-find], [data-picture], .copy, .close, dialog button");
+    if (!part) return;
+    const { task, find, picture } = part.dataset;
+    if (task !== undefined) this.select(this.model.task(Number(task)), { reveal: true });
+    else if (find !== undefined) this.find(find);
+    else if (picture !== undefined) enlarge(this.model, Number(picture));
+    else if (part.closest("dialog")) $("dialog").close();
+    else if (part.className === "close") this.select(null);
+    else {
+      const done = await copied(part.closest(".block").querySelector("pre").textContent);
+      part.textContent = done ? "Copied" : "Not copied";
+      setTimeout(() => setText(part, "Copy"), 1500);
+    }
+  }
+
+  /** Arrows lead from one tab to the next. */
+  otherTab(event) {
+    const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+    if (!step) return;
+    const shown = VIEWS.map(([key]) => key).filter((key) => !this.views[key].button.hidden);
+    const key = shown[(shown.indexOf(this.tab) + step + shown.length) % shown.length];
+    this.show(key);
+    this.views[key].button.focus();
+    event.preventDefault();
+    event.stopPropagation();
+  }
+
   key(event) {
+    if ($("dialog").open) return;
     const search = $("search");
     const typing = event.target === search;
     if (event.key === "Escape") {
@@ -242,6 +293,13 @@ class App {
     if (typing && !(event.key === "ArrowDown" || event.key === "Enter")) return;
     if (typing) search.blur();
     if (event.target.tagName === "SELECT") return;
+    if ((event.key === "Enter" || event.key === " ") && event.target.dataset.find !== undefined && event.target.tagName === "g") {
+      this.find(event.target.dataset.find);
+      event.preventDefault();
+      return;
+    }
+    // There arrows scroll.
+    if (event.target.closest(".details") && /^(Arrow|Page|Home|End)/.test(event.key)) return;
     if (event.key === "/") search.select();
     else if (event.key === "?") this.help();
     else if (event.key === "t") this.otherTheme();
@@ -252,15 +310,13 @@ class App {
   }
 
   help() {
-    const box = $("keys");
     const close = el("button", "", "Close");
-    close.addEventListener("click", () => box.close());
-    box.replaceChildren(
-      el("h2", "", "Keys"), table(KEYS), el("h2", "", "Search"),
-      el("p", "", "All words must be found. name:, state:, worker:, where: and error: look in one place only, as in state:failed name:train."),
+    close.type = "button";
+    showDialog(
+      "keys", el("h2", "", "Keys"), table(KEYS), el("h2", "", "Search"),
+      el("p", "", "All words must be found. name:, state:, worker:, where:, error:, command: and picture: look in one place only, as in state:failed name:train."),
       close,
     );
-    if (!box.open) box.showModal();
   }
 
   get isDark() {
@@ -280,11 +336,7 @@ class App {
   /** Only who chooses writes: while a page loads, the system's theme may not be told yet. */
   theme(wanted = localStorageOr("fancypipe-theme")) {
     document.documentElement.dataset.theme = wanted || this.systemTheme;
-    const tab = this.views[this.tab];
-    if (tab) {
-      if (tab.view.legendKey) tab.view.legendKey = "";
-      tab.view.refresh();
-    }
+    this.views[this.tab]?.view.refresh();
   }
 
   /** What is looked at stands in the address, so that it outlives a reload. */
@@ -303,7 +355,7 @@ class App {
     const task = words.get("task");
     if (task !== null) this.wanted = Number(task);
     const view = words.get("view");
-    this.show(view in this.views ? view : "tasks");
+    this.show(Object.hasOwn(this.views, view ?? "") ? view : "tasks");
   }
 }
 

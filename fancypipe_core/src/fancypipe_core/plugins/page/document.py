@@ -22,6 +22,7 @@ MODULES = (
     "feed",
     "list",
     "search",
+    "pictures",
     "tree",
     "details",
     "timeline",

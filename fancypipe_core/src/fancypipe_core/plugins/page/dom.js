@@ -15,6 +15,60 @@ function setText(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
 
+/**
+ * Make what is in an element like what is in another one.  Nodes that are the same stay, and with
+ * them the focus, what is selected and how far it is scrolled; so they must have no listeners.
+ */
+function morph(there, made) {
+  const old = [...there.childNodes];
+  const wanted = [...made.childNodes];
+  wanted.forEach((node, place) => {
+    const before = old[place];
+    if (!before) there.append(node);
+    else if (before.isEqualNode(node)) return;
+    else if (before.nodeName !== node.nodeName) before.replaceWith(node);
+    else if (before.nodeType === Node.TEXT_NODE) before.data = node.data;
+    else {
+      for (const { name } of [...before.attributes]) if (!node.hasAttribute(name)) before.removeAttribute(name);
+      for (const { name, value } of node.attributes) if (before.getAttribute(name) !== value) before.setAttribute(name, value);
+      morph(before, node);
+    }
+  });
+  for (const node of old.slice(wanted.length)) node.remove();
+}
+
+/** Let a key scroll a box; tells whether it did. */
+function scrolled(box, event) {
+  const page = Math.max(40, box.clientHeight - 40);
+  const step = { ArrowDown: 40, ArrowUp: -40, PageDown: page, PageUp: -page, Home: -Infinity, End: Infinity }[event.key];
+  if (step === Infinity || step === -Infinity) box.scrollTop = step > 0 ? box.scrollHeight : 0;
+  else if (step) box.scrollTop += step;
+  return Boolean(step);
+}
+
+/** Show a dialog with these elements; Esc and its buttons close it. */
+function showDialog(className, ...parts) {
+  const box = $("dialog");
+  box.className = className;
+  box.replaceChildren(...parts);
+  if (!box.open) box.showModal();
+}
+
+/** Put a text into the clipboard; resolves to whether that could be. */
+async function copied(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    return false; // a browser may forbid it
+  }
+}
+
+/** A word as a shell wants it. */
+function quoted(word) {
+  return /^[\w./@%+=:,-]+$/.test(word) ? word : `'${String(word).replaceAll("'", "'\\''")}'`;
+}
+
 const whole = new Intl.NumberFormat("en");
 
 function count(number) {
@@ -68,9 +122,26 @@ function clock(at, withDate = false) {
  * shades where hues come near to earlier ones, and never the red of what failed.
  */
 function colorOf(place, isDark) {
+  return `hsl(${colorParts(place, isDark).join(" ").replace(/ ([\d.]+)/g, " $1%")})`;
+}
+
+function colorParts(place, isDark) {
   const hue = 20 + ((212 + place * 137.508) % 360) * (320 / 360);
   const [vivid, light] = [[45, 42], [45, 60], [45, 28], [75, 50], [22, 48]][Math.floor(place / 8) % 5];
-  return `hsl(${hue} ${vivid}% ${light + (isDark ? 4 : 0)}%)`;
+  return [hue, vivid, light + (isDark ? 4 : 0)];
+}
+
+/** Black or white, whichever is told better from the color of a kind. */
+function inkOn(place, isDark) {
+  const [hue, vivid, light] = colorParts(place, isDark);
+  const most = (vivid / 100) * Math.min(light / 100, 1 - light / 100);
+  // The parts of red, green and blue, and how bright an eye takes them for.
+  const bright = [0, 8, 4].reduce((sum, shift, at) => {
+    const turn = (shift + hue / 30) % 12;
+    const part = light / 100 - most * Math.max(-1, Math.min(turn - 3, 9 - turn, 1));
+    return sum + [0.2126, 0.7152, 0.0722][at] * (part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4);
+  }, 0);
+  return bright > 0.179 ? "#000" : "#fff";
 }
 
 /** A color of the theme that is in force. */

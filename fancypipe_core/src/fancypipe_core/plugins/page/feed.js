@@ -1,6 +1,7 @@
 // Where the journal's lines come from: this file, or, while the run goes on, files beside it.
 
 const POLL = 1000; // milliseconds
+const AGAIN = 10000; // milliseconds between two times that a page reads itself
 const breath = () => new Promise((resolve) => setTimeout(resolve));
 
 /** The bytes that a text in base64 stands for. */
@@ -36,6 +37,7 @@ async function readInlined(model, shown) {
  * are whole, when it was written, and the lines since; a whole piece, which is packed as those in a
  * finished page are, calls `fancypipePiece`.
  * Nothing but a script can be read from a page that was opened from disk.
+ * Resolves when the run is over.
  */
 function follow(model, folder, shown) {
   let pieces = 0; // that were read whole
@@ -89,22 +91,28 @@ function follow(model, folder, shown) {
     return true;
   }
 
-  async function poll() {
-    if (!(await step())) gone();
-    else if (model.over) document.documentElement.dataset.ready = "yes";
-    else setTimeout(poll, POLL);
-  }
-  poll();
+  return new Promise((resolve) => {
+    async function poll() {
+      model.isGone = !(await step());
+      if (model.over) resolve();
+      else if (!model.isGone || !readAgain()) setTimeout(poll, POLL);
+    }
+    poll();
+  });
 }
 
-/** What was beside this file is gone: it was put into it when the run was over. */
-function gone() {
+/**
+ * What was beside this file is gone: it was put into it when the run was over.  Tells whether the
+ * page reads itself again; not if it has just done so, as where a disk is away for a while.
+ */
+function readAgain() {
   const key = `fancypipe-again:${location.pathname}`;
-  const before = Number(sessionStorage.getItem(key) ?? 0);
-  if (Date.now() - before > 10000) {
+  try {
+    if (Math.abs(Date.now() - Number(sessionStorage.getItem(key) ?? 0)) < AGAIN) return false;
     sessionStorage.setItem(key, String(Date.now()));
-    location.reload();
-    return;
+  } catch {
+    return false; // a browser that keeps nothing would read it for ever
   }
-  notice("The files with the run's news are gone. “fancypipe report” with the run's folder makes this page again.");
+  location.reload();
+  return true;
 }

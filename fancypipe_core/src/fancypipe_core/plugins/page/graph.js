@@ -46,6 +46,12 @@ class GraphView {
     this.refresh();
   }
 
+  key(event) {
+    const step = { ArrowLeft: -40, ArrowRight: 40 }[event.key];
+    if (step) this.box.scrollLeft += step;
+    return Boolean(step) || scrolled(this.box, event);
+  }
+
   refresh() {
     if (!this.box) return;
     const graph = foldedGraph(this.app.model);
@@ -72,12 +78,12 @@ class GraphView {
       id: "arrow", viewBox: "0 0 8 8", refX: 7, refY: 4, markerWidth: 9, markerHeight: 9, markerUnits: "userSpaceOnUse",
       orient: "auto", class: "arrow",
     }, svg("path", { d: "M0 0 L8 4 L0 8 z" }));
-    const picture = svg("svg", { width, height: height + 40, role: "img" }, svg("defs", {}, arrow));
+    const picture = svg("svg", { width, height: height + 40 }, svg("defs", {}, arrow));
     for (const [edge, places] of way) picture.append(this.edge(edge, places));
     for (const row of layers) {
       for (const place of row) if (place.node) picture.append(this.node(place));
     }
-    this.box.replaceChildren(picture);
+    morph(this.box, el("div", "", picture));
   }
 
   edge(edge, places) {
@@ -128,15 +134,13 @@ class GraphView {
     );
     let from = x + 10;
     const wide = BOX.width - 20;
-    for (const state of ["done", "failed", "skipped", "cancelled", "running", "unfolded", "submitted", "waiting"]) {
+    for (const state of IN_ORDER) {
       if (!kind.counts[state]) continue;
       const part = (wide * kind.counts[state]) / total;
       group.append(svg("rect", { x: from, y: y + 44, width: Math.max(part, 1), height: 6, class: `part ${state}` }));
       from += part;
     }
-    const look = () => this.app.find(`name:"${kind.name}"`);
-    group.addEventListener("click", look);
-    group.addEventListener("keydown", (event) => event.key === "Enter" && look());
+    group.dataset.find = `name:"${kind.name}"`;
     return group;
   }
 

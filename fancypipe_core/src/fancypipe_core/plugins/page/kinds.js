@@ -62,8 +62,23 @@ class KindsView {
     this.caption = el("p", "hint");
     this.box = el("div", "tablebox scrolls");
     this.box.tabIndex = 0;
+    this.box.setAttribute("aria-label", "Kinds of tasks");
+    this.box.addEventListener("click", (event) => {
+      const column = event.target.closest("[data-column]")?.dataset.column;
+      if (column !== undefined) this.orderBy(Number(column));
+    });
     host.append(this.box, this.caption);
     this.refresh();
+  }
+
+  orderBy(column) {
+    this.down = column === this.by ? !this.down : column > 0;
+    this.by = column;
+    this.refresh();
+  }
+
+  key(event) {
+    return scrolled(this.box, event);
   }
 
   refresh() {
@@ -76,25 +91,20 @@ class KindsView {
       const b = of(high) ?? -1;
       return typeof a === "string" ? a.localeCompare(b) : a - b;
     });
-    const times = kinds.flatMap((kind) => kind.sample.filter((seconds) => seconds > 0));
-    const low = times.reduce((least, one) => Math.min(least, one), Infinity);
-    const high = times.reduce((most, one) => Math.max(most, one), 0);
+    const low = kinds.reduce((least, kind) => Math.min(least, kind.least), Infinity);
+    const high = kinds.reduce((most, kind) => Math.max(most, kind.longest), 0);
     const head = el("tr");
     COLUMNS.forEach((column, place) => {
       const button = el("button", "", column.title, place === this.by ? (this.down ? " ↓" : " ↑") : "");
       button.type = "button";
-      button.addEventListener("click", () => {
-        this.down = place === this.by ? !this.down : place > 0;
-        this.by = place;
-        this.refresh();
-      });
+      button.dataset.column = String(place);
       const cell = el("th", place && !column.chart ? "num" : "", button);
       cell.setAttribute("aria-sort", place === this.by ? (this.down ? "descending" : "ascending") : "none");
       head.append(cell);
     });
     const rows = kinds.slice(0, 1000).map((kind) => this.row(kind, low, high));
-    this.box.replaceChildren(el("table", "kinds", el("thead", "", head), el("tbody", "", ...rows)));
-    const scale = times.length ? `How long they took: from ${duration(low)} to ${duration(high)}, on a logarithmic scale. ` : "";
+    morph(this.box, el("div", "", el("table", "kinds", el("thead", "", head), el("tbody", "", ...rows))));
+    const scale = high > 0 ? `How long they took: from ${duration(low)} to ${duration(high)}, on a logarithmic scale. ` : "";
     const cut = kinds.length > 1000 ? "The first 1,000 kinds are shown." : "";
     setText(this.caption, `${scale}Times are of attempts, without what a module waited for. ${cut}`);
   }
@@ -105,7 +115,7 @@ class KindsView {
       if (place === 0) {
         const link = el("button", "link", kind.name);
         link.type = "button";
-        link.addEventListener("click", () => this.app.find(`name:"${kind.name}"`));
+        link.dataset.find = `name:"${kind.name}"`;
         row.append(el("th", "", link));
       } else if (column.chart) row.append(el("td", "", kind.sample.length ? histogram(kind, low, high) : ""));
       else {

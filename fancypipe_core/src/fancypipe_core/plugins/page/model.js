@@ -12,6 +12,10 @@ const STATES = {
 };
 const ENDS = new Set(["done", "failed", "skipped", "cancelled"]);
 const OF_ATTEMPT = ["seconds", "waited", "cpu", "memory", "bytes_in", "bytes_out", "worker"];
+// States in the order in which bars and counts have them.
+const IN_ORDER = ["done", "failed", "skipped", "cancelled", "running", "unfolded", "submitted", "waiting"];
+// What is told of a program beside its command line, by where it is kept.
+const OF_PROGRAM = { folder: "folder", exit: "exit", "program-stdout": "stdout", "program-stderr": "stderr" };
 const SAMPLE = 2000; // durations that are kept of a kind, for its quantiles
 
 /** A message without the name of its class, which is shown beside it. */
@@ -49,6 +53,8 @@ class Task {
     this.needs = null;
     this.feeds = null;
     this.notes = null;
+    this.programs = null;
+    this.pictures = null;
     this.attempt = 0;
     this.trouble = 0; // failed tasks in it, itself counted
     this.added = this.submitted = this.began = this.ended = undefined;
@@ -72,10 +78,10 @@ class Model {
     this.over = null;
     this.tasks = new Map();
     this.order = [];
-    this.roots = [];
     this.kinds = new Map();
     this.places = 0; // that kinds have taken, for their colors
     this.notes = [];
+    this.pictures = [];
     this.failures = [];
     this.counts = Object.fromEntries(Object.keys(STATES).map((state) => [state, 0]));
     this.retried = 0;
@@ -83,6 +89,8 @@ class Model {
     this.ends = []; // when tasks were done, in order
     this.workers = new Set();
     this.first = undefined;
+    this.origin = undefined; // the wall clock when the clock that nobody sets was at 0
+    this.drift = 0; // seconds by which the wall clock was set since
     this.last = undefined; // the last time that a line tells
     this.beat = undefined; // the last sign of life of the one who writes
     this.summary = []; // lines that say what the run took its time for
@@ -113,6 +121,11 @@ class Model {
 
   take(event) {
     if (typeof event.at === "number") {
+      if (typeof event.monotonic === "number") {
+        this.origin ??= event.at - event.monotonic;
+        this.drift = event.at - event.monotonic - this.origin;
+      }
+      event.at -= this.drift;
       this.first ??= event.at;
       if (!(this.last > event.at)) this.last = event.at;
     }
@@ -124,9 +137,31 @@ class Model {
   }
 
   note(event) {
-    this.notes.push(event);
-    if (event.task === undefined) return;
-    (this.task(event.task).notes ??= []).push(event);
+    const task = event.task === undefined ? null : this.task(event.task);
+    if (event.stream === "picture") this.picture(task, String(event.text ?? ""));
+    else if (event.stream !== "folder") this.notes.push(event);
+    if (!task || event.stream === "picture") return;
+    if (event.stream === "command") (task.programs ??= []).push({ command: String(event.text ?? "") });
+    else if (Object.hasOwn(OF_PROGRAM, event.stream)) {
+      const program = task.programs?.[task.programs.length - 1];
+      if (program) program[OF_PROGRAM[event.stream]] = String(event.text ?? "");
+    } else (task.notes ??= []).push(event);
+  }
+
+  /** A name, a line's end, and the picture's address, or why there is none. */
+  picture(task, text) {
+    const end = text.indexOf("\n");
+    const [name, said] = [text.slice(0, end), text.slice(end + 1)];
+    const picture = { task, name, place: this.pictures.length };
+    if (PICTURE.test(said)) picture.address = said;
+    else picture.why = said.startsWith("data:") ? "This is no picture." : said;
+    this.pictures.push(picture);
+    if (task) (task.pictures ??= []).push(picture);
+  }
+
+  /** The tasks that no other one has made. */
+  get roots() {
+    return this.order.filter((task) => !task.parent);
   }
 
   /** The task of a number; one of which nothing was told yet is made. */
@@ -136,7 +171,6 @@ class Model {
       task = new Task(number, name ?? `task ${number}`);
       this.tasks.set(number, task);
       this.order.push(task);
-      this.roots.push(task);
       this.counts.waiting += 1;
       this.setKind(task, task.name);
     } else if (name !== undefined && name !== task.name) this.setKind(task, name);
@@ -154,7 +188,7 @@ class Model {
     if (!kind) {
       kind = {
         name: task.name, place: this.places++, tasks: [], runs: 0, seconds: 0, waited: 0, cpu: 0,
-        memory: 0, bytesIn: 0, bytesOut: 0, retried: 0, lost: 0, longest: 0, sample: [],
+        memory: 0, bytesIn: 0, bytesOut: 0, retried: 0, lost: 0, longest: 0, least: Infinity, sample: [],
         counts: Object.fromEntries(Object.keys(STATES).map((state) => [state, 0])),
       };
       this.kinds.set(kind.name, kind);
@@ -204,8 +238,6 @@ class Model {
     for (let outer = parent; outer; outer = outer.parent) if (outer === task) return;
     task.parent = parent;
     (parent.children ??= []).push(task);
-    if (this.roots[this.roots.length - 1] === task) this.roots.pop();
-    else this.roots.splice(this.roots.indexOf(task), 1);
     for (let outer = parent; task.trouble && outer; outer = outer.parent) {
       outer.trouble += task.trouble;
     }
@@ -313,6 +345,7 @@ class Model {
     kind.bytesOut += attempt.bytes_out ?? 0;
     kind.memory = Math.max(kind.memory, attempt.memory ?? 0);
     kind.longest = Math.max(kind.longest, seconds);
+    if (seconds > 0) kind.least = Math.min(kind.least, seconds);
     // Each duration has the same chance to be among those that are kept.
     if (kind.sample.length < SAMPLE) kind.sample.push(seconds);
     else {
@@ -324,7 +357,7 @@ class Model {
   /** The last moment that the page knows of. */
   get now() {
     if (this.over) return this.over.at ?? this.last;
-    return Math.max(this.last ?? 0, this.beat ?? 0) || undefined;
+    return Math.max(this.last ?? 0, (this.beat ?? 0) - this.drift) || undefined;
   }
 
   get ended() {

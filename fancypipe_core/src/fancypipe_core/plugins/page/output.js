@@ -1,5 +1,10 @@
 // What tasks wrote, and what was said beside them, as it came; and what is known of the run.
 
+/** The class of what was said, by where. */
+function streamClass(note) {
+  return `stream-${String(note.stream).replace(/[^\w-]/g, "")}`;
+}
+
 class OutputView {
   constructor(app) {
     this.app = app;
@@ -32,7 +37,7 @@ class OutputView {
     setText(at, note.at ? clock(note.at) : "");
     setText(of, note.task === undefined ? "" : this.app.model.task(note.task).name);
     setText(said, text);
-    said.className = `text stream-${String(note.stream).replace(/\W/g, "")}`;
+    said.className = `text ${streamClass(note)}`;
     said.title = note.stream ?? "";
   }
 
@@ -41,24 +46,30 @@ class OutputView {
     const { notes } = this.app.model;
     for (; this.seen < notes.length; this.seen += 1) {
       const note = notes[this.seen];
-      for (const text of String(note.text ?? "").replace(/\n$/, "").split("\n")) this.lines.push([note, text]);
+      const sign = note.stream === "command" ? "$ " : "";
+      for (const text of String(note.text ?? "").replace(/\n$/, "").split("\n")) this.lines.push([note, sign + text]);
     }
-    const word = this.app.query.toLowerCase();
     const { model } = this.app;
-    this.shown = word
-      ? this.lines.filter(([note, text]) => holds(text, word) || (note.task !== undefined && holds(model.task(note.task).name, word)))
-      : this.lines;
+    const query = parseQuery(this.app.query);
+    this.shown = query.length ? this.lines.filter(([note, text]) => this.holds(note, text, query)) : this.lines;
     this.empty.hidden = this.shown.length > 0;
-    setText(this.empty, word && this.lines.length ? "No line holds this." : "Nothing was written.");
+    setText(this.empty, query.length && this.lines.length ? "No line holds this." : "Nothing was written.");
     const follow = this.list.atEnd && !model.over;
     this.list.setLength(this.shown.length);
     if (follow) this.list.reveal(Math.max(0, this.shown.length - 1));
   }
 
+  /** All words must be found: in the line, in its task's name, or where a word says. */
+  holds(note, text, query) {
+    const task = note.task === undefined ? null : this.app.model.task(note.task);
+    return query.every(({ field, word }) => {
+      if (field) return task !== null && holds(FIELDS[field](task), word);
+      return holds(text, word) || (task !== null && holds(task.name, word));
+    });
+  }
+
   key(event) {
-    const step = { ArrowDown: 20, ArrowUp: -20 }[event.key];
-    if (step) this.list.host.scrollTop += step;
-    return Boolean(step);
+    return scrolled(this.list.host, event);
   }
 }
 
@@ -70,8 +81,13 @@ class AboutView {
   mount(host) {
     this.box = el("div", "about scrolls");
     this.box.tabIndex = 0;
+    this.box.setAttribute("aria-label", "The run");
     host.append(this.box);
     this.refresh();
+  }
+
+  key(event) {
+    return scrolled(this.box, event);
   }
 
   refresh() {
@@ -79,7 +95,8 @@ class AboutView {
     const { model } = this.app;
     const { run, over } = model;
     const settings = Object.entries(run.settings ?? {});
-    this.box.replaceChildren(
+    const made = el(
+      "div", "",
       el("h2", "", "The run"),
       table([
         ["target", run.target],
@@ -91,7 +108,7 @@ class AboutView {
         ["backend", run.backend],
         ["workers", run.workers ? `${count(run.workers)} (${run.unit ?? "worker"})` : ""],
         ["workers seen", model.workers.size ? count(model.workers.size) : ""],
-        ["command", Array.isArray(run.argv) ? run.argv.join(" ") : ""],
+        ["command", Array.isArray(run.argv) ? run.argv.map(quoted).join(" ") : ""],
         ["folder", run.folder],
         ["machine", run.host],
         ["process", run.pid],
@@ -103,5 +120,6 @@ class AboutView {
       ...(model.summary.length ? [el("h2", "", "What it took its time for"), ...model.summary.map((line) => el("p", "", line))] : []),
       ...(settings.length ? [el("h2", "", "Settings"), table(settings.map(([name, value]) => [name, String(value)]))] : []),
     );
+    morph(this.box, made);
   }
 }

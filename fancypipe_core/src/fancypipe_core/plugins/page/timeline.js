@@ -84,7 +84,7 @@ class Timeline {
   mount(host) {
     this.load = el("canvas", "load");
     this.load.setAttribute("aria-label", "Tasks that ran at the same time");
-    const hint = el("p", "hint", "Wheel: zoom · drag: move · double click: the whole run · click: the task");
+    const hint = el("p", "hint", "Wheel, + and −: zoom · drag, ← and →: move · double click, 0: the whole run · click: the task");
     this.canvas = el("canvas", "lanes");
     this.canvas.tabIndex = 0;
     this.canvas.setAttribute("role", "img");
@@ -95,7 +95,7 @@ class Timeline {
     this.observer = new ResizeObserver(() => this.draw());
     this.observer.observe(this.box);
     for (const canvas of [this.canvas, this.load]) {
-      canvas.addEventListener("wheel", (event) => this.zoom(event), { passive: false });
+      canvas.addEventListener("wheel", (event) => this.wheel(event), { passive: false });
       canvas.addEventListener("dblclick", () => this.look(null));
       canvas.addEventListener("pointerdown", (event) => this.grab(event));
     }
@@ -135,12 +135,14 @@ class Timeline {
     return from + ((x - this.left) / (this.width - this.left)) * (to - from);
   }
 
-  zoom(event) {
+  wheel(event) {
     if (!event.ctrlKey && Math.abs(event.deltaX) > Math.abs(event.deltaY)) return;
     event.preventDefault();
+    this.zoom(this.toTime(event.offsetX), Math.exp(event.deltaY * 0.0015));
+  }
+
+  zoom(center, factor) {
     const [from, to] = this.bounds;
-    const center = this.toTime(event.offsetX);
-    const factor = Math.exp(event.deltaY * 0.0015);
     const { model } = this.app;
     const low = Math.max(model.first, center - (center - from) * factor);
     const high = Math.min(model.now, center + (to - center) * factor);
@@ -157,12 +159,10 @@ class Timeline {
       if (Math.abs(later.clientX - start) > 3) this.moved = true;
       if (this.range && this.moved) this.look([from - shift, to - shift]);
     };
-    const end = () => {
-      window.removeEventListener("pointermove", move);
-      window.removeEventListener("pointerup", end);
-    };
-    window.addEventListener("pointermove", move);
-    window.addEventListener("pointerup", end);
+    const over = new AbortController();
+    const end = () => over.abort();
+    window.addEventListener("pointermove", move, over);
+    for (const kind of ["pointerup", "pointercancel"]) window.addEventListener(kind, end, over);
   }
 
   draw() {
@@ -174,7 +174,7 @@ class Timeline {
     const context = fitted(this.canvas, this.width, shown.length * LANE + 22);
     context.clearRect(0, 0, this.width, shown.length * LANE + 22);
     context.font = "12px system-ui, sans-serif";
-    const palette = { text: color("dim"), line: color("line"), failed: color("failed"), ink: color("ink") };
+    const palette = { text: color("dim"), line: color("line"), failed: color("failed"), ink: color("ink"), paper: color("paper") };
     this.drawAxis(context, shown.length * LANE, palette);
     shown.forEach((lane, place) => this.drawLane(context, lane, place * LANE, palette));
     this.drawLoad(palette);
@@ -238,7 +238,7 @@ class Timeline {
         context.beginPath();
         context.rect(begin, top, wide - 3, LANE);
         context.clip();
-        context.fillStyle = "#fff";
+        context.fillStyle = bad ? palette.paper : inkOn(attempt.task.kind.place, this.app.isDark);
         context.fillText(attempt.task.name, begin + 4, top + 13);
         context.restore();
       }
@@ -284,7 +284,7 @@ class Timeline {
   drawLegend() {
     const kinds = [...this.app.model.kinds.values()].filter((kind) => kind.runs || kind.counts.running);
     const most = kinds.sort((one, other) => other.seconds - one.seconds).slice(0, 12);
-    const key = most.map((kind) => kind.name).join("\0");
+    const key = [this.app.isDark, ...most.map((kind) => kind.name)].join("\0");
     if (key === this.legendKey) return;
     this.legendKey = key;
     this.legend.replaceChildren(
@@ -331,7 +331,11 @@ class Timeline {
   key(event) {
     const [from, to] = this.bounds;
     const shift = { ArrowLeft: -0.2, ArrowRight: 0.2 }[event.key];
+    const factor = { "+": 0.5, "=": 0.5, "-": 2 }[event.key];
     if (shift && this.range) this.look([from + shift * (to - from), to + shift * (to - from)]);
-    return Boolean(shift);
+    else if (factor) this.zoom((from + to) / 2, factor);
+    else if (event.key === "0") this.look(null);
+    else return Boolean(shift) || scrolled(this.box, event);
+    return true;
   }
 }

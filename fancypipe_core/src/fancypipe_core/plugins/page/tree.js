@@ -1,6 +1,7 @@
 // The tasks as they nest, or those that a search finds.
 
 const ROW = 24;
+const FAILURES_SHOWN = 50; // kinds of failures
 const ORDERS = {
   trouble: "failed first",
   made: "as they were made",
@@ -27,6 +28,7 @@ class Tree {
 
   mount(host) {
     this.failures = el("section", "failures");
+    this.failures.setAttribute("aria-label", "What failed");
     const head = el("div", "treehead row-grid");
     const order = el("select");
     order.setAttribute("aria-label", "Order");
@@ -106,13 +108,16 @@ class Tree {
     row.setAttribute("aria-level", String(level + 1));
     row.setAttribute("aria-selected", String(task === selected));
     row.id = `row-${task.number}`;
+    if (task === selected) this.body.setAttribute("aria-activedescendant", row.id);
     if (task.children) row.setAttribute("aria-expanded", String(isOpen));
     else row.removeAttribute("aria-expanded");
   }
 
   moreOf(task) {
     const parts = [];
-    if (task.inputs) parts.push(task.inputs);
+    if (task.programs) parts.push(`$ ${task.programs[task.programs.length - 1].command.slice(0, 300)}`);
+    else if (task.inputs) parts.push(task.inputs);
+    if (task.pictures) parts.push(task.pictures.length > 1 ? `${count(task.pictures.length)} pictures` : "picture");
     if (task.cached) parts.push("cached");
     if (task.state === "failed" && task.last) {
       parts.push(`${task.last.error ?? ""}: ${task.last.message ?? ""}`);
@@ -149,8 +154,6 @@ class Tree {
     this.drawFailures();
     this.head.style.paddingRight = `${12 + this.body.offsetWidth - this.body.clientWidth}px`;
     this.list.setLength(this.rows.length);
-    const task = this.app.selected;
-    if (task) this.body.setAttribute("aria-activedescendant", `row-${task.number}`);
   }
 
   walk() {
@@ -183,7 +186,8 @@ class Tree {
   drawFailures() {
     const { failures } = this.app.model;
     this.failures.hidden = !failures.length;
-    if (!failures.length || this.shownFailures === failures.length) return;
+    if (!failures.length) return;
+    if (this.shownFailures === failures.length) return;
     this.shownFailures = failures.length;
     const groups = new Map();
     for (const task of failures) {
@@ -192,10 +196,11 @@ class Tree {
       if (!groups.has(key)) groups.set(key, []);
       groups.get(key).push(task);
     }
-    this.failures.replaceChildren(
+    const made = el(
+      "div", "",
       el("h2", "", groups.size === 1 ? "What failed" : `What failed: ${count(groups.size)} kinds`),
     );
-    for (const group of [...groups.values()].slice(0, 50)) {
+    for (const group of [...groups.values()].slice(0, FAILURES_SHOWN)) {
       const [first] = group;
       const times = el("span", "times", group.length > 1 ? `${count(group.length)}×` : "");
       const error = el("span", "error", first.last?.error ?? "failed");
@@ -204,9 +209,16 @@ class Tree {
         el("b", "", first.name), error, el("span", "message", first.last?.message ?? ""),
       );
       line.type = "button";
-      line.addEventListener("click", () => this.app.select(first, { reveal: true }));
-      this.failures.append(line);
+      line.dataset.task = String(first.number);
+      made.append(line);
     }
+    if (groups.size > FAILURES_SHOWN) {
+      const more = el("button", "link", `and ${count(groups.size - FAILURES_SHOWN)} kinds more: show all that failed`);
+      more.type = "button";
+      more.dataset.find = "state:failed";
+      made.append(more);
+    }
+    morph(this.failures, made);
   }
 
   reveal(task) {
