@@ -20,6 +20,7 @@ from fancypipe_core._base.faults import fault
 from fancypipe_core._base.signals import Interrupts, in_users_code
 from fancypipe_core._base.slices import SLICE
 from fancypipe_core._codec.values import LiveValues, Values
+from fancypipe_core._engine.actions import Actions
 from fancypipe_core._engine.gc_threshold import calm_collector
 from fancypipe_core._engine.graph import Graph
 from fancypipe_core._engine.hands import Ask, Taken
@@ -99,7 +100,6 @@ class Driver:
             files,
             check=check,
             resolve=self.resolve,
-            stop_if_interrupted=self.interrupts.raise_if_any,
             owner=self._owner,
             resume=resume,
             graph=graph,
@@ -109,10 +109,11 @@ class Driver:
         self._intake = Intake(reactor)
         means = Means(reactor, report, files, self.interrupts.raise_if_any)
         self.mains = Mains(means)
+        self._actions = Actions(means, backend, values, self._owner, resume)
         self._gives_way = False  # whether another thread is to drive when others ask for something
         self.roots = Roots(means)
         self.handle, self.finish_up = reactor.handle, reactor.finish_up
-        self.recall = partial(reactor.wish, backend.recall)
+        self.recall = partial(self._actions.wish, backend.recall)
         # Serial: the user's tasks run in this thread, and Ctrl-C must reach them.
         self._inline = isinstance(backend, Driven) and isinstance(values, LiveValues)
         self._listener = listener = Listener(
@@ -134,7 +135,7 @@ class Driver:
 
     def check_needs(self, check: NeedsCheck) -> None:
         """From now on see whether what tasks need can be met."""
-        self._reactor.needs = check
+        self._actions.needs = check
 
     def keep_to(self, budget: Budget) -> None:
         """Send less while this is used up, or any other that was given before."""
@@ -147,7 +148,7 @@ class Driver:
 
     def copy_jobs(self, copies: JobCopies) -> None:
         """Have observers told of jobs, from now on."""
-        self._reactor.copies = copies
+        self._actions.copies = copies
         # What is sent before its inputs are there cannot be told.
         self._follow = self._follow and not copies.every
 

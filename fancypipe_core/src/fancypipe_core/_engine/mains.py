@@ -64,7 +64,7 @@ class Mains:
         self.under_way: dict[int, Main] = {}
         self.holding: Main | None = None  # the one that holds up others in its thread
         self.asks: list[Ask] = []
-        reactor.compute_by(self.compute)
+        reactor.performers[table.Compute] = self.compute
 
     # ---- in the thread that drives ----
 

@@ -1,7 +1,8 @@
-"""The steps of the loop: what an event of the backend means, and what an action does.
+"""The steps of the loop: what an event of the backend means to the scheduler, and the next action.
 
-None of them waits.  The loop in `_engine.driver` takes events and performs actions, in the
-one thread that owns all of this.
+None of them waits.  The loop in `_engine.driver` takes events and has actions performed, in the
+one thread that owns all of this.  How an action is carried out stands in `_engine.actions`, and
+for modules in `_engine.mains`.
 """
 
 from __future__ import annotations
@@ -16,27 +17,25 @@ from msgspec.structs import replace
 
 from fancypipe_core import errors
 from fancypipe_core._codec import failure
-from fancypipe_core._codec.values import LiveValues, Values
+from fancypipe_core._codec.values import Values
 from fancypipe_core._engine.graph import Graph
 from fancypipe_core._engine.machine import states as table
 from fancypipe_core._engine.machine.scheduler import Scheduler
 from fancypipe_core._engine.maps import Maps
 from fancypipe_core._engine.modules import Composer
-from fancypipe_core._engine.needs import NeedsCheck
-from fancypipe_core._engine.node import Broken, Node, parent_of
+from fancypipe_core._engine.node import Node, parent_of
 from fancypipe_core._engine.parts import Elements, Feeder
 from fancypipe_core._engine.reader import Reader
 from fancypipe_core._engine.report import Report
 from fancypipe_core._model.ref import Ref
 from fancypipe_core._model.temp_paths import Keeper
-from fancypipe_core._plugins.blame import Owner, blamed
+from fancypipe_core._plugins.blame import Owner
 from fancypipe_core.backend import (
     Backend,
     Cut,
     Done,
     Err,
     Event,
-    Job,
     JobId,
     Live,
     Lost,
@@ -49,7 +48,6 @@ from fancypipe_core.backend import (
 )
 
 if TYPE_CHECKING:
-    from fancypipe_core._engine.job_copies import JobCopies
     from fancypipe_core._engine.resume import Resume  # few sessions have one
     from fancypipe_core._engine.temp_budget import Budget
 
@@ -69,7 +67,6 @@ class Reactor:
         files: Keeps temporary files as long as their values.
         check: Verify the scheduler's invariants after every event (slow).
         resolve: Runs what a module waits for inside its main.
-        stop_if_interrupted: Raises if the user has asked for the end.
         owner: Who is to blame for what the backend raises.
         resume: Takes results from before, and keeps those that come; None for neither.
         graph: The kind of graph, where nothing resumes.
@@ -79,16 +76,15 @@ class Reactor:
         reader: Reads what they hold.
         scheduler: The run's scheduler; `begin` gives it one.
         actions: What it wants done.
+        performers: What carries out each kind of these.
         slots: What the backend reported last.
         is_up: Whether it has reported any.
         budget: What values and files may take; None for no limit.
-        needs: Sees whether what tasks need can be met; None if nobody asks.
         closing: Whether the run is being ended, so that nothing new begins.
         asked: What others ask for, that waits until it may be demanded.
         watched: The tasks that somebody has asked for, and is to be told of.
         ended: Those of them that have come to their end.
         undecided: Why a plugin could not decide; the loop raises it.
-        copies: Tells observers of jobs; None if nobody wants any.
     """
 
     def __init__(  # noqa: PLR0913 - what a loop is made of
@@ -100,7 +96,6 @@ class Reactor:
         *,
         check: bool,
         resolve: Callable[[Ref[Any], Node], Any],
-        stop_if_interrupted: Callable[[], None],
         owner: Owner,
         resume: Resume | None = None,
         graph: type[Graph] = Graph,
@@ -110,17 +105,16 @@ class Reactor:
         self.reader = Reader(self.graph, values)
         self.scheduler = self._no_run = Scheduler()
         self.actions: deque[table.Action] = deque()
+        self.performers: dict[type, Callable[[Any], None]] = {}
         self.slots = table.Room(0, 0)
         self.is_up = False
         self.run = 0  # how many have begun
         self.budget: Budget | None = None
-        self.needs: NeedsCheck | None = None
         self.closing = False
         self.asked: deque[Any] = deque()
         self.watched: dict[int, Any] = {}
         self.ended: list[int] = []
         self.undecided: errors.PluginError | None = None
-        self.copies: JobCopies | None = None
         self._recalled: dict[JobId, Any] = {}  # for whom
         self._delays: list[tuple[float, int]] = []  # when a task's next attempt may be made
         self.composer = Composer(self.graph, self.reader, values, report, files, resolve)
@@ -135,21 +129,9 @@ class Reactor:
         self._warned = False  # of ends that nobody waits for
         self._scaling = backend if isinstance(backend, Scaling) else None
         self._backlog = 0  # as it was told
-        self._values = values
         self._report = report
         self._files = files
-        self._live = Live if isinstance(values, LiveValues) else None
         self._check = check
-        self._stop_if_interrupted = stop_if_interrupted
-        self._perform: dict[type, Callable[[Any], None]] = {
-            table.Grow: self._grow,
-            table.Submit: self._submit,
-            table.Cancel: self._cancel,
-            table.Retried: self._retried,
-            table.Settled: self._settled,
-            table.Release: self._release,
-            table.Stuck: self._stuck,
-        }
 
     @property
     def done(self) -> int:
@@ -190,17 +172,13 @@ class Reactor:
         if self._check:
             self.scheduler.check()
 
-    def compute_by(self, compute: Callable[[table.Compute], None]) -> None:
-        """Have modules computed by this."""
-        self._perform[table.Compute] = compute
-
     def perform(self) -> None:
         """Do what the scheduler wants done, until it wants nothing more.
 
         Raises:
             PluginError: A plugin could not decide.
         """
-        actions, perform = self.actions, self._perform
+        actions, perform = self.actions, self.performers
         while actions:
             action = actions.popleft()
             perform[type(action)](action)
@@ -224,6 +202,10 @@ class Reactor:
         """Return the seconds until a delay is over, or `most` if that is less."""
         return max(min(most, self._delays[0][0] - monotonic()), 0.0) if self._delays else most
 
+    def delay(self, task: int, seconds: float) -> None:
+        """Have a task wait for the time of its next attempt."""
+        heappush(self._delays, (monotonic() + seconds, task))
+
     def take_due(self) -> None:
         """Tell the scheduler whose delays are over."""
         due, now = [], monotonic()
@@ -244,7 +226,7 @@ class Reactor:
         while self.actions:
             action = self.actions.popleft()
             if type(action) in (table.Cancel, table.Settled, table.Release):
-                self._perform[type(action)](action)
+                self.performers[type(action)](action)
 
     def story(self) -> str:
         """Say why each of the first tasks is where it is."""
@@ -444,97 +426,6 @@ class Reactor:
         else:
             self.handle(table.WorkerLost(event.id, why.guilty, why.started))
 
-    # ---- actions of the scheduler ----
-
-    def _grow(self, action: table.Grow) -> None:
-        grown: list[tuple[int, Sequence[int], bool, int, bool, bool]] = []
-        graph, more, observed = self.graph, action.more, self._report.observed
-        tasks = [*action.tasks]
-        if observed:
-            self._report.added([graph.nodes[number] for number in tasks])
-        if self.resume is not None:
-            tasks, more = self._unknown(self.resume, tasks), 0
-            if not tasks:
-                return
-        before = len(tasks)
-        for number in tasks:  # grows while we go, along a chain
-            node = graph.nodes[number]
-            latest = graph.latest
-            try:
-                needs = graph.grow(number)
-            except KeyboardInterrupt:
-                raise
-            except BaseException as error:  # noqa: BLE001 - the user's objects may raise anything
-                self._stop_if_interrupted()
-                self._report.failed(node, 0, failure.describe(error, Live, final=True), None)
-                grown.append((number, (), False, 0, True, False))
-            else:
-                options = node.options
-                delayed = options.retry_delay is not None
-                grown.append((number, needs, node.local, options.retries, False, delayed))
-                if more and graph.latest == latest + 1:
-                    only = graph.nodes[graph.latest]
-                    if only.state is NEW:
-                        tasks.append(only.id)
-                        more -= 1
-                        if observed:
-                            self._report.added([only])
-        if len(tasks) > before:
-            grown.reverse()
-        self.handle(table.Grown(grown))
-
-    def _unknown(self, resume: Resume, tasks: list[int]) -> list[int]:
-        """Look tasks up; return those whose values are not there."""
-        nodes = self.graph.nodes
-        known = resume.look_up([nodes[number] for number in tasks])
-        if not known:
-            return tasks
-        self._report.cached(known)
-        numbers = {node.id: None for node in known}
-        self.handle(table.Known(list(numbers)))
-        return [number for number in tasks if number not in numbers]
-
-    def _tell_fresh(self) -> None:
-        fresh, self.graph.fresh = self.graph.fresh, []
-        if fresh:
-            self._report.fresh(fresh)
-
-    def _submit(self, action: table.Submit) -> None:
-        if self.graph.fresh:
-            self._tell_fresh()
-        plain = self.graph.plain_jobs(action.ids)
-        jobs = self._jobs(action) if plain is None else plain
-        if jobs:
-            if self._report.observed:
-                self._report.submitted(jobs, self.graph.nodes, plain is not None)
-            if self.copies is not None and self.copies.every:
-                self.copies.submitted(jobs)
-            try:
-                self._backend.submit(jobs)
-            except Exception as error:  # noqa: BLE001 - whatever it may raise
-                raise self._owner.blamed("submit()", error)  # noqa: B904 - it has its cause
-
-    def _jobs(self, action: table.Submit) -> list[Job]:
-        """Make jobs one by one; fail the tasks of those that cannot be made."""
-        jobs = []
-        graph = self.graph
-        live = self._live
-        suspect = self.scheduler.suspect
-        after = action.after
-        for id in action.ids:
-            node = graph.nodes[id[0]]
-            needs = after.get(id[0], ()) if after else ()
-            try:
-                job = graph.job(node, id[1], live, id[1] > 1 and suspect(id), needs)
-                if job.needs is not None and self.needs is not None:
-                    self.needs.look(node, job.needs)
-                jobs.append(job)
-            except KeyboardInterrupt:
-                raise
-            except BaseException as error:  # noqa: BLE001 - an output or item that is not there
-                self.fail(node, id, error)
-        return jobs
-
     def fail(self, node: Node, id: JobId, error: BaseException) -> None:
         """Something was raised where a task should have come of it."""
         why = failure.describe(error, Live)
@@ -550,97 +441,3 @@ class Reactor:
                 # Raised by the loop: what else the backend has reported counts first.
                 self.undecided, final = error, True
         self.handle(table.Failed(id, final, again))
-
-    def _cancel(self, action: table.Cancel) -> None:
-        self.wish(self._backend.cancel, action.ids)
-
-    def wish(self, method: Callable[[Sequence[JobId]], None], ids: Sequence[JobId]) -> None:
-        """Have the backend cancel or recall jobs; if it cannot, that is said, and they go on.
-
-        It must not hide why they are not wanted any more.
-        """
-        try:
-            method(ids)
-        except Exception as error:
-            if self._owner.is_ours:
-                raise
-            self._report.warn(str(blamed(self._owner, f"{method.__name__}()", error)))
-
-    def _retried(self, action: table.Retried) -> None:
-        node = self.graph.nodes[action.id[0]]
-        backoff = node.options.retry_delay
-        delay = backoff.after(action.id[1]) if backoff is not None and action.later else 0.0
-        if action.later:
-            heappush(self._delays, (monotonic() + delay, node.id))
-        self._report.retried(node, delay)
-
-    def _settled(self, action: table.Settled) -> None:
-        if self.graph.fresh:
-            self._tell_fresh()
-        nodes = self.graph.nodes
-        report, resumes = self._report, self.resume is not None
-        done = 0
-        observed, told = report.observed, list[Node]()
-        for task, state, root in action.tasks:
-            node = nodes[task]
-            if state is DONE:
-                if node.returned is not None or resumes:
-                    self._finish(node)
-                if type(node) is Node or (not node.hidden and node.part is None):
-                    done += 1
-                    if observed:
-                        told.append(node)
-                    continue
-            if told:
-                report.done(told)  # in their order
-                told = []
-            self._settled_otherwise(node, state, root)
-        if told:
-            report.done(told)
-        report.counts["done"] += done
-        if self.watched:
-            self.ended += [task for task, _, _ in action.tasks if task in self.watched]
-
-    def _settled_otherwise(self, node: Node, state: table.State, root: int) -> None:
-        """A task has come to another end than most, or is a part of a map."""
-        self._report.settled(node, state, root)
-        if self.copies is not None:
-            self.copies.settled(node, state, root)
-        if type(node.part) is Elements:
-            for event in self.maps.settled(node, state, self.slots):
-                self.handle(event)
-
-    def _finish(self, node: Node) -> None:
-        """A node is done: complete its value, and keep that before anybody is told."""
-        if node.returned is not None:
-            self._complete(node)
-        if self.resume is not None:
-            self.resume.keep(node)
-
-    def _complete(self, node: Node) -> None:
-        """What a node returned references to is there."""
-        try:
-            self.graph.complete(node)
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:  # noqa: BLE001 - an output or item that is not there
-            node.value = Broken(error)
-        self.composer.sort_files(node)
-
-    def _release(self, action: table.Release) -> None:
-        if self.resume is not None:
-            nodes = self.graph.nodes
-            self.resume.forget([nodes[one] for one in action.tasks if one in nodes])
-        self.graph.release(action.tasks)
-        self._files.release(action.tasks)
-        if self.maps.under_way:
-            self.maps.forget(action.tasks)
-
-    def _stuck(self, action: table.Stuck) -> None:
-        paths = [self.graph.nodes[task].path for task in action.circle if task in self.graph.nodes]
-        error = errors.GraphError(
-            "what these tasks need waits for themselves, so they can never run: "
-            + " -> ".join(paths)
-        )
-        for task in action.tasks:
-            self._report.failed(self.graph.nodes[task], 0, failure.describe(error, Live), None)

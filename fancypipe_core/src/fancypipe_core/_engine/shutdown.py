@@ -13,7 +13,7 @@ from fancypipe_core._engine.graph import Graph
 from fancypipe_core._engine.machine import states as table
 from fancypipe_core._engine.machine.scheduler import Scheduler
 from fancypipe_core._engine.report import Report
-from fancypipe_core._model.context import stop_tasks
+from fancypipe_core._model.context import stop_tasks, stoppers
 from fancypipe_core.backend import JobId
 
 __all__ = ["Loop", "Shutdown"]
@@ -86,7 +86,8 @@ class Shutdown:
         if interrupts.count == 1:
             self.grace = _grace_after(interrupts.signal, self.grace)
         if not (interrupts.count or loop.scheduler.in_flight or loop.scheduler.unsettled):
-            stop_tasks(self._directory)  # what threads were let go with
+            if stoppers:
+                stop_tasks(self._directory)  # what threads were let go with
             loop.finish_up()
             return
         until = monotonic() + self.grace

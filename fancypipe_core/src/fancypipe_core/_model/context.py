@@ -24,6 +24,7 @@ __all__ = [
     "current",
     "stop_tasks",
     "stopped_by",
+    "stoppers",
 ]
 
 _TOLD = 4000  # characters of what a program has written
@@ -45,7 +46,8 @@ def current() -> Context:
     return context
 
 
-_stoppers: dict[int, tuple[str, Callable[[], None]]] = {}
+stoppers: dict[int, tuple[str, Callable[[], None]]] = {}
+"""What ends what tasks do in threads, with the folder of the session of each."""
 
 
 @contextmanager
@@ -56,16 +58,16 @@ def stopped_by(stop: Callable[[], None]) -> Iterator[None]:
     """
     here = scope.get()
     directory = here.directory if here is not None else ""
-    _stoppers[id(stop)] = directory, stop
+    stoppers[id(stop)] = directory, stop
     try:
         yield
     finally:
-        del _stoppers[id(stop)]
+        del stoppers[id(stop)]
 
 
 def stop_tasks(directory: str) -> None:
     """End what can be ended of the tasks that a session, known by its folder, runs in threads."""
-    for owner, stop in list(_stoppers.values()):
+    for owner, stop in list(stoppers.values()):
         if owner == directory:
             stop()
 
