@@ -34,13 +34,12 @@ from fancypipe_core._engine.means import Means
 from fancypipe_core._engine.needs import NeedsCheck
 from fancypipe_core._engine.node import Node
 from fancypipe_core._engine.reactor import Reactor
-from fancypipe_core._engine.reader import Unopened
 from fancypipe_core._engine.report import Report
-from fancypipe_core._engine.roots import Root, Roots, gatherer
+from fancypipe_core._engine.roots import Root, Roots
 from fancypipe_core._engine.shutdown import Shutdown
 from fancypipe_core._engine.streams import Stream
 from fancypipe_core._model.carriage import this_thread
-from fancypipe_core._model.ref import Instance, Ref
+from fancypipe_core._model.ref import Ref
 from fancypipe_core._model.temp_paths import Keeper
 from fancypipe_core._plugins.blame import Owner
 from fancypipe_core.backend import Backend, Driven, Following
@@ -49,6 +48,7 @@ if TYPE_CHECKING:
     from fancypipe_core._engine.job_copies import JobCopies
     from fancypipe_core._engine.resume import Resume
     from fancypipe_core._engine.temp_budget import Budget
+    from fancypipe_core._engine.waits import Waits
 
 __all__ = ["Driver"]
 
@@ -89,7 +89,6 @@ class Driver:
         self._make_scheduler = scheduler
         self._report = report
         self.files = files
-        self._level = 0
         self.orders: deque[Callable[[], object]] = deque()  # what is to be done in this thread
         self.left: list[Root] = []  # who was not over when the run was
         self.streams: list[Stream] = []
@@ -107,10 +106,10 @@ class Driver:
         self.graph = reactor.graph
         self.asked: deque[Root] = reactor.asked  # by others, in their order
         self._intake = Intake(reactor)
-        means = Means(reactor, report, files, self.interrupts.raise_if_any)
+        self._means = means = Means(reactor, report, files, self.interrupts.raise_if_any)
         self.mains = Mains(means)
         self._actions = Actions(means, backend, values, self._owner, resume)
-        self._gives_way = False  # whether another thread is to drive when others ask for something
+        self._waits: Waits | None = None
         self.roots = Roots(means)
         self.handle, self.finish_up = reactor.handle, reactor.finish_up
         self.recall = partial(self._actions.wish, backend.recall)
@@ -218,7 +217,7 @@ class Driver:
             InternalError: The engine or the backend failed, and the run is over.
             PluginError: A plugin could not decide, and the run is over.
         """
-        self._gives_way = True
+        self.mains.gives_way = True
         return self._guarded(partial(self._lead, root))
 
     def _lead(self, root: Root) -> bool:
@@ -272,14 +271,13 @@ class Driver:
         Raises:
             BaseException: As for `lead`; whoever `left` is not over, and never will be.
         """
-        self._gives_way = False
+        self.mains.gives_way = False
         self._guarded(partial(self._serve, led))
 
     def _serve(self, led: Root | None) -> bool:
         self.mains.apart = True
         try:
             if led is not None:
-                self._level = 0
                 self.mains.take_over()
                 self.roots.watch([led])
             self._loop(self._is_idle)
@@ -341,7 +339,6 @@ class Driver:
                 self._report.failures.clear()
             self.files.end_run()
             self._reactor.end()
-            self._level = 0
 
     def close_run(self) -> None:
         """End a run that was led, and is not over, at once."""
@@ -383,80 +380,16 @@ class Driver:
                 self.handle(event)
 
     def resolve(self, ref: Ref[Any], parent: Node) -> Any:
-        """Run what a reference needs, for a module that waits for it inside its main."""
+        """Return what a reference comes to, for a module that waits for it inside its main."""
         if not self.mains.hands.come_back():
             return self.mains.answer_to(Ask(parent, ref))
-        self._reactor.composer.forget_contents()
-        self._level += 1
-        self.handle(table.Level(self._level))
-        try:
-            value = self._value_of(ref, self._level, parent)
-        except _Elsewhere as waits:
-            number = waits.number
-        except BaseException:
-            self._goes_on()
-            raise
-        else:
-            self._goes_on()
-            return value
-        return self.mains.answer_to(Ask(parent, ref, number))
+        if self._waits is None:
+            from fancypipe_core._engine.waits import Waits  # few runs have any
 
-    def _goes_on(self) -> None:
-        """A module goes on that has waited inside its main."""
-        self._level -= 1
-        self.handle(table.Level(self._level))
-        self.mains.hands.leave()
-        # Whoever goes on may go on for long.
-        self.interrupts.raise_if_any()
+            self._waits = Waits(self._means, self.mains, self.interrupts, self._loop)
+        return self._waits.resolve(ref, parent)
 
     # ---- the loop ----
-
-    def _value_of(self, target: Any, level: int, parent: Node) -> Any:
-        if not isinstance(target, Instance):
-            return self._demand(gatherer(self.graph, target, parent), level, parent)
-        try:
-            # The output of one task needs no gatherer.
-            return self._demand(self.graph.number(target, parent), level, parent)
-        except Unopened:
-            # Let it be told as of everything that is asked for.
-            return self._demand(gatherer(self.graph, target, parent), level, parent)
-
-    def _demand(self, number: int, level: int, parent: Node) -> Any:
-        self.handle(table.Demand([number], level))
-        try:
-            self._loop_until_settled(number)
-            value = self._opened(number, parent)
-        except Taken:
-            raise _Elsewhere(number) from None
-        except BaseException:
-            self._drop(number)
-            raise
-        self.mains.keep(parent, [number])
-        return value
-
-    def _loop_until_settled(self, number: int) -> None:
-        scheduler, asked = self.scheduler, self.asked
-        while scheduler.state(number) not in table.SETTLED:
-            if self._gives_way and asked:
-                if self.mains.hands.give_way():
-                    raise Taken
-                self._gives_way = False
-            self._loop(
-                lambda: scheduler.state(number) in table.SETTLED or bool(self._gives_way and asked)
-            )
-
-    def _opened(self, number: int, parent: Node) -> Any:
-        node = self.graph.nodes[number]
-        if self.scheduler.state(number) is not table.State.DONE:
-            self.interrupts.raise_if_any()  # what has failed may have failed by that
-            raise self._report.failures.error(number)
-        self.files.pass_on(number, parent.id)
-        return self._reactor.reader.outcome(node)
-
-    def _drop(self, number: int) -> None:
-        # After a Ctrl-C what is under way may end; `Shutdown` sees to it.
-        if not self.interrupts.count:
-            self.handle(table.Drop([number]))
 
     def _loop(self, over: Callable[[], bool]) -> None:
         scheduler, maps, listener = self._reactor.scheduler, self._reactor.maps, self._listener
@@ -499,13 +432,6 @@ class Driver:
         self.wake()
         # Not at the second one: an exception may be on its way already, and must arrive.
         return in_users_code(frame, _OURS) or self.interrupts.is_stuck()
-
-
-class _Elsewhere(BaseException):
-    """What a module waits for is driven in another thread from now on."""
-
-    def __init__(self, number: int) -> None:
-        self.number = number
 
 
 _OURS = {

@@ -43,6 +43,7 @@ class Mains:
 
     Attributes:
         hands: How the thread that drives lets others do so.
+        gives_way: Whether another thread is to drive when others ask for something.
         apart: Whether each main has a thread of its own.
         under_way: The mains that have begun and not ended, by the numbers of their scopes.
         holding: The one that holds up others, in a thread of its own.
@@ -58,7 +59,7 @@ class Mains:
         self._composer = reactor.composer
         self._maps = reactor.maps
         self.hands: Hands = Alone()
-        self.apart = False
+        self.gives_way = self.apart = False
         self.posts: deque[Post] = deque()
         self.helpers = Helpers("fancypipe-module")
         self.under_way: dict[int, Main] = {}

@@ -177,6 +177,11 @@ class Scheduler:
         return id in self._levels.computing
 
     @property
+    def level(self) -> int:
+        """How many modules are blocked in a wait for a result."""
+        return len(self._levels.waits) - 1
+
+    @property
     def mains_go_on(self) -> bool:
         """Whether a main goes on beside the one that drives, or is about to."""
         levels = self._levels
