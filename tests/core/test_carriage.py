@@ -86,7 +86,7 @@ def test_jobs_get_the_contents_of_files_that_are_here(tmp_path: Path) -> None:
     job = job_of([File(tmp_path / "a")], {"x": File(tmp_path / "none")}, 3, bytes(100_000))
     (made,) = with_contents([job])
     views = [memoryview(one) for one in buffers_of(made)]
-    contents = [read(view).content for view in views if carriage._is_file(view)]
+    contents = [read(view).content for view in views if carriage.is_file(view)]
     assert [None if one is None else bytes(one) for one in contents] == [b"123", None]
     plain = job_of(1, "text", bytes(100_000))
     assert with_contents([plain])[0] is plain

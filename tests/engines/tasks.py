@@ -9,12 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from fancypipe_core import task
+from fancypipe_core import File, current, task
 
 __all__ = [
     "SIZE",
     "changed",
     "close_dask_worker",
+    "dies_once",
+    "doubled",
     "environment",
     "late",
     "leave",
@@ -131,3 +133,20 @@ def environment() -> dict[str, str]:
 def late() -> None:
     """Take much too long."""
     time.sleep(1000)
+
+
+@task
+def doubled(file: File) -> File:
+    """Return a file with the content twice."""
+    path = current().tempfile("twice")
+    path.write_bytes(file.read_bytes() * 2)
+    return File(path)
+
+
+@task
+def dies_once(file: File, mark: str) -> int:
+    """Kill the worker that has got the file, the first time; then return its size."""
+    if not os.path.exists(mark):
+        Path(mark).write_text("", encoding="utf-8")
+        os._exit(1)
+    return file.stat().st_size

@@ -16,7 +16,7 @@ from errno import ENOTSUP
 from hashlib import blake2b
 from pathlib import Path
 
-__all__ = ["FileDigests"]
+__all__ = ["FileDigests", "state_of_file"]
 
 _SMALL = 64 * 1024  # bytes
 _PART = 4 * 1024 * 1024
@@ -80,7 +80,7 @@ class FileDigests:
     def _of_file(self, path: str, about: os.stat_result) -> str:
         if not stat.S_ISREG(about.st_mode):
             raise OSError(ENOTSUP, "neither a file nor a folder", path)
-        said = _said(about)
+        said = state_of_file(about)
         known = self._known.get(path)
         if known is not None and known[0] == said:
             return known[1]
@@ -88,7 +88,7 @@ class FileDigests:
         kept = self._recall(path, said) if large else None
         digest = kept or _read(path)
         after = os.stat(path)
-        if _said(after) != said:
+        if state_of_file(after) != said:
             raise OSError(ENOTSUP, "the file changes while it is read", path)
         if time.time() - max(about.st_mtime, about.st_ctime) > _FRESH:
             self._known[path] = said, digest
@@ -129,7 +129,7 @@ class FileDigests:
                 raise
 
 
-def _said(about: os.stat_result) -> str:
+def state_of_file(about: os.stat_result) -> str:
     """Return what differs when a file has changed: also the time that nobody can set back."""
     return f"{about.st_ino} {about.st_size} {about.st_mtime_ns} {about.st_ctime_ns}"
 

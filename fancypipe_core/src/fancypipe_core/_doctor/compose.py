@@ -77,7 +77,7 @@ class _Scope:
     """Where modules run that are only looked at."""
 
     directory = ""
-    in_fork = False
+    in_fork = apart = False
 
     def resolve(self, ref: Ref[Any]) -> Any:
         raise _Waits
@@ -89,6 +89,12 @@ class _Scope:
         return False
 
     def landing(self) -> str:
+        return ""
+
+    def copy(self, record: Any) -> tuple[str, str]:
+        return record.path, ""
+
+    def origin(self, path: str) -> str:
         return ""
 
 

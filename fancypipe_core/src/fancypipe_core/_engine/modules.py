@@ -205,7 +205,7 @@ class _ModuleScope:
         self._resolve = resolve
         self._node = node
         self.directory = ""
-        self.in_fork = False
+        self.in_fork = self.apart = False
 
     def resolve(self, ref: Ref[Any]) -> Any:
         return self._resolve(ref, self._node)
@@ -217,4 +217,10 @@ class _ModuleScope:
         return False
 
     def landing(self) -> str:
+        return ""
+
+    def copy(self, record: Any) -> tuple[str, str]:
+        return record.path, ""
+
+    def origin(self, path: str) -> str:
         return ""

@@ -12,14 +12,17 @@ This module is imported by all that write values down, so it imports little.
 from __future__ import annotations
 
 import os
+import stat
 import struct
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
+from msgspec.structs import replace
+
 from fancypipe_core import errors
-from fancypipe_core.backend import Encoded, Job, Payload
+from fancypipe_core.backend import Cut, Encoded, Job, More, Ok, Payload, Reply
 
 __all__ = [
     "Bare",
@@ -27,11 +30,15 @@ __all__ = [
     "bare",
     "came",
     "carried",
+    "is_file",
     "land",
+    "landed",
     "read",
+    "state_of",
     "this_thread",
     "to_be_kept",
     "with_contents",
+    "with_files",
 ]
 
 _MARK = b"\xf9fancypipe-file\n"  # what text has these bytes is no UTF-8
@@ -52,7 +59,8 @@ class FileRecord(NamedTuple):
         kind: `f` or `d`.
         size: Of the file, in bytes, when it was written down; -1 if it was not there.
         path: Where it was.
-        folder: The name of the folder that its content goes to; empty if that is not here.
+        folder: The name of the folder that its content goes to; without content, what its copy is
+            known by, if there may be one, and else empty.
         content: The content; None if it is not here.
     """
 
@@ -78,14 +86,22 @@ class _ThisThread(threading.local):
 this_thread = _ThisThread()
 
 
-def bare(kind: bytes, path: str) -> Bare:
-    """Return a file or folder, written down without its content."""
+def bare(kind: bytes, path: str, size: int | None = None, copy: str = "") -> Bare:
+    """Return a file or folder, written down without its content.
+
+    Args:
+        kind: As in a record.
+        path: As in a record.
+        size: As in a record; by default it is looked up.
+        copy: What a copy of it is known by.
+    """
     encoded = os.fsencode(path)
-    size = _NONE
-    if kind == b"f":
-        with suppress(OSError):  # whoever needs it will say that it is not there
-            size = os.stat(encoded).st_size
-    return Bare(_MARK + _HEAD.pack(kind, size, len(encoded), _NONE, b"") + encoded)
+    if size is None:
+        size = _NONE
+        if kind == b"f":
+            with suppress(OSError):  # whoever needs it will say that it is not there
+                size = os.stat(encoded).st_size
+    return Bare(_MARK + _HEAD.pack(kind, size, len(encoded), _NONE, copy.encode()) + encoded)
 
 
 def carried(kind: bytes, path: str) -> bytearray:
@@ -122,20 +138,41 @@ def read(buffer: Any) -> FileRecord:
         DecodeError: That is no file.
     """
     view = memoryview(buffer).cast("B")
-    if not _is_file(view):
+    if not is_file(view):
         raise errors.DecodeError("bytes that are no file")
     kind, size, length, count, folder = _HEAD.unpack_from(view, len(_MARK))
     begin = _LEAST + length
     path = os.fsdecode(bytes(view[_LEAST:begin]))
     if count == _NONE:
-        return FileRecord(kind, size, path, "", None)
+        return FileRecord(kind, size, path, folder.rstrip(b"\0").decode("ascii"), None)
     if len(view) != begin + count:
         raise errors.DecodeError(f"the content of {path} was cut short on its way")
     return FileRecord(kind, size, path, folder.decode("ascii"), view[begin:])
 
 
-def _is_file(view: memoryview) -> bool:
+def is_file(view: memoryview) -> bool:
+    """Whether bytes are a file that was written down."""
     return len(view) >= _LEAST and view[: len(_MARK)] == _MARK
+
+
+def state_of(path: str) -> bytes:
+    """Return what is another when a file, or what is in a folder, has changed.
+
+    Raises:
+        OSError: It is not there.
+    """
+    from fancypipe_core._base.file_digests import state_of_file  # few files travel
+
+    about = os.stat(path)
+    said = [state_of_file(about)]
+    if stat.S_ISDIR(about.st_mode):
+        for here, folders, files in os.walk(path):
+            folders.sort()
+            for name in sorted([*folders, *files]):
+                one = os.path.join(here, name)
+                about = os.lstat(one) if os.path.islink(one) else os.stat(one)
+                said.append(f"{os.path.relpath(one, path)!a} {state_of_file(about)}")
+    return "\n".join(said).encode("ascii")
 
 
 def _folder_of(content: memoryview) -> bytes:
@@ -152,7 +189,7 @@ def with_contents(jobs: Sequence[Job]) -> Sequence[Job]:
 
     For a worker that does not see them.  All of a job's files are in memory until it was sent.
     """
-    return [_job_with_contents(job) for job in jobs]
+    return with_files(jobs, _with_content)
 
 
 def to_be_kept(value: Encoded, folders: Iterable[str], most: int) -> tuple[Encoded, Encoded]:
@@ -186,11 +223,31 @@ def to_be_kept(value: Encoded, folders: Iterable[str], most: int) -> tuple[Encod
     return tuple(whole), tuple(rest)
 
 
-def _job_with_contents(job: Job) -> Job:
+def with_files(jobs: Sequence[Job], change: Callable[[Any], Any]) -> Sequence[Job]:
+    """Return jobs with other buffers in the place of files without content.
+
+    Args:
+        jobs: The jobs; one that has no such buffer stays the same object.
+        change: Returns what goes there.
+    """
+    return [_with_files(job, change) for job in jobs]
+
+
+def _with_files(job: Job, change: Callable[[Any], Any]) -> Job:
     inputs: Any = job.inputs
     if not any(_names_file(payload) for payload in inputs):
         return job
-    made = tuple(_payload_with_contents(one) if _names_file(one) else one for one in inputs)
+    made = tuple(
+        Payload(
+            one.head,
+            tuple(change(part) if _is_bare(part) else part for part in one.buffers),
+            one.holes,
+            one.names,
+        )
+        if _names_file(one)
+        else one
+        for one in inputs
+    )
     return job.with_inputs(made)
 
 
@@ -199,16 +256,21 @@ def _names_file(payload: Payload) -> bool:
 
 
 def _is_bare(buffer: Any) -> bool:
+    return _length(buffer) == _NONE
+
+
+def _has_content(buffer: Any) -> bool:
+    length = _length(buffer)
+    return length is not None and length != _NONE
+
+
+def _length(buffer: Any) -> int | None:
+    """Return what stands for the length of a file's content; None if this is no file."""
     try:
         view = memoryview(buffer).cast("B")
     except TypeError:  # a handle: it is large, and so has its content
-        return False
-    return _is_file(view) and _HEAD.unpack_from(view, len(_MARK))[3] == _NONE
-
-
-def _payload_with_contents(payload: Payload) -> Payload:
-    buffers = tuple(_with_content(one) if _is_bare(one) else one for one in payload.buffers)
-    return Payload(payload.head, buffers, payload.holes, payload.names)
+        return None
+    return int(_HEAD.unpack_from(view, len(_MARK))[3]) if is_file(view) else None
 
 
 def _with_content(buffer: Any) -> Any:
@@ -220,6 +282,48 @@ def _with_content(buffer: Any) -> Any:
 
 
 # ---- there ----
+
+
+def landed(reply: Reply, folder: str) -> Reply:
+    """Return a reply whose files are below a folder; the same one if none came with its content.
+
+    Raises:
+        DecodeError: One is not what was sent.
+        OSError: One cannot be written.
+    """
+
+    def value(one: Any) -> Any:
+        if not any(payload.buffers and any(map(_has_content, payload.buffers)) for payload in one):
+            return one
+        return tuple(
+            Payload(payload.head, tuple(map(buffer, payload.buffers)), payload.holes, payload.names)
+            for payload in one
+        )
+
+    def buffer(one: Any) -> Any:
+        if not _has_content(one):
+            return one
+        record = read(one)
+        return bare(record.kind, land(record, folder), record.size)
+
+    if type(reply) is Cut:
+        if reply.done is None:
+            return reply
+        done = landed(reply.done, folder)
+        return reply if done is reply.done else replace(reply, done=done)
+    if type(reply) is More:
+        outputs = value(reply.outputs)
+        inputs = [value((task.inputs,))[0] for task in reply.tasks]
+        pairs = zip(reply.tasks, inputs, strict=True)
+        if outputs is reply.outputs and all(task.inputs is one for task, one in pairs):
+            return reply
+        pairs = zip(reply.tasks, inputs, strict=True)
+        tasks = tuple(replace(task, inputs=one) for task, one in pairs)
+        return replace(reply, tasks=tasks, outputs=outputs)
+    if type(reply) is Ok:
+        outputs = value(reply.outputs)
+        return reply if outputs is reply.outputs else replace(reply, outputs=outputs)
+    return reply
 
 
 def land(record: FileRecord, base: str) -> str:

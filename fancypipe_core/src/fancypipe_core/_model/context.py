@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from fancypipe_core import errors
 from fancypipe_core._model.progress import Meter
@@ -15,11 +15,13 @@ from fancypipe_core._model.scope import scope
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from fancypipe_core._model.carriage import FileRecord
     from fancypipe_core._model.ref import Ref
     from fancypipe_core.backend import Job
 
 __all__ = [
     "Context",
+    "Copies",
     "TaskScope",
     "current",
     "stop_tasks",
@@ -72,6 +74,16 @@ def stop_tasks(directory: str) -> None:
             stop()
 
 
+class Copies(Protocol):
+    """Copies of files of a client whose folder is not seen here."""
+
+    def find(self, record: FileRecord) -> tuple[str, str]:
+        """Return where a file is here, and why not if it is not."""
+
+    def origin(self, path: str) -> str:
+        """Return where the client has what this is a copy of; empty if it is none."""
+
+
 class TaskScope:
     """The scope of one worker; it goes from job to job.
 
@@ -82,8 +94,8 @@ class TaskScope:
     """
 
     __slots__ = (
-        "_context", "_run_inline", "apart", "cache", "directory", "element", "folder", "in_fork",
-        "job", "landed", "meter", "notify", "within",
+        "_context", "_run_inline", "apart", "cache", "copies", "directory", "element", "folder",
+        "in_fork", "job", "landed", "meter", "notify", "within",
     )  # fmt: skip
 
     def __init__(
@@ -105,6 +117,7 @@ class TaskScope:
         self.meter: Meter | None = None  # while the job says how far it is
         self.in_fork = False  # whether this process is a fork that the job made
         self.apart = False  # whether nobody else sees the folder
+        self.copies: Copies | None = None  # of files, where somebody keeps them
         self.landed = ""  # where files came to with their content; empty if none did
 
     def begin(self, job: Job) -> None:
@@ -151,6 +164,12 @@ class TaskScope:
 
     def carries(self, path: str) -> bool:
         return self.apart or bool(self.landed and path.startswith(self.landed))
+
+    def copy(self, record: FileRecord) -> tuple[str, str]:
+        return (record.path, "") if self.copies is None else self.copies.find(record)
+
+    def origin(self, path: str) -> str:
+        return "" if self.copies is None else self.copies.origin(path)
 
     def landing(self) -> str:
         if not self.landed and self.job is not None:

@@ -122,9 +122,11 @@ class FileInputs:
             raise errors.BadInput(
                 f"task {self._name}: {what} must be a path of a {cls.WHAT}, not {value!r:.100}"
             )
-        before = value.size if isinstance(value, FileOrDir) else None
+        before, why_not = None, ""
+        if isinstance(value, FileOrDir):
+            before, why_not = value.size, value._why_not
         path = os.path.abspath(os.fsdecode(value))
-        why = absent(cls, path, before) if os.fspath(value) else "the path is empty"
+        why = absent(cls, path, before, why_not) if os.fspath(value) else "the path is empty"
         if why:
             raise errors.BadInput(f"task {self._name}: {what}: {why}")
         return value if type(value) is cls and os.fspath(value) == path else cls(path)

@@ -37,6 +37,7 @@ class FileOrDir(_Path):
     KIND = b""
     WHAT = ""
     size: int | None = None
+    _why_not = ""  # why it is not there, if it was to come from elsewhere
 
     if not TYPE_CHECKING:
         # What is derived from it is a plain path.  Python 3.12 asks the first, and those before
@@ -123,16 +124,25 @@ def written(file: FileOrDir) -> carriage.Bare | bytearray:
     here = scope.get()
     if here is not None and here.carries(path):
         with suppress(OSError):  # whoever needs it will say that it is not there
+            if origin := here.origin(path):  # they have it
+                return carriage.bare(file.KIND, origin, _size(file.KIND, path))
             return carriage.carried(file.KIND, path)
     return carriage.bare(file.KIND, path)
+
+
+def _size(kind: bytes, path: str) -> int:
+    return os.stat(path).st_size if kind == File.KIND else -1
 
 
 def made(data: Any) -> FileOrDir:
     """Return what was written down so; its content is put where it is used, if it has come."""
     record = carriage.read(data)
-    path = record.path
-    if record.content is not None:
-        here = scope.get()
+    path, why_not = record.path, ""
+    here = scope.get()
+    if record.content is None:
+        if here is not None and here.apart:
+            path, why_not = here.copy(record)
+    else:
         client = carriage.this_thread
         if here is not None and (folder := here.landing()):
             path = carriage.land(record, folder)
@@ -142,17 +152,22 @@ def made(data: Any) -> FileOrDir:
     one = _KINDS[record.kind](path)
     if record.size >= 0:
         one.size = record.size
+    if why_not:
+        one._why_not = why_not
     return one
 
 
-def absent(cls: type[FileOrDir], path: str, before: int | None = None) -> str:
+def absent(cls: type[FileOrDir], path: str, before: int | None = None, why_not: str = "") -> str:
     """Return why a path is no such file or folder here, as the rest of a sentence; empty if it is.
 
     Args:
         cls: `File` or `Dir`.
         path: The path.
         before: The size that it had, if that is known.
+        why_not: Why it is not here, if it was to come from elsewhere.
     """
+    if why_not:
+        return why_not
     there = os.path.isdir(path) if cls is Dir else os.path.isfile(path)
     if there:
         now = before if before is None else os.path.getsize(path)

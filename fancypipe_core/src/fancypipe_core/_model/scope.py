@@ -26,6 +26,18 @@ class Scope(Protocol):
     def landing(self) -> str:
         """Return the folder for files that come with their content; empty in a module."""
 
+    def copy(self, record: Any) -> tuple[str, str]:
+        """Return where a file is here whose content did not come with it.
+
+        Also why it is not here, if it was to be; asked for only where nobody else sees the folder.
+        """
+
+    def origin(self, path: str) -> str:
+        """Return where a file lies that is here as a copy; empty if it is none, or was changed."""
+
+    apart: bool
+    """Whether nobody else sees the session's folder."""
+
     directory: str
     """The session's folder for temporary files; empty in a module."""
 

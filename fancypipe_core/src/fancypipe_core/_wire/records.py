@@ -104,6 +104,8 @@ class Setup(msgspec.Struct, tag="setup"):
         measures: Whether it is to tell what jobs use.
         pictures: Whether it is to tell small pictures among what jobs return.
         apart: Whether the client does not see the folder: files go with their content.
+        proof: What is in a file of the folder by which a worker knows that it sees it; empty if
+            it does in any case.
     """
 
     path: list[str]
@@ -114,6 +116,7 @@ class Setup(msgspec.Struct, tag="setup"):
     measures: bool = False
     apart: bool = False
     pictures: bool = False
+    proof: str = ""
 
 
 class Jobs(msgspec.Struct, tag="jobs"):

@@ -62,7 +62,8 @@ class Runner:
         presets: Those of the session; if not `live`, what it calls says which.
         measures: Whether to tell what each job uses.
         pictures: Whether to tell small pictures among what jobs return, as notes.
-        apart: Whether the client does not see the folder: files go with their content.
+        apart: Whether the client does not see the folder: files go with their content.  What has
+            copies of the client's files, if these do not come with theirs.
     """
 
     def __init__(  # noqa: PLR0913 - what a worker is told
@@ -75,7 +76,7 @@ class Runner:
         presets: Presets | None = None,
         measures: bool = False,
         pictures: bool = False,
-        apart: bool = False,
+        apart: bool | context.Copies = False,
     ) -> None:
         self._meter = _meter(beside_others=live or not _in_main_thread()) if measures else None
         self._pictures = _pictures() if pictures else None
@@ -88,7 +89,8 @@ class Runner:
         self._exceptions = ExceptionPacker(self._values, self._let_pass)
         self._interrupted = interrupted
         self._scope = context.TaskScope(directory, self._notify, self._run_inline)
-        self._scope.apart = apart
+        self._scope.apart = bool(apart)
+        self._scope.copies = None if isinstance(apart, bool) else apart
         self._context = Context()  # each job has a copy: no variable is set but the scope
         self._context.run(scope.set, self._scope)
         self._calls: dict[Call, Any] = {}

@@ -7,14 +7,18 @@ there `run_packed` runs them, and its answer goes back and is read by the `Packe
 from __future__ import annotations
 
 import os
+import secrets
 import select
+import shutil
 import socket
+import tempfile
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from tempfile import NamedTemporaryFile
 from time import perf_counter
 from typing import Any
+
+import msgspec
 
 from fancypipe_core._base.faults import fault
 from fancypipe_core._base.signals import ignore_ctrl_c
@@ -24,6 +28,7 @@ from fancypipe_core._wire.passage import INPUT_GONE
 from fancypipe_core._worker.runner import Runner
 from fancypipe_core.backend import (
     NOT_BEGUN,
+    Certificate,
     Done,
     Environment,
     Event,
@@ -34,9 +39,13 @@ from fancypipe_core.backend import (
     Note,
     Started,
 )
+from fancypipe_core.errors import DecodeError
 from fancypipe_core.toolkit.connection import setup_of
-from fancypipe_core.toolkit.shipping import worker_code
+from fancypipe_core.toolkit.executor import HOST
+from fancypipe_core.toolkit.shipping import prove, sees, unprove, worker_code
 from fancypipe_core.toolkit.shipping.client_code import NONE, ClientCode, Wish
+from fancypipe_core.toolkit.shipping.client_files import ClientFiles, Sent, wish_for
+from fancypipe_core.toolkit.shipping.file_copies import FileCopies, copies_for, needed_copies
 from fancypipe_core.toolkit.store import Gone, Left, Shelf, Store, Stored, leave_large, read
 
 __all__ = ["LIMIT", "Answer", "Packed", "Packer", "answer", "put", "run_jobs", "run_packed", "take"]
@@ -45,12 +54,22 @@ LIMIT = 0.02  # seconds after which a batch begins no more
 _AT_ONCE = getattr(select, "PIPE_BUF", 512) // 2  # bytes that a dying process writes or does not
 _here = threading.local()  # what a thread of a worker keeps from batch to batch of a session
 
-Packed = tuple[bytes, str, str, Frame | str, float, bytes, list[Any], Callable[[Any], Any] | None]
+Packed = tuple[
+    bytes,
+    str,
+    str,
+    Frame | str,
+    float,
+    bytes,
+    list[Any],
+    Callable[[Any], Any] | None,
+    list[Sent],
+]
 """Jobs: the session's setup, the client's process, the folder for large frames, a frame, a limit.
 
 The limit is in seconds: when it is over, no more of them are begun.  Then comes what `ClientCode`
-tells of the client's code, its digest, and parts that a worker has asked for; and at the end what
-leaves large results in a store, see `Store.leave`.
+tells of the client's code, its digest, and parts that a worker has asked for; what leaves large
+results in a store, see `Store.leave`; and files that a worker has asked for.
 """
 
 Answer = tuple[str, Frame | str, Wish]
@@ -90,6 +109,7 @@ class Packer:
         self._leave = store.leave if store is not None else None
         self._setup = setup_of(directory, measures, pictures=pictures)
         self._told = messages.encode_command(self._setup)
+        self._files = ClientFiles(directory) if ships else None
         self._writer, self._reports = messages.ToWorker(), messages.Reports()
 
     def adapt(self, environment: Environment) -> None:
@@ -99,16 +119,21 @@ class Packer:
 
     def pack(self, jobs: Sequence[Job]) -> Packed:
         """Return what `run_packed` takes, in any process that has fancypipe."""
+        files: list[Sent] = []
+        if self._files is not None:
+            jobs, files = self._files.offer(jobs)
         head, parts = self._writer.jobs(jobs, whole=True)
         if self._shelf is not None:
             parts = self._shelf.put(parts)
         frame = put((head, parts), self._folder)
         if self._code is None:
             self._code = ClientCode(self._setup, self._ships)
+            if self._ships:
+                self._prove()
         code = self._code.parts(job.id for job in jobs)
         code = self._shelf.put(code) if self._shelf is not None else [*map(bytes, code)]
         told = self._told, _this_process(), self._folder
-        return *told, frame, self._limit, self._code.digest, code, self._leave
+        return *told, frame, self._limit, self._code.digest, code, self._leave, files
 
     def unpack(self, answer: Answer) -> list[Event]:
         """Return what has happened: for each job that was begun, who ran it, and its end.
@@ -134,11 +159,16 @@ class Packer:
                 self._lost()
             if isinstance(event, Done):
                 told.append(Started(event.id, worker))
-            told.append(event)
+            if self._files is not None and isinstance(event, (Done, Lost)) and wish == NONE:
+                told.append(self._files.ended(event))
+            else:
+                told.append(event)
         if self._code is None:
             return told
         ids = [event.id for event in told if isinstance(event, (Done, Lost))]
         more = self._code.heard(wish, ids)
+        if self._files is not None:
+            more += self._files.heard(wish, ids)
         return told + more if not any(isinstance(one, Lost) for one in more) else more
 
     def waiting(self, answer: Answer, events: Sequence[Event]) -> set[JobId]:
@@ -158,8 +188,24 @@ class Packer:
             self._shelf.close()
         self._leave = None
 
+    def close(self) -> None:
+        """Leave nothing in the store, and nothing of ours in the session's folder."""
+        self.forget()
+        if self._setup.proof:
+            unprove(self._setup.directory)
+
+    def _prove(self) -> None:
+        """Leave a file by which workers know the session's folder, if it can be written."""
+        self._setup.proof = secrets.token_hex(16)
+        with suppress(OSError):
+            os.makedirs(self._setup.directory, 0o700, exist_ok=True)
+            prove(self._setup.directory, self._setup.proof)
+        self._told = messages.encode_command(self._setup)
+
     def forget(self) -> None:
-        """Let go of all that was put into the store."""
+        """Let go of all that was put into the store, and of what jobs were to get."""
+        if self._files is not None:
+            self._files.forget()
         if self._shelf is not None:
             self._shelf.forget()
 
@@ -181,7 +227,7 @@ def put(frame: Frame, folder: str) -> Frame | str:
     if folder and sum(view.nbytes for view in views) > _AT_ONCE:
         with suppress(OSError):  # the disk is full: the pool carries it
             os.makedirs(folder, 0o700, exist_ok=True)
-            with NamedTemporaryFile(dir=folder, delete=False) as file:
+            with tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:
                 file.write(b" ".join(b"%d" % view.nbytes for view in views) + b"\n")
                 for view in views:
                     fault("batch.put")
@@ -218,7 +264,7 @@ def run_packed(packed: Packed) -> Answer:
         What `Packer.unpack` reads.
     """
     fault("batch.begin")
-    setup, client, folder, frame, limit, digest, sent, leave = packed
+    setup, client, folder, frame, limit, digest, sent, leave, files = packed
     frame = take(frame)
     command = messages.decode_command(frame)
     assert isinstance(command, messages.Jobs), "a batch that holds no jobs"
@@ -228,7 +274,7 @@ def run_packed(packed: Packed) -> Answer:
     if parts is None or code is None:
         events = [Lost((job.task, job.attempt), INPUT_GONE) for job in command.jobs]
     elif client == _this_process():
-        events = _run(setup, command, parts, limit)
+        events, _ = _run(setup, client, command, parts, files, limit)
     else:
         _stay_with_parent()
         limits = [job.time_limit / 2 for job in command.jobs if job.time_limit]
@@ -237,10 +283,10 @@ def run_packed(packed: Packed) -> Answer:
         wish = here.enter(digest, code, setup, patience)
         if wish == NONE:
             try:
-                events = _run(setup, command, parts, limit)
+                events, wish = _run(setup, client, command, parts, files, limit)
             finally:
                 here.leave()
-        else:
+        if wish != NONE:
             events = [Lost((job.task, job.attempt), NOT_BEGUN) for job in command.jobs]
     head, made = messages.encode_report(events)
     report = put((head, leave_large(made, leave)), folder)
@@ -248,24 +294,73 @@ def run_packed(packed: Packed) -> Answer:
     return _this_process(), report, wish
 
 
-def _run(setup: bytes, command: messages.Jobs, parts: list[Any], limit: float) -> list[Event]:
+def _run(
+    setup: bytes,
+    client: str,
+    command: messages.Jobs,
+    parts: list[Any],
+    files: list[Sent],
+    limit: float,
+) -> tuple[list[Event], Wish]:
     """Run jobs, with what this thread has kept since the last of the same session and code."""
     here = worker_code.here()
     now = setup, here.times
     if getattr(_here, "kept", None) != now:
-        known = messages.decode_command((setup, []))
-        assert isinstance(known, messages.Setup), "a batch without setup"
-        _here.runner = Runner(
-            known.directory, live=False, measures=known.measures, pictures=known.pictures
-        )
-        _here.reader = messages.FromWorker()
+        _begin_session(setup, client)
         _here.kept = now
     notes: list[Event] = []
     _here.runner.connect(notes.extend)
     while here.remarks:
         notes.append(Note(None, "warning", here.remarks.pop()))
-    events = run_jobs(_here.runner, _here.reader.jobs(command, parts), limit)
-    return [*notes, *events]
+    jobs = _here.reader.jobs(command, parts)
+    copies: FileCopies | None = _here.copies
+    if copies is None:
+        return [*notes, *run_jobs(_here.runner, jobs, limit)], NONE
+    with copies.used():
+        try:
+            copies.take(files, needed_copies(parts))
+        except (OSError, DecodeError) as error:
+            return [*notes, *_not_taken(jobs, error)], NONE
+        if paths := copies.lacking(parts):
+            return notes, wish_for(paths)
+        events = run_jobs(_here.runner, jobs, limit)
+        return [*notes, *map(_sent_whole, events)], NONE
+
+
+def _begin_session(setup: bytes, client: str) -> None:
+    known = messages.decode_command((setup, []))
+    assert isinstance(known, messages.Setup), "a batch without setup"
+    is_seen = not known.proof or client == _this_process() or sees(known.directory, known.proof)
+    copies = None if is_seen else copies_for(known.directory, client)
+    directory = known.directory if copies is None else copies.directory
+    _here.runner = Runner(
+        directory,
+        live=False,
+        measures=known.measures,
+        pictures=known.pictures,
+        apart=copies or False,
+    )
+    _here.reader = messages.FromWorker()
+    _here.copies, _here.directory = copies, known.directory
+
+
+def _not_taken(jobs: Sequence[Job], error: Exception) -> list[Lost]:
+    """Say of jobs that their files could not be put here, and none has begun."""
+    text = (
+        f"files of the task cannot be written below {tempfile.gettempdir()}: {error}; make room "
+        "there, or set TMPDIR for the workers"
+    )
+    why = Certificate("gone", text, HOST, os.getpid(), started=False, guilty=False)
+    return [Lost(job.id, why) for job in jobs]
+
+
+def _sent_whole(event: Event) -> Event:
+    """Remove the folder of a job whose files go with their content; say its name in the client."""
+    if not isinstance(event, Done) or not event.folder:
+        return event
+    shutil.rmtree(event.folder, ignore_errors=True)
+    folder = os.path.join(_here.directory, os.path.basename(event.folder))
+    return msgspec.structs.replace(event, folder=folder)
 
 
 def _stay_with_parent() -> None:

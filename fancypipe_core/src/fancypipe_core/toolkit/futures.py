@@ -414,7 +414,7 @@ class FuturesBackend(ThreadedShell):
 
     def _close_all(self) -> None:
         pools, self._executors = list(self._executors.values()), {}
-        self._packer.forget()  # the engine may be there for longer than we are
+        self._packer.close()  # the engine may be there for longer than we are
         for one in pools:
             one.close(kill=bool(one.batches), error="")
         for one in pools:

@@ -31,6 +31,7 @@ from fancypipe_core.toolkit.shipping import (
     Sharing,
     ValueFolder,
     this_platform,
+    unprove,
 )
 from fancypipe_remote._client.network import Network, News
 from fancypipe_remote._protocol import greeting as _greeting
@@ -428,9 +429,7 @@ class Hosts:
     def clear(self) -> None:
         """Leave no file."""
         self._values.clear()
-        with suppress(OSError):
-            os.unlink(os.path.join(self._directory, "proof"))
-            os.rmdir(self._directory)  # unless there is more in it, which is the session's
+        unprove(self._directory)
 
 
 def _cwd() -> str:

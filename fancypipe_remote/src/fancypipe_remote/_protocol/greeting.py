@@ -15,7 +15,7 @@ from msgspec import Meta
 
 from fancypipe_core.errors import ProtocolError
 from fancypipe_core.toolkit import LocalName, pack, unpacker
-from fancypipe_core.toolkit.shipping import Code
+from fancypipe_core.toolkit.shipping import Code, prove, sees
 from fancypipe_remote._protocol.messages import Name, printable
 
 __all__ = ["Answer", "Folder", "Greeting", "decode", "encode", "prove", "sees", "values_in"]
@@ -80,28 +80,6 @@ class Folder(msgspec.Struct, array_like=True, frozen=True):
 def values_in(directory: str) -> str:
     """Return a session's folder of values."""
     return os.path.join(directory, "values")
-
-
-def prove(folder: str, proof: str) -> None:
-    """Leave a file in a folder of ours, by which others know it.
-
-    Raises:
-        OSError: It cannot be written.
-    """
-    with open(os.path.join(folder, "proof"), "w", encoding="utf-8") as file:
-        file.write(proof)
-
-
-def sees(folder: str, proof: str) -> bool:
-    """Tell whether a client's folder is the same here: whether the text of `proof` is in it.
-
-    It may wait for a file system that does not answer.
-    """
-    try:
-        with open(os.path.join(folder, "proof"), encoding="utf-8") as file:
-            return file.read(len(proof) + 1) == proof
-    except (OSError, ValueError):
-        return False
 
 
 def encode(message: Greeting | Answer | Folder) -> bytes:

@@ -16,6 +16,7 @@ from fancypipe_core.toolkit.shipping.bundle import (
     unpack,
 )
 from fancypipe_core.toolkit.shipping.shared_buffers import Keeping, Sharing
+from fancypipe_core.toolkit.shipping.shared_folder import prove, sees, unprove
 
 __all__ = [
     "Bundle",
@@ -26,6 +27,9 @@ __all__ = [
     "Sharing",
     "ValueFolder",
     "has_code",
+    "prove",
+    "sees",
     "this_platform",
     "unpack",
+    "unprove",
 ]

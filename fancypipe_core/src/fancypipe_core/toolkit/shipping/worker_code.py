@@ -22,21 +22,19 @@ from time import monotonic
 from typing import Any
 
 from fancypipe_core._base.msgpack import unpacker
-from fancypipe_core._engine.orphans import owned_prefix, sweep_orphans
 from fancypipe_core._wire import messages
 from fancypipe_core._worker.environment import apply
 from fancypipe_core.errors import BackendError
 from fancypipe_core.toolkit.shipping.bundle import Code, Place, has_code, this_platform, unpack
 from fancypipe_core.toolkit.shipping.client_code import ALL, BUSY, FILES, NONE, Wish
 from fancypipe_core.toolkit.shipping.client_modules import ClientModules
+from fancypipe_core.toolkit.shipping.own_folder import own_folder
 
 __all__ = ["WorkerCode", "here"]
 
 PATIENCE = 0.2  # seconds that jobs wait here for those of another client
 _TURN = 2.0  # seconds in which who has waited must come again, or somebody else begins
-_START = 30.0  # seconds in which a process of the system's shell is there
 _MOST = 4  # bundles that are kept unpacked
-_REMOVE = 'exec 3<&0; { cat <&3; rm -rf -- "$1"; } &'
 _read = unpacker(Code)
 
 
@@ -62,7 +60,6 @@ class WorkerCode:
         self._modules: ClientModules | None = None
         self._native: dict[str, bytes] = {}
         self._places: dict[bytes, Place] = {}  # bundles that are unpacked, the last used last
-        self._folder = ""
         self._setup = b""
         self._variables: dict[str, str | None] = {}  # as they were before the last
 
@@ -138,16 +135,11 @@ class WorkerCode:
 
     def _unpack(self, archive: bytes, name: str) -> Place:
         try:
-            if not self._folder:
-                base = tempfile.gettempdir()
-                sweep_orphans(base)
-                self._folder = tempfile.mkdtemp(prefix=owned_prefix("code"), dir=base)
-                _remove_at_end(self._folder)
-            place = unpack(archive, os.path.join(self._folder, name))
+            place = unpack(archive, os.path.join(own_folder(), f"code-{name}"))
         except (OSError, ValueError, subprocess.SubprocessError) as error:
             raise BackendError(
                 f"the pipeline's code cannot be unpacked on {socket.gethostname()} in "
-                f"{self._folder or tempfile.gettempdir()}: {error}; make room there, or set TMPDIR "
+                f"{tempfile.gettempdir()}: {error}; make room there, or set TMPDIR "
                 "for the workers"
             ) from error
         while len(self._places) >= _MOST:
@@ -198,26 +190,6 @@ def _decoded(setup: bytes) -> messages.Setup:
     told = messages.decode_command((setup, []))
     assert isinstance(told, messages.Setup), "a batch without setup"
     return told
-
-
-def _remove_at_end(folder: str) -> None:
-    """Have a folder removed when this process ends, however it does.
-
-    Engines kill their workers, and the children of these.  So this is a grandchild, which waits
-    for the end of a pipe of which we alone have the other end.
-    """
-    end, _ = os.pipe()
-    subprocess.run(
-        ["/bin/sh", "-c", _REMOVE, "fancypipe-code", folder],
-        check=True,
-        timeout=_START,
-        cwd="/",
-        stdin=end,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    os.close(end)
 
 
 def here() -> WorkerCode:
