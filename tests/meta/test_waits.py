@@ -38,6 +38,16 @@ SAFE: Mapping[tuple[str, str], str] = {
         "fancypipe_core.toolkit.shipping.worker_code",
         "with self._changed",
     ): "held while a client's files are read or unpacked, as long as their file system answers",
+    (
+        "fancypipe_core.toolkit.shipping.file_copies",
+        "with self._lock",
+    ): "held while files that nobody uses are removed, as long as their file system answers",
+    ("fancypipe_core.toolkit.shipping.file_copies", "with _finding"): (
+        "held while a folder is made, whose remover has a limit to start"
+    ),
+    ("fancypipe_core.toolkit.shipping.own_folder", "with _making"): (
+        "held while a folder is made, whose remover has a limit to start"
+    ),
     ("fancypipe_core._wire.local_socket", "self._socket.accept()"): "its socket does not block",
     ("fancypipe_core._wire.passage", "self._listener.accept()"): "the same",
     ("fancypipe_core._model.context", "scope.get()"): "a context variable",

@@ -19,10 +19,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
-from msgspec.structs import replace
-
 from fancypipe_core import errors
-from fancypipe_core.backend import Cut, Encoded, Job, More, Ok, Payload, Reply
+from fancypipe_core.backend import Encoded, Job, Payload
 
 __all__ = [
     "Bare",
@@ -30,9 +28,9 @@ __all__ = [
     "bare",
     "came",
     "carried",
+    "has_content",
     "is_file",
     "land",
-    "landed",
     "read",
     "state_of",
     "this_thread",
@@ -259,7 +257,8 @@ def _is_bare(buffer: Any) -> bool:
     return _length(buffer) == _NONE
 
 
-def _has_content(buffer: Any) -> bool:
+def has_content(buffer: Any) -> bool:
+    """Whether a buffer is a file with its content."""
     length = _length(buffer)
     return length is not None and length != _NONE
 
@@ -282,48 +281,6 @@ def _with_content(buffer: Any) -> Any:
 
 
 # ---- there ----
-
-
-def landed(reply: Reply, folder: str) -> Reply:
-    """Return a reply whose files are below a folder; the same one if none came with its content.
-
-    Raises:
-        DecodeError: One is not what was sent.
-        OSError: One cannot be written.
-    """
-
-    def value(one: Any) -> Any:
-        if not any(payload.buffers and any(map(_has_content, payload.buffers)) for payload in one):
-            return one
-        return tuple(
-            Payload(payload.head, tuple(map(buffer, payload.buffers)), payload.holes, payload.names)
-            for payload in one
-        )
-
-    def buffer(one: Any) -> Any:
-        if not _has_content(one):
-            return one
-        record = read(one)
-        return bare(record.kind, land(record, folder), record.size)
-
-    if type(reply) is Cut:
-        if reply.done is None:
-            return reply
-        done = landed(reply.done, folder)
-        return reply if done is reply.done else replace(reply, done=done)
-    if type(reply) is More:
-        outputs = value(reply.outputs)
-        inputs = [value((task.inputs,))[0] for task in reply.tasks]
-        pairs = zip(reply.tasks, inputs, strict=True)
-        if outputs is reply.outputs and all(task.inputs is one for task, one in pairs):
-            return reply
-        pairs = zip(reply.tasks, inputs, strict=True)
-        tasks = tuple(replace(task, inputs=one) for task, one in pairs)
-        return replace(reply, tasks=tasks, outputs=outputs)
-    if type(reply) is Ok:
-        outputs = value(reply.outputs)
-        return reply if outputs is reply.outputs else replace(reply, outputs=outputs)
-    return reply
 
 
 def land(record: FileRecord, base: str) -> str:

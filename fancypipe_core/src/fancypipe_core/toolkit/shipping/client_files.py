@@ -19,7 +19,20 @@ from msgspec.structs import replace
 from fancypipe_core import errors
 from fancypipe_core._model import carriage
 from fancypipe_core._wire.passage import INPUT_GONE
-from fancypipe_core.backend import Certificate, Done, Err, Event, Job, JobId, Lost
+from fancypipe_core.backend import (
+    Certificate,
+    Cut,
+    Done,
+    Err,
+    Event,
+    Job,
+    JobId,
+    Lost,
+    More,
+    Ok,
+    Payload,
+    Reply,
+)
 from fancypipe_core.toolkit.shipping.client_code import Wish
 
 __all__ = ["CONTENTS", "ClientFiles", "Sent", "wish_for"]
@@ -120,7 +133,7 @@ class ClientFiles:
         name = os.path.basename(event.folder) or f"came-{task}.{attempt}"
         folder = os.path.join(self._directory, name)
         try:
-            reply = carriage.landed(event.reply, folder)
+            reply = _landed(event.reply, folder)
         except (OSError, errors.DecodeError) as error:
             text = f"what the task has made cannot be written to {folder}: {error}"
             why = Certificate(
@@ -154,3 +167,47 @@ def _sent(copy: str, record: carriage.FileRecord) -> Sent:
     except (OSError, MemoryError) as error:
         why = f"{record.path} cannot be read on {socket.gethostname()}, where it is: {error!r}"
         return copy, record.path, None, why
+
+
+def _landed(reply: Reply, folder: str) -> Reply:
+    """Return a reply whose files are below a folder; the same one if none came with its content.
+
+    Raises:
+        DecodeError: One is not what was sent.
+        OSError: One cannot be written.
+    """
+
+    def value(one: Any) -> Any:
+        if not any(
+            payload.buffers and any(map(carriage.has_content, payload.buffers)) for payload in one
+        ):
+            return one
+        return tuple(
+            Payload(payload.head, tuple(map(buffer, payload.buffers)), payload.holes, payload.names)
+            for payload in one
+        )
+
+    def buffer(one: Any) -> Any:
+        if not carriage.has_content(one):
+            return one
+        record = carriage.read(one)
+        return carriage.bare(record.kind, carriage.land(record, folder), record.size)
+
+    if type(reply) is Cut:
+        if reply.done is None:
+            return reply
+        done = _landed(reply.done, folder)
+        return reply if done is reply.done else replace(reply, done=done)
+    if type(reply) is More:
+        outputs = value(reply.outputs)
+        inputs = [value((task.inputs,))[0] for task in reply.tasks]
+        pairs = zip(reply.tasks, inputs, strict=True)
+        if outputs is reply.outputs and all(task.inputs is one for task, one in pairs):
+            return reply
+        pairs = zip(reply.tasks, inputs, strict=True)
+        tasks = tuple(replace(task, inputs=one) for task, one in pairs)
+        return replace(reply, tasks=tasks, outputs=outputs)
+    if type(reply) is Ok:
+        outputs = value(reply.outputs)
+        return reply if outputs is reply.outputs else replace(reply, outputs=outputs)
+    return reply
