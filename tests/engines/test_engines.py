@@ -39,6 +39,12 @@ def test_workers_of_dask_stay_or_come_back(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_the_death_of_a_scheduler_of_dask_is_told(tmp_path: Path) -> None:
+    need("dask")
+    use("dask", tmp_path, "bereft")
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ENGINES)
 def test_no_large_value_is_lost_with_a_worker(engine: str, tmp_path: Path) -> None:
     need(engine)

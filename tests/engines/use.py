@@ -8,9 +8,11 @@ leaves besides is seen by the gate of the tests.
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -19,6 +21,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable
+from contextlib import redirect_stderr
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +127,22 @@ def deserted(_session: Session, _folder: Path) -> None:
             other.run([t.nap(i, 0.0) for i in range(4)])
         cluster.scale(3)
         assert other.run([t.nap(i, 0.0) for i in range(4)]) == list(range(4))
+
+
+def bereft(_session: Session, _folder: Path) -> None:
+    """A scheduler that is killed is told of, and what was tried since; then the run ends."""
+    command = [sys.executable, "-m", "tests.engines.cluster"]
+    said = io.StringIO()
+    with subprocess.Popen(command, stdin=-1, stdout=-1, text=True) as other:
+        assert other.stdout is not None
+        settings: dict[str, Any] = {"address": other.stdout.readline().strip()}
+        with Session("dask", 2, backend_start_limit=15.0, **settings) as session:
+            assert session.run(t.nap(1, 0.0)) == 1
+            other.kill()
+            failed = r"the last attempt: .*trying to connect to tcp:.* after 10 s"
+            with redirect_stderr(said), pytest.raises(errors.BackendClosed, match=failed):
+                session.run([t.nap(i, 0.0) for i in range(4)])
+    assert re.search(f"no worker is there, and work waits .*{failed}", said.getvalue())
 
 
 def slow(_session: Session, folder: Path) -> None:
@@ -322,6 +341,7 @@ OWN = {
     "lost": lost,
     "heavy": heavy,
     "deserted": deserted,
+    "bereft": bereft,
     "given_up": given_up,
     "slow": slow,
     "held": held,

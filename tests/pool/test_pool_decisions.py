@@ -394,6 +394,32 @@ def test_an_engine_that_is_lost_and_does_not_come_up_again_is_given_up() -> None
     assert GiveUp("no worker could be used", away=True) in actions
 
 
+def test_what_was_tried_since_an_engine_is_lost_is_said_and_not_what_failed_before() -> None:
+    pool = whole()
+    pool.ask(Submit([job(1)]), 10.0)
+    pool.handle([Died(1, CRASH, all_begun=True)], 20.0)
+    pool.ask(Submit([job(2)]), 20.0)
+    (start,) = [one for one in pool.handle([], 21.0) if isinstance(one, Start)]
+    pool.handle([NotStarted(start.worker, "no scheduler at head:1")], 22.0)
+    (start,) = [one for one in pool.handle([], 23.0) if isinstance(one, Start)]
+    (said,) = warnings(pool.handle([], 25.0))
+    assert said.endswith("; the last attempt: it could not be started: no scheduler at head:1")
+    assert pool.last_failure == "it could not be started: no scheduler at head:1"
+    pool.handle([Up(start.worker, 2)], 27.0)
+    pool.handle([Ended(start.worker, [done(2)])], 28.0)
+    assert not pool.last_failure
+
+
+def test_what_was_tried_is_known_also_after_so_many_attempts_that_it_is_hopeless() -> None:
+    pool = whole(bad_starts=1)
+    pool.handle([Died(1, CRASH, all_begun=True)], 20.0)
+    (start,) = [one for one in pool.ask(Submit([job(1)]), 20.0) if isinstance(one, Start)]
+    actions = pool.handle([NotStarted(start.worker, "no scheduler")], 30.0)
+    actions += pool.handle([], 30.1)
+    assert [one.away for one in actions if isinstance(one, GiveUp)] == [False]
+    assert pool.last_failure == "it could not be started: no scheduler"
+
+
 def test_an_engine_without_workers_and_without_work_is_left_alone() -> None:
     pool = whole()
     pool.ask(Submit([job(1)]), 10.0)

@@ -19,6 +19,7 @@ from fancypipe_dask._local import Cluster
 __all__ = ["DaskBackend"]
 
 _CLOSE = 5.0  # seconds that a client, and a cluster that we made elsewhere, may take to close
+_AGAIN = 10.0  # seconds that a lost scheduler may take to answer
 _LARGE = 1_000_000  # bytes of an argument that the scheduler does not keep
 _NO_WARNING = {"distributed.admin.large-graph-warning-threshold": "1 PB"}
 # Addresses of workers that were killed for what they ran; what was beside that comes back soon.
@@ -37,7 +38,9 @@ class DaskBackend(EngineBackend):
         if self._client is None or self._client.status != "running":
             with suppress(Exception):  # as below
                 self._client.close(timeout=_CLOSE)
-            self._client = Client(self.cluster(Cluster), set_as_default=False)
+            # The first has as long as dask is set up to wait; later ones are tried again.
+            limit = {"timeout": _AGAIN} if self._client else {}
+            self._client = Client(self.cluster(Cluster), set_as_default=False, **limit)
         return DaskCalls(self._client, self.resources)
 
     def disconnect(self) -> None:

@@ -316,7 +316,7 @@ class Dispatcher:
         """Start a worker, if it is time to; give the run up if that is hopeless."""
         starts, clocks, roster = self._starts, self._clocks, self._roster
         if starts.hopeless and not roster.up:
-            starts.succeeded()  # who goes on all the same begins to count anew
+            starts.count_anew()
             self._actions.append(GiveUp(starts.why, starts.output))
             clocks.set(None, Clock.BACKOFF, self._rules.longest_pause)
         if Clock.BACKOFF in clocks.due:

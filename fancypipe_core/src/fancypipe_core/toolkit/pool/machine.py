@@ -186,7 +186,7 @@ class Pool:
 
     @property
     def last_failure(self) -> str:
-        """Why the last worker that came to nothing did; empty if none did."""
+        """Why the last start came to nothing; empty if a worker has done its work since."""
         return self._starts.why
 
     def forget_jobs(self) -> list[JobId]:
@@ -213,7 +213,7 @@ class Pool:
         if needs is not None:
             text = f"job {id} waits until its needs can be met ({needs})"
         text += f"; {self._roster.living} are there, {self._roster.slots} slots are up"
-        return text + (f"; the last start failed: {self._starts.why}" if self._starts.why else "")
+        return text + (f"; the last start failed: {self.last_failure}" if self.last_failure else "")
 
     def check(self) -> None:
         """Verify every invariant; for tests and debugging.
@@ -251,6 +251,7 @@ class Pool:
             limit = f"{self.rules.away:g} s (the setting backend_start_limit)"
             text = f"no worker is there, and work waits ({len(self)} under way); if none comes "
             text += f"within {limit}, the run ends"
+            text += f"; the last attempt: {self.last_failure}" if self.last_failure else ""
             self._tell.append(Note(None, "warning", text))
         elif clock is Clock.UNMET and (job := self._dispatcher.unmet) is not None:
             self._actions.append(GiveUp(job.call.label, unmet=job.needs))
@@ -368,7 +369,7 @@ class Pool:
         worker.begun = True
         worker.refusals = 0
         self.queue.times.learn(ended)
-        if self._starts.failures:
+        if self._starts.why:
             self._starts.succeeded()
             self._clocks.due.pop(Clock.BACKOFF, None)
         if self._blame.spared or self.queue.suspects:

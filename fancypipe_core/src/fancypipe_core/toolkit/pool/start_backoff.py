@@ -15,7 +15,7 @@ class Starts:
 
     Attributes:
         failures: How many in a row have failed.
-        why: What the last one died of, a phrase.
+        why: What the last one died of, a phrase; empty if a worker has done its work since.
         output: The last lines that it printed.
     """
 
@@ -53,6 +53,10 @@ class Starts:
 
     def succeeded(self) -> None:
         """A worker does its work."""
+        self.failures, self.why, self.output = 0, "", ()
+
+    def count_anew(self) -> None:
+        """Who was told that it is hopeless goes on all the same."""
         self.failures = 0
 
     @property
