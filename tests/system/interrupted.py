@@ -137,6 +137,20 @@ def swallows():
             pass
 
 
+@module
+def never_ends():
+    while True:
+        try:
+            nap("never")
+        except BaseException:
+            open("caught.begun", "w").close()
+
+
+@task
+def endless():
+    never_ends.main()
+
+
 @task
 def leaves_a_thread():
     threading.Thread(target=time.sleep, args=(300,)).start()

@@ -214,6 +214,22 @@ def test_a_module_that_swallows_everything(folder: Path, backend: str) -> None:
     assert not list(folder.glob("slow-*"))
 
 
+@pytest.mark.fault(26)
+@pytest.mark.parametrize(
+    ("backend", "name"), [*((backend, "never_ends") for backend in BACKENDS), ("S", "endless")]
+)
+def test_twice_ends_what_catches_every_interruption(folder: Path, backend: str, name: str) -> None:
+    with begin(folder, backend, name, "-grace=300") as terminal:
+        reached(folder, "never", terminal)
+        terminal.press()
+        reached(folder, "caught", terminal)
+        terminal.press()
+        assert terminal.end() == 130
+    text = said(terminal)
+    assert "fancypipe: interrupted (Ctrl-C) twice" in text
+    assert re.search(rf"{name} \(\S+pipeline\.py:\d+\) catches each interruption", text)
+
+
 @pytest.mark.every_python
 @pytest.mark.fault(26)
 @pytest.mark.parametrize("backend", ["S", "T"])

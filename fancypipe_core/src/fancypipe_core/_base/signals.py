@@ -33,6 +33,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 __all__ = [
     "ENDING", "Interrupts", "Reaction", "Shelter", "again", "at_once", "block_ctrl_c", "how",
     "ignore_ctrl_c", "in_imports", "in_users_code", "interruptible", "leave_terminal", "quietly",
+    "users_frames",
 ]  # fmt: skip
 
 _TOLD = "_fancypipe_told"  # an attribute of our exceptions: their text is for the user
@@ -55,12 +56,14 @@ class Interrupts:
             run ends in good order, after two at once.
         signal: Which came last; 0 if none did, but a program asked in another way.
         reaction: What is called when one comes.
+        twice: What is called, in the handler, by the second one.
     """
 
     def __init__(self) -> None:
         self.count = 0
         self.signal = 0
         self.reaction: Reaction = at_once
+        self.twice: Callable[[], object] | None = None
         self._depth = 0
         self._second = 0.0  # when the second one came; 0 if it has not
 
@@ -164,6 +167,8 @@ class Interrupts:
         self.signal = number
         if self.count > 1 and not self._second:
             self._second = monotonic()
+            if self.twice is not None:
+                self.twice()
         if self.reaction(frame):
             if _shelters:
                 _shelters[-1].came = True
@@ -347,6 +352,17 @@ def in_users_code(frame: FrameType | None, engine: Container[CodeType]) -> bool:
             return True
         frame = frame.f_back
     return False
+
+
+def users_frames(frame: FrameType | None) -> list[FrameType]:
+    """Return the frames of user code that is running, the innermost first; none if it is not."""
+    found: list[FrameType] = []
+    while frame is not None:
+        if frame.f_code in _interruptible:
+            return found
+        found.append(frame)
+        frame = frame.f_back
+    return []
 
 
 def block_ctrl_c() -> None:

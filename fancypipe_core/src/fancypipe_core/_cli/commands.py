@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from fancypipe_core import errors
 from fancypipe_core._base.signals import ENDING, Interrupts, how, in_imports
+from fancypipe_core._cli import last_resort as _last_resort
 from fancypipe_core._cli import streams as _streams
 from fancypipe_core._cli.options import Found
 from fancypipe_core._settings import table as _table
@@ -325,6 +326,7 @@ def ended(call: Callable[[], Any]) -> int:
             os.write(2, f"fancypipe: {how(interrupts.signal)}\n".encode())
         os._exit(128 + interrupts.signal)
 
+    _last_resort.arm(interrupts)
     code = 1
     with (
         # One that came during a run whose result was there all the same changes nothing.
