@@ -115,7 +115,8 @@ TASK_CODE = [
         13,
         "A task never ends on the threads backend",
         "`TaskTimeout` at the limit. A thread cannot be killed: it is left to run on, a warning "
-        "names it, and another takes its place.",
+        "names it, and another takes its place. So it is for a task that was cancelled and has not "
+        "ended within the grace time.",
     ),
     Row(
         14,

@@ -168,6 +168,80 @@ def test_a_look_at_the_threads_keeps_nothing_alive() -> None:
         assert gc.collect() == 0
 
 
+# ---- what nobody waits for any more ---------------------------------------------------------
+
+
+@task
+def begun_and_held(begun: threading.Event, go: threading.Event) -> None:
+    begun.set()
+    assert go.wait(SECONDS)
+
+
+@pytest.mark.fault(13, 73)
+@pytest.mark.parametrize("how", ["future", "session"])
+@pytest.mark.usefixtures("soon")
+def test_a_cancelled_task_that_goes_on_holds_up_nobody(
+    how: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    begun, go = threading.Event(), threading.Event()
+    with opened(1, grace=0.2) as session:
+        future = session.submit(begun_and_held(begun, go))
+        assert begun.wait(SECONDS)
+        if how == "future":
+            assert future.cancel()
+        else:
+            session.cancel(grace=0.0)
+        # It held the only place; another has it in the end.
+        assert session.submit(name_of_thread()).result(SECONDS) == "fancypipe-worker-2"
+        assert session.run([square(i) for i in range(100)]) == [i * i for i in range(100)]
+        go.set()
+    said = capfd.readouterr().err
+    assert said.count("begun_and_held was cancelled, and still runs") == 1
+    assert "A thread cannot be killed: fancypipe-worker-1 keeps running" in said
+
+
+@pytest.mark.fault(73)
+@pytest.mark.usefixtures("soon")
+def test_a_cancelled_task_that_ends_in_time_keeps_its_thread() -> None:
+    begun, go = threading.Event(), threading.Event()
+    with opened(1, grace=SECONDS) as session:
+        future = session.submit(begun_and_held(begun, go))
+        assert begun.wait(SECONDS)
+        assert future.cancel()
+        after = session.submit(name_of_thread())
+        go.set()
+        assert after.result(SECONDS) == "fancypipe-worker-1"
+
+
+@pytest.mark.fault(73)
+@pytest.mark.usefixtures("soon")
+def test_cancels_and_ends_race_and_each_job_ends_once() -> None:
+    @task
+    def takes(seconds: float) -> float:
+        time.sleep(seconds)
+        return seconds
+
+    with opened(2, grace=0.01) as session:
+        for n in range(40):
+            doomed = [session.submit(takes(0.001 * (n % 5) + 0.009)) for _ in range(2)]
+            time.sleep(0.002)
+            for future in doomed:
+                future.cancel()
+            assert session.run([square(i) for i in range(4)]) == [0, 1, 4, 9]
+        wait_until_so_many_work(2)
+
+
+def wait_until_so_many_work(count: int) -> None:
+    """Those that were let go of end as soon as their task does."""
+    until = time.monotonic() + SECONDS
+    while True:
+        names = [t.name for t in threading.enumerate() if t.name.startswith("fancypipe-worker-")]
+        if len(names) == count:
+            return
+        assert time.monotonic() < until, names
+        time.sleep(0.01)
+
+
 # ---- time limits --------------------------------------------------------------------------
 
 

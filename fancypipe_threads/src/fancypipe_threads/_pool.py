@@ -13,7 +13,8 @@ made the last of it.
 
 A thread cannot be killed.  One whose job takes longer than it may is let go of:
 the job is reported, the thread is named to the user, and another takes its
-place.  A thread that ends by a mistake of ours costs the job that it had.
+place.  So is one whose job was cancelled, and has not ended within the grace time.
+A thread that ends by a mistake of ours costs the job that it had.
 """
 
 from __future__ import annotations
@@ -75,6 +76,7 @@ class ThreadsBackend:
 
     def __init__(self, options: BackendOptions) -> None:
         self._count = options.workers
+        self._grace = options.grace
         self._make_runner = options.runner
         self._jobs: deque[Job] = deque()
         self._followers = Followers()
@@ -168,6 +170,17 @@ class ThreadsBackend:
         self._call_idle(count)
 
     def cancel(self, ids: Sequence[JobId]) -> None:
+        self.recall(ids)
+        unwanted = set(ids)
+        with self._changing:
+            workers = list(self._workers)
+        for worker in workers:
+            job = worker.job
+            if job is not None and job.id in unwanted:
+                self._limits.begin_late(worker, job, self._grace)
+
+    def recall(self, ids: Sequence[JobId]) -> None:
+        """See `fancypipe_core.backend`: nothing that runs is recalled."""
         unwanted = set(ids)
         lost: list[JobId] = []
         kept: list[Job] = []
@@ -210,8 +223,6 @@ class ThreadsBackend:
         if waiting and len(self._idle) + sum(one.is_seated for one in workers) == len(workers):
             return f"{waiting} jobs wait, and all threads are idle"
         return self._limits.check()
-
-    recall = cancel  # nothing that runs can be stopped
 
     def stop(self, grace: float) -> None:
         self._stopping = True
@@ -276,13 +287,12 @@ class ThreadsBackend:
             usual = typical.get(job.call, 1.0)
             if usual > _SHORT and ended:
                 self._report()  # nobody must wait for what is done already
-            if job.time_limit is None:
-                done = runner.run(job)
-            else:
+            if job.time_limit is not None:
                 self._limits.begin(worker, job.time_limit)
-                done = runner.run(job)
-                if not self._limits.end(worker):
-                    return  # nobody waits for it any more, and another has our place
+            done = runner.run(job)
+            worker.ended = job.id  # before we look, see `Limits.begin_late`
+            if worker.until is not None and not self._limits.end(worker):
+                return  # nobody waits for it any more, and another has our place
             if job.needs is not None:
                 self._gathering.over(job.id)
                 self._libraries.limit_thread()
@@ -365,9 +375,15 @@ class ThreadsBackend:
         job = worker.job
         assert job is not None, "a limit without a job"
         name = worker.thread.name
-        why = Certificate("timeout", f"still running in {name}", _HOST, os.getpid())
+        if worker.unwanted:
+            reason, said = "cancelled", "was cancelled, and still runs"
+        else:
+            reason, said = "timeout", f"took longer than its timeout of {job.time_limit:g} s"
+        why = Certificate(
+            reason, f"still running in {name}", _HOST, os.getpid(), guilty=not worker.unwanted
+        )
         said = (
-            f"{job.call.label} took longer than its timeout of {job.time_limit:g} s.  A thread "
+            f"{job.call.label} {said}.  A thread "
             f"cannot be killed: {name} keeps running, and another takes its place, until the task "
             "or this process ends; on procs it would be killed"
         )

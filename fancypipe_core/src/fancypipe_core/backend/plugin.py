@@ -39,6 +39,7 @@ class BackendOptions(NamedTuple):
             none later while work waits: the setting `backend_start_limit`.
         apart: Whether the client does not see `directory`, so that files go with their content.
             Runners that `runner` makes know it; who makes others tells them.
+        grace: Seconds that a task has which runs on though nobody waits for it: the setting.
     """
 
     workers: int
@@ -53,6 +54,7 @@ class BackendOptions(NamedTuple):
     start_limit: float = 60.0
     apart: bool = False
     pictures: bool = False
+    grace: float = 10.0
 
 
 class Leftover(NamedTuple):

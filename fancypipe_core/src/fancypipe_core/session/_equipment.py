@@ -111,6 +111,7 @@ class Equipment:
             measures=measures,
             pictures=pictures,
             start_limit=settings.backend_start_limit,
+            grace=settings.grace,
         )
 
     def _equip(self, backend: Backend) -> None:
