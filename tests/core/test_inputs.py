@@ -485,6 +485,11 @@ def test_the_forms_of_options(argv: list[str], given: dict[str, list[str]]) -> N
         (["word"], "'word' belongs to no option; see the help"),
         (["--quick", "maybe"], "'maybe' belongs to no option; see the help"),
         (["-5"], "'-5' belongs to no option; see the help"),
+        (
+            ["--x1", "3", "4"],
+            "'4' belongs to no option; --x1 takes one word: for a list write --x1 3 --x1 4",
+        ),
+        (["--x1=3", "4"], "'4' belongs to no option; see the help"),
     ],
 )
 def test_command_lines_that_are_refused(argv: list[str], message: str) -> None:

@@ -6,6 +6,8 @@ import json
 import re
 import sys
 
+import pytest
+
 from tests.system.place import Place
 
 # ---- help and what there is ---------------------------------------------------------
@@ -163,3 +165,41 @@ def test_config_is_a_configuration_file(place: Place) -> None:
 
 def test_version(place: Place) -> None:
     assert re.fullmatch(r"fancypipe \d+\.\d+\.\d+\S*\n", place.fancypipe("--version").stdout)
+
+
+@pytest.mark.slow
+def test_each_default_is_said_once_and_in_words(place: Place) -> None:
+    backends = [line.split()[0] for line in place.fancypipe("backends").stdout.splitlines()[1:]]
+    listed = place.fancypipe("--help").stdout.partition("\nOptions:")[0]
+    commands = re.findall(r"^  (\w+)  ", listed, re.MULTILINE)
+    assert {"serial", "procs", "remote"} <= set(backends)
+    assert {"runs", "manager", "worker", "secret"} <= set(commands)
+    words = ["--help"]
+    words += [f"{command} --help" for command in commands]
+    words += [f"-workertype={backend} --help" for backend in backends]
+    for line in words:
+        text = place.fancypipe(line).stdout
+        flat = " ".join(text.split())
+        for unsaid in ('[default: ""]', "[default: []]", "[default: not set]", "y default"):
+            assert unsaid not in flat, f"{line}: {text}"
+        assert not re.search(r"\w\.\.\.$", text, re.MULTILINE), f"cut short: {text}"
+        # A figure has its unit in the place of its kind: --wait SECONDS, not --wait FLOAT.
+        bare = re.search(r"^  --\S+(, --\S+)* (FLOAT|INTEGER|DIR)\b", text, re.MULTILINE)
+        assert not bare, f"{line}: {text}"
+
+
+@pytest.mark.fault(5)
+@pytest.mark.parametrize("backend", ["S", "T"])
+def test_a_result_that_cannot_be_sent_is_told_without_our_own_frames(
+    place: Place, backend: str
+) -> None:
+    place.write(
+        "gives.py",
+        "from fancypipe_core import task\n@task\ndef gives():\n    return (i for i in range(3))\n",
+    )
+    over = place.fancypipe(f"-q --no-journal -workertype={backend} gives.py")
+    assert over.returncode == 1
+    assert "it is a generator" in over.stderr
+    assert "make a list of it" in over.stderr
+    assert "Traceback" not in over.stderr
+    assert "use threads" not in over.stderr, "it is refused there as well"

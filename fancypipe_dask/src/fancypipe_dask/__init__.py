@@ -16,7 +16,8 @@ class DaskSettings(EngineSettings):
 
     dashboard: str | None = setting(
         None,
-        help="Where a cluster that is made here shows its page to everybody; by default nowhere.",
+        help="Where a cluster that is made here shows its page to everybody.",
+        default_text="nowhere",
         value="[HOST]:PORT",
     )
 

@@ -16,11 +16,15 @@ class RaySettings(EngineSettings):
 
     address: str | None = setting(
         None,
-        help="The cluster, or auto for the one of this machine; by default one is made here.",
+        help="The cluster, or auto for the one of this machine.",
+        default_text="one is made here",
         value="ADDRESS|auto",
     )
     resources: str = setting(
-        "", help="What each job takes of the cluster; by default CPU=1.", value="NAME=AMOUNT,..."
+        "",
+        help="What each job takes of the cluster.",
+        value="NAME=AMOUNT,...",
+        default_text="CPU=1",
     )
 
 

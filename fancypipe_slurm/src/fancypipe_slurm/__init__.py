@@ -13,20 +13,47 @@ __all__ = ["plugin"]
 class SlurmSettings:
     """Of a pipeline's run."""
 
-    least: int = setting(0, help="How many jobs stay when nothing is to do.", least=0)
-    most: int = setting(4, help="How many jobs there are at most.", least=1)
-    cpus: int = setting(1, help="Cores of each job, and tasks that run in it at a time.", least=1)
-    partition: str = setting("", help="Slurm's partition.")
-    account: str = setting("", help="Slurm's account.")
-    time: str = setting("", help="How long each job may take.", value="[DAYS-]HH:MM:SS")
-    memory: str = setting("", help="Memory of each job.", value="SIZE")
-    gpus: int = setting(0, help="GPUs of each job.", least=0)
-    sbatch: str = setting("", help="Further options for sbatch, as in a shell.", value="OPTIONS")
-    idle: float = setting(60.0, help="Seconds without work after which a job ends.", least=0.0)
-    wait: float = setting(600.0, help="Seconds to wait for a worker while work waits.", least=0.0)
-    host: str = setting("", help="This machine, as nodes call it; by default its name.")
+    least: int = setting(0, help="How many jobs stay when nothing is to do.", value="N", least=0)
+    most: int = setting(4, help="How many jobs there are at most.", value="N", least=1)
+    cpus: int = setting(
+        1, help="Cores of each job, and tasks that run in it at a time.", value="N", least=1
+    )
+    partition: str = setting(
+        "", help="Slurm's partition.", value="NAME", default_text="that of the site"
+    )
+    account: str = setting(
+        "", help="Slurm's account.", value="NAME", default_text="that of the site"
+    )
+    time: str = setting(
+        "",
+        help="How long each job may take.",
+        value="[DAYS-]HH:MM:SS",
+        default_text="that of the site",
+    )
+    memory: str = setting(
+        "", help="Memory of each job.", value="SIZE", default_text="that of the site"
+    )
+    gpus: int = setting(0, help="GPUs of each job.", value="N", least=0)
+    sbatch: str = setting(
+        "",
+        help="Further options for sbatch, as in a shell.",
+        value="OPTIONS",
+        default_text="none",
+    )
+    idle: float = setting(
+        60.0, help="How long a job stays without work.", value="SECONDS", least=0.0
+    )
+    wait: float = setting(
+        600.0, help="How long to wait for a worker while work waits.", value="SECONDS", least=0.0
+    )
+    host: str = setting(
+        "", help="This machine, as nodes call it.", value="NAME", default_text="its name"
+    )
     folder: str | None = setting(
-        None, help="A folder that nodes see, for secret and logs; by default in your home."
+        None,
+        help="A folder that nodes see, for secret and logs.",
+        value="FOLDER",
+        default_text="in your home",
     )
 
 

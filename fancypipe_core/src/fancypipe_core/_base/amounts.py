@@ -59,11 +59,15 @@ class EngineSettings:
 
     address: str | None = setting(
         None,
-        help="The cluster, or a function that makes it; by default one is made here.",
+        help="The cluster, or a function that makes it.",
+        default_text="one is made here",
         value="ADDRESS|MODULE:FUNCTION",
     )
     resources: str = setting(
-        "", help="What each job takes of a worker's resources.", value="NAME=AMOUNT,..."
+        "",
+        help="What each job takes of a worker's resources.",
+        value="NAME=AMOUNT,...",
+        default_text="nothing",
     )
 
     def __post_init__(self) -> None:

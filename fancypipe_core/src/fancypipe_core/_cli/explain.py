@@ -95,7 +95,10 @@ def _traceback(error: errors.TaskError) -> Iterator[str]:
     if not text and error.__cause__ is not None:
         text = "".join(traceback.format_exception(error.__cause__))
     if 'File "' in text:
-        yield _failure.user_text(text)
+        shown = _failure.user_text(text)
+        if isinstance(error.__cause__, errors.CodecError) and shown == text.rstrip():
+            return  # all frames are ours, and the message says what it is
+        yield shown
         yield ""
 
 
@@ -142,11 +145,6 @@ def _next(error: errors.FancyPipeError, serial: str, is_serial: bool) -> str:
         # What to do is the last line of the message: only the worker knows the script.
         advice = str(cause).splitlines()[1:]
         return advice[-1] if advice else f"run it in series: {serial}"
-    if isinstance(cause, errors.CodecError):
-        return (
-            "pass what can be written down, such as a path for an open file; "
-            "or use threads, which pass values as they are: -workertype=T"
-        )
     if isinstance(cause, MemoryError):
         return "run fewer tasks at the same time: -numworkers=1"
     if isinstance(cause, ModuleNotFoundError):

@@ -46,13 +46,15 @@ __all__ = ["cli_for", "main", "run_command"]
 _VERSION = Option("version", ("version",), is_flag=True)
 _LAST_ROWS = (HELP_ROW, ("--version", "Show the version."))
 _USAGE = "fancypipe [options] FILE[:NAME] [inputs]"
-_GREETING = """\
-fancypipe runs the pipeline in a Python file, on all cores or many machines.
-
+_EXAMPLES = """\
   fancypipe pipeline.py --x1 3 --x2 4    run it, with inputs
   fancypipe -workertype=S pipeline.py    the same in series, for breakpoint(); T: on threads
   fancypipe pipeline.py --help           which inputs it has
+"""
+_GREETING = f"""\
+fancypipe runs the pipeline in a Python file, on all cores or many machines.
 
+{_EXAMPLES}
 All commands and options: fancypipe --help"""
 
 
@@ -111,6 +113,10 @@ class _Group(Command, click.Group):
         yield "Commands", rows + [row for row in _plugged.listed() if row[0] not in self.commands]
         yield "Options", [*engine_rows(ctx), *_LAST_ROWS]
 
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the examples, whose lines are not to be wrapped."""
+        formatter.write(f"\nExamples:\n{_EXAMPLES}")
+
 
 def _ended(command: click.Command, program: str, words: list[str], obj: Asked | None) -> int:
     def call() -> object:
@@ -140,7 +146,7 @@ def _group() -> _Group:
         ),
         Builtin(
             "completion",
-            "Print what bash, fish or zsh must read to complete these commands by the tab key.",
+            "Print what lets bash, fish or zsh complete these commands by the tab key.",
             lambda _asked, _own, words: _print_completion(words),
             words="bash|fish|zsh",
         ),

@@ -147,8 +147,20 @@ def read(
         line.options.append(Found(key, value, spelled, at, end))
         at = end
     if line.words and not any_words:
-        raise errors.UsageError(f"{line.words[0]!r} belongs to no option{advice}")
+        raise errors.UsageError(
+            f"{line.words[0]!r} belongs to no option{_again(argv, line) or advice}"
+        )
     return line
+
+
+def _again(argv: Sequence[str], line: Line) -> str:
+    """Return what to write if the first word was meant as one more item of an option."""
+    word = line.words[0]
+    for one in line.options:
+        if one.value == argv[one.last - 1] and word in argv[one.last : one.last + 1]:
+            both = f"{one.spelled} {one.value} {one.spelled} {word}"
+            return f"; {one.spelled} takes one word: for a list write {both}"
+    return ""
 
 
 def _names(options: Iterable[Option]) -> dict[str, tuple[Option, bool]]:

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from fancypipe_core._base.option_names import near
+from fancypipe_core._base.option_names import near, several
 
 __all__ = ["misfit"]
 
@@ -71,4 +71,4 @@ def _faults(
     if missing:
         yield f"missing: {', '.join(repr(name) for name in missing)}"
     if len(args) > len(by_position) and inspect.Parameter.VAR_POSITIONAL not in kinds:
-        yield f"it takes {len(by_position)} inputs by position, not {len(args)}"
+        yield f"it takes {several(len(by_position), 'input')} by position, not {len(args)}"

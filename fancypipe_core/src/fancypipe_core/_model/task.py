@@ -367,7 +367,8 @@ def _decorate(function: Any, given: _Given, is_module: bool) -> Any:
     code = getattr(function, "__code__", None)
     if code is not None and code.co_flags & 0x2A0:  # generator, coroutine, async generator
         raise errors.GraphError(
-            f"{function.__name__} is a generator or coroutine: a task must return its result"
+            f"{function.__name__} is a generator or coroutine: a task must return its result, "
+            "such as a list of what it would yield"
         )
     name = getattr(function, "__name__", repr(function))
     return TaskFunction(function, _checked(f"task {name}", code, given), is_module)

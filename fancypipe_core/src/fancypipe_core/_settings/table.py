@@ -187,8 +187,8 @@ class Settings:
     )
     keep_jobs: Literal["failed", "all", "none"] = setting(
         "failed",
-        help="Beside the journal, of which tasks all is kept that it takes to run them again with "
-        "'fancypipe replay'.",
+        help="Which tasks 'fancypipe replay' can run again: their inputs are kept beside the "
+        "journal.",
     )
     resume: bool = setting(
         False,
@@ -204,7 +204,7 @@ class Settings:
     )
     cache_budget: int | Annotated[int, _bytes] = setting(
         50 * 1024**3,
-        help="What the results in -cache may take; those that were not used for longest go.",
+        help="Bytes that the results in -cache may take; the least recently used go first.",
         expected='bytes, or a text such as "500M" or "50G"',
         least=0,
         value="SIZE",
@@ -214,6 +214,7 @@ class Settings:
         [],
         help="A package whose version counts: with another one results of earlier runs do not.",
         value="PACKAGE",
+        default_text="none",
     )
     on_end: str | None = setting(
         None,
