@@ -225,6 +225,19 @@ def test_a_page_that_cannot_be_written_is_said(
     assert f"'fancypipe report {tmp_path}' makes it" in said
 
 
+def test_a_journal_for_which_there_was_no_room_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "journal.jsonl").touch()
+    page = Page(lambda: tmp_path)
+    page.fancypipe_run_started(run_in(tmp_path))
+    page.fancypipe_run_over(RUN, OUTCOME)
+    assert capsys.readouterr().err == (
+        f"fancypipe: this run has no page: {tmp_path / 'journal.jsonl'} is no journal of a run: "
+        "its first line is no event\n"
+    )
+
+
 # ---- in a browser -------------------------------------------------------------------
 
 

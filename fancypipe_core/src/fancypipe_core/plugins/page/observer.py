@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from fancypipe_core.errors import UsageError
 from fancypipe_core.hooks import Outcome, RunInfo, hookimpl
 from fancypipe_core.plugins.page.live import LivePage
 from fancypipe_core.plugins.page.orphans import sweep
@@ -73,6 +74,8 @@ class Page:
                 self.page = write_report(self._run)
         except OSError as error:
             _say(self._run, error)
+        except UsageError as error:  # the journal could not be written: that was said
+            _write(f"fancypipe: this run has no page: {error}\n")
         self._run = self._thread = self._live = None
 
     def _follow(self) -> None:
@@ -92,8 +95,12 @@ class Page:
 
 
 def _say(run: Path, error: OSError) -> None:
+    _write(
+        f"fancypipe: the page of this run cannot be written ({error.strerror}); the run goes "
+        f"on, and afterwards 'fancypipe report {run}' makes it\n"
+    )
+
+
+def _write(text: str) -> None:
     with suppress(OSError, ValueError, AttributeError):
-        sys.stderr.write(
-            f"fancypipe: the page of this run cannot be written ({error.strerror}); the run goes "
-            f"on, and afterwards 'fancypipe report {run}' makes it\n"
-        )
+        sys.stderr.write(text)
