@@ -150,3 +150,23 @@ def test_what_is_no_file_is_told(tmp_path: Path) -> None:
             FileDigests(None).of(path)
     with pytest.raises(FileNotFoundError):
         FileDigests(None).of(tmp_path / "none")
+
+
+@pytest.mark.usefixtures("settled")
+def test_what_nobody_has_asked_for_in_long_is_forgotten(tmp_path: Path, read: list[str]) -> None:
+    path = tmp_path / "large"
+    path.write_bytes(LARGE)
+    known = tmp_path / "known"
+    FileDigests(known).of(path)
+    [place] = [one for one in known.glob("*/*") if one.is_file()]
+    others = {name: place.with_name(name) for name in ("old", "new", "half.0123")}
+    for one in others.values():
+        one.write_text("")
+    for one in (place, others["old"], others["half.0123"]):
+        os.utime(one, (0, 0))
+    assert FileDigests(known).of(path)
+    assert read == ["large"], "it was remembered"
+    assert place.stat().st_mtime > 0, "and is said to be used"
+    place.unlink()
+    FileDigests(known).of(path)
+    assert sorted(one.name for one in place.parent.iterdir()) == sorted([place.name, "new"])

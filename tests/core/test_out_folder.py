@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
-from fancypipe_core import Dir, File, Outputs, Session, current, errors, task
+from fancypipe_core import Dir, File, Outputs, Session, current, errors, run, task
 from fancypipe_core._engine.out_folder import with_files
 from fancypipe_core._model.temp_paths import KEPT
 from tests.conformance import filed as f
+from tests.meta.repo import ROOT
 
 
 @pytest.fixture
@@ -188,3 +192,47 @@ def test_what_is_looked_at() -> None:
     circle: list[Any] = [Frozen(1), {"a": ()}]
     circle.append(circle)
     assert with_files(circle, put) is circle, "what has none stays the same object"
+
+
+KILLED = """
+import os, signal, sys
+from fancypipe_core import run
+from tests.conformance import filed as f
+
+def die(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+made = f.fills("new") if sys.argv[1] == "folder" else f.writes("new")
+rename = os.rename
+
+def second(source, target):  # the first one puts aside what was there
+    rename(source, target) if ".before" in target else die()
+
+os.replace, os.rename = die, second
+run(made, backend="serial", outdir=sys.argv[2], tempdir=sys.argv[2] + "-temp")
+"""
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_what_a_killed_run_was_about_to_put_is_swept(kind: str, tmp_path: Path) -> None:
+    """And what had the name before is there as it was."""
+    out = tmp_path / "out"
+    made = f.fills("old") if kind == "folder" else f.writes("old")
+    run(made, backend="serial", outdir=str(out))
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    over = subprocess.run(
+        [sys.executable, "-c", KILLED, kind, str(out)],
+        check=False,
+        capture_output=True,
+        cwd=ROOT,
+        timeout=100,
+    )
+    assert over.returncode == -signal.SIGKILL, over.stderr.decode()
+    (half,) = out.glob(".fancypipe-*")
+    foreign = out / f".fancypipe-1-{'0' * 8}-{'0' * 8}-1-1-{'0' * 16}"
+    foreign.mkdir()  # of another machine, where it may run
+    run(f.writes("x", "other"), backend="serial", outdir=str(out))
+    assert not half.exists()
+    assert foreign.exists()
+    assert (out / "other").read_text() == "x"
+    assert {path: path.read_bytes() for path in before} == before

@@ -124,6 +124,9 @@ def test_a_large_file_is_whole(session: Session, hidden: Hidden) -> None:
     passed = session.run(f.returns(File(large)))
     assert passed != large
     assert passed.read_bytes() == large.read_bytes()
+    place = passed.relative_to(session.directory).parts[0]
+    assert place.startswith("came-"), "a folder of the job's: on the disk at once, not in memory"
+    assert place.endswith(".1")
 
 
 def test_what_is_nowhere_is_told(session: Session, hidden: Hidden) -> None:

@@ -2,7 +2,8 @@
 
 What is remembered of a large file is a small one of its own in a folder, written beside and
 renamed: any number of runs may share it, on a network too.  A small file is read again, which
-takes no longer than to look up what is remembered.
+takes no longer than to look up what is remembered.  What nobody has asked for in 90 days is
+forgotten by whoever writes beside it.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ __all__ = ["FileDigests", "state_of_file"]
 
 _SMALL = 64 * 1024  # bytes
 _PART = 4 * 1024 * 1024
+_USED = 24 * 3600.0  # seconds; what was used since then is not said to be used again
+_OLD = 90 * _USED  # seconds after which what was not used is forgotten
 _FRESH = 2.0  # seconds; a file that changed since may change again without other times
 
 
@@ -33,6 +36,7 @@ class FileDigests:
     def __init__(self, folder: Path | None) -> None:
         self._folder = folder
         self._known: dict[str, tuple[str, str]] = {}  # path -> what the system says, digest
+        self._swept: set[str] = set()
 
     def of(self, path: str | os.PathLike[str]) -> str:
         """Return the digest of a file, or of a folder with all that is in it.
@@ -103,12 +107,12 @@ class FileDigests:
 
     def _recall(self, path: str, said: str) -> str | None:
         if self._folder is not None:
-            with (
-                suppress(OSError),
-                open(self._place(path), encoding="ascii", errors="replace") as file,
-            ):
+            place = self._place(path)
+            with suppress(OSError), open(place, encoding="ascii", errors="replace") as file:
                 was, _, digest = file.read().rstrip("\n").partition("\n")
                 if was == said and len(digest) == 32:
+                    if time.time() - os.fstat(file.fileno()).st_mtime > _USED:
+                        os.utime(place)
                     return digest
         return None
 
@@ -117,8 +121,12 @@ class FileDigests:
             return
         place = self._place(path)
         beside = f"{place}.{os.urandom(8).hex()}"
+        folder = os.path.dirname(place)
         with suppress(OSError):  # it is only read once more
-            os.makedirs(os.path.dirname(place), exist_ok=True)
+            os.makedirs(folder, exist_ok=True)
+            if folder not in self._swept:
+                self._swept.add(folder)
+                _sweep(folder)
             try:
                 with open(beside, "x", encoding="ascii") as file:
                     file.write(f"{said}\n{digest}\n")
@@ -132,6 +140,16 @@ class FileDigests:
 def state_of_file(about: os.stat_result) -> str:
     """Return what differs when a file has changed: also the time that nobody can set back."""
     return f"{about.st_ino} {about.st_size} {about.st_mtime_ns} {about.st_ctime_ns}"
+
+
+def _sweep(folder: str) -> None:
+    """Forget what was not used for long, also what a killed process has written in part."""
+    before = time.time() - _OLD
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            with suppress(OSError):  # another run does the same
+                if entry.stat(follow_symlinks=False).st_mtime < before:
+                    os.unlink(entry.path)
 
 
 def _read(path: str) -> str:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 import shutil
 import stat
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from copy import copy
 from typing import Any
 
 from fancypipe_core import errors
+from fancypipe_core._base.processes import began, is_alive
 from fancypipe_core._base.resources import writable
 from fancypipe_core._codec.values import EncodedValues
 from fancypipe_core._model.files import FileOrDir
@@ -20,6 +23,11 @@ from fancypipe_core._model.temp_paths import Keeper
 from fancypipe_core.backend import Live
 
 __all__ = ["OutFolder", "left_in", "with_files"]
+
+_WORK = ".fancypipe-"  # and whose it is: a folder of what is being put
+_OWNED = re.compile(r"\.fancypipe-(\d+)-([0-9a-f]*-[0-9a-f]*-\d*-\d*|)-[0-9a-f]{16}")
+_BEFORE = ".before"  # in it: what had the name until now
+_FOREIGN = 48 * 3600  # seconds; a process of another machine has put its file since
 
 
 class OutFolder:
@@ -46,6 +54,7 @@ class OutFolder:
         self._told = False
         if not writable(self.path) or (os.path.lexists(self.path) and not os.path.isdir(self.path)):
             raise errors.ConfigError(f"outdir: the folder {self.path} cannot be written")
+        _sweep(self.path)
 
     def take(self, value: Any) -> Any:
         """Return a result with its files where they are now.
@@ -77,27 +86,25 @@ class OutFolder:
         target = os.path.join(self.path, name)
         if self._taken.get(name) == source:
             return target
-        os.makedirs(self.path, exist_ok=True)
-        beside = os.path.join(self.path, f".{name}.{os.urandom(6).hex()}")
+        work = os.path.join(self.path, f"{_WORK}{os.getpid()}-{began()}-{os.urandom(8).hex()}")
+        os.makedirs(work, 0o700)
+        beside = os.path.join(work, name)
         try:
             if os.path.isdir(source):
                 shutil.copytree(
                     source, beside, copy_function=_linker(folder), ignore_dangling_symlinks=True
                 )
                 if os.path.isdir(target) and not os.path.islink(target):
-                    before = f"{beside}.before"
-                    os.rename(target, before)
+                    os.mkdir(os.path.join(work, _BEFORE))
+                    os.rename(target, os.path.join(work, _BEFORE, name))
                     os.rename(beside, target)
-                    shutil.rmtree(before)
                 else:
                     os.rename(beside, target)
             else:
                 _linker(folder)(source, beside)
                 os.replace(beside, target)
-        except BaseException:
-            with suppress(OSError):
-                (shutil.rmtree if os.path.isdir(beside) else os.unlink)(beside)
-            raise
+        finally:
+            _clear(self.path, work)
         self._taken[name] = source
         return target
 
@@ -116,6 +123,32 @@ class OutFolder:
                 f"number, such as {free} for {source}"
             )
         return free
+
+
+def _sweep(folder: str) -> None:
+    """Remove what killed processes left half written in a folder."""
+    with suppress(OSError):
+        for name in os.listdir(folder):
+            match = _OWNED.fullmatch(name)
+            if match is None:
+                continue
+            path = os.path.join(folder, name)
+            alive = is_alive(int(match[1]), match[2])
+            with suppress(OSError):
+                if alive is False or (
+                    alive is None and time.time() - os.stat(path).st_mtime > _FOREIGN
+                ):
+                    _clear(folder, path)
+
+
+def _clear(folder: str, work: str) -> None:
+    """Remove a folder of what is being put, once what was there before is back where it was."""
+    with suppress(OSError):
+        for name in os.listdir(os.path.join(work, _BEFORE)):
+            target = os.path.join(folder, name)
+            if not os.path.lexists(target):
+                os.rename(os.path.join(work, _BEFORE, name), target)
+    shutil.rmtree(work, ignore_errors=True)
 
 
 def _linker(folder: str) -> Callable[[str, str], str]:

@@ -15,7 +15,7 @@ from time import monotonic
 from typing import Any, cast
 
 from fancypipe_core import errors
-from fancypipe_core.backend import Certificate, Environment, Equipment, Lost, Needs, Slots
+from fancypipe_core.backend import Certificate, Done, Environment, Equipment, Lost, Needs, Slots
 from fancypipe_core.toolkit import (
     Backoff,
     Connection,
@@ -27,6 +27,7 @@ from fancypipe_core.toolkit import (
 from fancypipe_core.toolkit.pool import states
 from fancypipe_core.toolkit.shipping import (
     Bundle,
+    ClientFiles,
     FolderPassage,
     Sharing,
     ValueFolder,
@@ -63,8 +64,11 @@ class Host:
         has_hung_up: Whether nothing is read from it any more.
     """
 
-    def __init__(self, info: messages.Worker, number: int, socket: StreamSocket) -> None:
+    def __init__(
+        self, info: messages.Worker, number: int, socket: StreamSocket, files: ClientFiles
+    ) -> None:
         self.info = info
+        self._files = files
         self.number = number
         self.socket = socket
         self.passage = OpenPassage()
@@ -97,14 +101,16 @@ class Host:
             said = reports
             if any(type(one) is Lost and one.why.reason == "gone" for one in reports):
                 self.lose_values()
-            sizes = [report for report in reports if isinstance(report, Slots)]
+            if not self.sees_files:
+                said = [self._files.ended(one) if isinstance(one, Done) else one for one in said]
+            sizes = [report for report in said if isinstance(report, Slots)]
             if sizes:
                 self.slots = sizes[-1].count
                 if self.slots > self.asked:
                     raise errors.ProtocolError(
                         f"it has {several(self.slots, 'slot')}, where {self.asked} were asked for"
                     )
-                said = [report for report in reports if not isinstance(report, Slots)]
+                said = [report for report in said if not isinstance(report, Slots)]
             events.append(states.Ended(self.number, said))
 
     def lose_values(self) -> None:
@@ -187,6 +193,7 @@ class Hosts:
         self.environment: Environment | None = None
         self._network = network
         self._directory = directory
+        self._files = ClientFiles(directory)
         self._value_disk = value_disk
         self._values = ValueFolder(_greeting.values_in(directory), 0, value_disk)
         self._warn = warn
@@ -290,7 +297,7 @@ class Hosts:
 
     def _connect(self, info: messages.Worker) -> Host:
         number, socket = self._network.open(info.address, max(1, info.slots))
-        host = Host(info, number, socket)
+        host = Host(info, number, socket, self._files)
         self._hosts[number] = self._connected[info.address] = host
         passage, direct = host.passage.name, host.direct
         greeting = Greeting(

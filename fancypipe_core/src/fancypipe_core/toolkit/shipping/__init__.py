@@ -15,11 +15,13 @@ from fancypipe_core.toolkit.shipping.bundle import (
     this_platform,
     unpack,
 )
+from fancypipe_core.toolkit.shipping.client_files import ClientFiles
 from fancypipe_core.toolkit.shipping.shared_buffers import Keeping, Sharing
 from fancypipe_core.toolkit.shipping.shared_folder import prove, sees, unprove
 
 __all__ = [
     "Bundle",
+    "ClientFiles",
     "Code",
     "FolderPassage",
     "Keeping",

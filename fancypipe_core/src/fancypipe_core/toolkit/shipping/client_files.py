@@ -25,6 +25,7 @@ from fancypipe_core.backend import (
     Done,
     Err,
     Event,
+    Handle,
     Job,
     JobId,
     Lost,
@@ -177,10 +178,11 @@ def _landed(reply: Reply, folder: str) -> Reply:
         OSError: One cannot be written.
     """
 
+    def has_content(one: Any) -> bool:
+        return carriage.has_content(one.map() if type(one) is Handle else one)
+
     def value(one: Any) -> Any:
-        if not any(
-            payload.buffers and any(map(carriage.has_content, payload.buffers)) for payload in one
-        ):
+        if not any(payload.buffers and any(map(has_content, payload.buffers)) for payload in one):
             return one
         return tuple(
             Payload(payload.head, tuple(map(buffer, payload.buffers)), payload.holes, payload.names)
@@ -188,9 +190,9 @@ def _landed(reply: Reply, folder: str) -> Reply:
         )
 
     def buffer(one: Any) -> Any:
-        if not carriage.has_content(one):
+        if not has_content(one):
             return one
-        record = carriage.read(one)
+        record = carriage.read(one.map() if type(one) is Handle else one)
         return carriage.bare(record.kind, carriage.land(record, folder), record.size)
 
     if type(reply) is Cut:
