@@ -10,10 +10,11 @@ import pytest
 from tests.pool.simulation import play
 from tests.pool.world import Watched
 
-MACHINE, DISPATCHER, ROSTER, QUEUE, CLOCKS, CLOCK, STARTS, WORKERS, BLAME, PROMISES, ACCOUNT = (
-    "machine", "dispatcher", "roster", "queue", "clocks", "clock", "start_backoff", "workers",
-    "blame", "promises", "account",
+MACHINE, DEATHS, RETURNS, DISPATCHER, ROSTER, QUEUE, CLOCKS, CLOCK, STARTS = (
+    "machine", "deaths", "returns", "dispatcher", "roster", "queue", "clocks", "clock",
+    "start_backoff",
 )  # fmt: skip
+WORKERS, BLAME, PROMISES, ACCOUNT = "workers", "blame", "promises", "account"
 SEEDS = 3000  # most are found within 20
 
 # What goes wrong: where, what is replaced, by what.
@@ -24,12 +25,15 @@ BUGS: dict[str, tuple[str, str, str]] = {
         "                    pass\n",
     ),
     "what a dead worker had not begun is lost": (
-        MACHINE,
-        "        self._requeue(worker, list(worker.jobs))\n        self._roster.remove(worker)\n",
+        DEATHS,
+        (
+            "        self._returns.requeue(worker, list(worker.jobs))\n"
+            "        self._roster.remove(worker)\n"
+        ),
         "        worker.jobs.clear()\n        self._roster.remove(worker)\n",
     ),
     "what a dead worker had begun is run again without a word": (
-        MACHINE,
+        DEATHS,
         "        for id, guilty in begun:\n",
         "        for id, guilty in ():\n",
     ),
@@ -44,57 +48,57 @@ BUGS: dict[str, tuple[str, str, str]] = {
         "for id in ids[place : place + 1]]",
     ),
     "a cancelled job is blamed for the death that ends it": (
-        MACHINE,
+        DEATHS,
         'replace(why, reason="cancelled", guilty=False)',
         "why",
     ),
     "what was recalled too late is not held against anybody": (
-        MACHINE,
-        "self._unwanted[id] = stop or self._unwanted.get(id, False)",
-        "self._unwanted[id] = True",
+        RETURNS,
+        "self.unwanted[id] = stop or self.unwanted.get(id, False)",
+        "self.unwanted[id] = True",
     ),
     "who nobody wants is sent out again": (
-        MACHINE,
+        RETURNS,
         "                self._tell.append(Lost(id, NOT_BEGUN))\n            else:\n",
         "                kept.append(job)\n            else:\n",
     ),
     "a cancelled job that runs on is left alone": (
-        MACHINE,
+        RETURNS,
         "                worker.doomed |= mine\n",
         "",
     ),
     "a worker is killed for a cancelled job that it has not begun": (
-        MACHINE,
+        DEATHS,
         "            if running in worker.doomed:\n",
         "            if worker.doomed:\n",
     ),
     "a time limit is forgotten when the job has not begun": (
-        MACHINE,
+        DEATHS,
         "            self._roster.runs(worker, worker.limited, clocks.now)\n",
         "            pass\n",
     ),
     "a job that began behind another's back has no limit": (
-        MACHINE,
+        DEATHS,
         "            self._roster.runs(worker, running, clocks.now)\n",
         "            pass\n",
     ),
     "a job is killed by the limit of another": (
-        MACHINE,
+        DEATHS,
         "            if running == worker.limited:\n",
         "            if running is not None:\n",
     ),
     "what a worker runs is run elsewhere too": (
-        MACHINE,
+        DEATHS,
         "[id for id in worker.behind(running) if id in asked]",
         "[id for id in worker.jobs if id in asked]",
     ),
     "what was not recalled is run elsewhere too": (
-        MACHINE,
+        DEATHS,
         "[id for id in worker.behind(running) if id in asked]",
         "worker.behind(running)",
     ),
     "who has not answered a recall gets the same jobs again": (
-        MACHINE,
+        DEATHS,
         "            if running is not None:\n                asked.discard(running)\n",
         "            asked.clear()\n",
     ),
@@ -109,27 +113,27 @@ BUGS: dict[str, tuple[str, str, str]] = {
         "",
     ),
     "a frozen worker is waited for": (
-        MACHINE,
-        "        if worker.silent >= self.rules.frozen:\n",
+        DEATHS,
+        "        if worker.silent >= self._rules.frozen:\n",
         "        if worker.silent >= 1e9:\n",
     ),
     "a stopped worker is killed too soon": (
-        MACHINE,
-        "        if worker.silent >= self.rules.frozen:\n",
-        "        if worker.silent >= self.rules.frozen / 2:\n",
+        DEATHS,
+        "        if worker.silent >= self._rules.frozen:\n",
+        "        if worker.silent >= self._rules.frozen / 2:\n",
     ),
     "the silence of a long task is taken for death": (
-        MACHINE,
+        DEATHS,
         "worker.state is not State.STARTING and not event.works",
         "worker.state is not State.STARTING",
     ),
     "a channel's end takes back what runs": (
-        MACHINE,
+        DEATHS,
         "ran = worker.state is State.STARTING or event.running in worker.jobs",
         "ran = worker.state is State.STARTING",
     ),
     "who does not die is waited for": (
-        MACHINE,
+        DEATHS,
         '            self._actions.append(Kill(worker.id, ""))\n',
         "",
     ),
@@ -179,7 +183,7 @@ BUGS: dict[str, tuple[str, str, str]] = {
         "",
     ),
     "a place is kept free for a suspect that nobody wants any more": (
-        MACHINE,
+        RETURNS,
         "            self._roster.retire_nobody()\n",
         "            pass\n",
     ),
@@ -189,7 +193,7 @@ BUGS: dict[str, tuple[str, str, str]] = {
         "",
     ),
     "nobody is started after a failure": (
-        MACHINE,
+        DEATHS,
         "            self._clocks.set(None, Clock.BACKOFF, pause)\n",
         "            self._clocks.set(None, Clock.BACKOFF, 1e9)\n",
     ),
@@ -284,9 +288,12 @@ BUGS: dict[str, tuple[str, str, str]] = {
         "",
     ),
     "a follower is kept that follows nobody any more": (
-        MACHINE,
-        "        self._dispatcher.strays += self.queue.requeue(kept)\n",
-        "        self.queue.jobs.extendleft(reversed(kept))\n        self.queue.jobs.rotate(-1)\n",
+        RETURNS,
+        "        self._dispatcher.strays += self._queue.requeue(kept)\n",
+        (
+            "        waiting = self._queue.jobs\n"
+            "        waiting.extendleft(reversed(kept))\n        waiting.rotate(-1)\n"
+        ),
     ),
     "followers go where others wait for slots": (
         DISPATCHER,
@@ -335,8 +342,8 @@ BUGS: dict[str, tuple[str, str, str]] = {
     ),
     "a suspect with needs is promised nothing": (
         DISPATCHER,
-        "fresh, [self.promises.promise(job, fresh)]",
-        "fresh, [job]",
+        "            self._promise(fresh, job)\n",
+        "            self._send(fresh, [job], self._queue.times.expected(job.call))\n",
     ),
 }
 FOUND = (AssertionError, AttributeError, LookupError, RecursionError, pytest.fail.Exception)

@@ -70,7 +70,7 @@ SOURCE = Path(states.__file__).parents[1]
 # In the order in which they import each other.
 PARTS = (
     "account", "clock", "workers", "clocks", "queue", "start_backoff", "roster", "promises",
-    "dispatcher", "blame", "machine",
+    "dispatcher", "blame", "returns", "deaths", "machine",
 )  # fmt: skip
 CALLS = [Call(f"task{n}", Live(None)) for n in range(3)]
 TYPICAL = (0.00001, 0.003, 0.2)  # seconds that jobs of these take

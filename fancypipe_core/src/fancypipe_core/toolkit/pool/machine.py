@@ -11,12 +11,6 @@ How it works
     never more than its fair share.  A worker that is idle while others have
     more than they can run makes the pool *recall* what they have not begun.
 
-Death
-    What a dead worker had begun is lost, with its certificate.  What it had not
-    begun goes back to the queue, as if it had never been sent.  A *suspect*,
-    whose next death is its last, gets a fresh worker to itself, so that nobody
-    else pays for it, or it for others.
-
 Time
     The pool's clock stands still while its own process does.  The shell says at
     each call what time it is, and was told before by when to come back (`due`);
@@ -29,29 +23,25 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from msgspec.structs import replace
-
 from fancypipe_core.backend import NOT_BEGUN, Done, Job, JobId, Lost, Needs, Note, Slots
 from fancypipe_core.backend import Event as Report
 from fancypipe_core.toolkit.pool.blame import Blame
 from fancypipe_core.toolkit.pool.clocks import Clocks
+from fancypipe_core.toolkit.pool.deaths import Deaths
 from fancypipe_core.toolkit.pool.dispatcher import Dispatcher
 from fancypipe_core.toolkit.pool.queue import Queue
-from fancypipe_core.toolkit.pool.roster import LOOK, Roster
+from fancypipe_core.toolkit.pool.returns import Returns
+from fancypipe_core.toolkit.pool.roster import Roster
 from fancypipe_core.toolkit.pool.start_backoff import Starts
 from fancypipe_core.toolkit.pool.states import (
     LIVING,
     Action,
     Cancel,
-    CancelJobs,
-    Died,
     Ended,
     Event,
     GiveUp,
     HungUp,
     Joined,
-    Kill,
-    Look,
     NotStarted,
     RoundTrip,
     Seen,
@@ -67,7 +57,6 @@ from fancypipe_core.toolkit.pool.workers import Clock, Rules, Worker
 __all__ = ["Pool"]
 
 _MOST_BESIDE = 1000  # jobs that wait with needs while more are sent
-_REFUSALS = 5  # reports; a worker that ends in good order makes one of these
 
 
 class Pool:
@@ -89,17 +78,35 @@ class Pool:
         self._clocks = Clocks(now)
         self._roster = Roster(rules, self._clocks)
         self._workers = self._roster.workers
-        self._unwanted: dict[JobId, bool] = {}  # and whether it is to be stopped
         self._blame = Blame(rules, self.queue)
         self._told = Slots(0, 0)
         self._beside = 0  # jobs that may wait with needs, and more come all the same
-        self._warned = False  # that a worker did not come up
         self.is_new = True
         self._actions: list[Action] = []
         self._dispatcher = Dispatcher(
             self.queue, self._roster, self._clocks, self._starts, self._actions
         )
         self._tell: list[Report] = []
+        self._returns = Returns(
+            rules,
+            self.queue,
+            self._roster,
+            self._clocks,
+            self._dispatcher,
+            actions=self._actions,
+            tell=self._tell,
+        )
+        self._unwanted = self._returns.unwanted
+        self._deaths = Deaths(
+            rules,
+            self._roster,
+            self._clocks,
+            self._starts,
+            self._blame,
+            self._returns,
+            actions=self._actions,
+            tell=self._tell,
+        )
 
     # ---- the interface ----
 
@@ -130,7 +137,7 @@ class Pool:
             if worker is None:
                 self._over(clock)
             else:
-                self._worker_over(worker, clock)
+                self._deaths.over(worker, clock)
         return self._decide()
 
     def ask(self, wish: Wish, now: float) -> list[Action]:
@@ -144,7 +151,7 @@ class Pool:
             if strays:
                 self._dispatcher.follow(strays)
         else:
-            self._unwant(wish.ids, stop=isinstance(wish, Cancel))
+            self._returns.unwant(wish.ids, stop=isinstance(wish, Cancel))
         return self._decide()
 
     def _decide(self) -> list[Action]:
@@ -157,7 +164,8 @@ class Pool:
             dispatcher.strays.clear()
         self._say_slots()
         self._clocks.rest()
-        told, self._tell = self._tell, []
+        told = self._tell[:]
+        self._tell.clear()
         actions = self._actions[:]
         self._actions.clear()
         if told:
@@ -257,21 +265,6 @@ class Pool:
             self._actions.append(GiveUp(job.call.label, unmet=job.needs))
         # After a backoff jobs are dealt again, as always.
 
-    def _worker_over(self, worker: Worker, clock: Clock) -> None:
-        if clock is Clock.START:
-            limit = f"{self.rules.start:g} s (the setting start_limit)"
-            self._kill(worker, "start", f"it did not start within {limit}")
-        elif clock is Clock.END:
-            self._kill(worker, *worker.end)
-        elif clock is Clock.DEATH:
-            # The shell gives it up, and tells of that as of a death.
-            self._actions.append(Kill(worker.id, ""))
-            self._clocks.set(worker, Clock.DEATH, self.rules.unkillable)
-        elif clock is not Clock.ALIVE or worker.jobs or worker.asked:
-            if not worker.questions:
-                self._actions.append(Look(worker.id))
-            worker.questions.add(clock)
-
     # ---- events ----
 
     def _take(self, event: Event) -> None:
@@ -288,15 +281,15 @@ class Pool:
         elif isinstance(event, RoundTrip):
             self._dispatcher.measured(worker, event.seconds)
         elif isinstance(event, Seen):
-            self._seen(worker, event)
+            self._deaths.seen(worker, event)
         elif isinstance(event, HungUp):
-            self._hung_up(worker, event)
+            self._deaths.hung_up(worker, event)
         elif isinstance(event, Spoilt):
-            self._spoilt(worker, event.why)
+            self._deaths.spoilt(worker, event.why)
         elif isinstance(event, NotStarted):
-            self._not_started(worker, event.why)
+            self._deaths.not_started(worker, event.why)
         else:
-            self._died(worker, event)
+            self._deaths.died(worker, event)
 
     def _joined(self, worker: Worker | None, event: Joined) -> None:
         worker = worker or self._roster.join(event.worker, 0)
@@ -351,9 +344,9 @@ class Pool:
         if ended:
             self._ran(worker, ended)
         if recalled:
-            self._requeue(worker, recalled)
+            self._returns.requeue(worker, recalled)
         if refused:
-            self._refused(worker)
+            self._deaths.refused(worker)
         self._roster.changed(worker)
 
     @staticmethod
@@ -374,180 +367,6 @@ class Pool:
             self._clocks.due.pop(Clock.BACKOFF, None)
         if self._blame.spared or self.queue.suspects:
             self._blame.trust(job.id[0] for job, _ in ended)
-
-    def _seen(self, worker: Worker, event: Seen) -> None:
-        questions, worker.questions = worker.questions, set()
-        if worker.state not in LIVING:
-            return
-        worker.begun = worker.begun or event.begun
-        running, clocks = event.running, self._clocks
-        if Clock.CANCEL in questions and worker.doomed:
-            if running in worker.doomed:
-                self._kill(worker, "cancelled")
-                return
-            clocks.set(worker, Clock.CANCEL, self.rules.cancel)
-        if Clock.LIMIT in questions and worker.limited in worker.jobs:
-            if running == worker.limited:
-                self._kill(worker, "timeout")
-                return
-            # It has not begun, since its inputs are on their way or others took longer.
-            self._roster.runs(worker, worker.limited, clocks.now)
-        if running in worker.jobs and running != worker.limited:
-            self._roster.runs(worker, running, clocks.now)
-        if Clock.ANSWER in questions and worker.asked:
-            # It will not begin what was recalled and stands behind what it runs.
-            asked = worker.asked
-            self._requeue(worker, [id for id in worker.behind(running) if id in asked])
-            if running is not None:
-                asked.discard(running)
-            clocks.set(worker, Clock.ANSWER, LOOK)
-        if Clock.ALIVE in questions and (worker.jobs or worker.asked):
-            self._judge(worker, event)
-        self._roster.changed(worker)
-
-    def _judge(self, worker: Worker, event: Seen) -> None:
-        """Kill a worker that has been stopped, or has done nothing, for too long."""
-        # A task may do what it likes for as long as it likes, and keep the
-        # interpreter for itself.  Between tasks there is no reason for silence.
-        moved = worker.heard != worker.heard_at_look
-        idles = worker.state is not State.STARTING and not event.works
-        if event.stopped is not worker.stopped:
-            worker.silent, worker.stopped = 0.0, event.stopped
-        seconds = min(self._clocks.now - worker.looked, LOOK)
-        wrong = (event.stopped or idles) and not moved
-        worker.silent = worker.silent + seconds if wrong else 0.0
-        worker.looked, worker.heard_at_look = self._clocks.now, worker.heard
-        if worker.silent >= self.rules.frozen:
-            what = "it had jobs, and ran none of them"
-            if not worker.jobs:
-                what = "it did not answer a recall"
-            if event.stopped:
-                what = "it was stopped by a signal and not continued"
-            limit = f"{self.rules.frozen:g} s (the setting frozen_limit)"
-            self._kill(worker, "frozen", f"{what} for {limit}, so it was killed")
-
-    def _hung_up(self, worker: Worker, event: HungUp) -> None:
-        if worker.state not in LIVING:
-            return
-        worker.begun = worker.begun or event.begun
-        ran = worker.state is State.STARTING or event.running in worker.jobs
-        if self.rules.in_order and not ran:
-            # It ends in good order: what it was sent it has not begun.
-            worker.orderly = worker.begun
-            self._roster.leave(worker, self.rules.farewell, "exit")
-            self._requeue(worker, list(worker.jobs))
-        else:
-            self._roster.leave(worker, self.rules.hung_up, "protocol", event.why)
-
-    def _refused(self, worker: Worker) -> None:
-        """A worker returned jobs that nobody had recalled: it may, but not for ever."""
-        worker.refusals += 1
-        if worker.refusals >= _REFUSALS:
-            what = "it returned jobs that were not recalled, and ran none"
-            self._spoilt(worker, f"{what}, {_REFUSALS} times in a row")
-
-    def _spoilt(self, worker: Worker, why: str) -> None:
-        if worker.state in LIVING:
-            self._kill(worker, "protocol", why)
-
-    def _died(self, worker: Worker, event: Died) -> None:
-        why = event.why
-        if not (event.begun or worker.begun or worker.orderly):
-            hung = why.reason == "start"
-            detail = why.detail if hung else f"it ended with {why.detail} before its first task"
-            self._not_up(worker, detail, why.output, hung=hung)
-        begun = self._blame.of(worker, event)
-        doubt = event.all_begun and self.rules.fresh and why.reason != "left"
-        if doubt:
-            self._suspect([id for id, guilty in begun if not guilty and not self._unwanted.get(id)])
-        for id, guilty in begun:
-            worker.drop(id)
-            # What was only recalled, and had begun, is judged as if it were still wanted.
-            if self._unwanted.pop(id, False):
-                self._tell.append(Lost(id, replace(why, reason="cancelled", guilty=False)))
-            else:
-                # Which of several had begun, nobody knows; as they are not blamed, they go on.
-                innocent = replace(why, started=not doubt, guilty=False)
-                self._tell.append(Lost(id, why if guilty else innocent))
-        self._remove(worker)
-
-    def _suspect(self, ids: list[JobId]) -> None:
-        if ids:
-            self._blame.suspect(ids)
-            # They come back first: else what waits behind them gets the next worker.
-            if Clock.BACKOFF not in self._clocks.due:
-                self._clocks.set(None, Clock.BACKOFF, self.rules.first_pause)
-
-    def _not_started(self, worker: Worker, why: str) -> None:
-        self._not_up(worker, f"it could not be started: {why}")
-        self._remove(worker)
-
-    def _not_up(
-        self, worker: Worker, why: str, output: tuple[str, ...] = (), *, hung: bool = False
-    ) -> None:
-        """A worker has come to nothing: another is started some time later."""
-        now = self._clocks.now
-        pause = self._starts.failed(worker.born, now, why, output, hung=hung)
-        if pause:
-            self._clocks.set(None, Clock.BACKOFF, pause)
-        if self._roster.up and not self._warned:
-            self._warned = True
-            self._tell.append(
-                Note(None, "warning", f"a worker did not start: {why}; the other workers continue")
-            )
-
-    # ---- a worker's beginning and end ----
-
-    def _kill(self, worker: Worker, reason: str, why: str = "") -> None:
-        self._roster.go(worker, State.KILLED)
-        self._actions.append(Kill(worker.id, reason, why))
-        self._clocks.set(worker, Clock.DEATH, self.rules.unkillable)
-
-    def _remove(self, worker: Worker) -> None:
-        """A worker is gone; what it has left it has not begun."""
-        self._requeue(worker, list(worker.jobs))
-        self._roster.remove(worker)
-
-    # ---- what nobody wants, and what was not begun ----
-
-    def _unwant(self, ids: Collection[JobId], *, stop: bool) -> None:
-        unwanted = set(ids)
-        for id in self.queue.drop(unwanted):
-            self._tell.append(Lost(id, NOT_BEGUN))
-        if not self.queue.alone:
-            self._roster.retire_nobody()
-        for worker in self._workers.values():
-            mine = unwanted.intersection(worker.jobs)
-            if not mine:
-                continue
-            for id in mine:
-                self._unwanted[id] = stop or self._unwanted.get(id, False)
-            if worker.state not in LIVING:
-                continue  # they end with it
-            if stop and not self.rules.kills:
-                self._actions.append(CancelJobs(worker.id, list(mine)))
-                continue
-            self._dispatcher.recall(worker, list(mine))
-            if stop:
-                worker.doomed |= mine
-                self._clocks.set(worker, Clock.CANCEL, self.rules.cancel)
-
-    def _requeue(self, worker: Worker, ids: Sequence[JobId]) -> None:
-        """Take jobs from a worker that it has not begun and will not begin."""
-        kept: list[Job] = []
-        before = len(worker.jobs)
-        for id in ids:
-            job = worker.drop(id)
-            if job is None:
-                continue
-            if id in self._unwanted:
-                del self._unwanted[id]
-                self._tell.append(Lost(id, NOT_BEGUN))
-            else:
-                kept.append(job)
-        if before:
-            worker.work *= len(worker.jobs) / before
-        self._dispatcher.strays += self.queue.requeue(kept)
 
     # ---- the slots that are reported ----
 
