@@ -21,9 +21,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fancypipe_core import Outputs, errors, task
+from fancypipe_core._codec.assembly import assemble
 from fancypipe_core._codec.pickler import Encoder, Packed
 from fancypipe_core._codec.unpickler import decode
-from fancypipe_core._codec.values import EncodedValues, LiveValues, assemble
+from fancypipe_core._codec.values import EncodedValues, LiveValues
 from fancypipe_core.backend import Encoded, Live
 
 

@@ -9,8 +9,9 @@ import pytest
 
 from fancypipe_core import Task, task
 from fancypipe_core._codec import unpickler
+from fancypipe_core._codec.assembly import fill_in
 from fancypipe_core._codec.row import Coming, row_of, written_row_of
-from fancypipe_core._codec.values import EncodedValues, LiveValues, fill_in
+from fancypipe_core._codec.values import EncodedValues, LiveValues
 from fancypipe_core._model.ref import Instance
 from fancypipe_core.backend import Live, Payload
 

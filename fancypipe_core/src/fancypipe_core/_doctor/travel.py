@@ -11,8 +11,9 @@ from typing import Any
 from fancypipe_core import errors
 from fancypipe_core._base import code_names, main_module
 from fancypipe_core._base.resources import size
+from fancypipe_core._codec.assembly import assemble
 from fancypipe_core._codec.pickler import Encoder
-from fancypipe_core._codec.values import EncodedValues, assemble
+from fancypipe_core._codec.values import EncodedValues
 from fancypipe_core._doctor.clean import Clean, Gone
 from fancypipe_core._doctor.compose import Composed, Met
 from fancypipe_core._doctor.finding import Finding, several

@@ -17,7 +17,8 @@ from fancypipe_core import errors
 from fancypipe_core._base.signals import interruptible
 from fancypipe_core._codec.in_process import Shape
 from fancypipe_core._codec.pickler import PLAIN, Packed
-from fancypipe_core._codec.values import Coming, Values, is_plain
+from fancypipe_core._codec.row import Coming
+from fancypipe_core._codec.values import Values, is_plain
 from fancypipe_core._engine.machine.records import READY
 from fancypipe_core._engine.node import Broken, Node, Pieces, RemoteNode
 from fancypipe_core._model.definition import Definition, Mapped

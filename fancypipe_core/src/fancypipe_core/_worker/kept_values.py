@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 
+from fancypipe_core._codec.assembly import fill_in, own_copy
 from fancypipe_core._codec.pickler import PLAIN
-from fancypipe_core._codec.values import fill_in, own_copy
 from fancypipe_core.backend import Done, Encoded, Job, JobId, Live, Ok
 from fancypipe_core.errors import GraphError
 

@@ -14,11 +14,12 @@ from fancypipe_core._base.isolation import ambient
 from fancypipe_core._base.main_module import loading_main
 from fancypipe_core._base.signals import interruptible
 from fancypipe_core._codec import failure, undecodable, unpickler
+from fancypipe_core._codec.assembly import assemble
 from fancypipe_core._codec.exceptions import ExceptionPacker
 from fancypipe_core._codec.pickler import NO_PICTURES, PLAIN, Packed
 from fancypipe_core._codec.rows import Rows
 from fancypipe_core._codec.sharing import Sharer
-from fancypipe_core._codec.values import EncodedValues, LiveValues, assemble
+from fancypipe_core._codec.values import EncodedValues, LiveValues
 from fancypipe_core._model import context
 from fancypipe_core._model.input_summary import brief
 from fancypipe_core._model.mapping import SpanEntry

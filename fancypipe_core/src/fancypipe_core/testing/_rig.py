@@ -8,8 +8,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fancypipe_core._codec.row import Coming
 from fancypipe_core._codec.sharing import sharer_of
-from fancypipe_core._codec.values import Coming, EncodedValues, LiveValues
+from fancypipe_core._codec.values import EncodedValues, LiveValues
 from fancypipe_core._model.ref import Instance
 from fancypipe_core._plugins.blame import make_backend
 from fancypipe_core._settings.session import own_settings
