@@ -184,6 +184,24 @@ def test_a_cluster_is_made_once_or_is_where_the_address_says(tmp_path: Path) -> 
     assert own.resources == {"GPU": 1.0}
 
 
+def test_what_a_cluster_that_is_made_here_leaves_in_its_folder_goes(tmp_path: Path) -> None:
+    def make(options: BackendOptions) -> str:
+        Path(options.directory, "scratch").mkdir(parents=True)
+        return options.directory
+
+    class Forgets(OnThreads):
+        def disconnect(self) -> None:
+            super().disconnect()
+            raise ConnectionError("the engine is gone")
+
+    backend = Forgets(options_of(tmp_path, None))
+    Path(backend.cluster(make), "file").touch()
+    (tmp_path / "of the session").touch()
+    with pytest.raises(ConnectionError):
+        backend.stop(0.0)
+    assert [one.name for one in tmp_path.iterdir()] == ["of the session"]
+
+
 @pytest.mark.parametrize(
     ("address", "workers_given", "slots"),
     [(None, True, 3), (None, False, 3), ("there", True, 3), ("there", False, 7)],

@@ -6,11 +6,14 @@ address they give, or one that is started for the session.
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import CancelledError, Future
+from contextlib import ExitStack
 from functools import partial
 from importlib import import_module
 from threading import Lock
@@ -193,6 +196,7 @@ class EngineBackend(FuturesBackend, ABC):
         given = options.workers_given or options.settings.address is None
         self.slots_given = options.workers if given else 0
         self.made: Any = None
+        self._folder = os.path.join(options.directory, "engine")  # what it leaves there goes
         super().__init__(
             lambda _: self.connect(),
             options,
@@ -213,7 +217,8 @@ class EngineBackend(FuturesBackend, ABC):
         """Return what the setting `address` says, for a client of the engine to connect to.
 
         Args:
-            make_here: Makes a cluster of this machine, where there is no address.
+            make_here: Makes a cluster of this machine, where there is no address.  The `directory`
+                that it is told is its own, and is removed with all that is left there.
 
         Returns:
             The address itself, if it names no function; or the cluster that the function has
@@ -224,7 +229,8 @@ class EngineBackend(FuturesBackend, ABC):
         if address is not None and make is None:
             return address
         if self.made is None:
-            self.made = make() if make else make_here(self._options)
+            own = self._options._replace(directory=self._folder)
+            self.made = make() if make else make_here(own)
         return self.made
 
     @abstractmethod
@@ -237,7 +243,7 @@ class EngineBackend(FuturesBackend, ABC):
 
     def stop(self, grace: float) -> None:
         """End; see `fancypipe_core.backend`."""
-        try:
+        with ExitStack() as afterwards:
+            afterwards.callback(shutil.rmtree, self._folder, ignore_errors=True)
+            afterwards.callback(self.disconnect)
             super().stop(grace)
-        finally:
-            self.disconnect()
