@@ -126,8 +126,9 @@ function colorOf(place, isDark) {
 }
 
 function colorParts(place, isDark) {
-  const hue = 20 + ((212 + place * 137.508) % 360) * (320 / 360);
-  const [vivid, light] = [[45, 42], [45, 60], [45, 28], [75, 50], [22, 48]][Math.floor(place / 8) % 5];
+  const at = Math.abs(place);
+  const hue = 20 + ((212 + at * 137.508) % 360) * (320 / 360);
+  const [vivid, light] = [[45, 42], [45, 60], [45, 28], [75, 50], [22, 48]][Math.floor(at / 8) % 5];
   return [hue, vivid, light + (isDark ? 4 : 0)];
 }
 
@@ -142,6 +143,20 @@ function inkOn(place, isDark) {
     return sum + [0.2126, 0.7152, 0.0722][at] * (part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4);
   }, 0);
   return bright > 0.179 ? "#000" : "#fff";
+}
+
+/** A text cut so that it is no wider than so many pixels in a font. */
+function cutTo(text, font, width) {
+  const context = (cutTo.context ??= document.createElement("canvas").getContext("2d"));
+  context.font = font;
+  if (context.measureText(text).width <= width) return text;
+  let [low, high] = [0, Math.min(text.length, 200)];
+  while (low < high) {
+    const middle = (low + high + 1) >> 1;
+    if (context.measureText(`${text.slice(0, middle)}…`).width <= width) low = middle;
+    else high = middle - 1;
+  }
+  return `${text.slice(0, low)}…`;
 }
 
 /** A color of the theme that is in force. */

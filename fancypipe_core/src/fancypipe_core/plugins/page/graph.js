@@ -2,6 +2,9 @@
 
 const BOX = { width: 172, height: 58, gapX: 54, gapY: 18, thin: 10 };
 const MOST_KINDS = 80;
+const FONT = '13px system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", sans-serif';
+const SMALL = FONT.replace("13", "11");
+const LABEL = 11; // pixels that two numbers need above each other
 const SVG = "http://www.w3.org/2000/svg";
 
 function svg(tag, attributes, ...children) {
@@ -30,6 +33,24 @@ function foldedGraph(model) {
   }
   const nodes = [...shown].sort((one, other) => one.place - other.place);
   return { nodes, edges: [...edges.values()], left: kinds.length - shown.size };
+}
+
+/** Where each edge that leads on arrives: below each other, in the order of where they come from. */
+function portsOf(way) {
+  const arriving = new Map();
+  for (const [edge, places] of way) {
+    const to = places[places.length - 1];
+    if (to.layer <= places[0].layer) continue;
+    if (!arriving.has(to)) arriving.set(to, []);
+    arriving.get(to).push([edge, places[places.length - 2]]);
+  }
+  const ports = new Map();
+  for (const [to, edges] of arriving) {
+    edges.sort((one, other) => one[1].y - other[1].y);
+    const room = to.height / (edges.length + 1);
+    edges.forEach(([edge], place) => ports.set(edge, { y: to.y + (place + 1) * room, room }));
+  }
+  return ports;
 }
 
 class GraphView {
@@ -79,14 +100,15 @@ class GraphView {
       orient: "auto", class: "arrow",
     }, svg("path", { d: "M0 0 L8 4 L0 8 z" }));
     const picture = svg("svg", { width, height: height + 40 }, svg("defs", {}, arrow));
-    for (const [edge, places] of way) picture.append(this.edge(edge, places));
+    const ports = portsOf(way);
+    for (const [edge, places] of way) picture.append(this.edge(edge, places, ports.get(edge)));
     for (const row of layers) {
       for (const place of row) if (place.node) picture.append(this.node(place));
     }
     morph(this.box, el("div", "", picture));
   }
 
-  edge(edge, places) {
+  edge(edge, places, port) {
     const middle = (place) => place.y + place.height / 2;
     const from = places[0];
     const to = places[places.length - 1];
@@ -107,17 +129,18 @@ class GraphView {
         const before = places[index];
         const x = before.x + BOX.width;
         const half = (place.x - x) / 2;
-        path += ` C${x + half} ${middle(before)} ${x + half} ${middle(place)} ${place.x} ${middle(place)}`;
+        const y = place === to ? port.y : middle(place);
+        path += ` C${x + half} ${middle(before)} ${x + half} ${y} ${place.x} ${y}`;
         if (!place.node) path += ` L${place.x + BOX.width} ${middle(place)}`;
       });
-      label = [to.x - 14, middle(to) - 7];
+      label = [to.x - 12, port.y - 3];
     }
     const line = svg("path", { d: path, "marker-end": "url(#arrow)" });
     line.style.strokeWidth = String(1 + Math.min(3, Math.log10(edge.times)));
     group.append(svg("title", {}, said), line);
     const text = svg("text", { x: label[0], y: label[1], "text-anchor": to.layer <= from.layer ? "middle" : "end" });
     text.append(count(edge.times));
-    group.append(text);
+    if (to.layer <= from.layer || port.room >= LABEL) group.append(text);
     return group;
   }
 
@@ -129,8 +152,8 @@ class GraphView {
     group.append(
       svg("title", {}, `${kind.name}: ${Object.entries(kind.counts).filter((one) => one[1]).map(([state, many]) => `${count(many)} ${state}`).join(", ")}`),
       svg("rect", { x, y, width: BOX.width, height: BOX.height, rx: 5, class: kind.counts.failed ? "bad" : "" }),
-      this.text(kind.name, x + 10, y + 19, "title", 22),
-      this.text(`${count(total)} ${total === 1 ? "task" : "tasks"}${mean}`, x + 10, y + 36, "small", 28),
+      this.text(kind.name, x + 10, y + 19, "title", `600 ${FONT}`),
+      this.text(`${count(total)} ${total === 1 ? "task" : "tasks"}${mean}`, x + 10, y + 36, "small", SMALL),
     );
     let from = x + 10;
     const wide = BOX.width - 20;
@@ -144,9 +167,9 @@ class GraphView {
     return group;
   }
 
-  text(said, x, y, className, most) {
+  text(said, x, y, className, font) {
     const made = svg("text", { x, y, class: className });
-    made.append(said.length > most ? `${said.slice(0, most - 1)}…` : said);
+    made.append(cutTo(said, font, BOX.width - 20));
     return made;
   }
 }

@@ -80,6 +80,7 @@ class Model {
     this.order = [];
     this.kinds = new Map();
     this.places = 0; // that kinds have taken, for their colors
+    this.nameless = 0; // places of tasks whose names are not told yet: below 0
     this.notes = [];
     this.pictures = [];
     this.failures = [];
@@ -172,12 +173,12 @@ class Model {
       this.tasks.set(number, task);
       this.order.push(task);
       this.counts.waiting += 1;
-      this.setKind(task, task.name);
-    } else if (name !== undefined && name !== task.name) this.setKind(task, name);
+      this.setKind(task, task.name, name !== undefined);
+    } else if (name !== undefined && name !== task.name) this.setKind(task, name, true);
     return task;
   }
 
-  setKind(task, name) {
+  setKind(task, name, isTold) {
     if (task.kind) {
       task.kind.tasks.splice(task.kind.tasks.indexOf(task), 1);
       task.kind.counts[task.state] -= 1;
@@ -187,7 +188,7 @@ class Model {
     let kind = this.kinds.get(task.name);
     if (!kind) {
       kind = {
-        name: task.name, place: this.places++, tasks: [], runs: 0, seconds: 0, waited: 0, cpu: 0,
+        name: task.name, place: isTold ? this.places++ : (this.nameless -= 1), tasks: [], runs: 0, seconds: 0, waited: 0, cpu: 0,
         memory: 0, bytesIn: 0, bytesOut: 0, retried: 0, lost: 0, longest: 0, least: Infinity, sample: [],
         counts: Object.fromEntries(Object.keys(STATES).map((state) => [state, 0])),
       };

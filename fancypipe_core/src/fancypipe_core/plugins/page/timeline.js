@@ -168,7 +168,7 @@ class Timeline {
   draw() {
     if (!this.box.clientWidth || this.app.model.first === undefined) return;
     this.width = this.box.clientWidth;
-    this.left = this.width < 560 ? 64 : LANES_LEFT;
+    this.left = this.width < 560 ? 90 : LANES_LEFT;
     // A canvas has a largest size; of more lanes than that nobody sees anything anyway.
     const shown = this.lanes.slice(0, 1500);
     const context = fitted(this.canvas, this.width, shown.length * LANE + 22);
@@ -260,7 +260,7 @@ class Timeline {
     context.clearRect(0, 0, this.width, LOAD);
     context.font = "12px system-ui, sans-serif";
     context.fillStyle = palette.text;
-    context.fillText("at the same time", 4, 14, this.left - 8);
+    if (this.left === LANES_LEFT) context.fillText("at the same time", 4, 14);
     const y = (value) => LOAD - 2 - (value / most) * (LOAD - 12);
     context.fillText(count(Math.round(most)), this.left - 8 - context.measureText(count(Math.round(most))).width, y(most) + 8);
     context.fillStyle = color("running");
