@@ -28,7 +28,7 @@ def stress(failures: int = 120) -> str:
             [LONG, "über_日本語_🚀", "fit"][number % 3], outer, f"/{LONG}/study.py:1"
         )
         letters = "".join(chr(97 + int(digit)) for digit in str(number))
-        error = {"error": f"some.package.{LONG}", "message": f"{letters} {LONG}"}
+        error: dict[str, Any] = {"error": f"some.package.{LONG}", "message": f"{letters} {LONG}"}
         journal.run(task, 0.5, end="failed", traceback=TRACEBACK, inputs=f"p='{LONG}'", **error)
         journal.note(task, f"{LONG}{LONG}\n" * 3, "stderr")
         journal.note(task, LONG, "command")
