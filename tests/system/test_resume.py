@@ -123,6 +123,41 @@ def test_two_runs_on_one_store(here: Path) -> None:
     assert ran(here) == []
 
 
+MAPS = """
+from fancypipe_core import module, task
+
+@task
+def cube(n: int) -> int:
+    return n ** 3
+
+@module
+def cubes(last: int = 9):
+    return cube.map([0, 1, 2, 3, 4, 5, 6, 7, 8, last])
+
+if __name__ == "__main__":
+    cubes.cli()
+"""
+
+
+def test_why_of_elements(tmp_path: Path) -> None:
+    (tmp_path / "pipeline.py").write_text(MAPS)
+    call(tmp_path, way="S")
+    said = why(tmp_path, "pipeline.py", "--last", "10")
+    assert "elements cubes/cube.map: 9 of 10 elements were there; to run: 9\n" in said
+    assert "1 task would run, and 9 results are there" in said
+    call(tmp_path, "--last", "10", way="S")
+    name = find_runs(tmp_path / RUNS)[-1].name
+    said = why(tmp_path, name, "cubes/cube.map")
+    assert "cubes/cube.map ran:\n  input `n` changed\n" in said
+    assert "cubes/cube.map: 9 of 10 elements were there; ran: 9\n" in said
+    assert "cubes/cube.map/9 ran: no result of it is there" in why(
+        tmp_path, name, "cubes/cube.map/9"
+    )
+    assert "cubes/cube.map/3 did not run" in why(tmp_path, name, "cubes/cube.map/3")
+    assert "no task cubes/cube.map/10 was looked for" in why(tmp_path, name, "cubes/cube.map/10")
+    assert "there is no run 'nothing'" in why(tmp_path, "nothing", "cubes")
+
+
 def why(here: Path, *words: str) -> str:
     done = subprocess.run(
         [sys.executable, "-m", "fancypipe_core", "why", *words],
@@ -163,7 +198,7 @@ def test_why(here: Path) -> None:
     assert "no task study/pair/nothing was looked for" in why(here, run, "study/pair/nothing")
     first = find_runs(here / RUNS)[0].name
     assert "no earlier run" in why(here, first, "study/total")
-    assert "is no run in" in why(here, "19990101", "study")
+    assert "there is no run '19990101' in" in why(here, "19990101", "study")
     assert "took no results from before" in why(here, _unresumed(here), "study")
 
 

@@ -382,22 +382,27 @@ class CacheEvent(NamedTuple):
     Attributes:
         kind: `hit`: it was there, and the task does not run. `miss`: it was not. `no-key`: it
             cannot be told when it is the same, so the task runs. `not-kept`: the task has run, and
-            its result cannot be kept.
+            its result cannot be kept. `elements`: of a map of a task, which of its elements were
+            there; once it has ended, well or not.
         task: The task's number.
         path: Its path in the graph.
         key: Its key; empty if it has none.
-        about: What the key is made of; None if it has none, and for `not-kept`.
-        why: For `no-key` and `not-kept`, why.
+        about: What the key is made of; None if it has none, and for `not-kept` and `elements`.
+        why: For `no-key` and `not-kept`, why; for `elements`, why not all that ran are kept.
         composes: Whether it is a module.
+        there: For `elements`, how many were there.
+        ran: For `elements`, the others: for each group the index of the first, and how many.
     """
 
-    kind: Literal["hit", "miss", "no-key", "not-kept"]
+    kind: Literal["hit", "miss", "no-key", "not-kept", "elements"]
     task: int
     path: str
     key: str
     about: CacheKey | None
     why: str = ""
     composes: bool = False
+    there: int = 0
+    ran: Sequence[tuple[int, int]] = ()
 
 
 @hookspec(firstresult=True)
@@ -481,6 +486,9 @@ def fancypipe_cache_get(key: str) -> bytes | memoryview | None:
 @hookspec(firstresult=True)
 def fancypipe_cache_put(key: str, value: Sequence[Any], about: CacheKey) -> bool | None:
     """Keep a result under a key; called before anybody is told that the task is done.
+
+    Elements of maps come many in one value, and an index of them beside it. That is put again under
+    its key as it grows: the last one is to stay.
 
     Args:
         key: 32 hexadecimal digits.

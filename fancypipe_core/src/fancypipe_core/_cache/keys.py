@@ -5,9 +5,11 @@ from __future__ import annotations
 import platform
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from hashlib import blake2b
 from typing import Any, NamedTuple
 
 from fancypipe_core._base.file_digests import FileDigests
+from fancypipe_core._base.msgpack import pack
 from fancypipe_core._cache.bodies import Watch
 from fancypipe_core._cache.code import Code, root_of
 from fancypipe_core._cache.parts import KeyParts, Uncacheable
@@ -136,6 +138,31 @@ class Keys:
             version=known.version,
             lines=lines,
         )
+
+    def of_element(self, kind: bytes, row: tuple[Any, ...], upstream: Upstream) -> bytes | None:
+        """Return the key of an element of a map; None if it has none.
+
+        Args:
+            kind: Stands for what is the same for all elements.
+            row: The inputs that differ, by position.
+            upstream: As for `of`.
+        """
+        digest = blake2b(kind, digest_size=16)
+        for value in row:
+            if type(value) in PLAIN:
+                digest.update(self._values.plain(value))
+                continue
+            met = _Inputs(self._code, upstream)
+            try:
+                if isinstance(value, Ref):
+                    told = met.task(value)
+                else:
+                    told = self._values.digest(value, met)
+                code = self._code.reached(met.needs).code if met.needs else {}
+            except Unsound:
+                return None
+            digest.update(pack((told, met.has_tasks, sorted(code.items()))))
+        return digest.digest()
 
     def outdated(self, definition: Definition) -> str:
         """Return why a result of a task may not be that of its key; empty if it is.

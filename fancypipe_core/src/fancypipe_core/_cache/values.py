@@ -86,6 +86,11 @@ class Values:
             return blake2b(pickle.dumps(value, _PROTOCOL), digest_size=16).hexdigest()
         return self._bytes(value, met).hex()
 
+    @staticmethod
+    def plain(value: Any) -> bytes:
+        """Return what stands for a value of `PLAIN`; it tells itself where it ends."""
+        return pickle.dumps(value, _PROTOCOL)
+
     def _bytes(self, value: Any, met: Met) -> bytes:
         try:
             try:

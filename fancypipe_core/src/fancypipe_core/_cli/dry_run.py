@@ -169,8 +169,9 @@ def _looked(configured: Configured, target: Any) -> _Looks:
 
 
 def _summary(looks: _Looks) -> str:
-    there = sum(one.kind == "hit" for one in looks.found)
+    there = sum((one.kind == "hit") + one.there for one in looks.found)
     tasks = sum(one.kind != "hit" and not one.composes for one in looks.found)
+    tasks += sum(count for one in looks.found for _, count in one.ran)
     open_ones = [one for one in looks.found if _is_open(one, looks)]
     at_least = "at least " if open_ones else ""
     are = "is" if there == 1 else "are"
@@ -187,23 +188,28 @@ def _summary(looks: _Looks) -> str:
 
 def _is_open(one: CacheEvent, looks: _Looks) -> bool:
     """Whether it is a module that has not composed, and would."""
-    return one.composes and one.kind != "hit" and one.task not in looks.composed
+    return one.composes and one.kind not in ("hit", "elements") and one.task not in looks.composed
 
 
 def _lines(configured: Configured, looks: _Looks, only: str) -> Iterator[str]:
     from fancypipe_core.plugins.journal import HERE
-    from fancypipe_core.plugins.reasons import Looked, Reasons
+    from fancypipe_core.plugins.reasons import Looked, Reasons, of_elements
 
     tempdir = configured.core.settings.tempdir
     reasons = Reasons(HERE if tempdir is None else Path(tempdir))
     found: list[tuple[CacheEvent, Looked]] = []
     for event in looks.found:
         about: Any = event.about
-        looked = Looked(event.kind, event.task, event.path, event.key, about, event.why)
+        looked = Looked(
+            event.kind, event.task, event.path, event.key, about, event.why, event.there, event.ran
+        )  # fmt: skip
         found.append((event, looked))
     others = {looked.key: looked for _, looked in found if looked.key}
     for event, looked in found:
         if only not in ("", event.path):
+            continue
+        if event.kind == "elements":
+            yield f"elements {event.path}: {of_elements(looked, 'to run')}"
             continue
         if event.kind == "hit":
             yield f"cached   {event.path}"

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from itertools import pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -15,6 +16,10 @@ from fancypipe_core._cli.builtin import OfPipeline
 from fancypipe_core._cli.commands import load, made
 from fancypipe_core._cli.options import Option
 from fancypipe_core._cli.pipeline import Pipeline
+from fancypipe_core._cli.which_run import run_meant
+
+if TYPE_CHECKING:
+    from fancypipe_core.plugins.reasons import Looked
 
 __all__ = ["Why"]
 
@@ -51,19 +56,11 @@ class Why(OfPipeline):
 def _run_of(ctx: click.Context) -> Path | None:
     """Return the run that the first word means; None if it is a pipeline."""
     from fancypipe_core._settings.session import core_settings
-    from fancypipe_core.plugins.journal import HERE
-    from fancypipe_core.plugins.runs import find_run
 
     word = ctx.args[0]
     if Path(word.partition(":")[0]).suffix == ".py":
         return None
-    tempdir = core_settings(ctx.obj.given()).settings.tempdir
-    base = HERE if tempdir is None else Path(tempdir)
-    found, names = find_run(word, base)
-    if found is None:
-        known = f"; there are: {', '.join(names[-5:])}" if names else ""
-        raise errors.UsageError(f"{word} is no run in {base}, and no Python file{known}")
-    return found
+    return run_meant(word, core_settings(ctx.obj.given()).settings.tempdir)
 
 
 def _of_next(ctx: click.Context, only: str) -> None:
@@ -103,7 +100,7 @@ def why(run: Path, words: Sequence[str]) -> Iterator[str]:
     Raises:
         UsageError: There is no such task, or the run has not looked for results.
     """
-    from fancypipe_core.plugins.reasons import Reasons, looked_up
+    from fancypipe_core.plugins.reasons import Reasons, looked_up, of_elements
 
     if len(words) != 1:
         raise errors.UsageError("say which task: fancypipe why RUN TASK")
@@ -115,16 +112,37 @@ def why(run: Path, words: Sequence[str]) -> Iterator[str]:
         )
     mine = [one for one in found if word in (one.path, str(one.task))]
     if not mine:
+        said = _of_one_element(word, found)
+        if said:
+            yield said
+            return
         raise errors.UsageError(_unknown(word, {one.path: one.kind for one in found}))
     others = {one.key: one for one in found if one.key}
     for one in mine:
         if one.kind == "hit":
             yield f"{one.path} did not run: its result was there, and nothing has changed for it"
+        elif one.kind == "elements":
+            yield f"{one.path}: {of_elements(one)}"
         elif one.kind == "not-kept":
             yield f"{one.path}: its result was not kept: {one.why}"
         else:
             yield f"{one.path} ran:"
             yield from (f"  {said}" for said in Reasons(run.parent, run).of(one, others))
+
+
+def _of_one_element(word: str, found: Sequence[Looked]) -> str:
+    """Say what became of an element of a map, by its path; empty if there is none such."""
+    path, _, index = word.rpartition("/")
+    for one in found:
+        if one.kind == "elements" and one.path == path and index.isdecimal():
+            if one.has(int(index)):
+                return (
+                    f"{word} ran: no result of it is there with the inputs that it has; of all "
+                    f"elements: fancypipe why RUN {path}"
+                )
+            if int(index) < one.there + one.how_many_ran:
+                return f"{word} did not run: its result was there, and nothing has changed for it"
+    return ""
 
 
 def _unknown(word: str, kinds: dict[str, str]) -> str:

@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 
 from fancypipe_core._codec import unpickler
 from fancypipe_core._codec.pickler import PLAIN, Encoder, Packed, shift
-from fancypipe_core.backend import Live, Payload
+from fancypipe_core.backend import Encoded, Live, Payload
 
-__all__ = ["Results", "Rows", "encode_rows", "join", "read_rows"]
+__all__ = ["Results", "Rows", "chosen", "encode_rows", "join", "read_rows"]
 
 _PROTOCOL = 5
 _TUPLES = PLAIN | {tuple}
@@ -192,6 +192,49 @@ class Results:
     def packed(self) -> Packed:
         """Return all of them as one list."""
         return self._parts.packed(pickle.dumps(self._values, _PROTOCOL))
+
+
+def chosen(value: Encoded, places: Sequence[int]) -> Encoded:
+    """Return some of a span's results as a list of their own; nothing of the user's is made.
+
+    Args:
+        value: The results, as `Results` has written them, without shared memory.
+        places: Which, counted from 0.
+
+    Raises:
+        ValueError: It is no such list.
+    """
+    *others, root = value
+    assert isinstance(root, Payload)
+    assert isinstance(root.head, bytes)
+    markers = [unpickler.Hole(at) for at in range(len(root.holes))]
+    try:
+        items = unpickler.loads(root.head, root.buffers, markers, pickle.loads)
+        wanted = [items[place] for place in places]
+    except Exception as error:
+        raise ValueError(f"these are no results of a span ({error})") from error
+    if type(items) is not list:
+        raise ValueError(f"the results of a span are no {type(items).__name__}")
+    if len(wanted) == len(items) and [*places] == [*range(len(items))]:
+        return value
+    holes: list[tuple[int, str | None]] = []
+    for at, one in enumerate(wanted):
+        if type(one) is unpickler.Hole:
+            wanted[at] = unpickler.Hole(len(holes))
+            holes.append(root.holes[one.index])
+    needed = {index for index, _ in holes}
+    for place in range(len(others) - 1, -1, -1):
+        if place in needed:
+            needed.update(index for index, _ in others[place].holes)
+    moved = {old: new for new, old in enumerate(sorted(needed))}
+    made = [
+        Payload(
+            one.head, one.buffers, tuple((moved[at], name) for at, name in one.holes), one.names
+        )
+        for one in (others[old] for old in moved)
+    ]
+    at_last = tuple((moved[index], name) for index, name in holes)
+    return (*made, Payload(pickle.dumps(wanted, _PROTOCOL), (), at_last))
 
 
 def join(count: int, singly: bool) -> Packed:

@@ -337,6 +337,7 @@ class Driver:
                 self.mains.end()
             if self._report.failures.any:
                 self._report.failures.clear()
+            self._reactor.end_keeping()
             self.files.end_run()
             self._reactor.end()
 

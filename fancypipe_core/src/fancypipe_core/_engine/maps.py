@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Generator, Iterable, Sequence, Sized
 from itertools import islice
 from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from fancypipe_core import errors
@@ -36,6 +36,10 @@ from fancypipe_core._model.ref import Ref
 from fancypipe_core._model.task import definition_of
 from fancypipe_core._model.temp_paths import Keeper
 from fancypipe_core.backend import Call, Certificate, Cut, JobId, Live, More, Ok, Reply
+
+if TYPE_CHECKING:
+    from fancypipe_core._engine.kept_elements import KeptElements
+    from fancypipe_core._engine.resume import Resume  # few sessions have one
 
 __all__ = ["Maps"]
 
@@ -74,6 +78,7 @@ class Maps:
         self._report = report
         self._files = files
         self._nodes = SpanNodes(graph, values)
+        self.resume: Resume | None = None
         self._paces: WeakKeyDictionary[Call, Pace] = WeakKeyDictionary()
         self.under_way: dict[int, Mapping] = {}
         self.sinks: dict[int, Callable[[tuple[Span, Any]], None]] = {}
@@ -123,6 +128,8 @@ class Maps:
             lambda number: PartNode(number, node.parent, node.name, node.options, Feeder(made))
         )
         feeder.ordinal, feeder.site = node.ordinal, made.where
+        if self.resume is not None:
+            made.kept = self.resume.elements(node, definition, fixed)
         if fixed and not definition.is_module:
             made.packed = self._values.pack_fixed(fixed)
             if made.packed.wants:
@@ -172,10 +179,14 @@ class Maps:
         least = int((not made.under_way or made.is_last_hope) and not made.is_to_be_taken)
         made.is_last_hope = False
         while not made.over:
+            if made.is_to_be_taken:
+                break  # of what was kept
             if len(new) >= least and not made.eager and (len(new) >= most or made.is_full):
                 break
             left = None if made.length is None else made.length - made.drawn
             size = made.paced.size(room.count, left)
+            if made.kept is not None and _are(made.columns, _PLAIN_ITERATORS):
+                size = max(size, made.kept.stride)
             new += yield from self._take(made, size)
         events: list[table.Event] = []
         if new:
@@ -209,7 +220,21 @@ class Maps:
         if count < size or made.drawn == made.length:
             made.over = True
             made.columns = ()
-        return self._nodes.make(made, Span(start, count), columns) if count else []
+        if made.kept is None or not count:
+            return self._nodes.make(made, Span(start, count), columns) if count else []
+        return self._looked_up(made, made.kept, Span(start, count), columns)
+
+    def _looked_up(
+        self, made: Mapping, kept: KeptElements, span: Span, columns: list[list[Any]]
+    ) -> list[int]:
+        """Take what is there of these elements; return the numbers of the spans of the others."""
+        new: list[int] = []
+        for part, value in kept.look(span.start, columns):
+            if value is not None:
+                self._came(made, part, value, (made.node.id, 0))
+            else:
+                new += self._nodes.make(made, part, columns_of(columns, span, part))
+        return new
 
     # ---- what becomes of spans ----
 
@@ -219,6 +244,8 @@ class Maps:
         if not isinstance(part, Elements) or part.columns is None:
             return
         pace = part.of.paced
+        if part.of.kept is not None:
+            part.of.kept.spent += seconds
         if isinstance(reply, More):
             pace.singly = True  # what such a one waits for is its own affair
         elif isinstance(reply, Ok):
@@ -256,6 +283,7 @@ class Maps:
                 outputs = reply.done.outputs
                 value = outputs.value if isinstance(outputs, Live) else outputs
                 assert done is not None
+                self._keep(made, done, value, node, made.node.id)
                 self._came(made, done, value, id)
             elif isinstance(reply.done, More):
                 assert done is not None
@@ -292,6 +320,7 @@ class Maps:
         made.under_way -= 1
         made.spans += 1
         if state is table.State.DONE:
+            self._keep(made, part.span, node.value, node, node.id)
             self._came(made, part.span, node.value, (node.id, 0))
         elif state is table.State.FAILED:
             made.ended += part.span.count
@@ -305,6 +334,10 @@ class Maps:
             made.paused = False
             return [table.Due([made.feeder.id])]
         return []
+
+    def _keep(self, made: Mapping, span: Span, value: Any, node: Node, holder: int) -> None:
+        if made.kept is not None and self.resume is not None and type(value) is not Broken:
+            self.resume.keep_elements(span, value, node, made.node, holder)
 
     def _came(self, made: Mapping, span: Span, value: Any, id: JobId) -> None:
         made.ended += span.count

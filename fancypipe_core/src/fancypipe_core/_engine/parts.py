@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fancypipe_core._codec.pickler import Packed
 from fancypipe_core._engine.node import Node, Pieces
@@ -13,6 +13,9 @@ from fancypipe_core._model.input_summary import brief, brief_of
 from fancypipe_core._model.options import Options
 from fancypipe_core._model.ref import Instance
 from fancypipe_core.backend import Call, More
+
+if TYPE_CHECKING:
+    from fancypipe_core._engine.kept_elements import KeptElements  # few sessions keep any
 
 __all__ = ["Elements", "Feeder", "Mapping", "Part", "PartNode"]
 
@@ -47,12 +50,13 @@ class Mapping:
         handed: How many elements were handed out.
         told: When it was told last how far it is.
         where: Where it was made: `file:line`.
+        kept: Takes elements from before, and keeps those that come; None for neither.
     """
 
     __slots__ = (
         "call", "columns", "definition", "drawn", "eager", "ended", "failed", "feeder", "fixed",
-        "handed", "is_last_hope", "length", "node", "over", "paced", "packed", "patient", "paused",
-        "pieces", "sink", "spans", "told", "under_way", "where",
+        "handed", "is_last_hope", "kept", "length", "node", "over", "paced", "packed", "patient",
+        "paused", "pieces", "sink", "spans", "told", "under_way", "where",
     )  # fmt: skip
 
     def __init__(
@@ -80,6 +84,7 @@ class Mapping:
         self.sink: Callable[[tuple[Span, Any]], None] | None = None
         self.told = 0.0
         self.where = node.where
+        self.kept: KeptElements | None = None
 
     @property
     def is_full(self) -> bool:

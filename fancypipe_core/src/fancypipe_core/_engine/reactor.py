@@ -122,7 +122,7 @@ class Reactor:
         self.resume = resume
         if resume is not None:
             resume.is_streamed = self.maps.is_streamed
-            self.composer.resume = resume
+            self.composer.resume = self.maps.resume = resume
         self._backend = backend
         self._owner = owner
         self._strays: set[JobId] = set()  # jobs of earlier runs that could not be ended
@@ -148,6 +148,11 @@ class Reactor:
         if self.resume is not None:
             self.resume.begin()
         self.handle(self._room())
+
+    def end_keeping(self) -> None:
+        """Keep what has come so far: nothing more will."""
+        if self.resume is not None:
+            self.resume.end_maps()
 
     def end(self) -> None:
         """Forget a run."""
@@ -386,6 +391,11 @@ class Reactor:
             return
         for one in events:
             self.handle(one)
+            if self.resume is not None and not event.cache:
+                for number in one.needs if isinstance(one, table.Extended) else ():
+                    other = self.graph.nodes[number]
+                    if other.part.more is not None:  # made by the job that has ended
+                        self.resume.runs_each_time(other)
         self.take([replace(event, reply=answer)])
 
     def recall(self, ids: Sequence[JobId], root: Any) -> None:

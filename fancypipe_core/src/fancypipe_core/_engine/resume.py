@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from hashlib import blake2b
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from msgspec.structs import replace
 
@@ -21,6 +21,7 @@ from fancypipe_core import errors
 from fancypipe_core._base.needs import in_units
 from fancypipe_core._cache.parts import KeyParts, Uncacheable, digest_of
 from fancypipe_core._codec import failure
+from fancypipe_core._codec.pickler import PLAIN
 from fancypipe_core._codec.stored import restored, written
 from fancypipe_core._codec.values import EncodedValues, Values
 from fancypipe_core._engine.graph import Graph
@@ -34,11 +35,16 @@ from fancypipe_core._model.temp_paths import Keeper
 from fancypipe_core.backend import Encoded, Live, Payload
 from fancypipe_core.hooks import CacheEvent, CacheKey
 
+if TYPE_CHECKING:
+    from fancypipe_core._engine.kept_elements import KeptElements  # few runs have maps
+    from fancypipe_core._engine.spans import Span
+
 __all__ = ["KeyMaker", "LookedUp", "Resume", "Store"]
 
 
 _MOST_OF_FILES = 256 << 20  # bytes of the files of one result
 _FROM_FILE = "[tasks] of -configfile"
+_LARGE = 1 << 20  # bytes; of a map that takes more only the elements are kept
 
 
 class KeyMaker(Protocol):
@@ -54,6 +60,21 @@ class KeyMaker(Protocol):
         self, instance: Instance[Any], upstream: Callable[[Instance[Any]], str | None]
     ) -> KeyParts | Uncacheable:
         """Return what an instance's key is made of, given the keys of what it refers to."""
+
+    def of_call(
+        self,
+        definition: Definition,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        state: dict[str, Any] | None,
+        upstream: Callable[[Instance[Any]], str | None],
+    ) -> KeyParts | Uncacheable:
+        """As `of`, for a call that has no instance."""
+
+    def of_element(
+        self, kind: bytes, row: tuple[Any, ...], upstream: Callable[[Instance[Any]], str | None]
+    ) -> bytes | None:
+        """Return the key of an element of a map; None if it has none."""
 
     def outdated(self, definition: Definition) -> str:
         """Return why a task may have run other code than its key was made of; empty if not."""
@@ -75,6 +96,26 @@ class _Keyed(NamedTuple):
     instance: Instance[Any]
     key: str | None
     made_of: KeyParts | Uncacheable | None
+
+
+class _Elements(NamedTuple):
+    """A map that is under way.
+
+    Attributes:
+        node: Its node.
+        kept: Its elements.
+        takes: The numbers of the instances that its inputs refer to.
+        why: Why no more of it is kept; empty while it is.
+    """
+
+    node: Node
+    kept: KeptElements
+    takes: set[int]
+    why: str = ""
+
+
+class _NotKept(Exception):
+    """A result cannot be kept; the text says why."""
 
 
 class LookedUp(Graph):
@@ -136,6 +177,8 @@ class Resume:
         # to do with such.  The second are kept, so that no other gets their numbers.
         self._takes: dict[int, tuple[int, ...]] = {}
         self._restless: dict[int, Instance[Any]] = {}
+        self._restless_parts: set[int] = set()  # numbers of elements of which the same holds
+        self._maps: dict[int, _Elements] = {}
         self._given = blake2b(repr(given).encode(), digest_size=16).hexdigest() if given else ""
         self.keeps = True
         self.is_streamed: Callable[[Node], bool] = lambda _node: False
@@ -181,26 +224,40 @@ class Resume:
         data = self._store.get(key)
         if data is None:
             return False
-        values = self._encoder or self._values
         try:
             value = restored(data)
+        except ValueError as error:
+            self._unreadable(node, error)
+            return False
+        made = self._made(node, value)
+        if made is None:
+            return False
+        node.value = made if self._encoder is not None else _short(value)
+        return True
+
+    def _made(self, node: Node, value: Encoded) -> Any:
+        """Return what was kept as the graph has values; None if it cannot be read any more."""
+        values = self._encoder or self._values
+        try:
             # What is large is not read by that: it stays where it is until somebody needs it.
             made = values.open(value)
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # noqa: BLE001 - the user's objects may raise anything
-            self._say(
-                f"the kept result of {node.path} cannot be read, so the task runs "
-                f"({failure.name_of(error)}: {failure.text_of(error)}); others are not told of"
-            )
-            return False
+            self._unreadable(node, error)
+            return None
         if self._encoder is not None:
             body = self._values.pack_result(made).body  # each who needs it gets one of its own
-            made = body.value if isinstance(body, Live) else made
-        node.value = made if self._encoder is not None else _short(value)
+            value = body.value if isinstance(body, Live) else made
         if this_thread.came is not None:
             self._files.hold(node.id, came())
-        return True
+        return value
+
+    def _unreadable(self, node: Node, error: BaseException) -> None:
+        self._say(
+            f"the kept result of {node.path} cannot be read, so the task runs "
+            f"({failure.name_of(error)}: {failure.text_of(error)}); others are not told of"
+        )
 
     # ---- keys ----
 
@@ -264,19 +321,27 @@ class Resume:
             self._takes[id(instance)] = tuple(taken)
         if isinstance(made_of, Uncacheable) or missing:
             return made_of, missing
+        return self._with_options(made_of, options, instance._definition.is_module), []
+
+    def _with_options(self, made_of: KeyParts, options: Options, is_module: bool) -> KeyParts:
+        """Return what a key is made of, with what does not stand in the task's definition."""
         changes: dict[str, Any] = {}
         if options.version != made_of.version:
             changes["version"] = options.version
-        if self._given and (instance._definition.is_module or len(made_of.code) > 1):
+        if self._given and (is_module or len(made_of.code) > 1):
             # It may make any of those tasks.
             changes["inputs"] = {**made_of.inputs, _FROM_FILE: self._given}
-        return (replace(made_of, **changes) if changes else made_of), []
+        return replace(made_of, **changes) if changes else made_of
 
     # ---- when it has run ----
 
     def keep(self, node: Node) -> None:
         """A node has its value: keep it, before anybody is told."""
         made_of = self._running.pop(node.id, None)
+        if node.id in self._maps:
+            kept = self._close(node.id)
+            if kept.is_whole and kept.bytes > _LARGE:
+                made_of = None  # nobody needs it twice
         if any(other in self._restless for other in self._takes.get(id(node.instance), ())):
             self.runs_each_time(node)
         if made_of is None or not self.keeps or type(node.value) is Broken:
@@ -294,28 +359,140 @@ class Resume:
             why = self._keys.outdated(node.instance._definition)
             if why:
                 return why
-        folders = self._files.held(node.id)
         try:
-            value = self._encoded(node.value)
-            if folders:
-                # A `File` is kept with its content; by any other path it goes with the run.
-                value, rest = to_be_kept(value, folders, _MOST_OF_FILES)
-                if (self._encoder or self._values).named(rest, folders):
-                    return (
-                        "its result names temporary files, which go with the run: only a File or "
-                        f"Dir is kept, and only up to {in_units(_MOST_OF_FILES)}"
-                    )
-            parts = written(value)
+            parts = written(self._with_files(self._encoded(node.value), node.id))
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # noqa: BLE001 - the user's objects may raise anything
-            return f"{failure.name_of(error)}: {failure.text_of(error)}"
+            return _said(error)
         return "" if self._store.put(digest_of(made_of), parts, made_of) else "no store took it"
+
+    def _with_files(self, value: Encoded, holder: int) -> Encoded:
+        """Return a value with the contents of its files, which one that is kept has in it.
+
+        Raises:
+            _NotKept: It names files that go with the run.
+        """
+        folders = self._files.held(holder)
+        if not folders:
+            return value
+        # A `File` is kept with its content; by any other path it goes with the run.
+        value, rest = to_be_kept(value, folders, _MOST_OF_FILES)
+        if (self._encoder or self._values).named(rest, folders):
+            raise _NotKept(
+                "its result names temporary files, which go with the run: only a File or "
+                f"Dir is kept, and only up to {in_units(_MOST_OF_FILES)}"
+            )
+        return value
+
+    # ---- elements of maps ----
+
+    def elements(
+        self, node: Node, element: Definition, fixed: dict[str, Any]
+    ) -> KeptElements | None:
+        """Return what knows the elements of a map; None if they cannot be told from each other.
+
+        Args:
+            node: The map's.
+            element: What is called for each element.
+            fixed: The inputs that all of them have.
+        """
+        instance = node.instance
+        if instance is None or element.is_module or not element.options.cache:
+            return None
+        taken: set[int] = set()
+
+        def upstream(other: Instance[Any]) -> str | None:
+            taken.add(id(other))
+            return self.key_of(other)
+
+        try:
+            about = self._keys.of_call(element, (), fixed, None, upstream)
+        except (errors.InternalError, KeyboardInterrupt):
+            raise
+        except BaseException:  # noqa: BLE001 - the user's objects; of the map it is told
+            return None
+        if isinstance(about, Uncacheable):
+            return None
+        from fancypipe_core._engine.kept_elements import KeptElements
+
+        about = replace(self._with_options(about, element.options, False), lines={})
+        kind = digest_of(about).encode()
+        made = KeptElements(
+            about,
+            lambda row: self._keys.of_element(kind, row, upstream),
+            self._store,
+            lambda value: self._made(node, value),
+            lambda value, holder: self._with_files(self._encoded_span(value), holder),
+        )
+        self._maps[node.id] = _Elements(node, made, taken)
+        return made
+
+    def keep_elements(self, span: Span, value: Any, node: Node, of: Node, holder: int) -> None:
+        """A span of a map has its values: keep them.
+
+        Args:
+            span: Which elements.
+            value: Their values.
+            node: The span's node.
+            of: The map's node.
+            holder: The number of the node that holds their files.
+        """
+        known = self._maps.get(of.id)
+        if known is None or not self.keeps or known.why:
+            return
+        kept = known.kept
+        if node.id in self._restless_parts or not known.takes.isdisjoint(self._restless):
+            kept.is_whole = False
+            return
+        assert of.instance is not None
+        why = self._keys.outdated(of.instance._definition)
+        try:
+            if not why:
+                kept.keep(span, value, holder)
+                return
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 - the user's objects may raise anything
+            why = _said(error)
+        kept.is_whole = False
+        self._maps[of.id] = known._replace(why=why)
+
+    def _encoded_span(self, value: Any) -> Encoded:
+        if self._encoder is None:
+            return self._encoded(value)
+        results = self._encoder.results()  # each by itself, as where values are written down
+        for one in self._values.open(value):
+            if type(one) in PLAIN:
+                results.plain(one)
+            else:
+                results.add(one)
+        packed = results.packed()
+        assert isinstance(packed.body, tuple)
+        return packed.body
+
+    def _close(self, number: int) -> KeptElements:
+        """A map has ended, well or not: what has come is kept."""
+        node, kept, _, why = self._maps.pop(number)
+        kept.close()
+        if kept.there or kept.ran:
+            told = CacheEvent("elements", number, node.path, "", None, why, True)
+            self._tell([told._replace(there=kept.there, ran=tuple(kept.ran))])
+        return kept
+
+    def end_maps(self) -> None:
+        """The run ends: so do all maps."""
+        for number in [*self._maps]:
+            self._close(number)
+
+    # ---- what is left out, and let go of ----
 
     def runs_each_time(self, node: Node) -> None:
         """A task runs each time, so what made it must: kept results of those would hide it."""
         one: Node | None = node
         while one is not None and id(one.instance) not in self._restless:
+            if one.part is not None:
+                self._restless_parts.add(one.id)
             if one.instance is not None:
                 self._restless[id(one.instance)] = one.instance
             one = one.parent
@@ -333,6 +510,8 @@ class Resume:
         """Nobody wants these any more."""
         for node in nodes:
             self._running.pop(node.id, None)
+            if node.id in self._maps:
+                self._close(node.id)
             if node.instance is not None:
                 self._known.pop(id(node.instance), None)
                 self._takes.pop(id(node.instance), None)
@@ -351,6 +530,8 @@ class Resume:
         self._running.clear()
         self._takes.clear()
         self._restless.clear()
+        self._restless_parts.clear()
+        self._maps.clear()
 
     def _say(self, text: str) -> None:
         if not self._warned:
@@ -360,6 +541,12 @@ class Resume:
 
 def _options_of(instance: Instance[Any]) -> Options:
     return (instance._definition.element or instance._definition).options
+
+
+def _said(error: BaseException) -> str:
+    if type(error) is _NotKept:
+        return str(error)
+    return f"{failure.name_of(error)}: {failure.text_of(error)}"
 
 
 def _short(value: Encoded) -> Any:

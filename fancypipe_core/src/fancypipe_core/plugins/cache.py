@@ -100,6 +100,8 @@ class Cache:
                 line["key"] = event.key
             if event.why:
                 line["why"] = event.why
+            if event.kind == "elements":
+                line |= {"there": event.there, "ran": event.ran}
             if about is not None:
                 # Of all tasks of a kind the code is the same, and the longest part.
                 code = about.task, about.code, about.versions, about.lines

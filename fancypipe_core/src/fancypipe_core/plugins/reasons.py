@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from fancypipe_core._base.option_names import several
 from fancypipe_core._cache.parts import KeyParts, differences
 from fancypipe_core.plugins.cache import NAME
 from fancypipe_core.plugins.runs import find_runs
 
-__all__ = ["Looked", "Reasons", "looked_up"]
+__all__ = ["Looked", "Reasons", "looked_up", "of_elements"]
 
 _MOST = 50  # earlier runs that are looked at
 _DEEP = 20  # tasks above that are followed
+_SPANS = 5  # places of a map that are named
 
 
 class Looked(NamedTuple):
@@ -27,6 +29,17 @@ class Looked(NamedTuple):
     key: str
     about: KeyParts | None
     why: str = ""
+    there: int = 0
+    ran: Sequence[Sequence[int]] = ()
+
+    @property
+    def how_many_ran(self) -> int:
+        """Of `elements`, the number of those that were not there."""
+        return sum(count for _, count in self.ran)
+
+    def has(self, index: int) -> bool:
+        """Tell whether an element of a map ran."""
+        return any(start <= index < start + count for start, count in self.ran)
 
 
 def looked_up(run: Path) -> Iterator[Looked]:
@@ -52,8 +65,30 @@ def looked_up(run: Path) -> Iterator[Looked]:
                     )
                 yield Looked(
                     told["kind"], told["task"], told["path"], told.get("key", ""), about,
-                    told.get("why", ""),
+                    told.get("why", ""), told.get("there", 0), told.get("ran", ()),
                 )  # fmt: skip
+
+
+def of_elements(one: Looked, ran: str = "ran") -> str:
+    """Say of a map which of its elements were there.
+
+    Args:
+        one: Of the kind `elements`.
+        ran: What became, or is to become, of the others.
+    """
+    count = one.how_many_ran
+    said = f"{one.there:,} of {several(one.there + count, 'element')} {_was(one.there)} there"
+    if count:
+        spans = [f"{a:,}" if n == 1 else f"{a:,} to {a + n - 1:,}" for a, n in one.ran[:_SPANS]]
+        more = f" and {len(one.ran) - _SPANS} more places" if len(one.ran) > _SPANS else ""
+        said += f"; {ran}: {', '.join(spans)}{more}"
+    if one.why:
+        said += f"; not all that ran are kept: {one.why}"
+    return said
+
+
+def _was(count: int) -> str:
+    return "was" if count == 1 else "were"
 
 
 class Reasons:
