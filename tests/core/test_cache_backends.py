@@ -14,6 +14,8 @@ from fancypipe_core._codec.stored import restored
 from fancypipe_core._codec.values import EncodedValues
 from tests.core.test_resume import Store
 
+pytestmark = pytest.mark.usefixtures("loaded_long_ago")
+
 
 @task
 def listed(n: int) -> list[int]:

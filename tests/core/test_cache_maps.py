@@ -19,6 +19,8 @@ from fancypipe_core.hooks import CacheEvent, hookimpl
 from tests.core.test_resume import Store
 from tests.procs.test_deaths import wait_until
 
+pytestmark = pytest.mark.usefixtures("loaded_long_ago")
+
 RAN: list[Any] = []
 """Which elements ran, in this process."""
 

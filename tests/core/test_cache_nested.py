@@ -11,6 +11,8 @@ import pytest
 
 from fancypipe_core import errors, module, run, task
 
+pytestmark = pytest.mark.usefixtures("loaded_long_ago")
+
 
 @task(cache=False)
 def noted(log: str) -> int:

@@ -15,6 +15,8 @@ import pytest
 from fancypipe_core import Dir, File, Outputs, Session, current, module, run, task
 from fancypipe_core.hooks import CacheEvent, Outcome, RunInfo, TaskEvent, Wants, hookimpl
 
+pytestmark = pytest.mark.usefixtures("loaded_long_ago")
+
 RAN: list[str] = []
 """What ran, in this process."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import enum
 import functools
+import gc
 import re
 import sys
 import threading
@@ -27,10 +28,14 @@ from fancypipe_core._cache.project import Project, module_name
 from fancypipe_core._cache.sources import HAS_DOCSTRING, docstring_in
 from fancypipe_core._cache.things import Thing
 from fancypipe_core._cache.values import CACHED, Unsound, Values
+from fancypipe_core._model.definition import names_files
+from fancypipe_core._model.options import Options
 from fancypipe_core._model.ref import Ref
 from fancypipe_core._model.task import TaskFunction
 
-__all__ = ["MISSING", "NAMED", "Bodies", "Refers", "Watch"]
+__all__ = ["MISSING", "NAMED", "Bodies", "Refers", "Watch", "said_of"]
+
+_MOST_LOOKED_AT = 10_000  # objects, for code that nobody names
 
 MISSING = object()
 """What stands for a global that is not there."""
@@ -51,6 +56,13 @@ _DERIVED = frozenset(
         *("__match_args__", "__orig_bases__", "__type_params__", "_options", "_composes"),
     }
 )
+
+
+def said_of(options: Any) -> str:
+    """Return what counts of a task's options for those that make it; mostly nothing."""
+    if not isinstance(options, Options) or (options.cache and options.version is None):
+        return ""
+    return f" version={options.version!r} cache={options.cache}"
 
 
 class Refers(Protocol):
@@ -141,7 +153,8 @@ class Bodies:
                 return self._values.digest(value, met)
             except Unsound as error:
                 if not ours:  # what an installed decorator keeps for itself
-                    return type(value).__name__
+                    inside = [self._refers.refer(one, needs) for one in self._inside(value)]
+                    return " ".join([type(value).__name__, *inside])
                 raise Unsound(f"its code uses {what} of `{name}`: {error.why}") from None
 
         yield "function"
@@ -159,6 +172,26 @@ class Bodies:
         for key, value in vars(function).items():
             if key != "__wrapped__" and ours:
                 yield key, digest(value, f"the attribute `{key}`")
+        if ours and names_files(function):
+            # What is given and returned is made a file, or not.
+            yield [(key, _said(one)) for key, one in function.__annotations__.items()]
+
+    def _inside(self, value: Any) -> list[Any]:
+        """Return the functions and classes of the project that an object holds, or may hold."""
+        found: dict[int, Any] = {}
+        seen = {id(value)}
+        todo = [value]
+        for one in todo:  # grows while we go
+            for other in gc.get_referents(one):
+                if id(other) in seen or isinstance(other, ModuleType):
+                    continue
+                seen.add(id(other))
+                if isinstance(other, (FunctionType, type, TaskFunction)):
+                    if self._project.has(other):
+                        found[id(other)] = other
+                elif len(todo) < _MOST_LOOKED_AT:
+                    todo.append(other)
+        return list(found.values())
 
     def _code(self, code: CodeType, met: Watch) -> Any:
         consts = code.co_consts
@@ -221,7 +254,7 @@ class Bodies:
 
     def _class(self, cls: type, name: str, needs: list[Thing]) -> Iterator[Any]:
         met = Watch(self._refers, needs)
-        yield "class"
+        yield f"class{said_of(vars(cls).get('_options'))}"
         yield [self._refers.refer(base, needs) for base in (type(cls), *cls.__bases__)]
         yield _annotations(cls)
         for key, value in _kept_by_metaclass(cls):

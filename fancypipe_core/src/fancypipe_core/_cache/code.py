@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from hashlib import blake2b
 from types import FunctionType, ModuleType
 from typing import Any, NamedTuple
 
 from fancypipe_core._base.file_digests import FileDigests
 from fancypipe_core._base.msgpack import pack
-from fancypipe_core._cache.bodies import MISSING, NAMED, Bodies
+from fancypipe_core._cache.bodies import MISSING, NAMED, Bodies, said_of
 from fancypipe_core._cache.names import Import
 from fancypipe_core._cache.naming import function_inside, is_found, name_of, outer_name
 from fancypipe_core._cache.places import Places
@@ -29,7 +30,7 @@ from fancypipe_core._cache.texts import Texts
 from fancypipe_core._cache.things import Part, Reached, Thing, joined
 from fancypipe_core._cache.values import CACHED, Unsound, Values
 from fancypipe_core._model.definition import Definition
-from fancypipe_core._model.task import TaskFunction
+from fancypipe_core._model.task import TaskFunction, definition_of
 
 __all__ = ["Code", "root_of"]
 
@@ -156,7 +157,8 @@ class Code:
     def refer(self, obj: Any, needs: list[Thing]) -> str:
         """Return what stands for a function, class, task or module; what it is goes to `needs`."""
         if isinstance(obj, TaskFunction):
-            obj = obj.main
+            # Whoever makes such a task is kept with what that gave, and so hides it.
+            return f"{self.refer(obj.main, needs)}{said_of(definition_of(obj).options)}"
         if type(obj) is CACHED:
             return f"cached {self.refer(obj.__wrapped__, needs)}"
         if isinstance(obj, ModuleType):
@@ -219,12 +221,24 @@ class Code:
         name, *attributes = chain
         while isinstance(value, ModuleType):
             if not attributes or not self._project.has(value):
-                return self.refer(value, needs)
+                return f"{self.refer(value, needs)}{self._replaced(value, attributes, needs)}"
             module, name = value, attributes.pop(0)
             value = vars(module).get(name, MISSING)
             if value is MISSING:
                 value = sys.modules.get(f"{module.__name__}.{name}", MISSING)
+            if value is MISSING and "__getattr__" in vars(module):
+                with suppress(Exception):  # of the user; it is then not there for the task either
+                    value = getattr(module, name)
         return self._value(value, name, module, needs)
+
+    def _replaced(self, module: ModuleType, attributes: list[str], needs: list[Thing]) -> str:
+        """Return what the project has put into something installed; mostly nothing."""
+        value: Any = module
+        for name in attributes:
+            value = vars(value).get(name) if isinstance(value, (ModuleType, type)) else None
+        if isinstance(value, (FunctionType, type, TaskFunction)) and self._project.has(value):
+            return f".{'.'.join(attributes)} is {self.refer(value, needs)}"
+        return ""
 
     def imported(self, one: Import, package: str, needs: list[Thing]) -> list[str]:
         """Return the names of the modules of the project that an import loads."""

@@ -261,8 +261,11 @@ def _named(
         kwargs = {**kwargs, **{k: v for k, v in known.presets.items() if k not in given}}
     if kwargs:
         places = known.places
+        by_position = {*names[: len(args)]}
         for name in sorted(kwargs, key=lambda one: places.get(one, len(places))):
-            yield name, kwargs[name]
+            # One of `**kwargs` may be called as an input by position, or as its number.
+            is_other = name in by_position or name.isdecimal()
+            yield f"**{name}" if is_other else name, kwargs[name]
     if state:
         for name in sorted(state):
             yield f"self.{name}", state[name]

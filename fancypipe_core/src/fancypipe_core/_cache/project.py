@@ -41,14 +41,14 @@ class Project:
     def _find(self, name: str) -> bool:
         if name in _MAINS:
             return True
-        if self._is_ours(name) or name.partition(".")[0] in sys.stdlib_module_names:
+        if self._is_ours(name):
             return False
         module = sys.modules.get(name)
         file = getattr(module, "__file__", None)
-        if isinstance(file, str):
+        if isinstance(file, str):  # whatever it is called: a project may have a `test` or `code`
             return self.has_file(file)
         # Made by hand; or a folder of packages, which has no code.
-        return name not in sys.builtin_module_names
+        return name.partition(".")[0] not in sys.stdlib_module_names
 
     def has_file(self, file: str) -> bool:
         """Tell whether a file is of the project."""

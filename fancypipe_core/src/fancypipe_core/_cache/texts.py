@@ -16,6 +16,7 @@ from hashlib import blake2b
 from importlib.machinery import PathFinder
 from typing import NamedTuple
 
+from fancypipe_core._base.installed import OURS
 from fancypipe_core._cache.names import Import
 from fancypipe_core._cache.places import lines_of
 from fancypipe_core._cache.project import Project
@@ -60,7 +61,7 @@ class Texts:
             base = package.split(".")[: len(package.split(".")) - one.level + 1]
             name = ".".join([*base, *filter(None, [name])])
         parts = name.split(".")
-        if parts[0] in sys.stdlib_module_names:
+        if parts[0] in OURS:
             return
         # Whatever stands above it is loaded, too; what is taken from it may be a module.
         names = [".".join(parts[:length]) for length in range(1, len(parts) + 1)]

@@ -349,6 +349,8 @@ class Driver:
         """Demand what others ask for, and do what they order; tell whether there was anything."""
         batch = self._intake.take()
         if batch:
+            if self._reactor.resume is not None:
+                self._reactor.resume.forget_contents()  # other threads have run the user's code
             self._demand_roots(batch)
             self.roots.watch(batch)
             self._intake.watch(batch)

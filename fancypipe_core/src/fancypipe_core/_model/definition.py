@@ -11,7 +11,16 @@ from typing import Any
 from fancypipe_core import errors
 from fancypipe_core._model.options import Options
 
-__all__ = ["Definition", "Mapped", "map_of", "plain_definition", "positions", "refused", "site_of"]
+__all__ = [
+    "Definition",
+    "Mapped",
+    "map_of",
+    "names_files",
+    "plain_definition",
+    "positions",
+    "refused",
+    "site_of",
+]
 
 _VARARGS = 0x04  # of a code object's flags
 _FILES = ("File", "Dir")
@@ -81,7 +90,7 @@ class Definition:
         self.origin = self
         self._variants: dict[Options, Definition] | None = None
         self.name = options.name or getattr(target, "__name__", None) or repr(main)
-        self.names_files = _names_files(main)
+        self.names_files = names_files(main)
         self.files: Any = None
         self.least, self.most = (1, 0) if self.names_files else _fitting(main, int(is_class))
 
@@ -169,8 +178,8 @@ def map_of(definition: Definition) -> Definition:
     return definition.mapped
 
 
-def _names_files(main: Callable[..., Any]) -> bool:
-    """Whether an annotation may be of a file or folder.  Costs little, as each task is asked."""
+def names_files(main: Callable[..., Any]) -> bool:
+    """Tell whether an annotation may be of a file or folder.  Costs little: each task is asked."""
     annotate = getattr(main, "__annotate__", None)
     if annotate is not None:  # Python 3.14 evaluates them when they are asked for
         code = getattr(annotate, "__code__", None)
