@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
-from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
@@ -18,42 +16,21 @@ from fancypipe_core.testing._jobs import same
 from fancypipe_core.testing._pace import slowdown
 from fancypipe_core.testing._rig import Recorder, Rig
 from fancypipe_core.testing._rules import rules
-from fancypipe_core.testing.pytest_plugin import KIT
 from tests.conformance_kit import deaths, planted
 from tests.conformance_kit.backends import PLUGINS
+from tests.conformance_kit.commands import LIMIT, PLUGIN, Forks, kit
 from tests.meta.repo import ROOT
-
-PLUGIN = "fancypipe_core.testing.pytest_plugin"
 
 
 def pytest_knows_it() -> bool:
     return any(point.value == PLUGIN for point in metadata.entry_points(group="pytest11"))
 
 
-def kit(
-    folder: Path, *words: str, by_name: bool = False, path: Sequence[Path] = ()
-) -> subprocess.CompletedProcess[str]:
-    """Run the kit as an author does, in a folder of its own."""
-    environment = {name: value for name, value in os.environ.items() if "PYTEST" not in name}
-    load: Sequence[str] = ()
-    if not by_name:  # without what else is installed, which takes longer to import than the kit
-        load = ("-p", PLUGIN)
-        environment["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
-    command = [sys.executable, "-m", "pytest", *load, "--pyargs", KIT, *words]
-    return subprocess.run(
-        [*command, "-p", "no:cacheprovider", "-rfEs"],
-        cwd=folder,
-        env={**environment, "PYTHONPATH": os.pathsep.join(map(str, (folder, *path)))},
-        capture_output=True,
-        text=True,
-        timeout=170,
-        check=False,
-    )
-
-
-def planted_kit(folder: Path, text: str, *words: str) -> tuple[int, str]:
+def planted_kit(ready: Forks, folder: Path, text: str, *words: str) -> tuple[int, str]:
+    """Run the kit on a backend of this source."""
     (folder / "planted_backend.py").write_text(text, encoding="utf-8")
-    over = kit(folder, "--backend", "planted_backend:plugin", "--limit", "4", *words, path=(ROOT,))
+    words = ("--backend", "planted_backend:plugin", "--limit", "4", *words)
+    over = ready.kit(folder, *words, path=[ROOT])
     return over.returncode, over.stdout + over.stderr
 
 
@@ -117,7 +94,7 @@ def test_the_command_is_as_documented(tmp_path: Path) -> None:
     assert "2 passed" in over.stdout
 
 
-def test_mistakes_are_told(tmp_path: Path) -> None:
+def test_mistakes_are_told(ready: Forks, tmp_path: Path) -> None:
     for words, message in (
         ((), "say which backend is to be tested"),
         (("--backend", "nosuch"), "there is no backend 'nosuch'"),
@@ -126,7 +103,7 @@ def test_mistakes_are_told(tmp_path: Path) -> None:
         (("--backend", "no_such:plugin"), "'no_such'; a module in the current folder is found wi"),
         (("--backend", "serial", "--workers", "0"), "at least 1"),
     ):
-        over = kit(tmp_path, *words)
+        over = ready.kit(tmp_path, *words)
         assert over.returncode == 4, over.stdout + over.stderr
         assert message in over.stderr
 
@@ -146,22 +123,22 @@ def test_other_runs_of_pytest_may_have_such_options(tmp_path: Path) -> None:
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=170,
+        timeout=LIMIT,
         check=False,
     )
     assert over.returncode == 0, over.stdout + over.stderr
 
 
-def test_each_rule_has_its_text_and_its_tests(tmp_path: Path) -> None:
+def test_each_rule_has_its_text_and_its_tests(ready: Forks, tmp_path: Path) -> None:
     assert sorted(rules()) == list(range(1, 13))
     assert rules()[10].endswith("names what runs on in a note.")
-    listed = kit(tmp_path, "--backend", "serial", "--collect-only", "-q").stdout
+    listed = ready.kit(tmp_path, "--backend", "serial", "--collect-only", "-q").stdout
     for number in rules():
         assert f"test_rule_{number:02}_" in listed
 
 
-def test_a_sound_copy_passes(tmp_path: Path) -> None:
-    code, text = planted_kit(tmp_path, planted.source(None), "-k", "rule")
+def test_a_sound_copy_passes(ready: Forks, tmp_path: Path) -> None:
+    code, text = planted_kit(ready, tmp_path, planted.source(None), "-k", "rule")
     assert code == 0, text
 
 
@@ -174,18 +151,18 @@ def is_told(rule: int, code: int, text: str) -> None:
 
 
 @pytest.mark.parametrize("name", planted.BUGS)
-def test_a_planted_bug_is_found(name: str, tmp_path: Path) -> None:
+def test_a_planted_bug_is_found(ready: Forks, name: str, tmp_path: Path) -> None:
     bug = planted.BUGS[name]
     found = planted_kit(
-        tmp_path, planted.source(bug), "-x", "-k", f"rule_{bug.tests or bug.rule:02}"
+        ready, tmp_path, planted.source(bug), "-x", "-k", f"rule_{bug.tests or bug.rule:02}"
     )
     is_told(bug.rule, *found)
 
 
-def test_what_a_vague_backend_knows_is_enough(tmp_path: Path) -> None:
+def test_what_a_vague_backend_knows_is_enough(ready: Forks, tmp_path: Path) -> None:
     """Of whom it is not known what they died of: whose fault it was is known all the same."""
     text = "from tests.conformance_kit.deaths import vague as plugin\n"
-    code, said = planted_kit(tmp_path, text, "-k", "rule_06 or certified or user_is_told")
+    code, said = planted_kit(ready, tmp_path, text, "-k", "rule_06 or certified or user_is_told")
     assert code == 0, said
 
 
@@ -236,7 +213,7 @@ def test_limits_are_longer_where_the_machine_is_loaded(monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("name", deaths.BUGS)
-def test_a_bug_in_telling_of_deaths_is_found(name: str, tmp_path: Path) -> None:
+def test_a_bug_in_telling_of_deaths_is_found(ready: Forks, name: str, tmp_path: Path) -> None:
     bug = deaths.BUGS[name]
     text = f"from tests.conformance_kit.deaths import plugin_with\nplugin = plugin_with({name!r})\n"
-    is_told(bug.rule, *planted_kit(tmp_path, text, "-x", "-k", bug.tests))
+    is_told(bug.rule, *planted_kit(ready, tmp_path, text, "-x", "-k", bug.tests))

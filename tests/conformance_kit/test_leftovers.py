@@ -9,6 +9,7 @@ from fancypipe_core.backend import Leftover
 from fancypipe_core.testing._leaks import holdings
 from fancypipe_core.testing._leftovers import Leftovers
 from tests.conformance_kit import planted
+from tests.conformance_kit.commands import Forks
 from tests.conformance_kit.test_kit import is_told, planted_kit
 
 LOG = Leftover(r"file \w+\.log", "it is written to until the end")
@@ -78,21 +79,23 @@ def test_a_socket_without_another_end_is_told_as_such() -> None:
             each.close()
 
 
-def test_the_kit_allows_what_a_backend_declares(tmp_path: Path) -> None:
+def test_the_kit_allows_what_a_backend_declares(ready: Forks, tmp_path: Path) -> None:
     text = planted.source(planted.BUGS["a descriptor is left"])
     words = ("-k", "rule_09_nothing_is_left_after_stop")
-    code, said = planted_kit(tmp_path, text + DECLARED.replace("MOST", "2"), *words)
+    code, said = planted_kit(ready, tmp_path, text + DECLARED.replace("MOST", "2"), *words)
     assert code == 0, said
     assert "known to be left after sessions" in said
     assert "2 times: " in said
     assert "nobody closes it" in said
     other = tmp_path / "other"
     other.mkdir()
-    is_told(9, *planted_kit(other, text + DECLARED.replace("MOST", "1"), *words))
+    is_told(9, *planted_kit(ready, other, text + DECLARED.replace("MOST", "1"), *words))
 
 
-def test_what_a_logged_error_holds_is_not_kept_by_the_kit(tmp_path: Path) -> None:
+def test_what_a_logged_error_holds_is_not_kept_by_the_kit(ready: Forks, tmp_path: Path) -> None:
     stopping = "        self._stopping = True\n"
     text = planted.source(planted.Bug(9, stopping, stopping + "        _log()\n"))
-    code, said = planted_kit(tmp_path, text + LOGGED, "-k", "rule_09_nothing_is_left_after_stop")
+    code, said = planted_kit(
+        ready, tmp_path, text + LOGGED, "-k", "rule_09_nothing_is_left_after_stop"
+    )
     assert code == 0, said
