@@ -1,30 +1,19 @@
-"""A world for the scheduler: tasks, a driver and a backend that behave as badly as they may.
+"""What the scheduler must do: every action is held against what is known of the tasks.
 
-`World` knows of each task what it will need before the scheduler does, carries
-out actions as the driver does, and holds every action against what it knows.  It
-shares no code with the scheduler but the table.
+It shares no code with the scheduler but the table.
 """
 
 from __future__ import annotations
 
 import itertools
-import sys
 from collections import Counter, deque
-from collections.abc import Iterable, Mapping, Sequence
-from importlib import util
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from random import Random
-from types import ModuleType
 from typing import Any
-from unittest.mock import patch
 
-from fancypipe_core._engine.machine import scheduler as _scheduler
-from fancypipe_core._engine.machine import states
 from fancypipe_core._engine.machine.states import (
     TRANSITIONS,
     Action,
-    Apart,
-    Aside,
     CameBack,
     Cancel,
     Compute,
@@ -36,11 +25,9 @@ from fancypipe_core._engine.machine.states import (
     Failed,
     Grow,
     Grown,
-    GrownTask,
     Halt,
     Id,
     Known,
-    Level,
     Paused,
     Release,
     Retried,
@@ -53,96 +40,29 @@ from fancypipe_core._engine.machine.states import (
     Unfolded,
     WorkerLost,
 )
+from tests import watched
+from tests.core.scheduler_graph import Frame, Graph, Task
 
-SOURCE = Path(_scheduler.__file__).parent
+__all__ = ["Model", "Watched"]
+
 # In the order in which they import each other.
 PARTS = ("records", "dependencies", "followers", "levels", "scheduler")
-MOST_TASKS = 40
 
 
-class Watched:
-    """The scheduler's modules, compiled anew.
+class Watched(watched.Watched):
+    """The scheduler's modules, compiled anew, and the steps of its tasks.
 
     Args:
         changes: For a module's name, what to replace in its source by what.
-
-    Attributes:
-        steps: The transitions that tasks have made.
     """
 
     def __init__(self, changes: Mapping[str, Sequence[tuple[str, str]]] | None = None) -> None:
-        self.steps: set[tuple[State, State]] = set()
-        parts: dict[str, ModuleType] = {}
-        for name in PARTS:
-            source = (SOURCE / f"{name}.py").read_text("utf-8")
-            for old, new in (changes or {}).get(name, ()):
-                assert source.count(old) == 1, f"{name} has {source.count(old)} times:\n{old}"
-                source = source.replace(old, new)
-            spec = util.spec_from_loader(f"fancypipe_core._engine.machine.{name}", None)
-            assert spec is not None
-            part = util.module_from_spec(spec)
-            with patch.dict(sys.modules, parts):
-                exec(compile(source, f"<{name}, changed>", "exec"), part.__dict__)
-            if name == "records":
-                vars(part)["Record"] = self._watch(part.Record)
-            parts[part.__name__] = part
-        self.module = parts["fancypipe_core._engine.machine.scheduler"]
-
-    def _watch(self, record: Any) -> Any:
-        steps, slot = self.steps, record.state
-
-        def write(self: Any, state: State) -> None:
-            before = slot.__get__(self) if hasattr(self, "wait") else None
-            if before not in (None, state):
-                assert state in TRANSITIONS[before], f"from {before.name} to {state.name}"
-                steps.add((before, state))
-            slot.__set__(self, state)
-
-        return type("Record", (record,), {"__slots__": (), "state": property(slot.__get__, write)})
+        names = [f"fancypipe_core._engine.machine.{part}" for part in PARTS]
+        super().__init__(names, watched.Kind("records", "Record", "wait"), TRANSITIONS, changes)
 
 
-class Task:
-    """What the world knows of a task; `inputs` from the day it was made."""
-
-    def __init__(self, number: int, inputs: Sequence[int], rnd: Random) -> None:
-        self.number = number
-        self.inputs = tuple(inputs)
-        self.local = rnd.random() < 0.4
-        self.gathers = self.local and number % 3 == 0  # it waits for nothing itself
-        self.retries = rnd.choice((0, 1, 1, 2))
-        self.delayed = rnd.random() < 0.6
-        self.bad = rnd.random() < 0.03
-        self.is_kept = number % 9 == 5 and not self.gathers  # by an earlier run
-        self.fate = rnd.choice((Unfolded, Failed, WorkerLost, None))  # how its attempts often end
-        self.returned: tuple[int, ...] | None = None
-        # Whether it is known from the start that it needs nothing.
-        self.at_once = not (inputs or self.local or self.bad) and rnd.random() < 0.5
-        self.grown = self.at_once
-        self.known = self.under_way = self.value = self.released = False
-        self.let_go: set[int] = set()  # of what it returned, since it is over
-        self.waits = False  # for the time of its next attempt
-        self.attempt = self.failures = self.losses = 0
-        self.priority = (0, 0, 2, 0, -1)[number % 5]
-        self.refused = False  # it was sent to follow, and came back though its needs did not
-        self.end: State | None = None
-
-    @property
-    def waits_on(self) -> tuple[int, ...]:
-        return self.inputs if self.returned is None else self.returned
-
-
-class Frame:
-    """A module whose main goes on; blocked if it waits for a result."""
-
-    def __init__(self, id: Id) -> None:
-        self.id = id
-        self.root: int | None = None
-        self.wanted: set[int] = set()  # by this wait, and by those on top of it that are over
-        self.kept: list[int] = []  # what it has waited for last, if it is aside
-
-
-class World:
-    """A run.
+class Model(Graph):
+    """A run, as far as the scheduler is told of it.
 
     Args:
         watched: The scheduler's modules.
@@ -164,6 +84,7 @@ class World:
         follow: bool,
         apart: bool,
     ) -> None:
+        super().__init__(rnd)
         vars(watched.module)["_GROW_AT_ONCE"] = self.at_once = at_once
         self.scheduler = watched.module.Scheduler(
             max_losses=max_losses, keep_going=keep_going, make=self._record, follow=follow
@@ -173,13 +94,10 @@ class World:
         self.early: set[Id] = set()  # these
         self.new_record = watched.module.Record
         self.new_gatherer = type("Gatherer", (self.new_record,), {"__slots__": (), "hidden": True})
-        self.rnd = rnd
         self.keep_going = keep_going
         self.max_losses = max_losses
-        self.tasks: dict[int, Task] = {}
         self.pins: Counter[int] = Counter()
         self.room = 0
-        self.flying: list[Id] = []  # with the backend
         self.frames: list[Frame] = []  # each on top of the one before
         self.beside: list[Frame] = []  # those that are aside
         self.apart = apart
@@ -199,59 +117,6 @@ class World:
             record.state, record.retries, record.delayed = State.READY, task.retries, task.delayed
         return record
 
-    # ---- making tasks ----
-
-    def make(self, returned_by: int | None = None) -> tuple[int, ...]:
-        """Make some tasks; return those that are referred to."""
-        rnd = self.rnd
-        shared = rnd.choice((0, 0.2, 0.5))
-        alive = [n for n in self.tasks if rnd.random() < shared and self.can_refer_to(n)]
-        most = rnd.choice((3, 12)) if len(self.tasks) < MOST_TASKS else 0
-        first = len(self.tasks) + 1
-        made = list(range(first, first + rnd.randint(min(1, most), most)))
-        for number in made:
-            visible = [*alive, *range(first, number)]
-            if rnd.random() < 0.02:  # it needs what is made of it
-                visible += [number, made[-1], *filter(None, [returned_by])]
-            inputs = rnd.sample(visible, rnd.randint(0, min(3, len(visible))))
-            self.tasks[number] = Task(number, list(dict.fromkeys(inputs)), rnd)
-        refer = [*made, *alive]
-        return tuple(rnd.sample(refer, min(len(refer), rnd.choice((1, 2, 8)))))
-
-    def can_refer_to(self, number: int) -> bool:
-        """Whether a task is there, and all that it would need."""
-        needed = [number] if self.tasks[number].known else self.closure([number])
-        return not any(self.tasks[n].released for n in needed)
-
-    def closure(self, tasks: Iterable[int]) -> set[int]:
-        """What is needed by these, as far as it is not settled; with what settled ones it needs."""
-        found: set[int] = set()
-        todo = list(tasks)
-        while todo:
-            task = self.tasks[todo.pop()]
-            if task.number not in found:
-                found.add(task.number)
-                if task.end is None:
-                    todo += task.waits_on
-        return found
-
-    @property
-    def extensible(self) -> list[Task]:
-        """The tasks that have unfolded and are not over."""
-        return [one for one in self.tasks.values() if one.returned is not None and not one.end]
-
-    def is_ready(self, task: Task) -> bool:
-        over = task.end is not None or task.value or task.returned is not None
-        return (
-            task.grown
-            and not over
-            and not task.under_way
-            and not task.waits
-            and all(self.tasks[n].end is State.DONE for n in task.inputs)
-        )
-
-    # ---- events ----
-
     @property
     def running(self) -> Frame | None:
         """The module whose main goes on, if one does."""
@@ -266,6 +131,19 @@ class World:
     @property
     def level(self) -> int:
         return sum(frame.root is not None for frame in self.frames)
+
+    @property
+    def has_its_result(self) -> bool:
+        """Whether the topmost module can go on."""
+        root = self.frames[-1].root if self.frames else None
+        return root is not None and self.tasks[root].end is not None
+
+    @property
+    def going_on(self) -> list[Frame]:
+        """Those that are aside and wait for nothing, or have what they wait for."""
+        return [
+            one for one in self.beside if one.root is None or self.tasks[one.root].end is not None
+        ]
 
     def handle(self, event: Event) -> None:
         """Give an event to the scheduler, and hold what it does against what we know."""
@@ -354,15 +232,6 @@ class World:
             if task is not None:
                 self._expect_end(task, event)
 
-    def is_flying(self, number: int) -> bool:
-        """Whether a task is with the backend."""
-        task = self.tasks[number]
-        return task.end is None and not task.local and (number, task.attempt) in self.flying
-
-    def can_run(self, id: Id) -> bool:
-        """Whether an attempt can end by itself: a follower only after what it needs."""
-        return all(self.tasks[n].end is State.DONE for n in self.tasks[id[0]].inputs)
-
     def _expect_grown(self, task: Task) -> None:
         if task.end is None:
             task.grown = True
@@ -431,8 +300,6 @@ class World:
                     ends[task.number] = State.DONE
                 more = more or task.number in ends
         return ends
-
-    # ---- what the scheduler wants ----
 
     def _see_settled(self, number: int, state: State, root: int) -> None:
         task = self.tasks[number]
@@ -556,207 +423,3 @@ class World:
             assert not self.pins[number], f"{number} is released, and demanded"
             assert number not in needed, f"{number} is released, and needed"
             self.tasks[number].released = True
-
-    # ---- the driver ----
-
-    def carry_out(self) -> None:
-        """Do what the scheduler wants, in its order, until a module's main begins."""
-        while self.queue and self.running is None:
-            action = self.queue.popleft()
-            if isinstance(action, Grow):
-                assert action.tasks
-                assert len(action.tasks) + action.more <= self.at_once
-                kept = [number for number in action.tasks if self.tasks[number].is_kept]
-                if kept:  # who looks tasks up follows no chains
-                    self.handle(Known(kept))
-                    tasks = [number for number in action.tasks if number not in kept]
-                else:
-                    tasks = [*self._chain(action), *action.tasks]
-                if tasks:
-                    self.handle(Grown([self._look_at(number) for number in tasks]))
-            elif isinstance(action, Compute):
-                self.frames.append(Frame(action.id))
-            elif isinstance(action, Submit):
-                for id in action.ids:
-                    if id in self.flying and self.rnd.random() < 0.02:  # it cannot be sent
-                        self.handle(Failed(id, final=True))
-
-    def _chain(self, action: Grow) -> list[int]:
-        """Whom the driver looks at besides, the last first: each is needed by the one before."""
-        chain: list[int] = []
-        task = self.tasks[action.tasks[-1]]
-        while len(chain) < action.more and not task.bad and self.rnd.random() < 0.8:
-            new = [self.tasks[n] for n in task.inputs if not self.tasks[n].known]
-            new = [one for one in new if not one.at_once and one.number not in chain]
-            if len(new) != 1 or new[0].number in action.tasks:
-                break
-            (task,) = new
-            chain.insert(0, task.number)
-        return chain
-
-    def _look_at(self, number: int) -> GrownTask:
-        task = self.tasks[number]
-        if task.bad:
-            return GrownTask(number, bad=True)
-        return GrownTask(number, task.inputs, task.local, task.retries, False, task.delayed)
-
-    def wait(self, frame: Frame) -> None:
-        """A module waits for a result."""
-        self.handle(Level(self.level + 1))
-        (root, *_) = self.make()
-        frame.root = root
-        self.handle(Demand([root], self.level))
-        self.carry_out()
-
-    def go_on(self) -> None:
-        """The module on top has its result, or does not want it any more."""
-        frame = self.frames[-1]
-        root, frame.root = frame.root, None
-        assert root is not None
-        if len(self.frames) > 1:
-            self.frames[-2].wanted |= frame.wanted
-        frame.wanted = set()
-        level, drop = Level(self.level), Drop([root])
-        for event in self.rnd.choice(((level, drop), (drop, level))):
-            self.handle(event)
-
-    # ---- mains in threads of their own ----
-
-    @property
-    def going_on(self) -> list[Frame]:
-        """Those that are aside and wait for nothing, or have what they wait for."""
-        return [
-            one for one in self.beside if one.root is None or self.tasks[one.root].end is not None
-        ]
-
-    def step_aside(self, frame: Frame) -> None:
-        """A main that goes on holds up others no more."""
-        self.frames.remove(frame)
-        self.beside.append(frame)
-        self.handle(Aside(frame.id))
-
-    def take_over(self) -> None:
-        """Another thread drives from now on: all mains are aside."""
-        for frame in self.frames:
-            frame.kept = [] if frame.root is None else [frame.root]
-        self.beside += self.frames
-        self.frames, self.apart = [], True
-        self.handle(Apart())
-
-    def wait_aside(self, frame: Frame) -> None:
-        """One that is aside, or is so from now on, waits for a result."""
-        if frame in self.frames:
-            self.frames.remove(frame)
-            self.beside.append(frame)
-        (root, *_) = self.make()
-        before, frame.kept, frame.root = frame.kept, [root], root
-        self.handle(Demand([root]))
-        self.handle(Aside(frame.id, [root]))
-        self.handle(Drop(before))
-
-    def go_on_aside(self, frame: Frame) -> None:
-        """One has what it has waited for, and keeps it."""
-        frame.root = None
-        self.handle(Aside(frame.id))
-
-    def end_aside(self, frame: Frame, event: Event) -> None:
-        """One ends: what it has waited for is let go of."""
-        self.handle(event)
-        self.handle(Drop(frame.kept))
-
-    # ---- what must be true whenever the driver waits ----
-
-    def look(self) -> None:
-        """Nothing is forgotten: whatever can go on does, whatever is over is gone."""
-        for number in self.tasks:
-            assert self.scheduler.explain(number)
-        assert self.scheduler.in_flight == len(self.flying)
-        assert self.scheduler.delayed == len(self.waiting)
-        assert self.scheduler.computing == len(self.computing)
-        goes_on = self.running is not None or self.has_its_result or bool(self.going_on)
-        assert self.scheduler.mains_go_on == goes_on
-        known = [task for task in self.tasks.values() if task.known]
-        held = {n for n, pins in self.pins.items() if pins}
-        grown = [task for task in known if task.end is None and task.grown]
-        held.update(n for task in grown for n in task.waits_on)
-        going = [t for t in known if t.end is None and t.number in held]
-        ready = [task for task in going if self.is_ready(task)]
-        free = len(self.flying) < self.room
-        assert not free or all(task.local for task in ready), (
-            "there is room, and who is ready waits"
-        )
-        if self.running is not None or self.has_its_result:
-            return
-        new = [task.number for task in going if not task.grown]
-        if free or not self.flying or self.at_once > MOST_TASKS:
-            assert not new, f"{new} do not grow"
-        if free or not self.flying:
-            wanted = self.closure([self.frames[-1].root or 0]) if self.frames else set(self.tasks)
-            wait = [t.number for t in ready if t.local and (t.gathers or t.number in wanted)]
-            assert not wait, f"{wait} are ready, and not computed"
-        if not new:
-            left = [t.number for t in known if t not in going and not t.released]
-            left = [n for n in left if n not in held]
-            assert not left, f"nobody wants {left}, and they stay"
-        if self.going_on:
-            return
-        if not self.flying and not self.waiting and (self.room or not ready):
-            roots = [self.frames[-1].root or 0] if self.frames else list(self.tasks)
-            stay = [n for n in roots if self.tasks[n].known and self.tasks[n].end is None]
-            assert not stay, f"{stay} wait for ever"
-
-    @property
-    def asked(self) -> list[int]:
-        """What was demanded from outside, and is not dropped: not what modules wait for."""
-        waits = Counter(frame.root for frame in self.frames)
-        waits.update(number for frame in self.beside for number in frame.kept)
-        return [n for n, pins in self.pins.items() if pins > waits[n]]
-
-    @property
-    def waiting(self) -> list[int]:
-        """The tasks that wait for the time of their next attempt."""
-        return [task.number for task in self.tasks.values() if task.waits and task.end is None]
-
-    @property
-    def has_its_result(self) -> bool:
-        """Whether the topmost module can go on."""
-        root = self.frames[-1].root if self.frames else None
-        return root is not None and self.tasks[root].end is not None
-
-    def snapshot(self) -> Any:
-        """All that can be seen of the scheduler."""
-        machine = self.scheduler
-        seen = [(machine.state(n), machine.attempt(n), machine.explain(n)) for n in self.tasks]
-        return seen, machine.in_flight, machine.unsettled
-
-    def end(self) -> None:
-        """From now on all goes well: then all that was demanded ends, and goes."""
-        for _ in range(20 * MOST_TASKS):
-            self.carry_out()
-            self.look()
-            if self.running is not None:
-                self.handle(Returned([self.running.id]))
-            elif self.has_its_result:
-                self.go_on()
-            elif self.going_on:
-                self.end_aside(self.going_on[0], Returned([self.going_on[0].id]))
-            elif self.flying:
-                over = [id for id in self.flying if self.can_run(id)]
-                self.handle(Returned(over) if over else CameBack(list(self.flying)))
-            elif self.waiting:
-                self.handle(Due(self.waiting))
-            elif not self.room and not self.halted:
-                self.handle(Room(1, 0))
-            else:
-                break
-        else:
-            raise AssertionError("it does not end")
-        for number, pins in self.pins.items():
-            assert not pins or self.tasks[number].end is not None
-        self.handle(Drop([n for n, pins in self.pins.items() for _ in range(pins)]))
-        assert not self.scheduler.unsettled
-        kept = [number for number in self.tasks if self.scheduler.state(number) is not None]
-        assert not kept, f"{kept} are kept for ever"
-
-
-__all__ = ["MOST_TASKS", "Frame", "Task", "Watched", "World", "states"]

@@ -1,4 +1,4 @@
-"""The scheduler in a world that behaves as badly as it may: see `scheduler_model`.
+"""The scheduler in a world that behaves as badly as it may: see `scheduler_world`.
 
 It finds each of these when it is planted (`test_planted_bugs`):
 
@@ -101,7 +101,9 @@ from fancypipe_core._engine.machine.states import (
     Unfolded,
     WorkerLost,
 )
-from tests.core.scheduler_model import MOST_TASKS, Watched, World
+from tests.core.scheduler_graph import MOST_TASKS
+from tests.core.scheduler_model import Watched
+from tests.core.scheduler_world import World
 
 T = TypeVar("T")
 

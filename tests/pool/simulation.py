@@ -13,7 +13,8 @@ from time import perf_counter
 from fancypipe_core.backend import Equipment, Needs
 from fancypipe_core.toolkit.pool.states import Spoilt
 from fancypipe_core.toolkit.pool.workers import Rules
-from tests.pool.world import Watched, World
+from tests.pool.watched import Watched
+from tests.pool.world import World
 
 __all__ = ["act", "needs", "play", "rules"]
 

@@ -17,8 +17,10 @@ from hypothesis.stateful import (
 
 from fancypipe_core.toolkit.pool.states import TRANSITIONS, Spoilt
 from fancypipe_core.toolkit.pool.workers import Rules
+from tests.pool.process import Process
 from tests.pool.simulation import play
-from tests.pool.world import Process, Watched, World
+from tests.pool.watched import Watched
+from tests.pool.world import World
 
 anybody = precondition(lambda self: self.world.alive)
 whom = st.integers(0, 9)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 
 from tests.pool.simulation import play
-from tests.pool.world import Watched
+from tests.pool.watched import Watched
 
 MACHINE, DEATHS, RETURNS, DISPATCHER, ROSTER, QUEUE, CLOCKS, CLOCK, STARTS = (
     "machine", "deaths", "returns", "dispatcher", "roster", "queue", "clocks", "clock",

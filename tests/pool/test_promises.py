@@ -7,7 +7,7 @@ import pytest
 from fancypipe_core.backend import Call, Certificate, Done, Equipment, Job, Live, Needs, Ok
 from fancypipe_core.toolkit.pool import Pool, Rules
 from fancypipe_core.toolkit.pool.states import Action, Cancel, Died, Ended, GiveUp, Send, Submit, Up
-from tests.pool.world import Watched
+from tests.pool.watched import Watched
 
 CALL = Call("task", Live(None))
 

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.conformance_kit.commands import kit
 from tests.remote.cluster import cluster
-
-KIT = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--pyargs"]
-LIMIT = 170.0  # seconds
 
 PARTS = {
     "rules": "test_rules",
@@ -20,20 +16,12 @@ PARTS = {
 }
 
 
-def kit(folder: Path, workers: list[list[str]], chosen: str) -> None:
+def passes(folder: Path, workers: list[list[str]], chosen: str) -> None:
     with cluster(folder, workers=0) as made:
         for arguments in workers:
             made.worker(2 // len(workers), *arguments)  # the kit asks for two slots in all
-        over = subprocess.run(
-            [*KIT, "fancypipe_core.testing.conformance", "--backend", "remote", "-k", chosen],
-            check=False,
-            env={**made.env, "FANCYPIPE_REMOTE_JOBMANAGER": made.address},
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            timeout=LIMIT,
-            stdin=subprocess.DEVNULL,
-        )
+        more = {**made.env, "FANCYPIPE_REMOTE_JOBMANAGER": made.address}
+        over = kit(folder, "-q", "--backend", "remote", "-k", chosen, more=more)
         assert over.returncode == 0, over.stdout[-5000:] + over.stderr[-2000:]
         assert " passed" in over.stdout
 
@@ -41,7 +29,7 @@ def kit(folder: Path, workers: list[list[str]], chosen: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("part", PARTS)
 def test_with_two_workers(tmp_path: Path, part: str) -> None:
-    kit(tmp_path, [[], []], PARTS[part])
+    passes(tmp_path, [[], []], PARTS[part])
 
 
 @pytest.mark.slow
@@ -49,4 +37,4 @@ def test_with_two_workers(tmp_path: Path, part: str) -> None:
 def test_with_threads_as_the_local_backend(tmp_path: Path, part: str) -> None:
     # One part at a time: the kit looks first whether jobs have processes of their own, and
     # must have all slots then; several sessions would share them.
-    kit(tmp_path, [["-workertype=T"]], part)
+    passes(tmp_path, [["-workertype=T"]], part)

@@ -24,9 +24,9 @@ from fancypipe_remote._client.network import Network, News
 from fancypipe_remote._protocol.messages import Worker, hello
 from fancypipe_remote._protocol.parties import Times
 from fancypipe_remote._transport import Dialer
+from tests.remote.clients import client, hosts
 from tests.remote.cluster import LIMIT, Cluster, cluster, eventually
 from tests.remote.proxy import Proxy
-from tests.remote.test_cluster import client, hosts
 from tests.remote.work import FAR
 
 WORK = Path(__file__).with_name("work.py")

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.remote.clients import PIPELINE
 from tests.remote.cluster import LIMIT, Cluster, Party
-from tests.remote.test_cluster import PIPELINE
 
 
 def ip(*words: str) -> None:
