@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
-from collections.abc import Set as AbstractSet
+from collections.abc import Container, Mapping, Sequence
 from enum import Enum
 from importlib import util
 from pathlib import Path
@@ -47,7 +46,7 @@ class Watched:
         self,
         names: Sequence[str],
         kind: Kind,
-        transitions: Mapping[Any, AbstractSet[Any]],
+        transitions: Mapping[Any, Container[Any]],
         changes: Mapping[str, Sequence[tuple[str, str]]] | None,
     ) -> None:
         self.steps: set[tuple[Any, Any]] = set()
@@ -70,7 +69,7 @@ class Watched:
             parts[name] = part
         self.module = parts[names[-1]]
 
-    def _watch(self, made: Any, kind: Kind, transitions: Mapping[Any, AbstractSet[Any]]) -> Any:
+    def _watch(self, made: Any, kind: Kind, transitions: Mapping[Any, Container[Any]]) -> Any:
         steps, slot = self.steps, made.state
 
         def write(self: Any, state: Enum) -> None:

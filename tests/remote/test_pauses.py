@@ -160,7 +160,7 @@ def test_a_manager_that_is_stopped_costs_nothing(tmp_path: Path) -> None:
 def test_a_client_that_is_stopped_costs_nothing(tmp_path: Path, far: bool) -> None:
     with running(tmp_path, 4, far=far) as (made, client, _):
         client.send_signal(signal.SIGSTOP)
-        sleep(6)  # the manager has taken it for gone, and the results wait
+        made.parties[0].says(rf"pid {client.pid}\) is gone")  # by now the results wait
         client.send_signal(signal.SIGCONT)
         joined = f"pid {client.pid}) joined"
         if far:  # else the results are there before it has to
