@@ -36,6 +36,9 @@ class Sharer:
         is_of_use: Tells whether anybody can be given handles now.
         here: Whether all readers are in this process.  Then only that is put there which it
             takes longer to copy for each: buffers that are so large that fresh memory is needed.
+
+    Attributes:
+        known: What was written, by the array that holds it, until `forget`.
     """
 
     def __init__(
@@ -49,12 +52,11 @@ class Sharer:
         self._is_of_use = is_of_use
         self._here = here
         self._least = _LEAST_FRESH if here else LARGE
-        self._known: WeakValueDictionary[int, Handle] = WeakValueDictionary()
+        self.known: WeakValueDictionary[int, Handle] = WeakValueDictionary()
 
     def forget(self) -> None:
         """What objects of this process hold may have changed."""
-        if self._known:  # to clear it takes longer, and each run does
-            self._known.clear()
+        self.known.clear()
 
     def shared(self, packed: Packed) -> Packed:
         """Return what was packed with handles for what is large, as far as there is room."""
@@ -91,7 +93,7 @@ class Sharer:
         new: dict[int, memoryview] = {}
         last: set[int] = set()
         for holder, view, is_spent in zip(holders, views, spent, strict=True):
-            known = self._known.get(id(holder))
+            known = self.known.get(id(holder))
             if known is not None:
                 found[id(holder)] = known
             elif holder is not None:
@@ -105,7 +107,7 @@ class Sharer:
             if put is not None:
                 found.update(zip(new, put, strict=True))
                 if self._remembers:
-                    self._known.update(found)
+                    self.known.update(found)
         return tuple(
             [found.get(id(holder), buffer) for holder, buffer in zip(holders, buffers, strict=True)]
         )

@@ -159,7 +159,7 @@ class EncodedValues:
         self.forget_contents()
 
     def forget_contents(self) -> None:
-        if self._sharer is not None:
+        if self._sharer is not None and self._sharer.known:  # each run asks; few have any
             self._sharer.forget()
 
     def call(self, definition: Definition) -> Call:
@@ -309,7 +309,7 @@ class LiveValues:
 
     def forget(self) -> None:
         """Drop what is kept of what objects hold; it may be out of date."""
-        if self._sharer is not None:
+        if self._sharer is not None and self._sharer.known:  # each run asks; few have any
             self._sharer.forget()
 
     forget_contents = forget
