@@ -351,11 +351,11 @@ FOUND = (AssertionError, AttributeError, LookupError, RecursionError, pytest.fai
 
 # Where those are that take long to find; if the machine changes, they are found all the same.
 HINTS = {
-    "a worker is killed for a cancelled job that it has not begun": 2545,
-    "a job that began behind another's back has no limit": 520,
+    "a worker is killed for a cancelled job that it has not begun": 241,
+    "a job that began behind another's back has no limit": 170,
     "jobs go to who was asked for its own": 29,
     "a cancelled job that runs on is left alone": 179,
-    "a job is killed by the limit of another": 130,
+    "a job is killed by the limit of another": 191,
     "jobs are recalled twice": 161,
     "a place is kept free for a suspect that nobody wants any more": 34,
     "what was not recalled is run elsewhere too": 106,

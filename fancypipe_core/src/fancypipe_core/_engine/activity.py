@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Generator
-from contextlib import AbstractContextManager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from fancypipe_core import errors
 from fancypipe_core._base.signals import Interrupts
 from fancypipe_core._engine.driver import Driver
-from fancypipe_core._engine.observed_runs import ObservedRuns
 from fancypipe_core._engine.roots import Root
 from fancypipe_core._engine.streams import Stream
 from fancypipe_core._engine.wheel import Wheel
@@ -31,27 +29,14 @@ class Activity:
     Args:
         driver: The loop.
         interrupts: What the user has asked for by signals.
-        runs: What has to be done around a run.
-        lent: Returns what lends the process to tasks while the caller's thread drives.
-        grace: Seconds that running tasks have when a run is ended.
-
-    Attributes:
         wheel: Which thread drives.
     """
 
-    def __init__(
-        self,
-        driver: Driver,
-        interrupts: Interrupts,
-        runs: ObservedRuns,
-        lent: Callable[[], AbstractContextManager[None]],
-        grace: float,
-    ) -> None:
+    def __init__(self, driver: Driver, interrupts: Interrupts, wheel: Wheel) -> None:
         self._driver = driver
         self._interrupts = interrupts
-        self.wheel = Wheel(
-            driver, interrupts, runs, lent, grace, lambda target: _submission()(target, self)
-        )
+        self.wheel = wheel
+        wheel.submission = lambda target: _submission()(target, self)
 
     def run(self, target: Any) -> Any:
         """Return what comes of a target; drive for it, if nobody else does.

@@ -49,12 +49,15 @@ class Wheel:
         runs: What has to be done around a run.
         lent: Returns what lends the process to tasks while the caller's thread drives.
         grace: Seconds that running tasks have when a run is ended.
-        submission: Makes what stands for a target that somebody waits for while others drive.
 
     Attributes:
+        submission: Makes what stands for a target that somebody waits for while others drive; set
+            by who hands out what comes of it.
         drives: The thread in which the loop is; 0 if it is in none.
         is_live: Whether a run is under way.
     """
+
+    submission: Callable[[Any], Submission]
 
     def __init__(
         self,
@@ -63,14 +66,12 @@ class Wheel:
         runs: ObservedRuns,
         lent: Callable[[], AbstractContextManager[None]],
         grace: float,
-        submission: Callable[[Any], Submission],
     ) -> None:
         self._driver = driver
         self._interrupts = interrupts
         self._runs = runs
         self._lent = lent
         self._grace = grace
-        self._submit = submission
         self._lock = threading.Lock()
         self.drives = 0
         self.is_live = False
@@ -307,7 +308,7 @@ class Wheel:
 
     def stand_in(self, led: Root) -> Submission:
         """Return what stands for what a thread has led, since others drive."""
-        waiting = self._submit(led.target)
+        waiting = self.submission(led.target)
         waiting.takes_interrupts = self.drives == threading.main_thread().ident
         waiting.number, waiting.pins, waiting.wanted = led.number, led.pins, led.wanted
         waiting.future._begun = True

@@ -122,6 +122,7 @@ class Equipment:
         from fancypipe_core._engine.needs import NeedsCheck
         from fancypipe_core._engine.observed_runs import ObservedRuns
         from fancypipe_core._engine.report import Report
+        from fancypipe_core._engine.wheel import Wheel
 
         plugin, settings = self._configured.plugin, self._settings
         sharer = sharer_of(plugin, backend)
@@ -152,13 +153,14 @@ class Equipment:
         self._copy_jobs(observers)
         self.driver.check_needs(NeedsCheck(backend, plugin, self.report.warn))
         self._adapting = backend if isinstance(backend, Adapting) else None
-        self.activity: Activity = Activity(
+        wheel = Wheel(
             self.driver,
             self._interrupts,
             ObservedRuns(observers, self.report, self._prepare, self._describe),
             lambda: ambient.lent(self.shares and self.driver.slots > 1),
             settings.grace,
         )
+        self.activity: Activity = Activity(self.driver, self._interrupts, wheel)
 
     def _observers(self) -> Observers | None:
         """Return who looks on: whom the caller gave, and whom the settings ask for."""
