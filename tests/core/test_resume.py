@@ -149,6 +149,17 @@ def test_nothing_runs_twice(way: Way) -> None:
     assert after == []
 
 
+@task
+def nothing(n: int) -> None:
+    RAN.append("nothing")
+
+
+def test_a_result_of_none_is_a_result(way: Way) -> None:
+    ran([nothing(1), nothing.map([2, 3])], **way)
+    assert ran([nothing(1), nothing.map([2, 3])], **way) == ([None, [None, None]], [])
+    assert ran(nothing.map([2, 3, 4]), **way) == ([None, None, None], ["nothing"])
+
+
 def test_without_resume_all_runs(way: Way) -> None:
     ran(total([load(3)]), **way)
     assert ran(total([load(3)]), **{**way, "resume": False})[1] == ["load", "total"]
@@ -410,7 +421,7 @@ def join_texts(file: Any) -> str:
 
 
 def test_files_that_are_too_large_are_not_kept(way: Way, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fancypipe_core._engine.resume._MOST_OF_FILES", 3)
+    monkeypatch.setattr("fancypipe_core._engine.stored_values._MOST_OF_FILES", 3)
     store = Store()
     for _ in range(2):
         assert ran(reads_files(makes_files("1234")), observers=[store], **way)[0] == ["1234"] * 2
