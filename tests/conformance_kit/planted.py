@@ -62,7 +62,11 @@ BUGS = {
         "self._emit([Lost(id, NOT_BEGUN) for id in lost])",
         "self._emit([Lost(id, Certificate('cancelled', '', '', 0, False)) for id in lost])",
     ),
-    "recall does nothing": Bug(5, "    recall = cancel", "    recall = lambda self, ids: None"),
+    "recall does nothing": Bug(
+        5,
+        "        lost: list[JobId] = []\n        kept",
+        "        unwanted = set()\n        lost: list[JobId] = []\n        kept",
+    ),
     "one worker fewer than it says": Bug(
         7, "in range(self._count):", "in range(max(1, self._count - 1)):"
     ),
@@ -98,7 +102,7 @@ BUGS = {
         9, "        self._sink = None\n        self._jobs.clear()\n", ""
     ),
     "limits are ignored without a word": Bug(
-        10, "            if job.time_limit is None:\n", "            if True:\n"
+        10, "            if job.time_limit is not None:\n", "            if False:\n"
     ),
     "a job is let go of without a word": Bug(
         10, 'self._emit([Note(None, "warning", said), ', "self._emit(["

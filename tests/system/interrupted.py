@@ -134,7 +134,7 @@ def swallows():
             nap("swallow")
             return total([slow(n) for n in range(30)])
         except BaseException:
-            pass
+            open("caught.begun", "w").close()
 
 
 @module

@@ -207,6 +207,7 @@ def test_a_module_that_swallows_everything(folder: Path, backend: str) -> None:
     with begin(folder, backend, "swallows", "-grace=300") as terminal:
         reached(folder, "swallow", terminal)
         terminal.press()
+        reached(folder, "caught", terminal)
         # It goes on, as it is written to.  What it returns is not wanted any more.
         (folder / "gate").touch()
         assert terminal.end() == 130

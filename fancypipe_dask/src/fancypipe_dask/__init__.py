@@ -15,10 +15,7 @@ class DaskSettings(EngineSettings):
     """Of a pipeline's run."""
 
     dashboard: str | None = setting(
-        None,
-        help="Where a cluster that is made here shows its page to everybody.",
-        default_text="nowhere",
-        value="[HOST]:PORT",
+        None, help="Where dask's page is shown to all.", default_text="nowhere", value="[HOST]:PORT"
     )
 
 

@@ -8,6 +8,8 @@ from fancypipe_core.backend import BackendPlugin, Command, setting
 
 __all__ = ["plugin"]
 
+_SITE = "that of the site"
+
 
 @dataclass(frozen=True)
 class SlurmSettings:
@@ -18,21 +20,15 @@ class SlurmSettings:
     cpus: int = setting(
         1, help="Cores of each job, and tasks that run in it at a time.", value="N", least=1
     )
-    partition: str = setting(
-        "", help="Slurm's partition.", value="NAME", default_text="that of the site"
-    )
-    account: str = setting(
-        "", help="Slurm's account.", value="NAME", default_text="that of the site"
-    )
+    partition: str = setting("", help="Slurm's partition.", value="NAME", default_text=_SITE)
+    account: str = setting("", help="Slurm's account.", value="NAME", default_text=_SITE)
     time: str = setting(
         "",
         help="How long each job may take.",
         value="[DAYS-]HH:MM:SS",
-        default_text="that of the site",
+        default_text=_SITE,
     )
-    memory: str = setting(
-        "", help="Memory of each job.", value="SIZE", default_text="that of the site"
-    )
+    memory: str = setting("", help="Memory of each job.", value="SIZE", default_text=_SITE)
     gpus: int = setting(0, help="GPUs of each job.", value="N", least=0)
     sbatch: str = setting(
         "",

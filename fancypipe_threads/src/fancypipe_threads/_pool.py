@@ -56,6 +56,7 @@ from fancypipe_threads._limits import Limits, Worker
 
 __all__ = ["ThreadsBackend"]
 
+_LATE = 2.0  # seconds at least that a cancelled job has; a session that ends tells what runs on
 _WORK_AHEAD = 0.002  # seconds of work that hide the engine's latency
 _REPORT_AFTER = 0.0005  # seconds that a result may wait for company
 _REPORT_AT = 256  # results
@@ -177,7 +178,7 @@ class ThreadsBackend:
         for worker in workers:
             job = worker.job
             if job is not None and job.id in unwanted:
-                self._limits.begin_late(worker, job, self._grace)
+                self._limits.begin_late(worker, job, max(self._grace, _LATE))
 
     def recall(self, ids: Sequence[JobId]) -> None:
         """See `fancypipe_core.backend`: nothing that runs is recalled."""

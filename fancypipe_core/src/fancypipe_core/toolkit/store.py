@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import threading
 import weakref
-from asyncio import gather, wrap_future
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import uuid4
 
 from fancypipe_core.backend import Certificate
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 __all__ = [
     "RESULT_GONE",
@@ -206,6 +207,8 @@ async def needed(argument: Any) -> dict[str, Any]:
     frame = argument[3] if argument else ""
     parts = [] if isinstance(frame, str) else [*frame[1], *argument[6]]  # of values, and of code
     names = [part.handle for part in parts if type(part) is Stored]
+    from asyncio import gather, wrap_future  # who has no loop does not import it
+
     values = await gather(*(wrap_future(name.value) for name in names), return_exceptions=True)
     pairs = zip(names, values, strict=True)
     return {str(name): one for name, one in pairs if not isinstance(one, BaseException)}

@@ -243,6 +243,10 @@ class Dispatcher:
             most = max(1, min(MOST * slots - len(worker.jobs), ceil(share * slots)))
         least = min(room, most)
         lacking = worker.budget * slots - worker.work
+        if worker.jobs and lacking <= 0:
+            # What waits behind a job of some time comes by itself, not with that: so the worker
+            # puts right what the first has left, before it begins the next.
+            self.sends.pop(worker.id, None)
         jobs, work = self._queue.batch(least, most, lacking, worker.jobs)
         self._send(worker, jobs, work)
         return True
