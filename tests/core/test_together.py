@@ -263,10 +263,14 @@ def test_a_journal_costs_no_call_for_each_task(
     count = 20_000
 
     def calls(**settings: Any) -> int:
-        with Session("procs", workers=2, **settings) as session:
-            session.run([nothing(x) for x in range(100)])
-            targets = [nothing(x) for x in range(count)]
-            return _calls(lambda: session.run(targets))
+        # The least: on a machine with other work the loop takes more turns, each with calls.
+        counted = []
+        for _ in range(3):
+            with Session("procs", workers=2, **settings) as session:
+                session.run([nothing(x) for x in range(100)])
+                targets = [nothing(x) for x in range(count)]
+                counted.append(_calls(lambda: session.run(targets)))  # noqa: B023 - at once
+        return min(counted)
 
     without = calls()
     assert calls(journal=True, page=False, tempdir=str(tmp_path)) < without + count / 2
