@@ -126,6 +126,31 @@ def test_what_waits_behind_a_job_that_takes_longer_goes_to_who_is_idle() -> None
     assert recalled == [[(there[1][1], 1)]]
 
 
+def test_what_waits_behind_a_long_job_goes_to_who_follows_one_that_dies() -> None:
+    """It came there while the other was about to die, and had nothing that is to run again."""
+    pool = a_pool(next=0.1)
+    there = having(pool.ask(Submit([job(1), job(2)]), 0.0))
+    assert there == {1: [1], 2: [2]}
+    pool.handle([Up(1), Up(2)], 0.1)
+    actions = pool.ask(Cancel([(2, 1)]), 0.2)
+    assert having(pool.ask(Submit([job(3)]), 0.2)) == {1: [3]}
+    now = 0.2
+    while not any(isinstance(one, Kill) for one in actions):
+        now = max(now, pool.due or now)
+        looks = [one for one in actions if isinstance(one, Look)]
+        seen = [Seen(one.worker, (one.worker, 1), True, True, False) for one in looks]
+        actions = pool.handle(seen, now)
+    why = Certificate("cancelled", "SIGKILL", "h", 1, started=True, guilty=False)
+    actions += pool.handle([Died(2, why, (2, 1))], now)
+    (started,) = [one.worker for one in actions if isinstance(one, Start)]
+    actions = pool.handle([Up(started)], now)
+    while not any(isinstance(one, RecallJobs) for one in actions):
+        assert pool.due is not None, "it would wait for the long one"
+        now = max(now, pool.due)
+        actions = pool.handle([], now)
+    assert [one.ids for one in actions if isinstance(one, RecallJobs)] == [[(3, 1)]]
+
+
 def test_of_large_values_no_hundreds_wait_at_a_worker() -> None:
     """They take no time to compute, but on the way, and memory at both ends."""
     pool = a_pool(1)

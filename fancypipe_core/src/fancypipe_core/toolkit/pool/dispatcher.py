@@ -389,11 +389,17 @@ class Dispatcher:
                 self.recall(worker, spare)
         queue = self._queue
         waits = queue.jobs or queue.alone or self._is_closed()
+        if roster.living < self._rules.workers and not waits and self._waits_for_one():
+            self._may_start()  # one has died, and what it could run waits behind others
         if not roster.idle or not roster.burdened or waits:
             clocks.due.pop(Clock.BALANCE, None)
         elif Clock.BALANCE not in clocks.due:
             wait = min(map(self._patience, roster.burdened.values()))
             clocks.set(None, Clock.BALANCE, max(wait, self._rules.silence))
+
+    def _waits_for_one(self) -> bool:
+        burdened = self._roster.burdened.values()
+        return any(one.state is not State.STARTING for one in burdened)
 
     def _is_closed(self) -> bool:
         """Whether what becomes idle is to stay so, for a job with needs."""
