@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import re
+import time
 import zlib
 from contextlib import suppress
 from functools import lru_cache
 from typing import NamedTuple
 
-__all__ = ["Place", "began", "is_alive", "start_of", "this_place"]
+__all__ = ["Place", "began", "is_alive", "left_by_dead", "start_of", "this_place"]
+
+
+_FOREIGN = 48 * 3600  # seconds; a process of another machine has written to its file since
 
 
 class Place(NamedTuple):
@@ -68,3 +72,18 @@ def is_alive(pid: int, begun: str) -> bool | None:
     if parts[1] != here.boot:
         return False
     return start_of(pid) == parts[3] if parts[2] == here.space else None
+
+
+def left_by_dead(path: str, pid: int, begun: str) -> bool:
+    """Tell whether nobody goes on with a file that a process had in hand.
+
+    Args:
+        path: The file; of a process that cannot be seen from here it is left after 48 hours.
+        pid: As for `is_alive`.
+        begun: As for `is_alive`.
+
+    Raises:
+        OSError: The file is gone.
+    """
+    alive = is_alive(pid, begun)
+    return alive is False or (alive is None and time.time() - os.stat(path).st_mtime > _FOREIGN)

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fancypipe_core._base.msgpack import pack
-from fancypipe_core._base.processes import began, is_alive
+from fancypipe_core._base.processes import began, left_by_dead
 from fancypipe_core._cache import entry
 from fancypipe_core._cache.parts import KeyParts
 
@@ -35,7 +35,6 @@ __all__ = ["FolderStore"]
 _KEY = re.compile("[0-9a-f]{32}")
 _NEW = "new"  # the folder of what is being written
 _WRITER = re.compile(r"(\d+)-([0-9a-f]*-[0-9a-f]*-\d*-\d*|)-[0-9a-f]{16}")
-_FOREIGN = 48 * 3600  # seconds; a writer on another machine has written to its file since
 _USED = 600  # seconds; what was used since then is not said to be used again
 _SHARE = 20  # part of the budget that is written between two trims
 
@@ -204,11 +203,8 @@ class FolderStore:
             if match is None:
                 continue
             path = os.path.join(folder, name)
-            alive = is_alive(int(match[1]), match[2])
             with suppress(OSError):
-                if alive is False or (
-                    alive is None and time.time() - os.stat(path).st_mtime > _FOREIGN
-                ):
+                if left_by_dead(path, int(match[1]), match[2]):
                     _remove(path)
 
     def _path(self, key: str) -> str:

@@ -7,14 +7,13 @@ import os
 import re
 import shutil
 import stat
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from copy import copy
 from typing import Any
 
 from fancypipe_core import errors
-from fancypipe_core._base.processes import began, is_alive
+from fancypipe_core._base.processes import began, left_by_dead
 from fancypipe_core._base.resources import writable
 from fancypipe_core._codec.values import EncodedValues
 from fancypipe_core._model.files import FileOrDir
@@ -27,7 +26,6 @@ __all__ = ["OutFolder", "left_in", "with_files"]
 _WORK = ".fancypipe-"  # and whose it is: a folder of what is being put
 _OWNED = re.compile(r"\.fancypipe-(\d+)-([0-9a-f]*-[0-9a-f]*-\d*-\d*|)-[0-9a-f]{16}")
 _BEFORE = ".before"  # in it: what had the name until now
-_FOREIGN = 48 * 3600  # seconds; a process of another machine has put its file since
 
 
 class OutFolder:
@@ -133,11 +131,8 @@ def _sweep(folder: str) -> None:
             if match is None:
                 continue
             path = os.path.join(folder, name)
-            alive = is_alive(int(match[1]), match[2])
             with suppress(OSError):
-                if alive is False or (
-                    alive is None and time.time() - os.stat(path).st_mtime > _FOREIGN
-                ):
+                if left_by_dead(path, int(match[1]), match[2]):
                     _clear(folder, path)
 
 
