@@ -134,6 +134,7 @@ def test_others_run_beside_it(session: Session) -> None:
             beside = session.stream(m.square.map(range(N)))
             assert list(beside) == SQUARES
     assert got == SQUARES
+    session._wheel.wait_until_idle()
     assert not session._driver.graph.nodes
 
 

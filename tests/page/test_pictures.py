@@ -152,8 +152,16 @@ def test_a_program_is_shown_with_its_command_line(look: Look) -> None:
     for said in (COMMAND, "/data/run 1", "exit code 3", "merging", "no header", "a print"):
         assert details.count(said) == 1, said
     assert page.locator("#details .bad").inner_text() == "exit code 3"
-    page.locator("#details .program .copy").first.click()
-    page.locator(".copy", has_text="Copied").wait_for()
+    button = page.locator("#details .program .copy").first
+    # It says so for a moment only, which a slow machine may miss.
+    button.evaluate(
+        "one => { one.said = [];"
+        " new MutationObserver(() => one.said.push(one.textContent))"
+        ".observe(one, {childList: true}); }"
+    )
+    button.click()
+    page.wait_for_function("one => one.said.length", arg=button.element_handle())
+    assert button.evaluate("one => one.said[0]") == "Copied"
     copied = page.evaluate("navigator.clipboard.readText()")
     assert shlex.split(copied) == shlex.split(COMMAND)
     assert f"$ {COMMAND}" in text(page, ".tree")
