@@ -206,10 +206,11 @@ def test_all_is_told_of_each_task(
             assert one["at"] - one["seconds"] >= sent[one["task"]] - 0.01
     naps_told = [one for one in lines if (one["kind"], one.get("name")) == ("done", "naps")]
     assert all(one["value"].isdecimal() and one["memory"] > 0 for one in naps_told)
-    # Most of what is short takes a few bytes, and no line of its own.
+    # Most of what is short takes a few bytes, and no line of its own; what a busy machine has made
+    # long has one.
     (found,) = find_runs(tmp_path)
     raw = (found / NAME).read_bytes()
-    assert raw.count(b"\n") < 450  # each of the 50 that need others has a line when it is submitted
+    assert raw.count(b"\n") < len(lines) / 2
 
 
 @pytest.mark.parametrize("backend", ["threads", "procs"])
