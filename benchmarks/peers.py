@@ -272,4 +272,11 @@ ALL: dict[str, Entry] = {
 def missing(name: str) -> str:
     """Return why a contender cannot be measured here; empty if it can."""
     needs = ALL[name].needs
+    if ALL[name].ours:
+        # It may be there, and what it needs may not.
+        try:
+            import_module(needs or "fancypipe_core")
+        except ImportError as error:
+            return f"{needs or 'fancypipe_core'} cannot be imported: {error}"
+        return ""
     return "" if not needs or find_spec(needs) else f"{needs} is not installed"

@@ -141,6 +141,14 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
         options.against = options.against.resolve()
         if not (options.against / "fancypipe_core" / "src").is_dir():
             parser.error(f"{options.against} is no checkout of fancypipe")
+    lacks = {who: missing(who) for who in _asked(options)} if options.table else {}
+    if any(lacks.values()) and not options.figures:
+        # Better told now than in a table after a quarter of an hour.
+        told = "; ".join(f"{who}: {lack}" for who, lack in lacks.items() if lack)
+        parser.error(
+            f"a table compares contenders that cannot be measured here: {told}; "
+            "install them, or name with --ours and --peers who is to be in it"
+        )
     if not options.workloads:
         lines_only = options.quick or options.table or options.against
         targets = {line.workload for line in LINES}

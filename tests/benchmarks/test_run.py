@@ -91,6 +91,21 @@ def test_what_cannot_be_done_is_said(
     assert message in capsys.readouterr().err
 
 
+def test_a_table_without_those_that_it_compares_is_refused_at_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "fancypipe_procs", None)  # type: ignore[arg-type]
+    figures = tmp_path / "figures.md"
+    figures.touch()
+    with pytest.raises(SystemExit) as end:
+        run.main(["chain", "--n=5", f"--table={tmp_path}"])
+    assert end.value.code == 2
+    assert not figures.read_text("utf-8")
+    said = capsys.readouterr().err
+    assert "procs: fancypipe_procs cannot be imported: " in said
+    assert "install them, or name with --ours and --peers" in said
+
+
 @contextmanager
 def command(*words: str) -> Iterator[subprocess.Popen[str]]:
     process = subprocess.Popen(

@@ -219,7 +219,7 @@ def brain(session: Session, folder: Path) -> None:
 
 def pids_in(place: Path, count: int) -> set[str]:
     """Return the numbers of processes that tasks leave in a folder; wait until it has so many."""
-    until = time.monotonic() + 60
+    until = time.monotonic() + 300
     while len(pids := {text for path in place.iterdir() if (text := path.read_text())}) < count:
         assert time.monotonic() < until, "too few tasks have begun"
         time.sleep(0.01)
