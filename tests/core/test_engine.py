@@ -186,6 +186,7 @@ def test_a_cluster_is_made_once_or_is_where_the_address_says(tmp_path: Path) -> 
 
 def test_what_a_cluster_that_is_made_here_leaves_in_its_folder_goes(tmp_path: Path) -> None:
     def make(options: BackendOptions) -> str:
+        assert tmp_path in Path(options.directory).parents
         Path(options.directory, "scratch").mkdir(parents=True)
         return options.directory
 

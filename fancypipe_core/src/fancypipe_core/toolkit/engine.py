@@ -196,7 +196,9 @@ class EngineBackend(FuturesBackend, ABC):
         given = options.workers_given or options.settings.address is None
         self.slots_given = options.workers if given else 0
         self.made: Any = None
-        self._folder = os.path.join(options.directory, "engine")  # what it leaves there goes
+        self._cluster_folder = os.path.join(
+            options.directory, "engine"
+        )  # what it leaves there goes
         super().__init__(
             lambda _: self.connect(),
             options,
@@ -229,7 +231,7 @@ class EngineBackend(FuturesBackend, ABC):
         if address is not None and make is None:
             return address
         if self.made is None:
-            own = self._options._replace(directory=self._folder)
+            own = self._options._replace(directory=self._cluster_folder)
             self.made = make() if make else make_here(own)
         return self.made
 
@@ -244,6 +246,6 @@ class EngineBackend(FuturesBackend, ABC):
     def stop(self, grace: float) -> None:
         """End; see `fancypipe_core.backend`."""
         with ExitStack() as afterwards:
-            afterwards.callback(shutil.rmtree, self._folder, ignore_errors=True)
+            afterwards.callback(shutil.rmtree, self._cluster_folder, ignore_errors=True)
             afterwards.callback(self.disconnect)
             super().stop(grace)
