@@ -94,7 +94,7 @@ def test_what_cannot_be_done_is_said(
 def test_a_table_without_those_that_it_compares_is_refused_at_once(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "fancypipe_procs", None)  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "fancypipe_procs", None)
     figures = tmp_path / "figures.md"
     figures.touch()
     with pytest.raises(SystemExit) as end:

@@ -15,6 +15,7 @@ __all__ = [
     "free_space",
     "host_name",
     "memory_kills",
+    "memory_of_this_process",
     "size",
     "temporary_folder",
     "total_memory",
@@ -124,6 +125,15 @@ def total_memory(root: str = "/") -> int | None:
     ]
     known = [one for one in (_meminfo(root, "MemTotal"), *limits) if one is not None]
     return min(known, default=None)
+
+
+def memory_of_this_process() -> int:
+    """Return the bytes of memory that this process takes now; 0 if unknown."""
+    try:
+        with open("/proc/self/statm", encoding="ascii") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError):
+        return 0
 
 
 def _meminfo(root: str, wanted: str) -> int | None:

@@ -18,6 +18,7 @@ from time import perf_counter
 from fancypipe_core import errors
 from fancypipe_core._base import main_module
 from fancypipe_core._base.msgpack import pack
+from fancypipe_core._base.resources import memory_of_this_process
 from fancypipe_core._base.signals import ignore_ctrl_c
 from fancypipe_core._codec import undecodable, unpickler
 from fancypipe_core._doctor.records import Imported, Unread
@@ -81,21 +82,13 @@ def _import_main() -> Imported:
         error = raised
     seconds = perf_counter() - begin
     if error is None:
-        return Imported(seconds, "", "", False, _memory())
+        return Imported(seconds, "", "", False, memory_of_this_process())
     text = f"{type(error).__name__}: {error}"
     if isinstance(error, SystemExit):
         text = "it ends the program when it is imported"
     shown = "".join(traceback.format_exception(error))
     unguarded = isinstance(error, errors.UsageError)
     return Imported(seconds, " ".join(text.split()), shown, unguarded, 0)
-
-
-def _memory() -> int:
-    try:
-        with open("/proc/self/statm", encoding="ascii") as file:
-            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, ValueError):
-        return 0
 
 
 def _try(job: Job, known: dict[Call, Unread | None]) -> Unread | None:

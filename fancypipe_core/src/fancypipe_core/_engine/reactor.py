@@ -19,6 +19,7 @@ from fancypipe_core import errors
 from fancypipe_core._codec import failure
 from fancypipe_core._codec.values import Values
 from fancypipe_core._engine.graph import Graph
+from fancypipe_core._engine.growth import Growth
 from fancypipe_core._engine.machine import states as table
 from fancypipe_core._engine.machine.scheduler import Scheduler
 from fancypipe_core._engine.maps import Maps
@@ -132,6 +133,7 @@ class Reactor:
         self._report = report
         self._files = files
         self._check = check
+        self._growth = Growth(report.warn)
 
     @property
     def done(self) -> int:
@@ -144,6 +146,7 @@ class Reactor:
         self.undecided = None
         self.scheduler = scheduler
         self.actions.clear()
+        self._growth.begin()
         self.graph.begin()
         if self.resume is not None:
             self.resume.begin()
@@ -182,11 +185,14 @@ class Reactor:
 
         Raises:
             PluginError: A plugin could not decide.
+            GraphError: The graph grows, and there is hardly any memory left.
         """
-        actions, perform = self.actions, self.performers
+        actions, perform, growth = self.actions, self.performers, self._growth
         while actions:
             action = actions.popleft()
             perform[type(action)](action)
+        if len(self.graph.nodes) > growth.limit:
+            growth.look(self.graph.nodes)
         if self.undecided is not None:
             raise self.undecided
         if self.scheduler.strays:
