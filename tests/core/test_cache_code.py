@@ -204,7 +204,8 @@ def test_what_may_change_a_result_counts(
     assert names == set(tasks.split())
     line = FILES[file].partition(old)[0].count("\n") + 1
     # And nothing that only refers to it.
-    assert said == [f"code of `{what}` changed: line {line} of {file}.py"]
+    inputs = ["input `width` changed"] if old == "width=19" else []  # which is left out
+    assert said == [f"code of `{what}` changed: line {line} of {file}.py", *inputs]
 
 
 def test_comments_beside_a_change_are_not_told_of(load: Load) -> None:

@@ -37,7 +37,7 @@ class _Defined(NamedTuple):
     files: tuple[str, ...]  # and where it stands
     names: tuple[str, ...]  # of the inputs by position
     places: dict[str, int]  # of the inputs that the signature names
-    presets: dict[str, Any]
+    presets: dict[str, Any]  # inputs of calls that leave them out
     version: str
 
 
@@ -211,9 +211,11 @@ class Keys:
         return made
 
     def _preset(self, one: Definition) -> dict[str, Any]:
-        if self._presets is None:
-            return {}
-        return self._presets.of(one.name, one.main, int(one.is_class))
+        """Return what a call is given that leaves inputs out."""
+        presets = {name: value for name, value in _defaults(one) if type(value) in PLAIN}
+        if self._presets is not None:
+            presets |= self._presets.of(one.name, one.main, int(one.is_class))
+        return presets
 
     def _said(self) -> dict[str, str]:
         if self._versions is None:
@@ -278,6 +280,21 @@ def _parameters(one: Definition) -> tuple[str, ...]:
     count: int = code.co_argcount + code.co_kwonlyargcount
     names: tuple[str, ...] = code.co_varnames[int(one.is_class) : count]
     return names
+
+
+def _defaults(one: Definition) -> Iterator[tuple[str, Any]]:
+    """Yield the defaults of the signature: to give one is the same call as to leave it out.
+
+    Of those that are no plain values it is the code that tells, as of all that it refers to.
+    """
+    main: Any = one.main
+    values = getattr(main, "__defaults__", None) or ()
+    if values and getattr(main, "__code__", None) is not None:
+        code = main.__code__
+        yield from zip(
+            code.co_varnames[code.co_argcount - len(values) : code.co_argcount], values, strict=True
+        )
+    yield from (getattr(main, "__kwdefaults__", None) or {}).items()
 
 
 def _version(package: str) -> str:
