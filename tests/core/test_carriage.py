@@ -11,7 +11,8 @@ import pytest
 from fancypipe_core import Dir, File, errors, task
 from fancypipe_core._codec.values import EncodedValues
 from fancypipe_core._model import carriage
-from fancypipe_core._model.carriage import bare, carried, land, read, with_contents
+from fancypipe_core._model.carriage import bare, carried, land, read
+from fancypipe_core._model.file_contents import FileContents
 from fancypipe_core.backend import Call, Job, Payload
 
 
@@ -84,20 +85,20 @@ def buffers_of(job: Job) -> Any:
 def test_jobs_get_the_contents_of_files_that_are_here(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"123")
     job = job_of([File(tmp_path / "a")], {"x": File(tmp_path / "none")}, 3, bytes(100_000))
-    (made,) = with_contents([job])
+    (made,) = FileContents().given([job])
     views = [memoryview(one) for one in buffers_of(made)]
     contents = [read(view).content for view in views if carriage.is_file(view)]
     assert [None if one is None else bytes(one) for one in contents] == [b"123", None]
     plain = job_of(1, "text", bytes(100_000))
-    assert with_contents([plain])[0] is plain
-    assert with_contents([made])[0].inputs == made.inputs, "it has come with its content"
+    assert FileContents().given([plain])[0] is plain
+    assert FileContents().given([made])[0].inputs == made.inputs, "it has come with its content"
 
 
 def test_files_come_to_the_client_where_a_run_is_driven(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "a").write_bytes(b"123")
-    (made,) = with_contents([job_of(File(tmp_path / "a"), Dir(tmp_path))])
+    (made,) = FileContents().given([job_of(File(tmp_path / "a"), Dir(tmp_path))])
     values = EncodedValues()
     monkeypatch.setattr(carriage.this_thread, "directory", "")
     (file, folder), _, _ = values.open(made.inputs)  # type: ignore[arg-type]

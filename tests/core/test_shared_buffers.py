@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import pickle
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 from pickle import PickleBuffer
 from typing import Any
 
 import pytest
 
+from fancypipe_core._model.carriage import carried
 from fancypipe_core._wire import messages
 from fancypipe_core.backend import Call, Handle, Job, Payload
 from fancypipe_core.errors import ProtocolError
@@ -53,6 +56,20 @@ def pair() -> Iterator[Pair]:
     yield made
     made.sender.close()
     made.keeper.close()
+
+
+def test_a_file_with_its_content_is_not_read_again_to_know_it(
+    pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a").write_bytes(os.urandom(8 * LARGE))
+    monkeypatch.delattr(hashlib, "sha256")
+    for turn in range(3):
+        made = carried(b"f", str(tmp_path / "a"))
+        assert [bytes(one) for one in pair.carry(made)] == [bytes(made)]
+        assert pair.carried < LARGE or turn == 0
+    (tmp_path / "a").write_bytes(os.urandom(8 * LARGE))
+    changed = carried(b"f", str(tmp_path / "a"))
+    assert [bytes(one) for one in pair.carry(changed)] == [bytes(changed)]
 
 
 def test_what_is_large_is_carried_once(pair: Pair) -> None:

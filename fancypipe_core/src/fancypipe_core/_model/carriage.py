@@ -24,10 +24,12 @@ from fancypipe_core.backend import Encoded, Job, Payload
 
 __all__ = [
     "Bare",
+    "Carried",
     "FileRecord",
     "bare",
     "came",
     "carried",
+    "changed_at",
     "has_content",
     "is_file",
     "land",
@@ -35,7 +37,6 @@ __all__ = [
     "state_of",
     "this_thread",
     "to_be_kept",
-    "with_contents",
     "with_files",
 ]
 
@@ -48,6 +49,18 @@ _MEMBER = struct.Struct("<cIIq")  # of a folder: kind, mode, length of the name,
 
 class Bare(bytes):
     """A file without its content: a buffer that stays one, however small it is."""
+
+
+class Carried(bytearray):
+    """A file with its content, which nobody changes any more.
+
+    Attributes:
+        known_by: What all that have these bytes have, and no other.
+    """
+
+    __slots__ = ("known_by",)
+
+    known_by: bytes
 
 
 class FileRecord(NamedTuple):
@@ -102,15 +115,17 @@ def bare(kind: bytes, path: str, size: int | None = None, copy: str = "") -> Bar
     return Bare(_MARK + _HEAD.pack(kind, size, len(encoded), _NONE, copy.encode()) + encoded)
 
 
-def carried(kind: bytes, path: str) -> bytearray:
+def carried(kind: bytes, path: str) -> Carried:
     """Return a file or folder, written down with its content.
 
     Raises:
         OSError: It cannot be read.
     """
+    from hashlib import blake2b  # few files travel
+
     encoded = os.fsencode(path)
     begin = _LEAST + len(encoded)
-    made = bytearray(begin)
+    made = Carried(begin)
     if kind == b"d":
         for part in _members(path):
             made += part
@@ -125,7 +140,8 @@ def carried(kind: bytes, path: str) -> bytearray:
     size = content if kind == b"f" else _NONE
     with memoryview(made) as view:
         folder = _folder_of(view[begin:])
-    made[:begin] = _MARK + _HEAD.pack(kind, size, len(encoded), content, folder) + encoded
+    made[:begin] = head = _MARK + _HEAD.pack(kind, size, len(encoded), content, folder) + encoded
+    made.known_by = blake2b(head, digest_size=32).digest()  # there is a digest of the content in it
     return made
 
 
@@ -173,6 +189,22 @@ def state_of(path: str) -> bytes:
     return "\n".join(said).encode("ascii")
 
 
+def changed_at(path: str) -> float:
+    """Return when a file, or anything in a folder, has changed last.
+
+    Raises:
+        OSError: It is not there.
+    """
+    latest = os.stat(path)
+    times = [latest.st_mtime, latest.st_ctime]
+    if stat.S_ISDIR(latest.st_mode):
+        for here, folders, files in os.walk(path):
+            for name in (*folders, *files):
+                about = os.lstat(os.path.join(here, name))
+                times += about.st_mtime, about.st_ctime
+    return max(times)
+
+
 def _folder_of(content: memoryview) -> bytes:
     from hashlib import blake2b  # few files travel
 
@@ -180,14 +212,6 @@ def _folder_of(content: memoryview) -> bytes:
 
 
 # ---- away ----
-
-
-def with_contents(jobs: Sequence[Job]) -> Sequence[Job]:
-    """Return jobs with the contents of their files, as far as these are here.
-
-    For a worker that does not see them.  All of a job's files are in memory until it was sent.
-    """
-    return with_files(jobs, _with_content)
 
 
 def to_be_kept(value: Encoded, folders: Iterable[str], most: int) -> tuple[Encoded, Encoded]:
@@ -270,14 +294,6 @@ def _length(buffer: Any) -> int | None:
     except TypeError:  # a handle: it is large, and so has its content
         return None
     return int(_HEAD.unpack_from(view, len(_MARK))[3]) if is_file(view) else None
-
-
-def _with_content(buffer: Any) -> Any:
-    record = read(buffer)
-    try:
-        return carried(record.kind, record.path)
-    except OSError:
-        return buffer  # the worker says that it is not there
 
 
 # ---- there ----

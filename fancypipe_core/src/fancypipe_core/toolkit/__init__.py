@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from fancypipe_core._base.strays import boot_clock, kill_strays
     from fancypipe_core._base.traces import Traces
     from fancypipe_core._engine.orphans import owned_prefix, sweep_orphans
-    from fancypipe_core._model.carriage import with_contents
+    from fancypipe_core._model.file_contents import FileContents
     from fancypipe_core._wire.channel import SocketChannel
     from fancypipe_core._wire.local_socket import LocalListener, LocalName, connect_locally
     from fancypipe_core._wire.messages import Adapt, Setup, decode_command
@@ -58,6 +58,7 @@ _HOMES = {
     "Connection": "toolkit.connection",
     "EngineBackend": "toolkit.engine",
     "EngineSettings": "_base.amounts",
+    "FileContents": "_model.file_contents",
     "FuturesBackend": "toolkit.futures",
     "InlineBackend": "_worker.inline",
     "KeptValues": "_worker.kept_values",
@@ -105,7 +106,6 @@ _HOMES = {
     "this_machine": "_base.equipment",
     "unpacker": "_base.msgpack",
     "usable_cores": "_base.cores",
-    "with_contents": "_model.carriage",
 }
 
 __all__ = [
@@ -120,6 +120,7 @@ __all__ = [
     "Connection",
     "EngineBackend",
     "EngineSettings",
+    "FileContents",
     "FuturesBackend",
     "InlineBackend",
     "KeptValues",
@@ -167,7 +168,6 @@ __all__ = [
     "this_machine",
     "unpacker",
     "usable_cores",
-    "with_contents",
 ]
 
 

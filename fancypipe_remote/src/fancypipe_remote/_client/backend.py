@@ -13,7 +13,7 @@ from time import monotonic
 
 from fancypipe_core import errors
 from fancypipe_core.backend import BackendOptions, Environment, Equipment, Note, Sink
-from fancypipe_core.toolkit import several, with_contents
+from fancypipe_core.toolkit import FileContents, several
 from fancypipe_core.toolkit.driven import DrivenShell
 from fancypipe_core.toolkit.pool import Rules
 from fancypipe_core.toolkit.pool import states as to
@@ -63,6 +63,7 @@ class RemoteBackend(DrivenShell):
         self._told_use: tuple[int, dict[bytes, int]] = (0, {})
         self._warned: set[str] = set()
         self._network = network
+        self._contents = FileContents()
         self._hosts = Hosts(
             self._network,
             options.directory,
@@ -154,7 +155,7 @@ class RemoteBackend(DrivenShell):
             answers += self._died(host, why)
             return
         if isinstance(action, to.Send):
-            jobs = action.jobs if host.sees_files else with_contents(action.jobs)
+            jobs = action.jobs if host.sees_files else self._contents.given(action.jobs)
             host.connection.submit(jobs)
         elif isinstance(action, to.RecallJobs):
             host.connection.recall(action.ids)

@@ -20,6 +20,7 @@ import msgspec
 from fancypipe_core._base import shared_memory
 from fancypipe_core._base.msgpack import pack, unpacker
 from fancypipe_core._base.shared_memory import Handle, Segment
+from fancypipe_core._model.carriage import Carried
 from fancypipe_core._wire.channel import SocketChannel
 from fancypipe_core._wire.passage import Passage
 from fancypipe_core.errors import ProtocolError
@@ -63,7 +64,7 @@ class Sharing(SocketChannel):
                 out.append(buffer)
                 continue
             # By content, since what the same object holds may have changed meanwhile.
-            digest = hashlib.sha256(buffer).digest()
+            digest = one.known_by if type(one) is Carried else hashlib.sha256(buffer).digest()
             used.add(digest)
             known = self._known.get(digest)
             if known is not None:
