@@ -19,6 +19,20 @@ def writes(text: str, name: str = "one.txt") -> File:
 
 
 @task
+def names_one(text: str, other: str) -> str:
+    """Return the path of a second file as a text; the first goes by way of another task."""
+    path = current().tempfile("other.txt")
+    path.write_text(other)
+    return str(path)
+
+
+@task
+def writes_and_fails(text: str) -> File:
+    current().tempfile("failed.txt").write_text(text)
+    raise ValueError(text)
+
+
+@task
 def fills(*texts: str) -> Dir:
     folder = current().tempdir("filled")
     for at, text in enumerate(texts):

@@ -129,6 +129,29 @@ def test_a_large_file_is_whole(session: Session, hidden: Hidden) -> None:
     assert place.endswith(".1")
 
 
+def test_what_has_gone_to_the_client_is_not_kept_there(session: Session, hidden: Hidden) -> None:
+    """A session of a week would fill the worker's disk."""
+    file, folder, (first, rest), text = session.run(
+        f.copies(f.writes("x")), f.fills("a", "b"), f.several(), f.joins([f.writes("y")])
+    )
+    assert (file.read_text(), len(os.listdir(folder)), text) == ("x!", 2, "y")
+    assert [first.read_text(), *(one.read_text() for one in rest)] == ["0", "1", "2"]
+    assert there(hidden) == []
+    # A text may name what it is, and that is not known.
+    named = session.run(f.names_one("one", "other"))
+    assert there(hidden) == [named]
+    assert named.endswith("other.txt")
+    with pytest.raises(errors.TaskError):
+        session.run(f.writes_and_fails("x"))
+    assert len(there(hidden)) == 2, "it is kept for whoever looks into it"
+
+
+def there(hidden: Hidden) -> list[str]:
+    """Return the files that tasks have left with the worker."""
+    folders = Path(hidden.cluster.env["TMPDIR"]).glob("*/fancypipe-host-*/*.1")
+    return sorted(str(one) for folder in folders for one in folder.rglob("*") if one.is_file())
+
+
 def test_what_is_nowhere_is_told(session: Session, hidden: Hidden) -> None:
     gone = hidden.root / "gone.txt"
     gone.write_text("x")

@@ -88,6 +88,9 @@ class _Scope:
     def carries(self, path: str) -> bool:
         return False
 
+    def went(self, path: str) -> None:
+        """None does, see `carries`."""
+
     def landing(self) -> str:
         return ""
 

@@ -216,6 +216,9 @@ class _ModuleScope:
     def carries(self, path: str) -> bool:
         return False
 
+    def went(self, path: str) -> None:
+        """None does, see `carries`."""
+
     def landing(self) -> str:
         return ""
 

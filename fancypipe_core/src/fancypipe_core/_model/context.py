@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
 from fancypipe_core import errors
@@ -95,7 +95,8 @@ class TaskScope:
 
     __slots__ = (
         "_context", "_run_inline", "apart", "cache", "copies", "directory", "element", "folder",
-        "in_fork", "job", "landed", "meter", "notify", "within",
+        "in_fork", "job", "landed", "meter", "notify", "sent",
+        "within",
     )  # fmt: skip
 
     def __init__(
@@ -119,6 +120,7 @@ class TaskScope:
         self.apart = False  # whether nobody else sees the folder
         self.copies: Copies | None = None  # of files, where somebody keeps them
         self.landed = ""  # where files came to with their content; empty if none did
+        self.sent: list[str] = []  # files of the job's own whose content went with its result
 
     def begin(self, job: Job) -> None:
         """A job begins."""
@@ -165,6 +167,12 @@ class TaskScope:
     def carries(self, path: str) -> bool:
         return self.apart or bool(self.landed and path.startswith(self.landed))
 
+    def went(self, path: str) -> None:
+        if self.job is not None and f"{path}{os.sep}".startswith(
+            self.own_folder(self.job) + os.sep
+        ):
+            self.sent.append(path)
+
     def copy(self, record: FileRecord) -> tuple[str, str]:
         return (record.path, "") if self.copies is None else self.copies.find(record)
 
@@ -182,6 +190,26 @@ class TaskScope:
 
         shutil.rmtree(self.landed, ignore_errors=True)
         self.landed = ""
+
+    def remove_sent(self, job: Job) -> None:
+        """Those who need what the job has made have it with its content, and not from here.
+
+        Other files of the job's stay: a path that is a text may name them.
+        """
+        import shutil  # few jobs make any
+
+        own = self.own_folder(job)
+        for path in self.sent:
+            if os.path.isdir(path):
+                shutil.rmtree(path, ignore_errors=True)
+            with suppress(OSError):  # a folder is gone, as is what was named twice
+                os.unlink(path)
+            above = path
+            with suppress(OSError):
+                while above != own:
+                    above = os.path.dirname(above)
+                    os.rmdir(above)
+        self.sent.clear()
 
     def own_folder(self, job: Job) -> str:
         """Return the path of a job's folder for temporary files.

@@ -126,7 +126,9 @@ def written(file: FileOrDir) -> carriage.Bare | bytearray:
         with suppress(OSError):  # whoever needs it will say that it is not there
             if origin := here.origin(path):  # they have it
                 return carriage.bare(file.KIND, origin, _size(file.KIND, path))
-            return carriage.carried(file.KIND, path)
+            made = carriage.carried(file.KIND, path)
+            here.went(path)
+            return made
     return carriage.bare(file.KIND, path)
 
 

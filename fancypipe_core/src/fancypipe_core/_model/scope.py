@@ -23,6 +23,9 @@ class Scope(Protocol):
     def carries(self, path: str) -> bool:
         """Whether a file's content goes with what names it: others do not see it."""
 
+    def went(self, path: str) -> None:
+        """A file's content went with what names it."""
+
     def landing(self) -> str:
         """Return the folder for files that come with their content; empty in a module."""
 

@@ -128,6 +128,10 @@ class Runner:
             _end_fork(reply)
         if mine.landed:
             mine.remove_landed()
+        if mine.sent:
+            if type(reply) in (Ok, More):
+                mine.remove_sent(job)
+            mine.sent.clear()
         folder = mine.end()
         return Done(job.id, reply, seconds, folder, usage, mine.cache)
 
