@@ -117,6 +117,8 @@ class Dispatcher:
             self._wait_for_a_machine()
         if self._queue.jobs:
             self._deal_to_all()
+        elif self._is_one_missing():
+            self._may_start()
         if not self._roster.manned and self._rules.away is not None:
             self._wait_for_anybody(self._rules.away)
 
@@ -151,6 +153,13 @@ class Dispatcher:
                 heappop(order)
             if self._give(worker, share):
                 heappush(order, self._rank(worker))
+
+    def _is_one_missing(self) -> bool:
+        """Whether one has died, nobody is in its place, and what it could run waits."""
+        if self._roster.living >= self._rules.workers or self._queue.alone or self._is_closed():
+            return False
+        burdened = self._roster.burdened.values()
+        return any(one.state is not State.STARTING for one in burdened)
 
     def _deal_needy(self) -> None:
         """Give jobs with needs to workers that have what they need: the oldest first."""
@@ -389,17 +398,11 @@ class Dispatcher:
                 self.recall(worker, spare)
         queue = self._queue
         waits = queue.jobs or queue.alone or self._is_closed()
-        if roster.living < self._rules.workers and not waits and self._waits_for_one():
-            self._may_start()  # one has died, and what it could run waits behind others
         if not roster.idle or not roster.burdened or waits:
             clocks.due.pop(Clock.BALANCE, None)
         elif Clock.BALANCE not in clocks.due:
             wait = min(map(self._patience, roster.burdened.values()))
             clocks.set(None, Clock.BALANCE, max(wait, self._rules.silence))
-
-    def _waits_for_one(self) -> bool:
-        burdened = self._roster.burdened.values()
-        return any(one.state is not State.STARTING for one in burdened)
 
     def _is_closed(self) -> bool:
         """Whether what becomes idle is to stay so, for a job with needs."""
