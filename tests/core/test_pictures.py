@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import os
+import shutil
 import struct
 import sys
 import zlib
@@ -83,6 +84,16 @@ def image() -> Image.Image:
     return Image.new("RGB", (3000, 1500), "teal")
 
 
+class Unpaintable:
+    def _repr_png_(self) -> bytes:
+        raise ValueError("not today")
+
+    @staticmethod
+    @task
+    def made() -> Unpaintable:
+        return Unpaintable()
+
+
 def told() -> dict[str, list[tuple[str, str]]]:
     """Return the pictures of the only journal, by task: names, and addresses or reasons."""
     (folder,) = find_runs("runs")
@@ -123,6 +134,27 @@ def test_a_journal_has_the_pictures_that_tasks_return(
     data = base64.b64decode(smaller[1].removeprefix("data:image/png;base64,"))
     assert Image.open(io.BytesIO(data)).size == (1000, 500)
     assert capfd.readouterr() == ("", ""), "a picture is not shown on the terminal"
+
+
+@pytest.mark.usefixtures("loaded_long_ago")
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_run_that_takes_results_from_before_has_their_pictures(backend: str) -> None:
+    def targets() -> list[Any]:
+        return [drawn(), filed(), several(), image(), number(3), Unpaintable.made()]
+
+    seen = []
+    for again in (False, True):
+        run(
+            targets(), backend=backend, workers=1, journal=True, tempdir="runs", resume=True,
+            cache="kept",
+        )  # fmt: skip
+        lines = [line for one in find_runs("runs") for line in read_journal(one)]
+        seen.append(told())
+        assert [line.get("cached", False) for line in lines].count(True) == 6 * again
+        shutil.rmtree("runs")
+    assert set(seen[0]) == {"drawn", "filed", "several", "image"}
+    # To draw it again would hold up a run of thousands.
+    assert seen[1] == {name: seen[0][name] for name in ("drawn", "filed", "several")}
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

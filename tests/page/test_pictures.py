@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from fancypipe_core import Exec, run
 from fancypipe_core.plugins.page import LivePage
-from tests.core.test_pictures import png
+from tests.core.test_pictures import dot, png
 from tests.page.conftest import Look
 from tests.page.journals import Journal
 from tests.page.test_page import rows, text, told, whole
@@ -182,8 +183,6 @@ def test_of_many_programs_the_last_ones_are_shown(look: Look) -> None:
 
 def test_a_run_shows_what_its_program_said(look: Look, tmp_path: Path) -> None:
     """From the task to the page."""
-    from fancypipe_core import Exec, run
-
     work = tmp_path / "work"
     work.mkdir()
     command = ["sh", "-c", "echo to stdout; echo to stderr >&2; exit 7"]
@@ -194,3 +193,16 @@ def test_a_run_shows_what_its_program_said(look: Look, tmp_path: Path) -> None:
     details = text(page, "#details")
     for said in (shlex.join(command), str(work), "exit code 7", "to stdout\n", "to stderr\n"):
         assert said in details
+
+
+@pytest.mark.usefixtures("loaded_long_ago")
+def test_a_run_that_was_taken_up_shows_the_pictures_from_before(look: Look, tmp_path: Path) -> None:
+    for place in ("first", "second"):
+        run(
+            dot(30), backend="serial", journal=True, page=True, tempdir=tmp_path / place,
+            resume=True, cache=tmp_path / "cache",
+        )  # fmt: skip
+    (index,) = tmp_path.glob("second/*/index.html")
+    page = whole(look(index, "task=1"))
+    assert "cached" in text(page, "#details")
+    assert shown(page, "#details img") == [[31, 2]]

@@ -12,6 +12,7 @@ run the task.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from msgspec.structs import replace
@@ -91,6 +92,8 @@ class Resume:
         tell: Takes what happened.
         warn: Says something to the user.
         given: Inputs that a file gives to tasks, by their names.
+        show: Is shown what a node that was there has returned, for who looks on; None if nobody
+            does.
 
     Attributes:
         graph: The kind of graph that it wants.
@@ -111,7 +114,9 @@ class Resume:
         tell: Callable[[Sequence[CacheEvent]], None],
         warn: Callable[[str], None],
         given: Mapping[str, Mapping[str, Any]] | None = None,
+        show: Callable[[Node, Any], None] | None = None,
     ) -> None:
+        self._show = show
         self._make = keys
         self._keys = InstanceKeys(keys, given)
         self._store = store
@@ -174,16 +179,19 @@ class Resume:
         except ValueError as error:
             self._unreadable(node, error)
             return False
-        read = self._read(node, value)
+        show = self._show
+        read = self._read(node, value, None if show is None else partial(show, node))
         if read is None:
             return False
         node.value = self._stored.short(read.value)
         return True
 
-    def _read(self, node: Node, value: Encoded) -> Live | None:
+    def _read(
+        self, node: Node, value: Encoded, look: Callable[[Any], None] | None = None
+    ) -> Live | None:
         """Return what was kept as the graph has values; None if it cannot be read any more."""
         try:
-            return Live(self._stored.read(value, node.id))
+            return Live(self._stored.read(value, node.id, look))
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # noqa: BLE001 - the user's objects may raise anything

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from fancypipe_core._base.needs import in_units
@@ -34,18 +35,21 @@ class StoredValues:
         self._encoder = EncodedValues() if live else None
         self._files = files
 
-    def read(self, value: Encoded, holder: int) -> Any:
+    def read(self, value: Encoded, holder: int, look: Callable[[Any], object] | None = None) -> Any:
         """Return what was kept as the graph has it.
 
         Args:
             value: What was kept.
             holder: The number of the node that holds its files.
+            look: Is shown the value itself; it raises nothing.
 
         Raises:
             Exception: Whatever the user's objects raise when they are read.
         """
         # What is large is not read by that: it stays where it is until somebody needs it.
         made = (self._encoder or self._values).open(value)
+        if look is not None:
+            look(made)
         kept: Any = value
         if self._encoder is not None:
             body = self._values.pack_result(made).body  # each who needs it gets one of its own

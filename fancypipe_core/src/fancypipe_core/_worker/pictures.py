@@ -38,10 +38,12 @@ class Pictures:
 
     Args:
         clock: Tells the time, in seconds; for tests.
+        draws: Whether objects are asked to draw themselves, which takes time.
     """
 
-    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
+    def __init__(self, clock: Callable[[], float] = monotonic, *, draws: bool = True) -> None:
         self._clock = clock
+        self._draws = draws
         self._left = float(_BURST)
         self._at = clock()
 
@@ -59,7 +61,7 @@ class Pictures:
         if type(value) in NO_PICTURES:
             return
         left = _OF_TASK
-        for called, found in islice(_found(value, name, 2), _ITEMS):
+        for called, found in islice(_found(value, name, 2, self._draws), _ITEMS):
             if isinstance(found, str):
                 said = found
             else:
@@ -86,7 +88,7 @@ class Pictures:
         return f"data:image/{kind};base64,{b64encode(data).decode('ascii')}"
 
 
-def _found(value: Any, name: str, depth: int) -> Iterator[tuple[str, bytes | str]]:
+def _found(value: Any, name: str, depth: int, draws: bool) -> Iterator[tuple[str, bytes | str]]:
     """Yield names and what may be pictures, or why they are not shown."""
     kind = type(value)
     if kind is bytes:
@@ -98,12 +100,12 @@ def _found(value: Any, name: str, depth: int) -> Iterator[tuple[str, bytes | str
     elif kind in (dict, Outputs):
         for key in islice(value, _ITEMS) if depth else ():
             yield from _found(
-                value[key], f"{name} {key}" if isinstance(key, str) else name, depth - 1
+                value[key], f"{name} {key}" if isinstance(key, str) else name, depth - 1, draws
             )
     elif kind in (list, tuple):
         for place, item in enumerate(value[:_ITEMS] if depth else ()):
-            yield from _found(item, f"{name}[{place}]", depth - 1)
-    elif callable(getattr(kind, "_repr_png_", None)):
+            yield from _found(item, f"{name}[{place}]", depth - 1, draws)
+    elif draws and callable(getattr(kind, "_repr_png_", None)):
         made = _smaller(value)._repr_png_()
         yield name, made if isinstance(made, bytes) else ""
 

@@ -22,13 +22,14 @@ from fancypipe_core._model.temp_paths import Keeper
 from fancypipe_core._plugins.blame import Owner, make_backend
 from fancypipe_core._worker.environment import Caller
 from fancypipe_core._worker.runner import Runner
-from fancypipe_core.backend import Adapting, Backend, BackendOptions
+from fancypipe_core.backend import Adapting, Backend, BackendOptions, Note
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from fancypipe_core._engine.activity import Activity
     from fancypipe_core._engine.driver import Driver
+    from fancypipe_core._engine.node import Node
     from fancypipe_core._engine.out_folder import OutFolder
     from fancypipe_core._engine.report import Report
     from fancypipe_core._engine.resume import Resume
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from fancypipe_core._settings.session import Configured
     from fancypipe_core._settings.table import Settings
     from fancypipe_core._wire.kept_job import Surroundings
+    from fancypipe_core._worker.pictures import Pictures
     from fancypipe_core.hooks import RunInfo
     from fancypipe_core.plugins.jobs import Jobs
 
@@ -84,12 +86,19 @@ class Equipment:
                 backend.stop(0.0)  # it may have begun to come up
             raise
 
+    @property
+    def _shows_pictures(self) -> bool:
+        watching = self._configured.observers
+        if watching is not None and watching.wanted().pictures:
+            return True
+        return self._settings.journal
+
     def _options(self) -> BackendOptions:
         configured, settings = self._configured, self._settings
         watching = configured.observers
         # The journal wants it; it is made later, when the first worker is coming up.
         measures = settings.journal or (watching is not None and watching.want_usage)
-        pictures = settings.journal or (watching is not None and watching.wanted().pictures)
+        pictures = self._shows_pictures
         make_runner = partial(
             Runner,
             self.directory,
@@ -248,7 +257,19 @@ class Equipment:
             tell=observers.cache_events,
             warn=self.report.warn,
             given=parameters.tasks if parameters is not None else {},
+            show=self._show if self._shows_pictures else None,
         )
+
+    @cached_property
+    def _pictures(self) -> Pictures:
+        from fancypipe_core._worker.pictures import Pictures
+
+        return Pictures(draws=False)  # whoever drives has no time for that
+
+    def _show(self, node: Node, value: Any) -> None:
+        """Tell the pictures in what a task has returned in an earlier run, as its worker did."""
+        for text in self._pictures.of(value):
+            self.report.note(node, Note((node.id, 0), "picture", text))
 
     # ---- coming up ----
 
