@@ -512,12 +512,20 @@ def test_a_cell_shows_a_table_that_is_drawn_again(monkeypatch: pytest.MonkeyPatc
     assert "&lt;b&gt;</td>" in drawn[1]
     assert "<b></td>" not in drawn[1]
     assert "2 of 4, 1 under way, 1 failed" in drawn[1]
-    assert "width:50%" in drawn[1]
+    # The bar has as much of each color as came to that end, and the rest is to come.
+    assert re.findall(r"width:([\d.]+)%;background:(#\w+)", drawn[1]) == [
+        ("25", "#3a7"), ("25", "#c33"),
+    ]  # fmt: skip
     assert "&lt;b&gt; runs for 0:03" in drawn[1]
     assert "left" in drawn[1]
     counts.add([ended(number, 1.0, "<b>") for number in (2, 3)])
     cell.end()
     assert "4 of 4, 1 failed" in drawn[2]
+    counts.add([event("added", 4, "<b>"), event("skipped", 4, "<b>")])
+    cell.end()
+    assert re.findall(r"width:([\d.]+)%;background:(#\w+)", drawn[3]) == [
+        ("60", "#3a7"), ("20", "#c33"), ("20", "#c90"),
+    ]  # fmt: skip
 
 
 def test_elsewhere_it_is_no_notebook(monkeypatch: pytest.MonkeyPatch) -> None:

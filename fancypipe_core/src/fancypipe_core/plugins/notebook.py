@@ -18,10 +18,9 @@ _KINDS = 20  # rows
 _LONG = 2.0  # seconds that a task runs before it is named
 _NAMED = 5
 
-_BAR = (
-    '<div style="width:12em;height:.6em;background:rgba(128,128,128,.3)">'
-    '<div style="width:{share:.0%};height:100%;background:{color}"></div></div>'
-)
+_BAR = '<div style="width:12em;height:.6em;display:flex;background:rgba(128,128,128,.3)">{}</div>'
+_PART = '<div style="width:{:.4g}%;background:{}"></div>'
+_DONE, _FAILED, _OTHERWISE = "#3a7", "#c33", "#c90"
 
 
 def is_in_notebook() -> bool:
@@ -89,14 +88,19 @@ class Cell:
             for name, age in counts.running(now, _NAMED, _LONG)
         ]
         return (
-            f"<div>{' &middot; '.join(head)}</div><table>{''.join(rows)}</table>"
+            f"<div>{' &middot; '.join(head)}</div>"
+            f'<table style="color:inherit">{"".join(rows)}</table>'
             f'<div style="opacity:.7">{"<br>".join(below)}</div>'
         )
 
 
 def _bar(kind: Kind) -> str:
-    color = "#c33" if kind.failed else "#3a7"
-    return _BAR.format(share=kind.over / max(kind.added, 1), color=color)
+    """Return how many are over, in parts: as they ended."""
+    otherwise = kind.over - kind.done - kind.failed
+    counts = (kind.done, _DONE), (kind.failed, _FAILED), (otherwise, _OTHERWISE)
+    all_of_it = max(kind.added, kind.over, 1)
+    parts = [_PART.format(100 * count / all_of_it, color) for count, color in counts if count]
+    return _BAR.format("".join(parts))
 
 
 def _numbers(kind: Kind) -> str:
