@@ -29,7 +29,7 @@ from tests.conformance import conftest
 from tests.conformance import submitted as s
 from tests.conformance.test_map import Watching
 from tests.remote.cluster import in_force
-from tests.system.terminal import wait_until
+from tests.waiting import wait_until
 
 BACKENDS = (*conftest.BACKENDS, "remote")
 LONG = s.LONG
@@ -355,7 +355,7 @@ def test_failures_are_forgotten(two: Session, backend: str, gate: Path) -> None:
     for _ in range(4):
         futures = [two.submit(s.add(s.fails(n), 1)) for n in range(400)]
         assert all(isinstance(future.exception(LONG), ValueError) for future in futures)
-    assert two._equipment.report.failures.size <= 1400
+    wait_until(lambda: two._equipment.report.failures.size <= 1400)
     gate.touch()
     assert held.result(LONG) == 0
 
