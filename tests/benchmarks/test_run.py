@@ -19,6 +19,7 @@ from benchmarks import measure, run
 from benchmarks.measure import ROOT, Subject, in_rounds
 from benchmarks.memory import family
 from tests.meta.repo import call
+from tests.waiting import wait_until
 
 OURS = "--ours=serial,procs"
 
@@ -119,14 +120,6 @@ def command(*words: str) -> Iterator[subprocess.Popen[str]]:
         process.communicate()
 
 
-def until(condition: object, what: str) -> None:
-    end = time.monotonic() + 60
-    assert callable(condition)
-    while not condition():
-        assert time.monotonic() < end, what
-        time.sleep(0.02)
-
-
 def alive(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()[0] != "Z"
@@ -137,11 +130,11 @@ def alive(pid: int) -> bool:
 def test_ctrl_c_ends_all_that_was_started() -> None:
     with command("sleeps", "--n=5000", "--ours=remote", "--peers=none") as process:
         # The measuring process, the manager, the worker, its host process and two children.
-        until(lambda: len(family(process.pid)) >= 7, "they did not all start")
+        wait_until(lambda: len(family(process.pid)) >= 7, "they did not all start")
         started = family(process.pid)
         process.send_signal(signal.SIGINT)
         process.wait(60)
-        until(lambda: not any(map(alive, started)), "something is left")
+        wait_until(lambda: not any(map(alive, started)), "something is left")
 
 
 def test_who_does_not_end_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,7 +153,7 @@ def test_who_does_not_end_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
         child = int(process.stdout.readline())
         measure._end(process)
         assert process.returncode == -signal.SIGKILL
-        until(lambda: not alive(child), "its child is left")
+        wait_until(lambda: not alive(child), "its child is left")
     finally:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)

@@ -18,7 +18,7 @@ from tests.conformance import conftest
 from tests.conformance import mains as m
 from tests.conformance import submitted as s
 from tests.conformance.mains import Doors, Here
-from tests.system.terminal import wait_until
+from tests.waiting import wait_until
 
 BACKENDS = (*conftest.BACKENDS, "remote")
 LONG = 15.0

@@ -16,7 +16,7 @@ from fancypipe_core import Session, errors
 from fancypipe_core._worker import inline
 from tests.conformance import conftest
 from tests.conformance import submitted as s
-from tests.system.terminal import wait_until
+from tests.waiting import wait_until
 
 BACKENDS = (*conftest.BACKENDS, "remote")
 LONG = s.LONG

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from typing import Any
@@ -45,10 +44,3 @@ def opened(
         plugin = plugin_for(make_pool, shares_memory)
         patch.setattr(discovery, "find", lambda _name: plugin)
         return Session("pool", workers, debug=True, **{"grace": 5.0, **settings})
-
-
-def wait_until(true: Callable[[], bool], limit: float = 60.0) -> None:
-    until = time.monotonic() + limit
-    while not true():
-        assert time.monotonic() < until, "it did not come true in time"
-        time.sleep(0.005)

@@ -12,7 +12,7 @@ import pytest
 
 from fancypipe_core.toolkit import Again, AsyncCalls, Call, named_store
 from fancypipe_core.toolkit.store import Stored
-from tests.core.pools import wait_until
+from tests.waiting import wait_until
 
 END = 60.0  # seconds
 

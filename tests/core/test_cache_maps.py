@@ -17,7 +17,7 @@ from fancypipe_core import File, Session, current, errors, run, task
 from fancypipe_core._engine import kept_elements
 from fancypipe_core.hooks import CacheEvent, hookimpl
 from tests.core.test_resume import Store
-from tests.procs.test_deaths import wait_until
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.usefixtures("loaded_long_ago")
 
@@ -300,7 +300,7 @@ def test_killed_in_the_middle_of_a_map(backend: str, tmp_path: Path) -> None:
     command = [sys.executable, str(script), str(log), str(tmp_path / "cache"), backend]
     with subprocess.Popen(command, start_new_session=True) as child:
         try:
-            wait_until(lambda: len(log.read_text().splitlines()) >= 90, 60)
+            wait_until(lambda: len(log.read_text().splitlines()) >= 90)
         finally:
             os.killpg(child.pid, signal.SIGKILL)
     had = len(log.read_text().splitlines())

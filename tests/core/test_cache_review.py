@@ -20,6 +20,7 @@ from fancypipe_core._base.installed import installed_folders
 from fancypipe_core._cache.keys import Keys
 from fancypipe_core._cache.parts import KeyParts, digest_of
 from tests.core.test_cache_code import HEAD, Load, load, parts
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.usefixtures("loaded_long_ago")
 
@@ -361,7 +362,6 @@ def test_an_array_that_is_changed_between_two_tasks(
 
 @task
 def waits_for(path: str) -> bool:
-    from tests.procs.test_deaths import wait_until
 
     wait_until(Path(path).exists)
     return True

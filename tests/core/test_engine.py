@@ -21,8 +21,8 @@ from fancypipe_core.toolkit import (
     function_named,
 )
 from fancypipe_core.toolkit.store import Left
-from tests.core.pools import wait_until
 from tests.core.test_futures_contract import call, job
+from tests.waiting import wait_until
 
 
 class Address(NamedTuple):

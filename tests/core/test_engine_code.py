@@ -18,7 +18,7 @@ from fancypipe_core import errors, task
 from fancypipe_core.toolkit.shipping import code_files, worker_code
 from fancypipe_core.toolkit.shipping.client_code import FILES
 from tests.core.engines import Engine, Project, engine
-from tests.core.pools import wait_until
+from tests.waiting import wait_until
 
 _BISECT = find_spec("_bisect")
 NATIVE = Path((_BISECT and _BISECT.origin) or "built-in")

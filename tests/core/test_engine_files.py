@@ -17,7 +17,8 @@ from fancypipe_core._model import carriage
 from fancypipe_core.toolkit.shipping import client_files, file_copies
 from tests.conformance import filed as f
 from tests.core.engines import Engine
-from tests.core.pools import opened, wait_until
+from tests.core.pools import opened
+from tests.waiting import wait_until
 
 
 class Machines:

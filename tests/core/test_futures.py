@@ -23,8 +23,9 @@ from fancypipe_core.toolkit import batch
 from fancypipe_core.toolkit.batch import answer
 from fancypipe_core.toolkit.executor import Executor, close_pool
 from tests.conformance import pipelines as p
-from tests.core.pools import POOLS, opened, wait_until
+from tests.core.pools import POOLS, opened
 from tests.procs import tasks as t
+from tests.waiting import wait_until
 
 
 @pytest.fixture(scope="module", params=[*POOLS, "threads-encoded"])

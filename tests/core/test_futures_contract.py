@@ -36,8 +36,9 @@ from fancypipe_core.backend import (
 )
 from fancypipe_core.toolkit import FuturesBackend, Packer, Runner, futures
 from tests.conformance import pipelines as p
-from tests.core.pools import POOLS, MakePool, opened, wait_until
+from tests.core.pools import POOLS, MakePool, opened
 from tests.core.test_contract import Watcher
+from tests.waiting import wait_until
 
 
 @task(timeout=0.5)

@@ -8,8 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -34,6 +33,7 @@ from fancypipe_core.backend import (
 from fancypipe_core.toolkit import server
 from fancypipe_core.toolkit.server import Server
 from tests.meta.repo import ROOT
+from tests.waiting import wait_until
 
 
 class Told:
@@ -167,13 +167,6 @@ def served(request: pytest.FixtureRequest) -> Iterator[Served]:
     made.client.close()
     made.over()
     made.far.close()
-
-
-def wait_until(true: Callable[[], bool]) -> None:
-    until = time.monotonic() + 60
-    while not true():
-        assert time.monotonic() < until, "it did not come true in time"
-        time.sleep(0.005)
 
 
 def test_commands_come_in_order_and_events_go_back(served: Served) -> None:

@@ -21,7 +21,7 @@ from fancypipe_core._plugins import discovery
 from fancypipe_core.backend import BackendPlugin
 from fancypipe_core.toolkit import Call, Calls, FuturesBackend, Store, named_store, needed, run_with
 from fancypipe_core.toolkit.store import Shelf, kept
-from tests.core.pools import wait_until
+from tests.waiting import wait_until
 
 SIZE = 300_000  # numbers, of eight bytes
 

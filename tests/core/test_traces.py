@@ -9,7 +9,7 @@ import threading
 import pytest
 
 from fancypipe_core.toolkit import Traces
-from tests.core.pools import wait_until
+from tests.waiting import wait_until
 
 
 def test_variables_are_as_before(monkeypatch: pytest.MonkeyPatch) -> None:

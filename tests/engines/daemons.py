@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.remote.cluster import eventually
+from tests.waiting import wait_until
 
 __all__ = ["COMMANDS", "lacking", "slurm_here"]
 
@@ -89,8 +89,8 @@ def slurm_here(cores: int = 2) -> Iterator[dict[str, str]]:
                 command = [str(_path_of(name)), *words]
                 started.append(subprocess.Popen(command, env=env, stdout=out, stderr=out))
             if name == "munged":
-                eventually((folder / "munge").exists, "munged listens")
-        eventually(lambda: b" idle" in _sinfo(env), "the node is up")
+                wait_until((folder / "munge").exists, "munged listens")
+        wait_until(lambda: b" idle" in _sinfo(env), "the node is up")
         yield env
     finally:
         for daemon in reversed(started):

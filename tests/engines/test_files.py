@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.core.pools import wait_until
 from tests.engines.starting import start
 from tests.engines.test_engines import need
+from tests.waiting import wait_until
 
 
 @contextmanager

@@ -18,7 +18,7 @@ import pytest
 from fancypipe_core import Session, errors
 from tests.engines import elastic
 from tests.engines.daemons import CONFIGURATION
-from tests.remote.cluster import eventually
+from tests.waiting import wait_until
 
 if find_spec("fancypipe_slurm") is None:
     pytest.skip("fancypipe-slurm is not installed", allow_module_level=True)
@@ -51,13 +51,13 @@ def test_jobs_come_with_the_work_and_each_leaves_when_idle(batch: str, tmp_path:
         session.run([elastic.meet(here, 2) for _ in range(2)])
         assert len(listed()) == 2
         held = session.submit(elastic.hold(begun, end))
-        eventually(lambda: len(listed()) == 1, "who is idle leaves while another has work")
+        wait_until(lambda: len(listed()) == 1, "who is idle leaves while another has work")
         Path(end, "now").touch()
         assert held.result(60) == "held"
-        eventually(lambda: not listed(), "the last leaves, as none are to stay")
+        wait_until(lambda: not listed(), "the last leaves, as none are to stay")
         again = new(tmp_path)
         session.run([elastic.meet(again, 2) for _ in range(2)])
-    eventually(lambda: not listed(), "none is left behind")
+    wait_until(lambda: not listed(), "none is left behind")
     assert not list((tmp_path / "own").iterdir())
 
 
@@ -66,9 +66,9 @@ def test_as_many_stay_as_are_to(env: dict[str, str], tmp_path: Path, patched: No
     with opened(tmp_path, least=1, most=3, idle=0.5) as session:
         here = new(tmp_path)
         session.run([elastic.meet(here, 3) for _ in range(3)])
-        eventually(lambda: len(listed()) == 1, "two of three leave")
+        wait_until(lambda: len(listed()) == 1, "two of three leave")
         with pytest.raises(AssertionError, match="not within 4 s"):
-            eventually(lambda: not listed(), "the last stays", 4.0)
+            wait_until(lambda: not listed(), "the last stays", 4.0)
         assert session.run(elastic.nap(1, 0.0, new(tmp_path))) == 1
 
 
@@ -91,8 +91,8 @@ def test_nothing_is_left_in_the_queue(batch: str, tmp_path: Path, how: signal.Si
         )
     try:
         begun = tmp_path / "place" / "begun"
-        eventually(lambda: begun.exists() and list(begun.iterdir()), "a task runs")
-        eventually(lambda: len(listed()) == 4, "all jobs were submitted")
+        wait_until(lambda: begun.exists() and list(begun.iterdir()), "a task runs")
+        wait_until(lambda: len(listed()) == 4, "all jobs were submitted")
         if batch == "slurm":
             assert len(listed("PENDING")) == 2, "it has two cores"
         client.send_signal(how)
@@ -100,8 +100,8 @@ def test_nothing_is_left_in_the_queue(batch: str, tmp_path: Path, how: signal.Si
     finally:
         client.kill()
         client.wait(60)
-    eventually(lambda: not listed(), "none is left behind")
-    eventually(lambda: not list((tmp_path / "place" / "own").iterdir()), "nor its folder")
+    wait_until(lambda: not listed(), "none is left behind")
+    wait_until(lambda: not list((tmp_path / "place" / "own").iterdir()), "nor its folder")
 
 
 def naps(session: Session, folder: Path, count: int, harm: Callable[[], object]) -> int:

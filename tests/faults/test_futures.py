@@ -16,9 +16,10 @@ import pytest
 
 from fancypipe_core import Session, errors, module, task
 from fancypipe_core.toolkit import futures
-from tests.core.pools import POOLS, opened, wait_until
+from tests.core.pools import POOLS, opened
 from tests.faults.conftest import Plan
 from tests.procs import tasks as t
+from tests.waiting import wait_until
 
 SECONDS = 60.0  # in which a run that ends must have ended, on a slow machine
 

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from tests.page.conftest import Look
-from tests.page.test_live import SECONDS, tail_of, wait_until
+from tests.page.test_live import SECONDS, tail_of
 from tests.page.test_report import journal_in
 from tests.system.place import FANCYPIPE, Place
+from tests.waiting import wait_until
 
 WAITING = """\
 import os

@@ -8,9 +8,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from time import monotonic, sleep
 
 import pytest
 
@@ -22,6 +20,7 @@ from tests.page.conftest import Look
 from tests.page.journals import large, study
 from tests.page.test_report import journal_in
 from tests.system.place import FANCYPIPE
+from tests.waiting import wait_until
 
 SECONDS = 20
 
@@ -165,13 +164,6 @@ def run_in(folder: Path) -> RunInfo:
 
 
 OUTCOME = Outcome(True, 1.0, {"done": 1, "failed": 0, "skipped": 0, "cancelled": 0})
-
-
-def wait_until(condition: Callable[[], object], what: str) -> None:
-    until = monotonic() + SECONDS
-    while not condition():
-        assert monotonic() < until, f"still waiting for {what}"
-        sleep(0.01)
 
 
 def test_a_run_keeps_its_page(

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,19 +15,13 @@ import pytest
 from fancypipe_core import Session, errors, run
 from fancypipe_core.testing._leaks import holdings
 from tests.procs import tasks as t
+from tests.waiting import wait_until
 
 
 @pytest.fixture(scope="module")
 def session() -> Iterator[Session]:
     with Session("procs", 2, debug=True, grace=5.0) as opened:
         yield opened
-
-
-def wait_until(true: Callable[[], bool], limit: float = 60.0) -> None:
-    until = time.monotonic() + limit
-    while not true():
-        assert time.monotonic() < until, "it did not come true in time"
-        time.sleep(0.01)
 
 
 def gone(pid: int) -> bool:
@@ -209,7 +203,7 @@ def test_children_die_with_their_client(tmp_path: Path) -> None:
         client.kill()
         client.wait()
     for name in "ab":
-        wait_until(lambda name=name: gone(int((tmp_path / name).read_text())), 10.0)  # type: ignore[misc]
+        wait_until(lambda name=name: gone(int((tmp_path / name).read_text())), limit=10.0)  # type: ignore[misc]
 
 
 @pytest.mark.fault(79)

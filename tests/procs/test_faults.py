@@ -25,7 +25,8 @@ from fancypipe_procs._pool import ProcsBackend
 from fancypipe_procs._process import Process
 from tests.procs import storm as s
 from tests.procs import tasks as t
-from tests.procs.test_deaths import gone, wait_until
+from tests.procs.test_deaths import gone
+from tests.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -283,7 +284,7 @@ def test_children_are_gone_when_their_client_is_killed(point: str, planned: Path
         begin = time.monotonic()
         client.wait()
     for child in children:
-        wait_until(lambda child=child: gone(child), 10.0)  # type: ignore[misc]
+        wait_until(lambda child=child: gone(child), limit=10.0)  # type: ignore[misc]
     assert time.monotonic() - begin < 1.0, "0.1 s is the promise"
 
 

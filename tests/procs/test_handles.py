@@ -20,7 +20,8 @@ from fancypipe_core._base.shared_memory import memory_descriptors
 
 np = pytest.importorskip("numpy")
 from tests.procs import large as t  # noqa: E402 - it needs numpy
-from tests.procs.test_deaths import gone, wait_until  # noqa: E402
+from tests.procs.test_deaths import gone  # noqa: E402
+from tests.waiting import wait_until  # noqa: E402
 
 pytestmark = pytest.mark.skipif(
     not hasattr(os, "memfd_create"), reason="there is no such memory on this system"

@@ -9,7 +9,8 @@ import pytest
 
 from fancypipe_core import Session, errors, run
 from tests.procs import poison as p
-from tests.procs.test_deaths import gone, wait_until
+from tests.procs.test_deaths import gone
+from tests.waiting import wait_until
 
 
 @pytest.mark.fault(15)

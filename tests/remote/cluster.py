@@ -7,27 +7,17 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from time import monotonic, sleep
 
 import pytest
 
-__all__ = ["Cluster", "Party", "cluster", "eventually", "in_force"]
+from tests.waiting import wait_until
+
+__all__ = ["Cluster", "Party", "cluster", "in_force"]
 
 LIMIT = 60.0  # seconds in which anything that must happen has happened, on a slow machine
-
-
-def eventually(true: Callable[[], object], what: str, limit: float = LIMIT) -> None:
-    """Wait until something is true; a look that takes long is had less often."""
-    begin = monotonic()
-    until = begin + limit
-    while not true():
-        now = monotonic()
-        assert now < until, f"not within {limit:g} s: {what}"
-        sleep(min(max(0.02, 4 * (now - begin)), 0.2))
-        begin = monotonic()
 
 
 class Party:
@@ -59,7 +49,7 @@ class Party:
             assert self.process.poll() is None or re.search(pattern, self.text), self.text
             return re.search(pattern, self.text) is not None
 
-        eventually(said, f"{pattern!r} in\n{self.log}")
+        wait_until(said, f"{pattern!r} in\n{self.log}")
         found = re.search(pattern, self.text)
         assert found is not None
         return found

@@ -14,9 +14,10 @@ import pytest
 from fancypipe_core import Session, errors
 from fancypipe_remote._address import Address
 from tests.remote.clients import WORK, client, hosts
-from tests.remote.cluster import LIMIT, Cluster, cluster, eventually
+from tests.remote.cluster import LIMIT, Cluster, cluster
 from tests.remote.proxy import Proxy
 from tests.remote.work import FAR
+from tests.waiting import wait_until
 
 
 def test_the_walk_through(two: Cluster, script: Path) -> None:
@@ -26,7 +27,7 @@ def test_the_walk_through(two: Cluster, script: Path) -> None:
     assert (direct.stdout, direct.returncode) == ("25\n", 0), direct.stderr
     alias = two.run("--workertype", "remote", f"-jobserver={two.address}", str(script))
     assert alias.stdout == "25\n", alias.stderr
-    eventually(lambda: not hosts(two), "host processes end with their client")
+    wait_until(lambda: not hosts(two), "host processes end with their client")
     for party in reversed(two.parties):
         assert party.stop() == 0
     assert list((two.folder / "temporary").iterdir()) == []
@@ -124,7 +125,7 @@ def test_asking_who_is_there_starts_no_process_and_ends_with_goodbye(two: Cluste
     for _ in range(2):
         over = two.run("status", f"-jobmanager={two.address}")
         assert over.stdout.count("sees ") == 2, over.stderr
-    eventually(lambda: two.parties[0].text.count(" left\n") == 2, "both have left")
+    wait_until(lambda: two.parties[0].text.count(" left\n") == 2, "both have left")
     assert two.run(f"-jobmanager={two.address}", f"{WORK}:many", "--count", "5").returncode == 0
     for worker in two.parties[1:]:
         worker.says("a client left: ")
@@ -217,7 +218,7 @@ def test_the_project_travels_where_the_file_system_does_not(tmp_path: Path, scri
                 env=made.env, cwd="/", stdin=subprocess.DEVNULL, stderr=file,
             )  # fmt: skip
         try:
-            eventually(lambda: "connected to the manager" in log.read_text(), "the worker joins")
+            wait_until(lambda: "connected to the manager" in log.read_text(), "the worker joins")
             over = made.run(f"-jobmanager={made.address}", str(script))
             assert (over.stdout, over.returncode) == ("25\n", 0), over.stderr
         finally:

@@ -11,7 +11,8 @@ from time import monotonic
 import pytest
 
 from tests.remote.clients import WORK, client, hosts
-from tests.remote.cluster import LIMIT, Cluster, cluster, eventually
+from tests.remote.cluster import LIMIT, Cluster, cluster
+from tests.waiting import wait_until
 
 
 @pytest.mark.fault(41)
@@ -23,7 +24,7 @@ def test_a_manager_that_is_killed_and_started_again_loses_nothing(
     running = client(
         two, f"{WORK}:many", "--count", "3000", "--seconds", "0.005", "--folder", str(ran)
     )
-    eventually(lambda: sum(1 for _ in ran.iterdir()) > 300, "the run is under way")
+    wait_until(lambda: sum(1 for _ in ran.iterdir()) > 300, "the run is under way")
     two.parties[0].kill()
     two.manager()
     out, err = running.communicate(timeout=LIMIT * 2)
@@ -40,15 +41,15 @@ def test_what_a_killed_worker_had_goes_on_elsewhere(two: Cluster, tmp_path: Path
     running = client(
         two, f"{WORK}:many", "--count", "400", "--seconds", "0.02", "--folder", str(ran)
     )
-    eventually(lambda: sum(1 for _ in ran.iterdir()) > 50, "the run is under way")
+    wait_until(lambda: sum(1 for _ in ran.iterdir()) > 50, "the run is under way")
     two.parties[1].kill()
     killed = monotonic()
-    eventually(lambda: "is gone" in two.parties[0].text, "the manager knows")
+    wait_until(lambda: "is gone" in two.parties[0].text, "the manager knows")
     assert monotonic() - killed < 30  # 1 s is usual
     out, err = running.communicate(timeout=LIMIT)
     assert running.returncode == 0, err
     assert json.loads(out) == list(range(400))
-    eventually(lambda: not hosts(two), "the dead worker's processes are gone")
+    wait_until(lambda: not hosts(two), "the dead worker's processes are gone")
 
 
 @pytest.mark.fault(33)
@@ -59,9 +60,9 @@ def test_when_the_last_worker_dies_the_work_waits_for_another(tmp_path: Path) ->
         running = client(
             made, f"{WORK}:many", "--count", "2", "--seconds", "3", "--folder", str(ran)
         )
-        eventually(lambda: sum(1 for _ in ran.iterdir()) == 2, "both tasks are under way")
+        wait_until(lambda: sum(1 for _ in ran.iterdir()) == 2, "both tasks are under way")
         made.parties[1].kill()
-        eventually(lambda: "is gone" in made.parties[0].text, "the manager knows")
+        wait_until(lambda: "is gone" in made.parties[0].text, "the manager knows")
         made.worker()
         out, err = running.communicate(timeout=LIMIT)
     assert running.returncode == 0, err
@@ -74,7 +75,7 @@ def test_what_must_not_run_twice_does_not_when_its_worker_is_killed(tmp_path: Pa
         (ran := tmp_path / "ran").mkdir()
         many = (f"{WORK}:many", "--count", "2", "--seconds", "600", "--folder", str(ran))
         running = client(made, "-max-losses=1", *many)
-        eventually(lambda: sum(1 for _ in ran.iterdir()) == 2, "both run")
+        wait_until(lambda: sum(1 for _ in ran.iterdir()) == 2, "both run")
         made.parties[1].kill()
         _, err = running.communicate(timeout=LIMIT)
         assert running.returncode == 1
@@ -86,7 +87,7 @@ def test_what_waits_at_a_worker_goes_to_one_that_comes(tmp_path: Path) -> None:
     with cluster(tmp_path, workers=1, slots=1) as made:
         (ran := tmp_path / "ran").mkdir()
         running = client(made, f"{WORK}:pair", "--folder", str(ran))
-        eventually(lambda: list(ran.iterdir()), "one runs, and the other waits behind it")
+        wait_until(lambda: list(ran.iterdir()), "one runs, and the other waits behind it")
         made.worker(1)
         out, err = running.communicate(timeout=LIMIT)
         assert running.returncode == 0, err
@@ -98,11 +99,11 @@ def test_the_tasks_of_a_killed_client_end(two: Cluster, tmp_path: Path) -> None:
     ran = tmp_path / "ran"
     ran.mkdir()
     running = client(two, f"{WORK}:many", "--count", "4", "--seconds", "600", "--folder", str(ran))
-    eventually(lambda: sum(1 for _ in ran.iterdir()) == 4, "the run is under way")
+    wait_until(lambda: sum(1 for _ in ran.iterdir()) == 4, "the run is under way")
     assert hosts(two)
     running.kill()
     running.communicate(timeout=LIMIT)
-    eventually(lambda: not hosts(two), "its tasks end within the grace")
+    wait_until(lambda: not hosts(two), "its tasks end within the grace")
 
 
 @pytest.mark.fault(35)
@@ -115,7 +116,7 @@ def test_a_worker_that_is_stopped_is_left_and_may_come_back(two: Cluster) -> Non
     assert json.loads(out) == list(range(300))
     two.parties[1].send(signal.SIGCONT)
     over = two.run("--workertype", "remote", f"-jobmanager={two.address}")
-    eventually(
+    wait_until(
         lambda: (
             "2 workers" in two.run("--workertype", "remote", f"-jobmanager={two.address}").stdout
         ),
@@ -139,7 +140,7 @@ def test_a_host_process_that_is_stopped_is_killed_and_its_tasks_go_on(two: Clust
     many = ["--count", "300", "--seconds", "0.02", "--folder", str(marks)]
     running = client(two, f"{WORK}:many", *many)
     pid = int(two.parties[1].says(r"host process (\d+)")[1])
-    eventually(lambda: pid in map(_parent, marks.iterdir()), "it runs tasks")
+    wait_until(lambda: pid in map(_parent, marks.iterdir()), "it runs tasks")
     os.kill(pid, signal.SIGSTOP)
     out, err = running.communicate(timeout=LIMIT)
     assert running.returncode == 0, err
@@ -154,7 +155,7 @@ def test_a_worker_that_is_told_to_stop_ends_what_it_runs(two: Cluster, tmp_path:
     running = client(
         two, f"{WORK}:many", "--count", "200", "--seconds", "0.05", "--folder", str(ran)
     )
-    eventually(lambda: sum(1 for _ in ran.iterdir()) > 20, "the run is under way")
+    wait_until(lambda: sum(1 for _ in ran.iterdir()) > 20, "the run is under way")
     assert two.parties[1].stop() == 0
     out, err = running.communicate(timeout=LIMIT)
     assert running.returncode == 0, err
@@ -229,13 +230,13 @@ def test_what_killed_workers_and_clients_left_is_removed(tmp_path: Path) -> None
         first = made.worker(1)
         running = client(made, f"{WORK}:many", "--count", "4", "--seconds", "600")
         pid = int(first.says(r"host process (\d+)")[1])
-        eventually(lambda: any(temporary.glob(f"*/fancypipe-host-*-{pid}-*")), "the host's folder")
-        eventually(lambda: any(temporary.glob(f"*-{running.pid}-*/proof")), "the client's")
+        wait_until(lambda: any(temporary.glob(f"*/fancypipe-host-*-{pid}-*")), "the host's folder")
+        wait_until(lambda: any(temporary.glob(f"*-{running.pid}-*/proof")), "the client's")
         first.kill()
         running.kill()
         running.communicate(timeout=LIMIT)
         assert len(list(temporary.iterdir())) == 2
-        eventually(lambda: not hosts(made), "they end with the worker")
+        wait_until(lambda: not hosts(made), "they end with the worker")
         second = made.worker(1)
         (left,) = temporary.iterdir()
         assert f"-{second.process.pid}-" in left.name

@@ -24,9 +24,10 @@ from fancypipe_remote._protocol.link import LinkState
 from fancypipe_remote._protocol.side import Side
 from fancypipe_remote._transport.direct import DirectLink, DirectListener, connect_directly
 from fancypipe_remote._transport.loop import Loop
-from tests.remote.cluster import Cluster, cluster, eventually
+from tests.remote.cluster import Cluster, cluster
 from tests.remote.simulation import Direct, Echo, EchoHost, Talker, World
 from tests.remote.work import many, size, slow
+from tests.waiting import wait_until
 
 W1, W2, C1 = (name.ljust(16, b".") for name in (b"w1", b"w2", b"c1"))
 PEER = b"p" * messages.ADDRESS
@@ -293,7 +294,7 @@ def test_a_link_that_is_cut_while_tasks_run_costs_none(
     ran.mkdir()
 
     def cut() -> None:
-        eventually(lambda: len(list(ran.iterdir())) > 10, "tasks run")
+        wait_until(lambda: len(list(ran.iterdir())) > 10, "tasks run")
         for link in links:
             with suppress(OSError):
                 link._sock.shutdown(socket.SHUT_RDWR)

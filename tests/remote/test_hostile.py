@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -28,6 +28,7 @@ from fancypipe_remote._transport._dialer import _dealer
 from tests.remote.cluster import cluster
 from tests.remote.echo import PATIENCE, Echo, ask, dialer, keys, secret
 from tests.remote.proxy import Direction, Proxy
+from tests.waiting import wait_until
 
 # How many strangers come; by hand once 10,000.
 STRANGERS = int(os.environ.get("STRANGERS", "1000"))
@@ -138,20 +139,15 @@ def _forever() -> Iterator[bytes]:
         yield from KINDS.values()
 
 
-def until(what: Callable[[], bool], of: Callable[[], str]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not what():
-        assert time.monotonic() < deadline, of()
-        time.sleep(0.02)
-
-
 @needs_proc
 @pytest.mark.fault(55)
 def test_garbage_of_all_kinds() -> None:
     with process() as manager, dialer(manager.address, manager.keys) as link:
         assert ask(link, b"hello")
         flood(manager.address, 200, threading.Event())  # what it takes once is not what leaks
-        until(lambda: manager.descriptors() < 40, lambda: f"{manager.descriptors()} descriptors")
+        wait_until(
+            lambda: manager.descriptors() < 40, lambda: f"{manager.descriptors()} descriptors"
+        )
         memory, descriptors = manager.memory(), manager.descriptors()
         over, came = threading.Event(), [0]
 
@@ -170,7 +166,7 @@ def test_garbage_of_all_kinds() -> None:
             over.set()
             thread.join()
         assert came[0] == STRANGERS
-        until(
+        wait_until(
             lambda: manager.descriptors() <= descriptors,
             lambda: f"{manager.descriptors()} descriptors, and {descriptors} before",
         )
@@ -339,7 +335,7 @@ def test_a_recorded_session_is_of_no_use() -> None:
         for _ in range(3):
             again = come(echo.address, recorded)
             assert again
-            until(lambda one=again: _hung_up(one), lambda: "it was let in")  # type: ignore[misc]
+            wait_until(lambda one=again: _hung_up(one), lambda: "it was let in")  # type: ignore[misc]
             again.close()
         with dialer(echo.address, keys(of)) as link:
             assert ask(link, b"after") == [b"client", b"after"]
@@ -371,7 +367,7 @@ def test_a_flipped_bit_costs_the_link_and_no_more(direction: Direction) -> None:
             links = proxy.connections
             proxy.flip(direction, skip)
             _send(link, b"%d" % number, body)
-            until(lambda: proxy.flipped, lambda: "nothing passed")
+            wait_until(lambda: proxy.flipped, lambda: "nothing passed")
             _until_answered(link, b"again %d" % number)
             # What stands before the first encrypted byte may change and mean the same.
             assert proxy.connections > links or skip < 30, "over a new link"

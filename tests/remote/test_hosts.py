@@ -25,9 +25,10 @@ from fancypipe_remote._protocol.messages import Worker, hello
 from fancypipe_remote._protocol.parties import Times
 from fancypipe_remote._transport import Dialer
 from tests.remote.clients import client, hosts
-from tests.remote.cluster import LIMIT, Cluster, cluster, eventually
+from tests.remote.cluster import LIMIT, Cluster, cluster
 from tests.remote.proxy import Proxy
 from tests.remote.work import FAR
+from tests.waiting import wait_until
 
 WORK = Path(__file__).with_name("work.py")
 
@@ -79,7 +80,7 @@ def test_the_worker_says_at_once_how_a_host_process_has_died(tmp_path: Path) -> 
         again, _ = here.network.open(worker, 1)
         made.parties[1].says(r"(?s)a client connected.*a client connected")
         here.network.close(again, "enough")
-        eventually(lambda: not hosts(made), "it ends")
+        wait_until(lambda: not hosts(made), "it ends")
 
 
 def test_a_client_that_leaves_ends_its_host_process_also_if_that_does_not_listen(
@@ -92,7 +93,7 @@ def test_a_client_that_leaves_ends_its_host_process_also_if_that_does_not_listen
         os.kill(pid, signal.SIGSTOP)
         here.network.close(number, "enough")
         made.parties[1].says("a client left: enough")
-        eventually(lambda: not hosts(made), "it is killed")
+        wait_until(lambda: not hosts(made), "it is killed")
 
 
 def test_a_client_that_is_busy_is_there_all_the_same(tmp_path: Path) -> None:
@@ -103,7 +104,7 @@ def test_a_client_that_is_busy_is_there_all_the_same(tmp_path: Path) -> None:
         made.parties[1].says(r"host process (\d+)")
         # Longer than the manager waits for somebody who says nothing.
         until = monotonic() + 2 * Times().silent
-        eventually(lambda: monotonic() > until, "the engine's thread is back")
+        wait_until(lambda: monotonic() > until, "the engine's thread is back")
         assert "is gone" not in made.parties[0].text
         assert hosts(made)
         assert number not in here.closed
@@ -124,7 +125,7 @@ def test_nobody_waits_for_hosts_over_a_link_that_has_failed(tmp_path: Path) -> N
     options = BackendOptions(1, str(tmp_path), lambda: NotImplemented)
     backend = RemoteBackend(options, network, LIMIT, LIMIT)
     backend.start(lambda _: None)
-    eventually(lambda: network.has_failed, "it has failed")
+    wait_until(lambda: network.has_failed, "it has failed")
     info = Worker(b"w" * 16, "h", 1, "3.11", "0.1.0", 1, 0.0)
     backend._hosts._connect(info)
     backend.stop(0.0)
@@ -149,14 +150,14 @@ def test_a_host_process_has_a_workers_key_that_nobody_can_read_off_it(tmp_path: 
         made.manager()
         worker = made.worker(1)
         running = client(made, f"{WORK}:slow", "--number", "1", "--seconds", "600")
-        eventually(lambda: running.poll() is not None or hosts(made), "a host process is there")
+        wait_until(lambda: running.poll() is not None or hosts(made), "a host process is there")
         assert running.poll() is None, running.communicate()
         host = int(worker.says(r"host process (\d+)")[1])
-        eventually(lambda: len(hosts(made)) > 1, "it has a child")
+        wait_until(lambda: len(hosts(made)) > 1, "it has a child")
         (child,) = set(hosts(made)) - {host}
         program = Path(f"/proc/{child}/cmdline")
         # Between fork and exec it is a copy of the host process, with all that this has.
-        eventually(lambda: b"fancypipe_procs.child" in program.read_bytes(), "it is a program")
+        wait_until(lambda: b"fancypipe_procs.child" in program.read_bytes(), "it is a program")
         for pid in (host, child):
             for name in ("cmdline", "environ"):
                 said = Path(f"/proc/{pid}/{name}").read_bytes()
@@ -216,7 +217,7 @@ def test_what_is_done_is_delivered_before_a_worker_leaves(tmp_path: Path) -> Non
                 [sys.executable, "-c", code, made.address], env=made.env | {FAR: "1"},
                 cwd=Path(__file__).parents[2], stdout=subprocess.PIPE, text=True,
             )  # fmt: skip
-            eventually(lambda: len(proxy.passed["up"]) > 1 << 20, "it is under way")
+            wait_until(lambda: len(proxy.passed["up"]) > 1 << 20, "it is under way")
             assert worker.stop() == 0
             out, _ = running.communicate(timeout=LIMIT)
         assert out == f"{3 << 20}\n"

@@ -16,7 +16,8 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.remote.cluster import LIMIT, Cluster, Party, cluster, eventually
+from tests.remote.cluster import LIMIT, Cluster, Party, cluster
+from tests.waiting import wait_until
 
 SCRIPT = Path(__file__).with_name("lend_work.py")
 pytestmark = pytest.mark.slow
@@ -69,7 +70,7 @@ class Shared:
     def begun(self, name: str, count: int = 1) -> None:
         """Wait until so many tasks of a client have begun."""
         found = lambda: len(list(self.folder.glob(f"{name}-*.begun"))) >= count  # noqa: E731
-        eventually(found, f"{count} of {name} have begun")
+        wait_until(found, f"{count} of {name} have begun")
 
     def wait_for_each_other(self) -> None:
         """Wait until a client waits for another, and let the tasks go on."""
@@ -201,7 +202,7 @@ def test_who_waits_is_told_for_whom(tmp_path: Path) -> None:
 def test_what_a_dead_host_process_had_is_free_when_its_programs_are_dead(tmp_path: Path) -> None:
     with sharing(tmp_path, "-devices=5") as shared:
         holds = shared.client("leaves", "holds")
-        eventually((shared.folder / "pid").exists, "its program runs")
+        wait_until((shared.folder / "pid").exists, "its program runs")
         other = shared.client("sees", "other")
         shared.worker.says("waits for what is lent")
         host = int(shared.worker.says(r"host process (\d+)")[1])

@@ -21,9 +21,10 @@ from fancypipe_remote._address import Address, parse
 from fancypipe_remote._auth import secret as _secret
 from fancypipe_remote._auth.keys import CLIENT, WORKER, PeerKeys
 from fancypipe_remote._protocol import messages
-from tests.remote.cluster import Cluster, Party, cluster, eventually
+from tests.remote.cluster import Cluster, Party, cluster
 from tests.remote.lies import FUZZ, LIES, Liar, a_lie, hello, lying_worker, mutated, raw
 from tests.remote.work import many
+from tests.waiting import wait_until
 
 
 class Rig:
@@ -284,5 +285,5 @@ def test_fuzz_the_processes(rig: Rig) -> None:
         grown = memory(party) - had
         assert grown < 30, f"{grown} MB"
         assert "\x1b" not in party.text
-    eventually(lambda: "Traceback" not in rig.worker.text, rig.worker.text)
+    wait_until(lambda: "Traceback" not in rig.worker.text, rig.worker.text)
     assert "Traceback" not in rig.manager.text

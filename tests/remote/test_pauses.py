@@ -16,9 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fancypipe_core.toolkit.clock import SteadyClock
-from tests.remote.cluster import LIMIT, Cluster, cluster, eventually
+from tests.remote.cluster import LIMIT, Cluster, cluster
 from tests.remote.simulation import Echo, Talker, World
 from tests.remote.work import FAR
+from tests.waiting import wait_until
 
 W1, W2, C1 = (name.ljust(16, b".") for name in (b"w1", b"w2", b"c1"))
 MANAGER = b""
@@ -130,7 +131,7 @@ def running(
             stderr=subprocess.PIPE, text=True, start_new_session=True,
         )  # fmt: skip
         try:
-            eventually(
+            wait_until(
                 lambda: len(list(ran.iterdir())) == 2 or client.poll() is not None, "both run"
             )
             yield made, client, ran
@@ -164,7 +165,7 @@ def test_a_client_that_is_stopped_costs_nothing(tmp_path: Path, far: bool) -> No
         client.send_signal(signal.SIGCONT)
         joined = f"pid {client.pid}) joined"
         if far:  # else the results are there before it has to
-            eventually(lambda: made.parties[0].text.count(joined) == 2, "again")
+            wait_until(lambda: made.parties[0].text.count(joined) == 2, "again")
 
 
 @pytest.mark.fault(83)

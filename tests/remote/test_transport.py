@@ -9,7 +9,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -31,16 +30,10 @@ from fancypipe_remote._transport import (
 from fancypipe_remote._transport._dialer import _dealer
 from tests.remote.echo import PATIENCE, Echo, ask, dialer, keys, secret
 from tests.remote.proxy import Direction, Proxy
+from tests.waiting import wait_until
 
 LOCAL = Address("127.0.0.1", 0)
 _DIRECTIONS: tuple[Direction, ...] = ("up", "down")
-
-
-def until(what: Callable[[], object], of: str) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not what():
-        assert time.monotonic() < deadline, of
-        time.sleep(0.002)
 
 
 def push(link: Dialer, *parts: bytes) -> None:
@@ -91,7 +84,7 @@ def test_a_peer_that_sends_too_much_is_ignored() -> None:
         bad._socket.send_multipart([b"x"] * (MAX_PARTS + 1))
         bad._socket.send_multipart([b"after"])
         assert ask(good, b"hello") == [b"client", b"hello"]
-        until(lambda: echo.remarks, "a remark")
+        wait_until(lambda: echo.remarks, "a remark")
         assert bad.receive() is None
         bad._socket.send_multipart([bytes(MAX_PART)] * 100)
         assert ask(good, b"again") == [b"client", b"again"]
@@ -124,10 +117,10 @@ def test_full_and_gone() -> None:
         while got < sent:
             got += link.receive() is not None
             assert time.monotonic() < deadline
-        until(lambda: listener.send(peer, [b"x"]) is Sent.OK, "room again")
+        wait_until(lambda: listener.send(peer, [b"x"]) is Sent.OK, "room again")
         assert listener.send(b"nobody", [b"x"]) is Sent.GONE
         link.close()
-        until(lambda: listener.send(peer, [b"x"]) is Sent.GONE, "the end of the link is seen")
+        wait_until(lambda: listener.send(peer, [b"x"]) is Sent.GONE, "the end of the link is seen")
     finally:
         link.close()
         listener.close()
@@ -210,7 +203,7 @@ def test_what_is_on_its_way_at_the_end_can_be_waited_for() -> None:
         link = Dialer(echo.address, keys(of))
         push(link, b"bye")
         link.close(linger=PATIENCE)
-        until(lambda: echo.seen, "the last message")
+        wait_until(lambda: echo.seen, "the last message")
     assert echo.seen[0][2] == [b"bye"]
 
 
@@ -225,9 +218,11 @@ def test_both_find_out_when_the_other_machine_falls_silent() -> None:
                 assert waiter.wait(PATIENCE)
                 message = listener.receive()
             proxy.stalled = True
-            until(lambda: listener.send(message[0], [b"x"]) is Sent.GONE, "the manager sees it")
+            wait_until(
+                lambda: listener.send(message[0], [b"x"]) is Sent.GONE, "the manager sees it"
+            )
             before = proxy.connections
-            until(lambda: proxy.connections > before, "the peer tries anew")
+            wait_until(lambda: proxy.connections > before, "the peer tries anew")
     finally:
         listener.close()
 
@@ -251,9 +246,9 @@ def test_a_link_that_is_cut_anywhere_comes_back() -> None:
                 proxy.cut_at(direction, None)
                 link.redial()
                 push(link, b"hello", body)
-                until(link.receive, "an answer")
+                wait_until(link.receive, "an answer")
         proxy.cut()  # what was on its way is lost, so it is sent until there is an answer
-        until(lambda: ask(link, b"hello", body, seconds=0.5), "an answer")
+        wait_until(lambda: ask(link, b"hello", body, seconds=0.5), "an answer")
     assert all(parts == [b"hello", body] for _, _, parts in echo.seen)
 
 

@@ -17,10 +17,11 @@ from fancypipe_core._wire.value_folder import ValueFolder
 from fancypipe_core.errors import TaskLost
 from fancypipe_core.toolkit import LocalListener, sweep_orphans
 from fancypipe_remote._client.hosts import Host
-from tests.remote.cluster import Cluster, cluster, eventually
+from tests.remote.cluster import Cluster, cluster
 
 np = pytest.importorskip("numpy")
 from tests.procs import large as t  # noqa: E402 - it needs numpy
+from tests.waiting import wait_until  # noqa: E402
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="no such memory here")
 
@@ -190,7 +191,7 @@ def test_a_host_that_is_killed_while_it_writes_leaves_nothing(
             sums = session.run([t.total(t.same(t.filled(n, 2 * MIB))) for n in range(12)])
             assert sums == [n * MIB // 4 for n in range(12)]
             assert happened.exists()
-            eventually(lambda: not values(session), "what the dead host has left is removed")
+            wait_until(lambda: not values(session), "what the dead host has left is removed")
         assert list(folder.iterdir()) == []
 
 

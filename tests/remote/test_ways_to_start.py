@@ -19,7 +19,8 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.remote.cluster import LIMIT, Cluster, cluster, eventually
+from tests.remote.cluster import LIMIT, Cluster, cluster
+from tests.waiting import wait_until
 
 PYTHON = sys.executable
 
@@ -288,7 +289,7 @@ def hidden(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hidden]:
                 stderr=file,
             )  # fmt: skip
         try:
-            eventually(lambda: "connected to the manager" in log.read_text(), "the worker joins")
+            wait_until(lambda: "connected to the manager" in log.read_text(), "the worker joins")
             yield Hidden(made, root, f"procs remote={sees} remote={made.address}")
         finally:
             worker.terminate()

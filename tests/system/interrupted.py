@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from tests.system.terminal import Terminal, wait_until
+from tests.system.terminal import Terminal
+from tests.waiting import wait_until
 
 __all__ = ["BACKENDS", "COMMAND", "PIPELINE", "begin", "marks", "reached", "said"]
 

@@ -19,7 +19,8 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tests.system.terminal import Terminal, wait_until
+from tests.system.terminal import Terminal
+from tests.waiting import wait_until
 
 __all__ = ["run"]
 

@@ -13,14 +13,16 @@ import sys
 import termios
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["CTRL_C", "Terminal", "wait_until"]
+__all__ = ["CTRL_C", "Terminal"]
 
 CTRL_C = b"\x03"
 SECONDS = 60.0  # that anything may take
@@ -36,14 +38,6 @@ _TAKE_TERMINAL = (
     "os.close(os.open(os.ttyname(0), os.O_RDWR))\n"
     "os.execv(sys.argv[1], sys.argv[1:])\n"
 )
-
-
-def wait_until(true: Callable[[], bool], what: Callable[[], str] = lambda: "") -> None:
-    """Wait for a condition, but not for ever."""
-    until = time.monotonic() + SECONDS
-    while not true():
-        assert time.monotonic() < until, what()
-        select.select([], [], [], 0.005)
 
 
 class Terminal:

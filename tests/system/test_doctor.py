@@ -7,14 +7,13 @@ import resource
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.meta.repo import ROOT
 from tests.system.examined import GUARD, HEALTHY, SECONDS, Place
+from tests.waiting import wait_until
 
 
 @pytest.fixture
@@ -22,13 +21,6 @@ def place(tmp_path: Path) -> Place:
     made = Place(tmp_path)
     made.write(HEALTHY)
     return made
-
-
-def wait_until(so: Callable[[], object]) -> None:
-    until = time.monotonic() + 60
-    while not so():
-        assert time.monotonic() < until, "it did not come to be"
-        time.sleep(0.02)
 
 
 # ---- what is well ------------------------------------------------------------------------

@@ -14,7 +14,8 @@ import pytest
 from fancypipe_core import Session, errors, task
 from fancypipe_threads._pool import ThreadsBackend
 from tests.system.interrupted import reached, said
-from tests.system.terminal import Terminal, wait_until
+from tests.system.terminal import Terminal
+from tests.waiting import wait_until
 
 
 @task

@@ -29,9 +29,10 @@ from fancypipe_core.backend import Needs
 from fancypipe_core.hooks import TaskJob, Wants, hookimpl
 from fancypipe_core.plugins import jobs
 from fancypipe_core.plugins.runs import find_runs
-from tests.remote.cluster import eventually, in_force
+from tests.remote.cluster import in_force
 from tests.system.failing import ISOLATING
 from tests.system.place import FANCYPIPE, Place
+from tests.waiting import wait_until
 
 # All in one process: each is a second of its own else.
 _AGAIN = """
@@ -264,7 +265,7 @@ def test_one_that_is_interrupted_ends_as_a_run_does(place: Place) -> None:
     with subprocess.Popen(
         words, cwd=place.folder, env=place.env, stderr=subprocess.PIPE
     ) as process:
-        eventually((place.folder / "begun").exists, "it has begun")
+        wait_until((place.folder / "begun").exists, "it has begun")
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=60)
     assert process.returncode == 130, said

@@ -15,7 +15,8 @@ import pytest
 
 from tests.system import storm
 from tests.system.interrupted import BACKENDS, COMMAND, PIPELINE, begin, marks, reached, said
-from tests.system.terminal import Terminal, wait_until
+from tests.system.terminal import Terminal
+from tests.waiting import wait_until
 
 
 @pytest.fixture

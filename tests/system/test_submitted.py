@@ -18,8 +18,9 @@ from tests.conformance import mapped as m
 from tests.conformance import submitted as s
 from tests.remote.cluster import in_force
 from tests.system.interrupted import reached, said
-from tests.system.terminal import Terminal, wait_until
+from tests.system.terminal import Terminal
 from tests.system.test_fork import in_fork
+from tests.waiting import wait_until
 
 SCRIPT = """\
 import os, sys, threading, time
