@@ -30,6 +30,7 @@ from fancypipe_core._engine.stored_values import NotKept, StoredValues
 from fancypipe_core._model.definition import Definition
 from fancypipe_core._model.ref import Instance
 from fancypipe_core._model.temp_paths import Keeper
+from fancypipe_core._plugins.paths import Paths
 from fancypipe_core.backend import Encoded, Live
 from fancypipe_core.hooks import CacheEvent, CacheKey
 
@@ -117,6 +118,7 @@ class Resume:
         show: Callable[[Node, Any], None] | None = None,
     ) -> None:
         self._show = show
+        self._paths = Paths()
         self._make = keys
         self._keys = InstanceKeys(keys, given)
         self._store = store
@@ -150,24 +152,24 @@ class Resume:
         return found
 
     def _looked_up(self, node: Node) -> CacheEvent:
-        instance = node.instance
+        instance, path = node.instance, self._paths.of(node)
         if not (node.options if instance is None else options_of(instance)).cache:
             self.runs_each_time(node)
         if instance is None:
             why = "a task that ran made it, with whose result its own is kept"
-            return CacheEvent("no-key", node.id, node.path, "", None, why)
+            return CacheEvent("no-key", node.id, path, "", None, why)
         if self.is_streamed(node):
             why = "its results are taken one by one, and not kept together"
-            return CacheEvent("no-key", node.id, node.path, "", None, why)
+            return CacheEvent("no-key", node.id, path, "", None, why)
         made_of = self._keys.made_of(instance)
         if isinstance(made_of, Uncacheable):
-            return CacheEvent("no-key", node.id, node.path, "", None, made_of.why)
+            return CacheEvent("no-key", node.id, path, "", None, made_of.why)
         key = self._keys.key_of(instance)
         assert key is not None, "that of what it is made of"
         is_there = self._take(node, key)
         if not is_there:
             self._running[node.id] = made_of
-        return CacheEvent("hit" if is_there else "miss", node.id, node.path, key, made_of)
+        return CacheEvent("hit" if is_there else "miss", node.id, path, key, made_of)
 
     def _take(self, node: Node, key: str) -> bool:
         """Give a node the value that is kept under a key; tell whether there is one."""
@@ -351,6 +353,7 @@ class Resume:
     def begin(self) -> None:
         """A run begins."""
         self._make.forget()
+        self._paths.forget()
 
     def forget_contents(self) -> None:
         """The user's code has run in this process: what objects hold may have changed."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from fancypipe_core._codec.in_words import bytes_of, result_in_words
 from fancypipe_core._plugins.attempts import Attempt, Attempts
+from fancypipe_core._plugins.paths import Paths
 from fancypipe_core._plugins.places import Places
 from fancypipe_core._plugins.together import SHORT, Details, ShortEnds, added_together, in_a_row
 from fancypipe_core._plugins.told import Listeners, TaskNode
@@ -62,6 +63,7 @@ class EventStream:
         # Tasks whose results were there from before, until it is told that they are done.
         self._cached: set[int] = set()
         self._places = Places()
+        self._paths = Paths()
         self._flushed = 0.0
 
     # ---- what happens to tasks ----
@@ -136,7 +138,7 @@ class EventStream:
                 needs = tuple(dict.fromkeys(node.filled_by)) if node.filled_by else ()
             size = bytes_of(job.inputs) if counts else None
             if told or job.after:
-                path = node.path if self._path else ""
+                path = self._paths.of(node) if self._path else ""
                 event = TaskEvent(
                     "submitted", job.call.label, task, path, attempt, now, None, "", None, None,
                     "", "", clock, 0, "", needs, None, None, 0, size,
@@ -180,7 +182,7 @@ class EventStream:
         self._workers[node.id] = worker
         if "started" in self.kinds:
             now = monotonic()
-            path = node.path if self._path else ""
+            path = self._paths.of(node) if self._path else ""
             self._events.append(
                 TaskEvent(
                     "started", node.name, node.id, path, attempt, now, worker=worker, clock=time()
@@ -336,7 +338,7 @@ class EventStream:
         self._flush_if_due(now)
 
     def _said(self, node: TaskNode) -> tuple[str, str]:
-        return node.path, node.brief if self._inputs else ""
+        return self._paths.of(node), node.brief if self._inputs else ""
 
     def _needs_of(self, node: TaskNode) -> tuple[int, ...]:
         return tuple(dict.fromkeys(node.filled_by)) if self._needs else ()
@@ -389,6 +391,7 @@ class EventStream:
         self._followers.clear()
         self._cached.clear()
         self._places.clear()
+        self._paths.forget()
 
 
 def _certificate(why: Certificate) -> str:

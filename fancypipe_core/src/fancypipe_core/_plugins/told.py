@@ -33,8 +33,8 @@ class TaskNode(Protocol):
         """Its name."""
 
     @property
-    def path(self) -> str:
-        """The names of the modules that it stands in, and its own."""
+    def step(self) -> str:
+        """What its path ends with."""
 
     @property
     def where(self) -> str:
