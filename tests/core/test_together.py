@@ -227,7 +227,9 @@ def test_who_wants_each_alone_gets_each_alone(
     assert all(one.task and one.name == "nothing" and not one.tasks for one in refuses.events)
     alone = Takes(together=True)
     run([nothing(x) for x in range(300)], backend=backend, workers=1, observers=[alone])
-    assert len(alone.events) < 100
+    assert (
+        len(alone.events) < len(refuses.events) / 2
+    )  # what a busy machine makes long is told alone
     for kind in ("added", "submitted", "done"):
         told = [n for e in alone.events if e.kind == kind for n in ([*e.tasks] or [e.task])]
         assert len(set(told)) == len(told) == 300
