@@ -209,7 +209,6 @@ class TaskScope:
                 while above != own:
                     above = os.path.dirname(above)
                     os.rmdir(above)
-        self.sent.clear()
 
     def own_folder(self, job: Job) -> str:
         """Return the path of a job's folder for temporary files.

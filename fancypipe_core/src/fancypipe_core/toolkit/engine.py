@@ -196,9 +196,8 @@ class EngineBackend(FuturesBackend, ABC):
         given = options.workers_given or options.settings.address is None
         self.slots_given = options.workers if given else 0
         self.made: Any = None
-        self._cluster_folder = os.path.join(
-            options.directory, "engine"
-        )  # what it leaves there goes
+        # What it leaves there goes.
+        self._cluster_folder = os.path.join(options.directory, "engine")
         super().__init__(
             lambda _: self.connect(),
             options,

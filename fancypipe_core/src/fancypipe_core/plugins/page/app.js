@@ -92,8 +92,7 @@ class App {
     const clockwork = setInterval(() => this.header(), LIVE_PAUSE * 2);
     follow(this.model, live, shown).then(() => {
       clearInterval(clockwork);
-      this.draw(); // how it ended, and not when it is next due
-      document.documentElement.dataset.ready = "yes";
+      this.ready();
     });
   }
 
